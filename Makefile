@@ -1,0 +1,47 @@
+# make reproduce    install, then the paper's figures and tables on a thin grid (about two minutes)
+# make test         install, then the test suite
+# make lint types   what continuous integration also checks
+PYTHON ?= python3
+VENV   ?= .venv
+PRESET ?= quick
+
+BIN     := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: reproduce test lint types clean
+
+reproduce: $(VENV)/installed
+	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+types: $(VENV)/installed-dev
+	$(BIN)/pyright
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'sgdlimit needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing into $(VENV) ...'
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing into $(VENV) ...'
+	@$(INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing into $(VENV) ...'
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/installed-test $(VENV)/installed
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,70 @@
+"""Theory and simulation of online learning in two-layer networks on structured inputs.
+
+Everything public is here; what it needs is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sgdlimit import theory
+    from sgdlimit.comparison import compare
+    from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
+    from sgdlimit.problem import GaussianMixture, Instance, Problem
+    from sgdlimit.simulation import simulate, simulate_together
+    from sgdlimit.theory import solve
+    from sgdlimit.trajectory import load, log_times, save
+
+_HOME = {
+    "compare": "comparison",
+    "DivergenceError": "errors",
+    "DivergenceWarning": "errors",
+    "ProblemError": "errors",
+    "Gaussian": "inputs.latent",
+    "LatentLaw": "inputs.latent",
+    "MixtureLaw": "inputs.latent",
+    "GaussianMixture": "problem",
+    "Instance": "problem",
+    "Problem": "problem",
+    "simulate": "simulation",
+    "simulate_together": "simulation",
+    "solve": "theory",
+    "load": "trajectory",
+    "log_times": "trajectory",
+    "save": "trajectory",
+}
+
+__all__ = [
+    "DivergenceError",
+    "DivergenceWarning",
+    "Gaussian",
+    "GaussianMixture",
+    "Instance",
+    "LatentLaw",
+    "MixtureLaw",
+    "Problem",
+    "ProblemError",
+    "compare",
+    "load",
+    "log_times",
+    "save",
+    "simulate",
+    "simulate_together",
+    "solve",
+    "theory",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "theory":
+        return import_module("sgdlimit.theory")
+    if name not in _HOME:
+        raise AttributeError(f"module 'sgdlimit' has no attribute {name!r}")
+    value = getattr(import_module(f"sgdlimit.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

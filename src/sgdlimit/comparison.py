@@ -1,0 +1,130 @@
+"""How far SGD is from theory: the discrepancy M (18)-(20), beside the noise floor."""
+
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.trajectory import VARIABLES
+
+__all__ = ["AGREEMENT", "compare", "discrepancy", "magnitude", "over_entries"]
+
+AGREEMENT = 1.5
+"""SGD agrees with a theory when M, averaged over entries, is at most this many times the noise floor.
+
+The paper gives no threshold. The floor is itself the M of one or a few noisy runs; its spread between seeds is about a
+third of its size, so 1.5 is some 1.5 deviations of it.
+"""
+
+Measure = Literal["mean-absolute", "rms"]
+
+
+def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-absolute") -> xr.Dataset:
+    """M of every entry of Q, R, v and ε_g: the distance between two trajectories, averaged over the output times (18).
+
+    Parameters
+    ----------
+    theory, sgd
+        Trajectories; other dimensions (run, instance, ...) are kept and broadcast.
+    measure
+        ``"mean-absolute"`` is the paper's tLog-RMSE, the mean of |x − x̂| over log-spaced times (the printed v² − v̂²
+        is a misprint); ``"rms"`` the root mean square over the same times.
+
+    Returns
+    -------
+    xarray.Dataset
+        The variables both have in common, without ``time``.
+
+    Raises
+    ------
+    ProblemError
+        If the trajectories have no output time in common or the measure is not known.
+    """
+    if measure not in ("mean-absolute", "rms"):
+        raise ProblemError(f"measure: {measure!r} is not known; use 'mean-absolute' or 'rms'")
+    # A trajectory that was cut where it diverged is compared up to there.
+    shared = min(theory.sizes["time"], sgd.sizes["time"])
+    theory, sgd = theory.isel(time=slice(shared)), sgd.isel(time=slice(shared))
+    if not np.allclose(theory["time"], sgd["time"], rtol=1e-9):
+        raise ProblemError("times: theory and SGD have different output times; give both the same")
+    names = [name for name in VARIABLES if name in theory and name in sgd]
+    difference = theory[names].drop_vars("time") - sgd[names].drop_vars("time")
+    if measure == "rms":
+        return np.sqrt(np.square(difference).mean("time"))
+    return np.abs(difference).mean("time")
+
+
+def magnitude(trajectory: xr.Dataset) -> xr.Dataset:
+    """Mean of |x| over the output times, E|X| of the paper's tables: the scale an M is to be seen against."""
+    return np.abs(trajectory[[name for name in VARIABLES if name in trajectory]]).mean("time")
+
+
+def over_entries(dataset: xr.Dataset) -> xr.DataArray:
+    """Mean over the entries of each quantity (20), along a new dimension ``quantity``."""
+    entries = ("student", "student_", "teacher")
+    means = {name: dataset[name].mean([d for d in entries if d in dataset[name].dims]) for name in dataset}
+    return xr.concat(list(means.values()), dim=xr.IndexVariable("quantity", list(means)))
+
+
+def compare(
+    theory: xr.Dataset,
+    runs: xr.Dataset,
+    *,
+    noise_floor: xr.Dataset | None = None,
+    measure: Measure = "mean-absolute",
+) -> xr.Dataset:
+    """Compare SGD with theory: M run by run, then its mean over runs.
+
+    Parameters
+    ----------
+    theory
+        A trajectory of :func:`sgdlimit.solve`.
+    runs
+        A trajectory of :func:`sgdlimit.simulate`, measured with the overlaps of the same theory.
+    noise_floor
+        SGD on inputs for which this theory is exact (the same instance with ``latent=Gaussian()``): what M is from
+        noise and finite size alone.
+    measure
+        See :func:`discrepancy`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``Q``, ``R``, ``v``, ``generalization_error``: M of every entry, averaged over runs; ``M`` and ``M_stderr``
+        along ``quantity``: their means over entries and the standard error over runs; ``scale``: mean |x| of SGD;
+        with a noise floor ``floor``, ``floor_stderr`` and ``agrees``, M ≤ 1.5 floor.
+
+    Raises
+    ------
+    ProblemError
+        If output times differ, or theory and runs measure different overlaps.
+    """
+    named, measured = theory.attrs.get("theory"), runs.attrs.get("overlaps")
+    if named is not None and measured is not None and named != measured:
+        raise ProblemError(
+            f"overlaps: SGD was measured as {measured!r}, theory is {named!r}; use simulate(..., overlaps={named!r})"
+        )
+    if "run" not in runs.dims:
+        runs = runs.expand_dims("run")
+    per_run = discrepancy(theory, runs, measure)
+    result = per_run.mean("run")
+    result["M"], result["M_stderr"] = _over_runs(over_entries(per_run))
+    result["scale"] = over_entries(magnitude(runs)).mean("run")
+    if noise_floor is not None:
+        if "run" not in noise_floor.dims:
+            noise_floor = noise_floor.expand_dims("run")
+        floor = over_entries(discrepancy(theory, noise_floor, measure))
+        result["floor"], result["floor_stderr"] = _over_runs(floor)
+        result["agrees"] = result["M"] <= AGREEMENT * result["floor"]
+    result.attrs = {"measure": measure, "theory": named or "", "runs": per_run.sizes["run"]}
+    if noise_floor is not None:
+        result.attrs["agreement"] = f"M <= {AGREEMENT} noise floor"
+    return result
+
+
+def _over_runs(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Mean over runs and its standard error (NaN for a single run, which has none)."""
+    count = values.sizes["run"]
+    spread = values.std("run", ddof=1) if count > 1 else values.isel(run=0, drop=True) * np.nan
+    return values.mean("run"), spread / np.sqrt(count)

@@ -1,0 +1,427 @@
+"""A problem (settings, TOML in and out) and its instances (arrays)."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sgdlimit.activations import ACTIVATIONS, activation_named
+from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
+from sgdlimit.inputs.manifold import NONLINEARITIES, nonlinearity_named
+
+__all__ = ["GaussianMixture", "Instance", "Problem", "RunSettings", "load_problem"]
+
+Dimension = Annotated[int, Field(ge=1, strict=True)]
+Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """Settings whose errors are one sentence naming the field, the value and what would do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ProblemError(_explain(error)) from None
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class GaussianMixture(Settings):
+    """A Gaussian mixture (17) whose means are still to be drawn, μ ~ U[−spread, spread).
+
+    Parameters
+    ----------
+    components
+        Number of components m.
+    spread
+        Bound α of the means.
+    block_size
+        B, dividing the latent dimension: coordinates that draw their component together. With 1 the law is one scalar
+        mixture for all coordinates (unless ``shared_means`` is off); with D a clustered data set.
+    standardize
+        ``True`` standardises each coordinate with its exact moments (19), ``"estimated"`` with moments
+        estimated from ``moment_samples`` samples, ``False`` leaves the mixture as it is.
+    weights
+        Probabilities of the components; uniform by default.
+    shared_means
+        Whether all coordinates have the same m means (only for block_size 1). Off, each has its own.
+    """
+
+    law: Literal["gaussian-mixture"] = "gaussian-mixture"
+    components: Dimension
+    spread: Scale
+    block_size: Dimension = 1
+    standardize: bool | Literal["estimated"] = True
+    weights: tuple[float, ...] | None = None
+    shared_means: bool = True
+    moment_samples: Annotated[int, Field(ge=2)] = 10_000
+
+    def draw(self, latent_dim: int, rng: np.random.Generator) -> MixtureLaw:
+        """Draw the means; the same generator state gives proportional means for every spread."""
+        scalar = self.block_size == 1 and self.shared_means
+        means = self.spread * rng.uniform(-1, 1, size=(self.components,) if scalar else (self.components, latent_dim))
+        law = MixtureLaw(
+            means, weights=self.weights, block_size=self.block_size, standardize=self.standardize is True
+        )
+        if self.standardize == "estimated":
+            return law.standardized_from(law.sample(rng, self.moment_samples, latent_dim))
+        return law
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.weights is not None and len(self.weights) != self.components:
+            raise ValueError(f"weights: {len(self.weights)} given for {self.components} components; give one each")
+        return self
+
+
+class GaussianLatent(Settings):
+    """The standard normal latent, as a setting."""
+
+    law: Literal["gaussian"] = "gaussian"
+
+
+class Problem(Settings):
+    """A teacher-student problem on the hidden manifold; :meth:`draw` makes an instance of it.
+
+    Parameters
+    ----------
+    input_dim, latent_dim
+        N and D.
+    student_units, teacher_units
+        K and M.
+    activation
+        g of student and teacher: ``"erf"`` for erf(x/√2), ``"relu"`` or ``"linear"``.
+    nonlinearity
+        f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), or ``"identity"``.
+    learning_rate
+        η, the same for both layers.
+    latent
+        Law of the latent: ``Gaussian()`` or a :class:`GaussianMixture`.
+    student_scale, student_output_scale, teacher_scale, teacher_output_scale
+        Standard deviations of the initial W, v and of the teacher's W̃, ṽ, all i.i.d. normal.
+
+    Raises
+    ------
+    ProblemError
+        Naming the field, the value and what would do.
+
+    Examples
+    --------
+    >>> problem = Problem(input_dim=100, latent_dim=50, student_units=2, teacher_units=2,
+    ...                   activation="relu", learning_rate=0.2)
+    >>> problem.draw(seed=0).features.shape
+    (50, 100)
+    """
+
+    input_dim: Dimension
+    latent_dim: Dimension
+    student_units: Dimension
+    teacher_units: Dimension
+    activation: str
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    nonlinearity: str = "sign"
+    latent: Annotated[GaussianLatent | GaussianMixture, Field(discriminator="law")] = GaussianLatent()
+    student_scale: Scale = 1.0
+    student_output_scale: Scale = 1.0
+    teacher_scale: Scale = 1.0
+    teacher_output_scale: Scale = 1.0
+
+    @field_validator("latent", mode="before")
+    @classmethod
+    def _setting_of_law(cls, value: Any) -> Any:
+        if isinstance(value, Gaussian):
+            return GaussianLatent()
+        if isinstance(value, LatentLaw):
+            raise ValueError("is a drawn law; give it to Instance(..., latent=law), or use GaussianMixture(...) here")
+        if isinstance(value, Mapping) and "law" not in value:
+            return {"law": "gaussian-mixture", **value}
+        return value
+
+    @field_validator("activation")
+    @classmethod
+    def _known_activation(cls, value: str) -> str:
+        if value not in ACTIVATIONS:
+            raise ValueError(f"use one of {', '.join(map(repr, ACTIVATIONS))}")
+        return value
+
+    @field_validator("nonlinearity")
+    @classmethod
+    def _known_nonlinearity(cls, value: str) -> str:
+        if value not in NONLINEARITIES:
+            raise ValueError(f"use one of {', '.join(map(repr, NONLINEARITIES))}")
+        return value
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> Self:
+        if isinstance(self.latent, GaussianMixture) and self.latent_dim % self.latent.block_size:
+            raise ValueError(
+                f"latent.block_size: {self.latent.block_size} does not divide latent_dim {self.latent_dim}; "
+                "choose a divisor"
+            )
+        return self
+
+    def draw(self, seed: int) -> "Instance":
+        """Draw an instance: features, weights, teacher and the means of a mixture.
+
+        Each is drawn from its own stream of the seed, so changing one setting (the spread, the activation) leaves
+        the other draws as they were.
+
+        Parameters
+        ----------
+        seed
+            A non-negative integer.
+        """
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise ProblemError(f"seed: {seed!r} is not a non-negative whole number; give one, e.g. 0")
+        features, student, student_output, teacher, teacher_output, latent = (
+            np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)
+        )
+        N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
+        return Instance(
+            features.standard_normal((D, N)),
+            self.student_scale * student.standard_normal((K, N)),
+            self.student_output_scale * student_output.standard_normal(K),
+            self.teacher_scale * teacher.standard_normal((M, D)),
+            self.teacher_output_scale * teacher_output.standard_normal(M),
+            activation=self.activation,
+            learning_rate=self.learning_rate,
+            nonlinearity=self.nonlinearity,
+            latent=self.latent.draw(D, latent) if isinstance(self.latent, GaussianMixture) else Gaussian(),
+            attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
+        )
+
+    def to_toml(self) -> str:
+        """The settings as TOML, which :meth:`from_toml` reads back."""
+        import tomli_w
+
+        return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read settings from a TOML file; a ``[run]`` table, which says how to run them, is left aside.
+
+        Raises
+        ------
+        ProblemError
+            If the file cannot be read or a setting is wrong, naming the file.
+        """
+        settings = _read_toml(path)
+        settings.pop("run", None)
+        return _validated(cls, settings, path)
+
+
+class RunSettings(Settings):
+    """How ``sgdlimit run`` runs a problem: the ``[run]`` table of its TOML file.
+
+    Parameters
+    ----------
+    seed
+        Seed of the instance and of the SGD noise.
+    time
+        Length of training in units of N steps.
+    count
+        Number of log-spaced output times.
+    runs
+        SGD runs with fresh noise.
+    theory
+        ``"conventional"`` (Σ_C = I) or ``"moment-matched"`` (the law's covariance).
+    test_samples
+        Fresh samples on which the generalisation error of SGD is measured.
+    """
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    time: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
+    count: Annotated[int, Field(ge=2)] = 200
+    runs: Annotated[int, Field(ge=1)] = 5
+    theory: Literal["conventional", "moment-matched"] = "conventional"
+    test_samples: Annotated[int, Field(ge=2)] = 4000
+
+
+def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
+    """Read a problem and its ``[run]`` table from one TOML file.
+
+    Raises
+    ------
+    ProblemError
+        If the file cannot be read or a setting is wrong, naming the file.
+    """
+    settings = _read_toml(path)
+    run = settings.pop("run", {})
+    if not isinstance(run, Mapping):
+        raise ProblemError(f"{path}: run: {run!r} is not a table; write the run settings under [run]")
+    return _validated(Problem, settings, path), _validated(RunSettings, run, path, prefix="run.")
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One drawn network, teacher, feature matrix and latent law: what theory and simulation both start from.
+
+    Parameters
+    ----------
+    features
+        F, shape (D, N).
+    student, student_output
+        Initial W and v, shapes (K, N) and (K,).
+    teacher, teacher_output
+        W̃ and ṽ, shapes (M, D) and (M,).
+    activation, nonlinearity
+        Names of g and f.
+    learning_rate
+        η > 0.
+    latent
+        Law of the latent C.
+    attrs
+        Provenance, handed on to every trajectory.
+
+    Raises
+    ------
+    ProblemError
+        If shapes do not fit or an array holds NaN.
+    """
+
+    features: Float[np.ndarray, "D N"]
+    student: Float[np.ndarray, "K N"]
+    student_output: Float[np.ndarray, "K"]
+    teacher: Float[np.ndarray, "M D"]
+    teacher_output: Float[np.ndarray, "M"]
+    activation: str = field(kw_only=True)
+    learning_rate: float = field(kw_only=True)
+    nonlinearity: str = field(default="sign", kw_only=True)
+    latent: LatentLaw = field(default=Gaussian(), kw_only=True)
+    attrs: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, shape in _SHAPES.items():
+            array = _array(name, getattr(self, name), shape)
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        D, N = self.features.shape
+        K, M = len(self.student), len(self.teacher)
+        for name, expected in (
+            ("student", (K, N)),
+            ("student_output", (K,)),
+            ("teacher", (M, D)),
+            ("teacher_output", (M,)),
+        ):
+            found = getattr(self, name).shape
+            if found != expected:
+                raise ProblemError(
+                    f"{name}: shape {found} does not fit features {(D, N)} with K={K} student and M={M} teacher units; "
+                    f"give shape {expected}"
+                )
+        activation_named(self.activation)
+        nonlinearity_named(self.nonlinearity)
+        try:
+            rate = float(self.learning_rate)
+        except (TypeError, ValueError):
+            rate = np.nan
+        if not (np.isfinite(rate) and rate > 0):
+            raise ProblemError(f"learning_rate: {self.learning_rate!r} is not a positive number; try 0.2")
+        object.__setattr__(self, "learning_rate", rate)
+        if not isinstance(self.latent, LatentLaw):
+            raise ProblemError(
+                f"latent: {self.latent!r} is not a law; use Gaussian(), MixtureLaw(means), or draw a Problem"
+            )
+        self.latent.check_dim(D)
+
+    @property
+    def input_dim(self) -> int:
+        """Input dimension N."""
+        return self.features.shape[1]
+
+    @property
+    def latent_dim(self) -> int:
+        """Latent dimension D."""
+        return self.features.shape[0]
+
+    def replace(self, **changes: Any) -> "Instance":
+        """A copy with some fields changed: the same network under another law or activation."""
+        return replace(self, **changes)
+
+    def provenance(self, **more: Any) -> dict[str, Any]:
+        """Attributes for a trajectory of this instance."""
+        return {
+            **self.attrs,
+            "activation": self.activation,
+            "nonlinearity": self.nonlinearity,
+            "learning_rate": self.learning_rate,
+            "latent": repr(self.latent),
+            "input_dim": self.input_dim,
+            "latent_dim": self.latent_dim,
+            "sgdlimit": version("sgdlimit"),
+            **more,
+        }
+
+
+_SHAPES = {
+    "features": ("latent_dim", "input_dim"),
+    "student": ("student_units", "input_dim"),
+    "student_output": ("student_units",),
+    "teacher": ("teacher_units", "latent_dim"),
+    "teacher_output": ("teacher_units",),
+}
+
+
+def _array(name: str, value: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:
+    wanted = "(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")"
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ProblemError(f"{name}: is not an array of numbers; give one of shape {wanted}") from None
+    if array.ndim != len(shape) or array.size == 0:
+        raise ProblemError(f"{name}: shape {array.shape} does not fit; give a non-empty array of shape {wanted}")
+    if not np.isfinite(array).all():
+        raise ProblemError(
+            f"{name}: {np.count_nonzero(~np.isfinite(array))} of {array.size} entries are NaN or infinite; remove them"
+        )
+    return array
+
+
+def _read_toml(path: str | Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProblemError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProblemError(f"{path}: is not valid TOML ({error}); correct that place") from None
+
+
+def _validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, prefix: str = "") -> S:
+    try:
+        return cls(**settings)
+    except ProblemError as error:
+        raise ProblemError(f"{path}: {prefix}{error}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence: field, value, remedy."""
+    complaint = error.errors(include_url=False)[0]
+    place = [str(part) for part in complaint["loc"] if part not in ("gaussian", "gaussian-mixture")]
+    name = ".".join(place)
+    message = complaint["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if complaint["type"] == "extra_forbidden":
+        return f"{name}: {complaint['input']!r} is not a setting of this table; remove it or correct its name"
+    if complaint["type"] == "missing":
+        return f"{name}: is missing; give it a value"
+    if complaint["type"].startswith("union_tag"):
+        return f"latent: {complaint['input']!r} is not a law; use Gaussian() or GaussianMixture(...)"
+    if complaint["type"] == "value_error" and not name:
+        return message
+    if isinstance(complaint["ctx"]["error"] if "error" in complaint.get("ctx", {}) else None, ProblemError):
+        return f"{name}.{message}"
+    if complaint["type"] == "value_error":
+        return f"{name}: {complaint['input']!r} {message if message.startswith('is') else 'is not known; ' + message}"
+    return f"{name}: {complaint['input']!r} will not do; it should be {message[0].lower()}{message[1:]}"

@@ -1,0 +1,156 @@
+"""The compiled inner loop of online SGD: many chains over one block of shared preactivations.
+
+A *chain* is one student being trained. All chains of a call share the block of products zF/√D, ... that the stream made;
+the input X = f(U) of a chain is never stored, each step forms one row of it in cache.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+__all__ = ["SUB_BLOCK", "inputs_and_targets", "sgd_block"]
+
+SUB_BLOCK = 128
+"""Steps of a block that all chains take before any goes on: their preactivations stay in the second-level cache."""
+
+# No "nnan" and "ninf": divergence must be seen.
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+ERF, RELU = 0, 1  # codes of sgdlimit.activations, the rest is linear
+SIGN, ERF_INPUT = 0, 1  # codes of sgdlimit.inputs.manifold, the rest is the identity
+
+
+@njit(inline="always")
+def _g(activation, x):
+    if activation == ERF:
+        return math.erf(x * math.sqrt(0.5))
+    if activation == RELU:
+        return max(x, 0.0)
+    return x
+
+
+@njit(inline="always")
+def _g_prime(activation, x):
+    if activation == ERF:
+        return math.sqrt(2 / math.pi) * math.exp(-0.5 * x * x)
+    if activation == RELU:
+        return 1.0 if x > 0 else 0.0
+    return 1.0
+
+
+@njit(inline="always", fastmath=FAST)
+def _input_row(first, second, coefficient, shift, gain, nonlinearity, row):
+    """row = f(gain (first + coefficient second + shift)), the input X of one step."""
+    size = row.shape[0]
+    if coefficient == 0:
+        for j in range(size):
+            row[j] = gain * (first[j] + shift[j])
+    else:
+        for j in range(size):
+            row[j] = gain * (first[j] + coefficient * second[j] + shift[j])
+    if nonlinearity == SIGN:
+        for j in range(size):
+            row[j] = math.copysign(np.float32(1), row[j])
+    elif nonlinearity == ERF_INPUT:
+        for j in range(size):
+            row[j] = math.erf(row[j] * np.float32(math.sqrt(0.5)))
+
+
+@njit(inline="always", fastmath=FAST)
+def _target(first, second, coefficient, shift, gain, activation, teacher_output, size):
+    """y = Σ ṽ_m g(ν_m); the teacher's fields follow the N preactivations in the product."""
+    y = 0.0
+    for m in range(teacher_output.shape[0]):
+        n = size + m
+        y += teacher_output[m] * _g(activation, np.float64(gain * (first[n] + coefficient * second[n] + shift[n])))
+    return y
+
+
+@njit(nogil=True, fastmath=FAST, cache=True)
+def sgd_block(
+    products,  # (source, step, N + M) float32: the shared preactivations
+    sources,  # (chain, 2) the two products that a chain adds up
+    coefficients,  # (chain,) float32, of the second product
+    shifts,  # (chain, N + M) float32
+    gains,  # (chain,) float32
+    nonlinearity,
+    activations,  # (chain,)
+    learning_rates,  # (chain,)
+    teacher_outputs,  # (chain, M)
+    targets,  # (step,): given labels, or empty where the teacher labels
+    student,  # (chain, K, N) float32, trained in place
+    student_output,  # (chain, K), trained in place
+    first_step,
+    output_steps,  # (time,): steps after which weights are kept
+    kept_student,  # (chain, time, K, N) float32
+    kept_output,  # (chain, time, K)
+    diverged_step,  # (chain,): the step at which a chain left the finite numbers, else −1
+):
+    """Take the steps of one block, W_k ← W_k − (η/√N) v_k Δ g'(λ_k) X and v_k ← v_k − (η/N) g(λ_k) Δ (S28, S29)."""
+    chains, K, N = student.shape
+    steps = products.shape[1]
+    row = np.zeros((2, N), np.float32)
+    pending = np.zeros(K, np.float32)
+    field = np.zeros(K)
+    root = math.sqrt(N)
+    for start in range(0, steps, SUB_BLOCK):
+        stop = min(start + SUB_BLOCK, steps)
+        for c in range(chains):
+            if diverged_step[c] >= 0:
+                continue
+            first, second = products[sources[c, 0]], products[sources[c, 1]]
+            activation, learning_rate = activations[c], learning_rates[c]
+            v = student_output[c]
+            output = np.searchsorted(output_steps, first_step + start + 1)
+            pending[:] = 0
+            row[:] = 0
+            for s in range(start, stop):
+                new, old = row[s % 2], row[1 - s % 2]
+                _input_row(first[s], second[s], coefficients[c], shifts[c], gains[c], nonlinearity, new)
+                if targets.shape[0] > 0:
+                    y = targets[s]
+                else:
+                    y = _target(
+                        first[s], second[s], coefficients[c], shifts[c], gains[c], activation, teacher_outputs[c], N
+                    )
+                # One pass over the weights: the update of the step before, and the local field of this one.
+                prediction = 0.0
+                for k in range(K):
+                    weights, step_back = student[c, k], pending[k]
+                    total = np.float32(0)
+                    for j in range(N):
+                        w = weights[j] - step_back * old[j]
+                        weights[j] = w
+                        total += w * new[j]
+                    field[k] = total / root
+                    prediction += v[k] * _g(activation, field[k])
+                error = prediction - y
+                if not math.isfinite(error):
+                    diverged_step[c] = first_step + s
+                    break
+                for k in range(K):
+                    pending[k] = learning_rate / root * v[k] * error * _g_prime(activation, field[k])
+                    v[k] -= learning_rate / N * _g(activation, field[k]) * error
+                wanted = output < output_steps.shape[0] and output_steps[output] == first_step + s + 1
+                if wanted or s == stop - 1:
+                    for k in range(K):
+                        weights, step_back = student[c, k], pending[k]
+                        for j in range(N):
+                            weights[j] -= step_back * new[j]
+                        pending[k] = 0
+                if wanted:
+                    kept_student[c, output] = student[c]
+                    kept_output[c, output] = v
+                    output += 1
+
+
+@njit(nogil=True, fastmath=FAST, cache=True)
+def inputs_and_targets(
+    first, second, coefficient, shift, gain, nonlinearity, activation, teacher_output, inputs, targets
+):
+    """Form X (step, N) float32 and y (step,) of one chain from its preactivations: test sets and kept inputs."""
+    for s in range(inputs.shape[0]):
+        _input_row(first[s], second[s], coefficient, shift, gain, nonlinearity, inputs[s])
+        targets[s] = _target(
+            first[s], second[s], coefficient, shift, gain, activation, teacher_output, inputs.shape[1]
+        )

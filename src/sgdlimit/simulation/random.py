@@ -1,0 +1,173 @@
+"""Counter-based random numbers for the compiled stream: Threefry-2x32-20 (Salmon et al. 2011) and Box-Muller.
+
+A number is a pure function of (key, counter), so any block of samples can be made by any thread, in any order, with the
+same bits. Everything is written so that the compiler can turn the loops into vector instructions: 32-bit integers,
+single precision, polynomials in place of library calls.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["fill_normals", "fill_offsets", "key_of", "threefry2x32"]
+
+KEY_PARITY = 0x1BD11BDA
+WORD = np.float32(2.0**-32)
+HALF_WORD = np.float32(2.0**-33)
+RADIANS = np.float32(2 * np.pi * 2.0**-32)
+LN2 = np.float32(np.log(2))
+SQRT_HALF_BITS = 0x3F3504F3
+LOG_COEFFICIENTS = tuple(
+    np.float32(c)
+    for c in (-0.11514610310, 0.11676998740, -0.12420140846, 0.14249322787, -0.16668057665, 0.20000714765, -0.24999993993, 0.33333331174)
+)  # fmt: skip
+
+
+def key_of(*words: int) -> tuple[np.uint32, np.uint32]:
+    """A 64-bit key from a seed and whatever else tells streams apart (run, purpose)."""
+    first, second = np.random.SeedSequence(words).generate_state(2, np.uint32)
+    return first, second
+
+
+@intrinsic
+def _as_int(typingctx, x):  # noqa: ANN001, ARG001
+    """The bits of a float32 as an int32."""
+
+    def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202, ARG001
+        return builder.bitcast(args[0], ir.IntType(32))
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def _as_float(typingctx, x):  # noqa: ANN001, ARG001
+    """The float32 whose bits are an int32."""
+
+    def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202, ARG001
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+@njit(inline="always")
+def _round(x0, x1, bits):
+    x0 = np.uint32(x0 + x1)
+    rotated = np.uint32(np.uint32(x1 << np.uint32(bits)) | np.uint32(x1 >> np.uint32(32 - bits)))
+    return x0, np.uint32(rotated ^ x0)
+
+
+@njit(inline="always")
+def _even_rounds(x0, x1):
+    x0, x1 = _round(x0, x1, 13)
+    x0, x1 = _round(x0, x1, 15)
+    x0, x1 = _round(x0, x1, 26)
+    return _round(x0, x1, 6)
+
+
+@njit(inline="always")
+def _odd_rounds(x0, x1):
+    x0, x1 = _round(x0, x1, 17)
+    x0, x1 = _round(x0, x1, 29)
+    x0, x1 = _round(x0, x1, 16)
+    return _round(x0, x1, 24)
+
+
+@njit(inline="always")
+def _add_key(x0, x1, a, b, group):
+    return np.uint32(x0 + a), np.uint32(x1 + b + np.uint32(group))
+
+
+@njit
+def threefry2x32(key0, key1, count0, count1):
+    """Twenty rounds of Threefry on the counter (count0, count1): two uniform 32-bit words."""
+    key2 = np.uint32(key0 ^ key1 ^ np.uint32(KEY_PARITY))
+    x0, x1 = np.uint32(count0 + key0), np.uint32(count1 + key1)
+    x0, x1 = _even_rounds(x0, x1)
+    x0, x1 = _add_key(x0, x1, key1, key2, 1)
+    x0, x1 = _odd_rounds(x0, x1)
+    x0, x1 = _add_key(x0, x1, key2, key0, 2)
+    x0, x1 = _even_rounds(x0, x1)
+    x0, x1 = _add_key(x0, x1, key0, key1, 3)
+    x0, x1 = _odd_rounds(x0, x1)
+    x0, x1 = _add_key(x0, x1, key1, key2, 4)
+    x0, x1 = _even_rounds(x0, x1)
+    return _add_key(x0, x1, key2, key0, 5)
+
+
+@njit(inline="always", fastmath=True)
+def _log(x):
+    """log of a positive normal float32, by the polynomial of Cephes logf."""
+    bits = _as_int(x)
+    exponent = np.int32(np.int32(bits - np.int32(SQRT_HALF_BITS)) >> np.int32(23))
+    f = _as_float(np.int32(bits - np.int32(exponent << np.int32(23)))) - np.float32(1)  # in [√½ − 1, √2 − 1)
+    p = np.float32(7.0376836292e-2)
+    for c in LOG_COEFFICIENTS:
+        p = p * f + c
+    return p * f * f * f - np.float32(0.5) * f * f + f + np.float32(exponent) * LN2
+
+
+@njit(inline="always", fastmath=True)
+def _cos_sin(word):
+    """cos and sin of 2π word/2³², by quadrant and the polynomials of Cephes sinf and cosf."""
+    quadrant = np.uint32(np.uint32(word + np.uint32(1 << 29)) >> np.uint32(30))
+    rest = np.int32(np.uint32(word - np.uint32(quadrant << np.uint32(30))))
+    a = np.float32(rest) * RADIANS  # in [−π/4, π/4)
+    z = a * a
+    s = ((np.float32(-1.9515295891e-4) * z + np.float32(8.3321608736e-3)) * z - np.float32(1.6666654611e-1)) * z * a + a
+    c = (np.float32(2.443315711809948e-5) * z - np.float32(1.388731625493765e-3)) * z + np.float32(4.166664568298827e-2)
+    c = c * z * z - np.float32(0.5) * z + np.float32(1)
+    swap = (quadrant & np.uint32(1)) != 0
+    x, y = (-s if swap else c), (c if swap else s)
+    turn = (quadrant & np.uint32(2)) != 0
+    return (-x if turn else x), (-y if turn else y)
+
+
+@njit(nogil=True, fastmath=True, cache=True)
+def fill_normals(key0, key1, first_step, out):
+    """Fill out (steps, D) float32 with standard normals: row s is a function of (key, first_step + s) alone."""
+    steps, dim = out.shape
+    half = (dim + 1) // 2
+    first, second = np.empty(half, np.float32), np.empty(half, np.float32)
+    for s in range(steps):
+        step = np.uint32(first_step + s)
+        for i in range(half):
+            a, b = threefry2x32(key0, key1, np.uint32(i), step)
+            radius = np.sqrt(np.float32(-2) * _log(np.float32(a) * WORD + HALF_WORD))
+            x, y = _cos_sin(b)
+            first[i] = radius * x
+            second[i] = radius * y
+        out[s, :half] = first
+        out[s, half:] = second[: dim - half]
+
+
+@njit(nogil=True, cache=True)
+def fill_offsets(key0, key1, first_step, thresholds, means, block_size, out):
+    """Fill out (steps, D) float32 with the mean of the component that each block of coordinates drew.
+
+    ``means`` (m, D) float32; ``thresholds`` (m − 1,) uint32 are the cumulated weights in units of 2⁻³². Row s is a
+    function of (key, first_step + s) alone.
+    """
+    steps, dim = out.shape
+    blocks = dim // block_size
+    half = (blocks + 1) // 2
+    first, second = np.empty(half, np.uint32), np.empty(half, np.uint32)
+    words = np.empty(blocks, np.uint32)
+    spread = words if block_size == 1 else np.empty(dim, np.uint32)
+    for s in range(steps):
+        step = np.uint32(first_step + s)
+        for i in range(half):
+            a, b = threefry2x32(key0, key1, np.uint32(i), step)
+            first[i] = a
+            second[i] = b
+        words[:half] = first
+        words[half:] = second[: blocks - half]
+        if block_size > 1:
+            for b in range(blocks):
+                spread[b * block_size : (b + 1) * block_size] = words[b]
+        row = out[s]
+        row[:] = means[0]
+        for c in range(1, len(means)):
+            threshold, mean, previous = thresholds[c - 1], means[c], means[c - 1]
+            for r in range(dim):  # a sum of steps rather than a choice, so that no branch is left
+                row[r] += (mean[r] - previous[r]) * np.float32(spread[r] >= threshold)

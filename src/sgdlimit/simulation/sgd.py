@@ -1,0 +1,250 @@
+"""Online SGD on fresh samples, measured as order parameters."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+from threadpoolctl import threadpool_limits
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.equivalence import input_moments
+from sgdlimit.problem import Instance
+from sgdlimit.simulation.chains import Chains, train
+from sgdlimit.simulation.measure import combine_runs, draw_test_set, form_samples, measure
+from sgdlimit.simulation.stream import Stream, stream_of
+from sgdlimit.trajectory import check_times
+
+__all__ = ["simulate", "simulate_together"]
+
+TRAINING, TEST = 0, 1  # the last word of a stream's keys
+KEPT_INPUTS_LIMIT = 2 << 30  # bytes
+
+
+def simulate(
+    instance: Instance,
+    times: Float[ArrayLike, "time"],
+    *,
+    runs: int = 1,
+    seed: int = 0,
+    overlaps: str | Sequence[str] = "conventional",
+    test_samples: int = 4000,
+    keep_inputs: bool = False,
+    data: tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> xr.Dataset:
+    """Train the student by online SGD, a fresh sample a step, and measure its order parameters.
+
+    Parameters
+    ----------
+    instance
+        The network, the teacher and the law of the latent.
+    times
+        Output times t = step/N, increasing; each a whole number of steps. 0 is the initial condition.
+    runs
+        Repetitions with fresh samples from the same initial weights.
+    seed
+        Seed of the samples. The same seed gives the same bits for any number of threads.
+    overlaps
+        With which covariances Q = WΩWᵀ/N and R = Wφ/N are measured: ``"conventional"`` (Σ_C = I) or
+        ``"moment-matched"`` (the law's Σ_C). A sequence of names adds a leading ``overlaps`` dimension.
+    test_samples
+        Fresh samples of the law on which the generalisation error is measured; 0 leaves it out.
+    keep_inputs
+        Keep every sample: variables ``C``, ``X`` and ``y`` with a ``step`` dimension.
+    data
+        Samples to take in order instead of drawing them: ``(C,)`` of shape (steps, D), or ``(C, X, y)`` with the
+        inputs (steps, N) and labels (steps,), where C is only handed on.
+    threads
+        Number of threads; all cores by default.
+    progress
+        Called with the fraction done.
+
+    Returns
+    -------
+    xarray.Dataset
+        A trajectory with a leading ``run`` dimension. A run that diverges cuts all runs at its last finite output
+        time, ``attrs["diverged_at"]`` says when, and a DivergenceWarning is given.
+
+    Raises
+    ------
+    ProblemError
+        If times are not whole steps in order, or arrays do not fit.
+    DivergenceError
+        If SGD diverges before the first output time.
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=200, latent_dim=100, student_units=2, teacher_units=2,
+    ...                      activation="erf", learning_rate=0.2)
+    >>> sl.simulate(problem.draw(seed=0), sl.log_times(1000, 200, 10), runs=3, seed=1)["Q"].shape
+    (3, 10, 2, 2)
+    """
+    return simulate_together(
+        [instance],
+        times,
+        runs=runs,
+        seed=seed,
+        overlaps=overlaps,
+        test_samples=test_samples,
+        keep_inputs=keep_inputs,
+        data=data,
+        threads=threads,
+        progress=progress,
+    )[0]
+
+
+def simulate_together(
+    instances: Sequence[Instance],
+    times: Float[ArrayLike, "time"],
+    *,
+    runs: int = 1,
+    seed: int = 0,
+    overlaps: str | Sequence[str] = "conventional",
+    test_samples: int = 4000,
+    keep_inputs: bool = False,
+    data: tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
+    threads: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> list[xr.Dataset]:
+    """Train several students on common random numbers: conditions that share features, teacher and noise.
+
+    The instances may differ in law, activation, learning rate and initial student. They share the latent noise and its
+    product with the features, which is nearly all of the cost, and their differences lose the common noise.
+
+    Parameters and errors are those of :func:`simulate`; one dataset for each instance is returned.
+    """
+    if not instances:
+        raise ProblemError("instances: is empty; give at least one")
+    for name, value, least in (("runs", runs, 1), ("seed", seed, 0), ("test_samples", test_samples, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ProblemError(f"{name}: {value!r} is not a whole number ≥ {least}; give one")
+    threads = _available_cores() if threads is None else threads
+    if not isinstance(threads, int | np.integer) or threads < 1:
+        raise ProblemError(f"threads: {threads!r} is not a positive whole number; give one, or None for all cores")
+    names = (overlaps,) if isinstance(overlaps, str) else tuple(overlaps)
+    times = check_times(times)
+    output_steps = _whole_steps(times, instances[0].input_dim)
+    if len({(i.student.shape, i.teacher_output.shape, i.nonlinearity) for i in instances}) > 1:
+        raise ProblemError("instances: differ in K, M or nonlinearity; simulate those apart")
+    if keep_inputs:
+        _refuse_large(runs, int(output_steps[-1]), instances[0])
+    given = GivenSamples.read(data, instances[0], int(output_steps[-1]))
+    drawn = stream_of(instances)
+    moments = [[input_moments(instance, name) for name in names] for instance in instances]
+
+    results: list[list[xr.Dataset]] = [[] for _ in instances]
+    with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        for run in range(runs):
+
+            def report(fraction: float, run: int = run) -> None:
+                if progress is not None:
+                    progress((run + fraction) / runs)
+
+            stream = given.stream(instances).with_keys(seed, run, TRAINING)
+            chains = Chains.start(instances, output_steps, as_given=given.inputs is not None)
+            train(chains, stream, given.labels, threads, report)
+            tests = drawn.with_keys(seed, run, TEST)
+            for index, instance in enumerate(instances):
+                test_set = draw_test_set(chains, index, tests, test_samples) if test_samples else None
+                trajectory = measure(chains, index, instance, moments[index], test_set, times, pool)
+                if keep_inputs:
+                    trajectory = trajectory.assign(_kept_inputs(chains, index, stream, given))
+                results[index].append(trajectory)
+    provenance = {
+        "kind": "simulation",
+        "seed": int(seed),
+        "engine": "numba",
+        "test_samples": int(test_samples),
+        "data": "drawn" if data is None else "given",
+    }
+    return [
+        combine_runs(run_datasets, instance.provenance(**provenance), names, squeeze=isinstance(overlaps, str))
+        for run_datasets, instance in zip(results, instances, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class GivenSamples:
+    """Samples to take in order instead of drawing: latent vectors, or inputs with their labels."""
+
+    latent: Float[np.ndarray, "step D"] | None
+    inputs: Float[np.ndarray, "step N"] | None
+    labels: Float[np.ndarray, "step"]
+
+    @classmethod
+    def read(cls, data: Sequence[ArrayLike] | None, instance: Instance, steps: int) -> "GivenSamples":
+        """Check ``data`` of :func:`simulate` against the instance and the number of steps."""
+        if data is None:
+            return cls(None, None, np.empty(0))
+        if not isinstance(data, tuple) or len(data) not in (1, 3):
+            raise ProblemError("data: is not (C,) or (C, X, y); give a tuple of one or three arrays")
+        shapes = {"C": (steps, instance.latent_dim), "X": (steps, instance.input_dim), "y": (steps,)}
+        arrays = []
+        for (name, shape), value in zip(shapes.items(), data, strict=False):
+            array = np.asarray(value)
+            if array.ndim != len(shape) or array.shape[1:] != shape[1:] or len(array) < steps:
+                raise ProblemError(
+                    f"data: {name} has shape {array.shape} where the last output time needs at least {shape}; "
+                    "give more samples or earlier times"
+                )
+            if not np.isfinite(array).all():
+                raise ProblemError(f"data: {name} holds NaN or infinite entries; remove those samples")
+            arrays.append(array)
+        if len(arrays) == 1:
+            return cls(arrays[0], None, np.empty(0))
+        return cls(arrays[0], arrays[1], arrays[2].astype(np.float64))
+
+    def stream(self, instances: Sequence[Instance]) -> Stream:
+        """The stream that hands them on, or draws where nothing is given."""
+        if self.inputs is not None:
+            return Stream.of_inputs(self.inputs, len(instances))
+        return stream_of(instances, self.latent)
+
+
+def _kept_inputs(
+    chains: Chains, index: int, stream: Stream, given: GivenSamples
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Samples of one chain, made once more: C (step, D), X (step, N) and y (step,)."""
+    steps, N = int(chains.output_steps[-1]), chains.student.shape[2]
+    if given.inputs is not None:
+        latent, inputs, labels = given.latent, given.inputs[:steps], given.labels[:steps]
+        assert latent is not None
+        latent = latent[:steps]
+    else:
+        latent = np.concatenate(
+            [stream.latent(index, s, min(Stream.BLOCK, steps - s)) for s in range(0, steps, Stream.BLOCK)]
+        )
+        inputs, labels = form_samples(chains, index, stream, steps)
+    return {"C": (("step", "latent"), latent), "X": (("step", "input"), inputs), "y": (("step",), labels)}
+
+
+def _whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:
+    steps = np.rint(times * input_dim).astype(np.int64)
+    off = np.abs(times * input_dim - steps)
+    if off.max() > 1e-6 or (np.diff(steps) <= 0).any() or steps[-1] < 1:
+        worst = times[int(np.argmax(off))]
+        raise ProblemError(
+            f"times: {worst:.6g} is not a whole number of SGD steps for input_dim {input_dim}, or no step is taken; "
+            "use log_times(...) or np.rint(times * N) / N"
+        )
+    return steps
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _refuse_large(runs: int, steps: int, instance: Instance) -> None:
+    wanted = runs * steps * (4 * (instance.input_dim + instance.latent_dim) + 8)
+    if wanted > KEPT_INPUTS_LIMIT:
+        raise ProblemError(
+            f"keep_inputs: {wanted / 2**30:.1f} GiB of samples would be kept, the limit is {KEPT_INPUTS_LIMIT >> 30} GiB; "
+            "use fewer runs or earlier times"
+        )

@@ -1,0 +1,177 @@
+"""The one form every result takes: a labelled trajectory of order parameters.
+
+Theory and simulation both return an :class:`xarray.Dataset` with dimensions ``time``, ``student``, ``student_`` and
+``teacher`` (a simulation has ``run`` first) and the variables of :data:`VARIABLES`, all float64.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from sgdlimit.errors import ProblemError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["VARIABLES", "check_times", "load", "log_times", "make_attrs", "make_trajectory", "save"]
+
+VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "Q": ("time", "student", "student_"),
+    "R": ("time", "student", "teacher"),
+    "v": ("time", "student"),
+    "generalization_error": ("time",),
+}
+"""Order parameters and their dimensions, (9), (10) and (S48)."""
+
+LONG_NAMES = {
+    "Q": "student-student overlap Q",
+    "R": "student-teacher overlap R",
+    "v": "output weight v",
+    "generalization_error": "generalisation error",
+    "generalization_error_stderr": "standard error of the generalisation error",
+}
+
+
+def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
+    """Distinct log-spaced output times, from the first SGD step to the last.
+
+    Rounding to whole steps merges early points; points are added until ``count`` distinct ones are left (or every
+    step is taken).
+
+    Parameters
+    ----------
+    steps
+        Number of SGD steps, at least 1.
+    input_dim
+        Input dimension N; a step takes the time 1/N.
+    count
+        Number of output times, at least 1.
+
+    Returns
+    -------
+    np.ndarray
+        Times t = step/N, shape (min(count, steps),), increasing, ending at steps/N.
+
+    Raises
+    ------
+    ProblemError
+        If an argument is not a positive integer.
+
+    Examples
+    --------
+    >>> log_times(steps=1000, input_dim=10, count=4)
+    array([  0.1,   1. ,  10. , 100. ])
+    """
+    for name, value in (("steps", steps), ("input_dim", input_dim), ("count", count)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ProblemError(f"{name}: {value!r} is not a positive whole number; give an integer ≥ 1")
+    wanted = min(int(count), int(steps))
+    points = wanted
+    distinct = np.array([steps])
+    while wanted > 1:
+        distinct = np.unique(np.rint(np.geomspace(1, steps, points)).astype(np.int64))
+        if len(distinct) >= wanted:
+            break
+        points += max(1, wanted - len(distinct))
+    # One addition can reveal several new steps: thin the excess evenly, keeping both ends.
+    chosen = distinct[np.rint(np.linspace(0, len(distinct) - 1, wanted)).astype(np.int64)]
+    return chosen / input_dim
+
+
+def check_times(times: ArrayLike) -> np.ndarray:
+    """Output times as a float64 array, shape (time,): finite, non-negative and increasing.
+
+    Raises
+    ------
+    ProblemError
+        If they are not.
+    """
+    try:
+        array = np.asarray(times, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ProblemError(f"times: {times!r} are not numbers; use log_times(...) or an increasing array") from None
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all() or array[0] < 0:
+        raise ProblemError(
+            f"times: shape {array.shape} with values from {array.min(initial=0):g} to {array.max(initial=0):g} will not do; "
+            "give a non-empty vector of finite times ≥ 0"
+        )
+    if (np.diff(array) <= 0).any():
+        place = int(np.argmax(np.diff(array) <= 0))
+        raise ProblemError(f"times: {array[place]:g} is followed by {array[place + 1]:g}; sort them, each once")
+    return array
+
+
+def make_trajectory(
+    times: ArrayLike,
+    *,
+    attrs: Mapping[str, Any] | None = None,
+    leading: str = "run",
+    **variables: ArrayLike,
+) -> xr.Dataset:
+    """Label arrays as a trajectory.
+
+    Parameters
+    ----------
+    times
+        Output times t = step/N, shape (time,).
+    attrs
+        Provenance; anything that is not a string or a number is stored as JSON.
+    leading
+        Name of an extra first axis, where a variable has one.
+    **variables
+        ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,) and optionally
+        ``generalization_error_stderr`` (time,); every one may have an extra first axis.
+
+    Returns
+    -------
+    xarray.Dataset
+        With the dimensions of :data:`VARIABLES`, float64.
+    """
+    times = np.asarray(times, dtype=np.float64)
+    data = {}
+    for name, values in variables.items():
+        array = np.asarray(values, dtype=np.float64)
+        dims = VARIABLES[name.removesuffix("_stderr")]
+        if array.ndim == len(dims) + 1:
+            dims = (leading, *dims)
+        data[name] = (dims, array, {"long_name": LONG_NAMES[name]})
+    dataset = xr.Dataset(data, coords={"time": ("time", times, {"long_name": "time t = steps/N"})})
+    return dataset.assign_attrs(make_attrs(attrs or {}))
+
+
+def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
+    """Attributes a store can hold: what is not a string or a number becomes JSON."""
+    return {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in attrs.items()}
+
+
+def save(dataset: xr.Dataset, path: "str | PathLike[str]") -> None:
+    """Write a dataset as a zarr store; an existing path is refused.
+
+    Raises
+    ------
+    ProblemError
+        If something is already at ``path``.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
+    dataset.to_zarr(path, mode="w-", consolidated=False, zarr_format=3)
+
+
+def load(path: "str | PathLike[str]") -> xr.Dataset:
+    """Read a dataset written by :func:`save`.
+
+    Raises
+    ------
+    ProblemError
+        If there is no zarr store at ``path``.
+    """
+    try:
+        return xr.open_zarr(path, consolidated=False).load()
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise ProblemError(f"path: {str(path)!r} is not a stored trajectory ({error}); give a folder written by save()") from None
