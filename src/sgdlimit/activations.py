@@ -64,4 +64,6 @@ def activation_named(name: str) -> Activation:
     try:
         return ACTIVATIONS[name]
     except (KeyError, TypeError):
-        raise ProblemError(f"activation: {name!r} is not known; use one of {', '.join(map(repr, ACTIVATIONS))}") from None
+        raise ProblemError(
+            f"activation: {name!r} is not known; use one of {', '.join(map(repr, ACTIVATIONS))}"
+        ) from None

@@ -51,8 +51,8 @@ def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-ab
     names = [name for name in VARIABLES if name in theory and name in sgd]
     difference = theory[names].drop_vars("time") - sgd[names].drop_vars("time")
     if measure == "rms":
-        return np.sqrt(np.square(difference).mean("time"))
-    return np.abs(difference).mean("time")
+        return np.sqrt(np.square(difference).mean("time", skipna=False))
+    return np.abs(difference).mean("time", skipna=False)
 
 
 def magnitude(trajectory: xr.Dataset) -> xr.Dataset:

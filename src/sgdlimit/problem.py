@@ -3,10 +3,9 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeGuard, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -37,6 +36,7 @@ class Settings(BaseModel):
 
 
 S = TypeVar("S", bound=Settings)
+STANDARD_NORMAL = Gaussian()
 
 
 class GaussianMixture(Settings):
@@ -73,9 +73,7 @@ class GaussianMixture(Settings):
         """Draw the means; the same generator state gives proportional means for every spread."""
         scalar = self.block_size == 1 and self.shared_means
         means = self.spread * rng.uniform(-1, 1, size=(self.components,) if scalar else (self.components, latent_dim))
-        law = MixtureLaw(
-            means, weights=self.weights, block_size=self.block_size, standardize=self.standardize is True
-        )
+        law = MixtureLaw(means, weights=self.weights, block_size=self.block_size, standardize=self.standardize is True)
         if self.standardize == "estimated":
             return law.standardized_from(law.sample(rng, self.moment_samples, latent_dim))
         return law
@@ -184,11 +182,7 @@ class Problem(Settings):
         seed
             A non-negative integer.
         """
-        if not isinstance(seed, int | np.integer) or seed < 0:
-            raise ProblemError(f"seed: {seed!r} is not a non-negative whole number; give one, e.g. 0")
-        features, student, student_output, teacher, teacher_output, latent = (
-            np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)
-        )
+        features, student, student_output, teacher, teacher_output, _ = _streams(seed)
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
         return Instance(
             features.standard_normal((D, N)),
@@ -199,9 +193,14 @@ class Problem(Settings):
             activation=self.activation,
             learning_rate=self.learning_rate,
             nonlinearity=self.nonlinearity,
-            latent=self.latent.draw(D, latent) if isinstance(self.latent, GaussianMixture) else Gaussian(),
+            latent=self.draw_latent(seed),
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
         )
+
+    def draw_latent(self, seed: int) -> LatentLaw:
+        """Draw the law of the latent alone, the same that :meth:`draw` gives the instance."""
+        *_, stream = _streams(seed)
+        return self.latent.draw(self.latent_dim, stream) if isinstance(self.latent, GaussianMixture) else Gaussian()
 
     def to_toml(self) -> str:
         """The settings as TOML, which :meth:`from_toml` reads back."""
@@ -265,7 +264,6 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     return _validated(Problem, settings, path), _validated(RunSettings, run, path, prefix="run.")
 
 
-@dataclass(frozen=True, eq=False)
 class Instance:
     """One drawn network, teacher, feature matrix and latent law: what theory and simulation both start from.
 
@@ -297,45 +295,52 @@ class Instance:
     student_output: Float[np.ndarray, "K"]
     teacher: Float[np.ndarray, "M D"]
     teacher_output: Float[np.ndarray, "M"]
-    activation: str = field(kw_only=True)
-    learning_rate: float = field(kw_only=True)
-    nonlinearity: str = field(default="sign", kw_only=True)
-    latent: LatentLaw = field(default=Gaussian(), kw_only=True)
-    attrs: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
 
-    def __post_init__(self) -> None:
-        for name, shape in _SHAPES.items():
-            array = _array(name, getattr(self, name), shape)
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+    def __init__(
+        self,
+        features: ArrayLike,
+        student: ArrayLike,
+        student_output: ArrayLike,
+        teacher: ArrayLike,
+        teacher_output: ArrayLike,
+        *,
+        activation: str,
+        learning_rate: float,
+        nonlinearity: str = "sign",
+        latent: LatentLaw = STANDARD_NORMAL,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.features = _array("features", features, ("latent_dim", "input_dim"))
+        self.student = _array("student", student, ("student_units", "input_dim"))
+        self.teacher = _array("teacher", teacher, ("teacher_units", "latent_dim"))
+        self.student_output = _array("student_output", student_output, ("student_units",))
+        self.teacher_output = _array("teacher_output", teacher_output, ("teacher_units",))
         D, N = self.features.shape
         K, M = len(self.student), len(self.teacher)
-        for name, expected in (
-            ("student", (K, N)),
-            ("student_output", (K,)),
-            ("teacher", (M, D)),
-            ("teacher_output", (M,)),
+        for name, array, expected in (
+            ("student", self.student, (K, N)),
+            ("student_output", self.student_output, (K,)),
+            ("teacher", self.teacher, (M, D)),
+            ("teacher_output", self.teacher_output, (M,)),
         ):
-            found = getattr(self, name).shape
-            if found != expected:
+            if array.shape != expected:
                 raise ProblemError(
-                    f"{name}: shape {found} does not fit features {(D, N)} with K={K} student and M={M} teacher units; "
-                    f"give shape {expected}"
+                    f"{name}: shape {array.shape} does not fit features {(D, N)} with K={K} student and M={M} teacher "
+                    f"units; give shape {expected}"
                 )
-        activation_named(self.activation)
-        nonlinearity_named(self.nonlinearity)
+        self.activation = activation_named(activation).name
+        self.nonlinearity = nonlinearity_named(nonlinearity).name
         try:
-            rate = float(self.learning_rate)
+            self.learning_rate = float(learning_rate)
         except (TypeError, ValueError):
-            rate = np.nan
-        if not (np.isfinite(rate) and rate > 0):
-            raise ProblemError(f"learning_rate: {self.learning_rate!r} is not a positive number; try 0.2")
-        object.__setattr__(self, "learning_rate", rate)
-        if not isinstance(self.latent, LatentLaw):
-            raise ProblemError(
-                f"latent: {self.latent!r} is not a law; use Gaussian(), MixtureLaw(means), or draw a Problem"
-            )
-        self.latent.check_dim(D)
+            self.learning_rate = np.nan
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ProblemError(f"learning_rate: {learning_rate!r} is not a positive number; try 0.2")
+        if not isinstance(latent, LatentLaw):
+            raise ProblemError(f"latent: {latent!r} is not a law; use Gaussian(), MixtureLaw(means), or draw a Problem")
+        latent.check_dim(D)
+        self.latent = latent
+        self.attrs = dict(attrs or {})
 
     @property
     def input_dim(self) -> int:
@@ -349,7 +354,7 @@ class Instance:
 
     def replace(self, **changes: Any) -> "Instance":
         """A copy with some fields changed: the same network under another law or activation."""
-        return replace(self, **changes)
+        return Instance(**(vars(self) | changes))
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Attributes for a trajectory of this instance."""
@@ -366,19 +371,17 @@ class Instance:
         }
 
 
-_SHAPES = {
-    "features": ("latent_dim", "input_dim"),
-    "student": ("student_units", "input_dim"),
-    "student_output": ("student_units",),
-    "teacher": ("teacher_units", "latent_dim"),
-    "teacher_output": ("teacher_units",),
-}
+def _streams(seed: int) -> list[np.random.Generator]:
+    """Independent generators for features, student, its output, teacher, its output and the law, in this order."""
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ProblemError(f"seed: {seed!r} is not a non-negative whole number; give one, e.g. 0")
+    return [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)]
 
 
 def _array(name: str, value: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:
     wanted = "(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")"
     try:
-        array = np.array(value, dtype=np.float64)
+        array = value if _is_frozen(value) else np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise ProblemError(f"{name}: is not an array of numbers; give one of shape {wanted}") from None
     if array.ndim != len(shape) or array.size == 0:
@@ -387,7 +390,13 @@ def _array(name: str, value: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:
         raise ProblemError(
             f"{name}: {np.count_nonzero(~np.isfinite(array))} of {array.size} entries are NaN or infinite; remove them"
         )
+    array.setflags(write=False)
     return array
+
+
+def _is_frozen(value: ArrayLike) -> TypeGuard[np.ndarray]:
+    """Whether an array is an instance's own already; copies of an instance share it."""
+    return isinstance(value, np.ndarray) and value.dtype == np.float64 and not value.flags.writeable
 
 
 def _read_toml(path: str | Path) -> dict[str, Any]:
@@ -420,7 +429,7 @@ def _explain(error: ValidationError) -> str:
         return f"latent: {complaint['input']!r} is not a law; use Gaussian() or GaussianMixture(...)"
     if complaint["type"] == "value_error" and not name:
         return message
-    if isinstance(complaint["ctx"]["error"] if "error" in complaint.get("ctx", {}) else None, ProblemError):
+    if isinstance(complaint.get("ctx", {}).get("error"), ProblemError):
         return f"{name}.{message}"
     if complaint["type"] == "value_error":
         return f"{name}: {complaint['input']!r} {message if message.startswith('is') else 'is not known; ' + message}"

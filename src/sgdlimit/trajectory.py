@@ -97,8 +97,8 @@ def check_times(times: ArrayLike) -> np.ndarray:
         raise ProblemError(f"times: {times!r} are not numbers; use log_times(...) or an increasing array") from None
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all() or array[0] < 0:
         raise ProblemError(
-            f"times: shape {array.shape} with values from {array.min(initial=0):g} to {array.max(initial=0):g} will not do; "
-            "give a non-empty vector of finite times ≥ 0"
+            f"times: shape {array.shape} with values from {array.min(initial=0):g} to {array.max(initial=0):g} "
+            "will not do; give a non-empty vector of finite times ≥ 0"
         )
     if (np.diff(array) <= 0).any():
         place = int(np.argmax(np.diff(array) <= 0))
@@ -174,4 +174,6 @@ def load(path: "str | PathLike[str]") -> xr.Dataset:
     try:
         return xr.open_zarr(path, consolidated=False).load()
     except (FileNotFoundError, KeyError, ValueError) as error:
-        raise ProblemError(f"path: {str(path)!r} is not a stored trajectory ({error}); give a folder written by save()") from None
+        raise ProblemError(
+            f"path: {str(path)!r} is not a stored trajectory ({error}); give a folder written by save()"
+        ) from None

@@ -73,8 +73,9 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
         covariance = instance.latent.covariance(latent_dim)
         if np.abs(mean).max() > 0.05 * np.sqrt(covariance.diagonal().min()):
             raise ProblemError(
-                f"theory: 'moment-matched' needs a centred latent, but this law has means up to {np.abs(mean).max():.3g}, "
-                "which no Gaussian theory without mean fields can follow; use standardize=True, or theory='conventional'"
+                f"theory: 'moment-matched' needs a centred latent, but this law has means up to "
+                f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
+                "or theory='conventional'"
             )
         lower = np.linalg.cholesky(covariance)
         root, teacher_root = lower.T @ features, teacher @ lower

@@ -1,7 +1,7 @@
 """Laws of the latent sample C ∈ R^D: the Gaussian and Gaussian mixtures (17), standardised (19) or not."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -51,7 +51,9 @@ class LatentLaw(ABC):
         if dim is None and self.dim is None:
             raise ProblemError("dim: this law fits any latent dimension; say which, e.g. sample(rng, count, dim=500)")
         if dim is not None and self.dim is not None and dim != self.dim:
-            raise ProblemError(f"latent: its means have {self.dim} coordinates where latent_dim is {dim}; make them equal")
+            raise ProblemError(
+                f"latent: its means have {self.dim} coordinates where latent_dim is {dim}; make them equal"
+            )
         return self.dim if dim is None else dim  # type: ignore[return-value]
 
 
@@ -86,7 +88,6 @@ class Gaussian(LatentLaw):
         return Divergence(0.0, 0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True, eq=False)
 class MixtureLaw(LatentLaw):
     """A Gaussian mixture with m components of unit deviation (17), drawn block by block.
 
@@ -119,40 +120,58 @@ class MixtureLaw(LatentLaw):
     """
 
     means: Float[np.ndarray, "m *D"]
-    weights: Float[np.ndarray, "m"] = field(default=None, kw_only=True)  # type: ignore[assignment]
-    block_size: int = field(default=1, kw_only=True)
-    standardize: bool = field(default=False, kw_only=True)
-    location: Float[np.ndarray, "*D"] = field(default=None, init=False, repr=False)  # type: ignore[assignment]
-    scale: Float[np.ndarray, "*D"] = field(default=None, init=False, repr=False)  # type: ignore[assignment]
+    weights: Float[np.ndarray, "m"]
+    location: Float[np.ndarray, "*D"]
+    """Subtracted from every sample: zero, or the mean it is standardised with."""
+    scale: Float[np.ndarray, "*D"]
+    """What every sample is then divided by: one, or the deviation it is standardised with."""
 
-    def __post_init__(self) -> None:
-        means = _finite("means", self.means)
+    def __init__(
+        self,
+        means: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        block_size: int = 1,
+        standardize: bool = False,
+    ) -> None:
+        means = _finite("means", means)
         if means.ndim not in (1, 2) or means.size == 0:
-            raise ProblemError(f"means: shape {means.shape} is not (components,) or (components, latent_dim); reshape them")
+            raise ProblemError(
+                f"means: shape {means.shape} is not (components,) or (components, latent_dim); reshape them"
+            )
         components = len(means)
-        weights = np.full(components, 1 / components) if self.weights is None else _finite("weights", self.weights)
+        weights = np.full(components, 1 / components) if weights is None else _finite("weights", weights)
         if weights.shape != (components,):
-            raise ProblemError(f"weights: shape {weights.shape} does not fit {components} components; give one weight each")
+            raise ProblemError(
+                f"weights: shape {weights.shape} does not fit {components} components; give one weight each"
+            )
         if (weights <= 0).any() or abs(weights.sum() - 1) > 1e-9:
             raise ProblemError(f"weights: {weights.tolist()} must be positive and sum to 1; divide them by their sum")
-        if not isinstance(self.block_size, int | np.integer) or self.block_size < 1:
-            raise ProblemError(f"block_size: {self.block_size!r} is not a positive whole number; give a divisor of latent_dim")
-        if means.ndim == 1 and self.block_size != 1:
+        if not isinstance(block_size, int | np.integer) or block_size < 1:
+            raise ProblemError(
+                f"block_size: {block_size!r} is not a positive whole number; give a divisor of latent_dim"
+            )
+        if means.ndim == 1 and block_size != 1:
             raise ProblemError(
                 f"means: shape {means.shape} is a scalar mixture, which needs block_size 1; "
-                f"for block_size {self.block_size} give means of shape (components, latent_dim)"
+                f"for block_size {block_size} give means of shape (components, latent_dim)"
             )
-        if means.ndim == 2 and means.shape[1] % self.block_size:
+        if means.ndim == 2 and means.shape[1] % block_size:
             raise ProblemError(
-                f"block_size: {self.block_size} does not divide latent_dim {means.shape[1]}; "
+                f"block_size: {block_size} does not divide latent_dim {means.shape[1]}; "
                 f"use one of {_divisors(means.shape[1])}"
             )
         location, scale = np.zeros(means.shape[1:]), np.ones(means.shape[1:])
-        if self.standardize:
+        if standardize:
             location = weights @ means
             scale = np.sqrt(1 + weights @ np.square(means - location))
-        for name, value in (("means", means), ("weights", weights), ("location", location), ("scale", scale)):
-            object.__setattr__(self, name, value)
+        self.means, self.weights, self.block_size, self.standardize = means, weights, int(block_size), bool(standardize)
+        self.location, self.scale = location, scale
+
+    def __repr__(self) -> str:
+        with np.printoptions(threshold=10, edgeitems=2, precision=6):
+            settings = f"block_size={self.block_size}, standardize={self.standardize}"
+            return f"MixtureLaw(means={self.means!r}, weights={self.weights!r}, {settings})"
 
     @property
     def components(self) -> int:
@@ -164,7 +183,7 @@ class MixtureLaw(LatentLaw):
         """Latent dimension D, or None for a scalar mixture, which fits any."""
         return self.means.shape[1] if self.means.ndim == 2 else None
 
-    def standardized_from(self, samples: Float[ArrayLike, "count D"]) -> "MixtureLaw":
+    def standardized_from(self, samples: ArrayLike) -> "MixtureLaw":
         """The same law, standardised (19) with the mean and deviation of each coordinate of ``samples``.
 
         Parameters
@@ -173,14 +192,18 @@ class MixtureLaw(LatentLaw):
             Samples of this law as it is, un-standardised; at least two.
         """
         if self.standardize or np.any(self.location != 0):
-            raise ProblemError("standardize: this law is standardised already; start from MixtureLaw(..., standardize=False)")
+            raise ProblemError(
+                "standardize: this law is standardised already; start from MixtureLaw(..., standardize=False)"
+            )
         samples = _finite("samples", samples)
         if samples.ndim != 2 or len(samples) < 2:
-            raise ProblemError(f"samples: shape {samples.shape} is not (count ≥ 2, latent_dim); draw more with sample()")
+            raise ProblemError(
+                f"samples: shape {samples.shape} is not (count ≥ 2, latent_dim); draw more with sample()"
+            )
         dim = self.check_dim(samples.shape[1])
-        law = replace(self, means=np.broadcast_to(self.means.reshape(self.components, -1), (self.components, dim)).copy())
-        object.__setattr__(law, "location", samples.mean(axis=0))
-        object.__setattr__(law, "scale", samples.std(axis=0))
+        means = np.broadcast_to(self.means.reshape(self.components, -1), (self.components, dim))
+        law = MixtureLaw(means, weights=self.weights, block_size=self.block_size)
+        law.location, law.scale = samples.mean(axis=0), samples.std(axis=0)
         return law
 
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
@@ -199,7 +222,9 @@ class MixtureLaw(LatentLaw):
     def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
         """Σ_C: the identity plus the spread of the means within each block, divided by the scales."""
         self.check_dim(dim)
-        centred = np.broadcast_to((self.means - self.weights @ self.means).reshape(self.components, -1), (self.components, dim))
+        centred = np.broadcast_to(
+            (self.means - self.weights @ self.means).reshape(self.components, -1), (self.components, dim)
+        )
         block = np.arange(dim) // self.block_size
         between = (centred.T * self.weights) @ centred * (block[:, None] == block)
         return (np.eye(dim) + between) / np.multiply.outer(*[np.broadcast_to(self.scale, (dim,))] * 2)
@@ -220,7 +245,9 @@ def _finite(name: str, values: ArrayLike) -> np.ndarray:
     except (TypeError, ValueError):
         raise ProblemError(f"{name}: {values!r} is not an array of numbers; give one") from None
     if not np.isfinite(array).all():
-        raise ProblemError(f"{name}: holds {np.count_nonzero(~np.isfinite(array))} NaN or infinite entries; remove them")
+        raise ProblemError(
+            f"{name}: holds {np.count_nonzero(~np.isfinite(array))} NaN or infinite entries; remove them"
+        )
     return array
 
 

@@ -92,7 +92,7 @@ def train(
         return min(Stream.BLOCK, steps - block * Stream.BLOCK)
 
     def make(block: int, products: np.ndarray) -> None:
-        stream.fill_products(block * Stream.BLOCK, products[:, : size(block)])
+        stream.fill_products(block * Stream.BLOCK, products)
 
     def train(group: int, block: int, products: np.ndarray) -> None:
         some = slice(bounds[group], bounds[group + 1])

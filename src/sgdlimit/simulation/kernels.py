@@ -1,7 +1,7 @@
 """The compiled inner loop of online SGD: many chains over one block of shared preactivations.
 
-A *chain* is one student being trained. All chains of a call share the block of products zF/√D, ... that the stream made;
-the input X = f(U) of a chain is never stored, each step forms one row of it in cache.
+A *chain* is one student being trained. All chains of a call share the block of products zF/√D, ... that the stream
+made; the input X = f(U) of a chain is never stored, each step forms one row of it in cache.
 """
 
 import math
@@ -151,6 +151,4 @@ def inputs_and_targets(
     """Form X (step, N) float32 and y (step,) of one chain from its preactivations: test sets and kept inputs."""
     for s in range(inputs.shape[0]):
         _input_row(first[s], second[s], coefficient, shift, gain, nonlinearity, inputs[s])
-        targets[s] = _target(
-            first[s], second[s], coefficient, shift, gain, activation, teacher_output, inputs.shape[1]
-        )
+        targets[s] = _target(first[s], second[s], coefficient, shift, gain, activation, teacher_output, inputs.shape[1])

@@ -42,7 +42,7 @@ def form_samples(
     first, second = stream.chosen[index]
     for start in range(0, count, Stream.BLOCK):
         size = min(Stream.BLOCK, count - start)
-        stream.fill_products(start, products[:, :size])
+        stream.fill_products(start, products)
         inputs_and_targets(
             products[first],
             products[second],
@@ -76,11 +76,12 @@ def measure(
     reached = chains.finite_outputs(index)
     if reached == 0:
         raise DivergenceError(
-            f"learning_rate: {instance.learning_rate:g} makes SGD diverge before the first output time {times[0]:g}; lower it"
+            f"learning_rate: {instance.learning_rate:g} makes SGD diverge before the first output time {times[0]:g}; "
+            "lower it"
         )
     student, output = chains.kept_student[index, :reached], chains.kept_output[index, :reached]
     parts = [slice(s, min(s + TIMES_AT_ONCE, reached)) for s in range(0, reached, TIMES_AT_ONCE)]
-    data: dict[str, np.ndarray] = {"v": output}
+    data: dict[str, Any] = {"v": output}
     overlaps = [list(pool.map(lambda part, m=m: m.overlaps(student[part]), parts)) for m in moments]
     data["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
     data["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])

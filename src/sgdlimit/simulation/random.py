@@ -18,10 +18,12 @@ HALF_WORD = np.float32(2.0**-33)
 RADIANS = np.float32(2 * np.pi * 2.0**-32)
 LN2 = np.float32(np.log(2))
 SQRT_HALF_BITS = 0x3F3504F3
-LOG_COEFFICIENTS = tuple(
-    np.float32(c)
-    for c in (-0.11514610310, 0.11676998740, -0.12420140846, 0.14249322787, -0.16668057665, 0.20000714765, -0.24999993993, 0.33333331174)
-)  # fmt: skip
+# fmt: off
+LOG_COEFFICIENTS = tuple(np.float32(c) for c in (
+    -0.11514610310, 0.11676998740, -0.12420140846, 0.14249322787,
+    -0.16668057665, 0.20000714765, -0.24999993993, 0.33333331174,
+))
+# fmt: on
 
 
 def key_of(*words: int) -> tuple[np.uint32, np.uint32]:
@@ -31,20 +33,20 @@ def key_of(*words: int) -> tuple[np.uint32, np.uint32]:
 
 
 @intrinsic
-def _as_int(typingctx, x):  # noqa: ANN001, ARG001
+def _as_int(typingctx, x):
     """The bits of a float32 as an int32."""
 
-    def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202, ARG001
+    def codegen(context, builder, signature, args):
         return builder.bitcast(args[0], ir.IntType(32))
 
     return types.int32(types.float32), codegen
 
 
 @intrinsic
-def _as_float(typingctx, x):  # noqa: ANN001, ARG001
+def _as_float(typingctx, x):
     """The float32 whose bits are an int32."""
 
-    def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202, ARG001
+    def codegen(context, builder, signature, args):
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), codegen
@@ -98,7 +100,7 @@ def threefry2x32(key0, key1, count0, count1):
 @njit(inline="always", fastmath=True)
 def _log(x):
     """log of a positive normal float32, by the polynomial of Cephes logf."""
-    bits = _as_int(x)
+    bits = _as_int(x)  # pyright: ignore[reportCallIssue]
     exponent = np.int32(np.int32(bits - np.int32(SQRT_HALF_BITS)) >> np.int32(23))
     f = _as_float(np.int32(bits - np.int32(exponent << np.int32(23)))) - np.float32(1)  # in [√½ − 1, √2 − 1)
     p = np.float32(7.0376836292e-2)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.equivalence import input_moments
+from sgdlimit.inputs.equivalence import InputMoments, input_moments
 from sgdlimit.problem import Instance
 from sgdlimit.simulation.chains import Chains, train
 from sgdlimit.simulation.measure import combine_runs, draw_test_set, form_samples, measure
@@ -137,7 +137,7 @@ def simulate_together(
         _refuse_large(runs, int(output_steps[-1]), instances[0])
     given = GivenSamples.read(data, instances[0], int(output_steps[-1]))
     drawn = stream_of(instances)
-    moments = [[input_moments(instance, name) for name in names] for instance in instances]
+    moments = _moments(instances, names)
 
     results: list[list[xr.Dataset]] = [[] for _ in instances]
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
@@ -168,6 +168,20 @@ def simulate_together(
         combine_runs(run_datasets, instance.provenance(**provenance), names, squeeze=isinstance(overlaps, str))
         for run_datasets, instance in zip(results, instances, strict=True)
     ]
+
+
+def _moments(instances: Sequence[Instance], theories: Sequence[str]) -> list[list[InputMoments]]:
+    """What Q and R of each instance are measured with; instances that share features and teacher share them."""
+    known: dict[tuple, InputMoments] = {}
+
+    def shared(instance: Instance, theory: str) -> InputMoments:
+        law = None if theory == "conventional" else id(instance.latent)
+        key = (theory, id(instance.features), id(instance.teacher), law)
+        if key not in known:
+            known[key] = input_moments(instance, theory)
+        return known[key]
+
+    return [[shared(instance, theory) for theory in theories] for instance in instances]
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,7 @@ def _kept_inputs(
     chains: Chains, index: int, stream: Stream, given: GivenSamples
 ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """Samples of one chain, made once more: C (step, D), X (step, N) and y (step,)."""
-    steps, N = int(chains.output_steps[-1]), chains.student.shape[2]
+    steps = int(chains.output_steps[-1])
     if given.inputs is not None:
         latent, inputs, labels = given.latent, given.inputs[:steps], given.labels[:steps]
         assert latent is not None
@@ -245,6 +259,6 @@ def _refuse_large(runs: int, steps: int, instance: Instance) -> None:
     wanted = runs * steps * (4 * (instance.input_dim + instance.latent_dim) + 8)
     if wanted > KEPT_INPUTS_LIMIT:
         raise ProblemError(
-            f"keep_inputs: {wanted / 2**30:.1f} GiB of samples would be kept, the limit is {KEPT_INPUTS_LIMIT >> 30} GiB; "
-            "use fewer runs or earlier times"
+            f"keep_inputs: {wanted / 2**30:.1f} GiB of samples would be kept, the limit is "
+            f"{KEPT_INPUTS_LIMIT >> 30} GiB; use fewer runs or earlier times"
         )

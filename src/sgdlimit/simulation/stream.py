@@ -2,8 +2,8 @@
 
 A condition (a law, standardised or not, an activation) needs the preactivations U = CF/√D and the teacher's fields
 ν = CW̃ᵀ/√D of its own latent C. Most laws are affine in a few *sources* that many conditions share: the normals z and,
-for a mixture, the offsets μ̂ of unit spread, C = (z + α μ̂ − location)/scale. So the matrix products, which are the cost of
-the whole computation, are taken once per source, and every condition is
+for a mixture, the offsets μ̂ of unit spread, C = (z + α μ̂ − location)/scale. So the matrix products, which are the
+cost of the whole computation, are taken once per source, and every condition is
 
     U = gain (products[first] + coefficient products[second] + shift).
 """
@@ -42,6 +42,7 @@ class Normals(Source):
     name = ("normals",)
 
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
+        """See :meth:`Source.fill`."""
         fill_normals(*key_of(*keys, NORMALS), first_step, block)
 
 
@@ -55,6 +56,7 @@ class Offsets(Source):
         self.name = ("offsets", self.means.tobytes(), self.thresholds.tobytes(), block_size)
 
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
+        """See :meth:`Source.fill`."""
         key = key_of(*keys, COMPONENTS)
         fill_offsets(*key, first_step, self.thresholds, self.means, self.block_size, block)
 
@@ -63,12 +65,15 @@ class RescaledMixture(Source):
     """A whole mixture sample C; needed where coordinates have scales of their own, which do not commute with F."""
 
     def __init__(self, law: MixtureLaw, dim: int) -> None:
-        means = np.broadcast_to(((law.means - law.location) / law.scale).reshape(law.components, -1), (law.components, dim))
+        means = np.broadcast_to(
+            ((law.means - law.location) / law.scale).reshape(law.components, -1), (law.components, dim)
+        )
         self.offsets = Offsets(means, law.weights, law.block_size)
         self.inverse_scale = np.broadcast_to(1 / law.scale, (dim,)).astype(np.float32)
         self.name = ("mixture", self.offsets.name, self.inverse_scale.tobytes())
 
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
+        """See :meth:`Source.fill`."""
         offsets = np.empty_like(block)
         Normals().fill(keys, first_step, block)
         self.offsets.fill(keys, first_step, offsets)
@@ -84,12 +89,13 @@ class SampledLaw(Source):
         self.name = ("law", id(law))
 
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
+        """See :meth:`Source.fill`."""
         rng = np.random.default_rng([*keys, OTHER, first_step])
         sample = np.asarray(self.law.sample(rng, Stream.BLOCK, block.shape[1]))
         if sample.shape != (Stream.BLOCK, block.shape[1]) or not np.isfinite(sample).all():
             raise ProblemError(
-                f"latent: {type(self.law).__name__}.sample gave shape {sample.shape} or NaN where finite numbers of shape "
-                f"{(Stream.BLOCK, block.shape[1])} were asked for; correct its sample method"
+                f"latent: {type(self.law).__name__}.sample gave shape {sample.shape} or NaN where finite numbers of "
+                f"shape {(Stream.BLOCK, block.shape[1])} were asked for; correct its sample method"
             )
         block[:] = sample[: len(block)]
 
@@ -102,7 +108,10 @@ class ArraySource(Source):
         self.name = ("array", id(samples))
 
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
-        block[:] = self.samples[first_step : first_step + len(block)]
+        """See :meth:`Source.fill`."""
+        given = self.samples[first_step : first_step + len(block)]
+        block[: len(given)] = given
+        block[len(given) :] = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,10 @@ class Stream:
         return np.empty((len(self.sources), self.BLOCK, self.shifts.shape[1]), np.float32)
 
     def fill_products(self, first_step: int, products: Float32[np.ndarray, "source step N+M"]) -> None:
-        """Draw the latent vectors of some steps and multiply them: one matrix product per source."""
+        """Draw the latent vectors of a block and multiply them: one matrix product per source.
+
+        Always a whole block, so that a shorter run has the bits of a longer one.
+        """
         for source, product in zip(self.sources, products, strict=True):
             if self.projection is None:
                 source.fill(self.keys, first_step, product)

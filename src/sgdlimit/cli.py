@@ -1,0 +1,140 @@
+"""The commands. This module parses and calls; what a command needs is imported when it runs."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Theory and simulation of online learning in two-layer networks on structured inputs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SETTINGS, RUN = 2, 1  # exit status of a wrong setting and of a run that failed
+
+
+class PresetName(StrEnum):
+    """Sizes of the reproduction."""
+
+    quick = "quick"
+    paper = "paper"
+
+
+def main() -> None:
+    """Run the command line: every failure is one sentence on standard error and an exit status."""
+    from sgdlimit.errors import DivergenceError, ProblemError
+
+    try:
+        app()
+    except ProblemError as error:
+        _fail(str(error), SETTINGS)
+    except DivergenceError as error:
+        _fail(str(error), RUN)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}; nothing more was written", RUN)
+    except KeyboardInterrupt:
+        _fail("interrupted; what was written so far is left where it is", 130)
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"sgdlimit: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+@app.callback()
+def _common() -> None:
+    """A command is always named, even while there is only one."""
+
+
+@app.command()
+def reproduce(
+    preset: Annotated[
+        PresetName, typer.Option(help="quick: the paper's sizes on a thin grid, about two minutes; paper: all of it.")
+    ] = PresetName.quick,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results, new or empty. [default: results/PRESET, numbered]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Number of the first instance.")] = 0,
+) -> None:
+    """Reproduce the paper: every figure and table, the datasets, and a report that reads like it."""
+    from sgdlimit.reproduction import reproduce as reproduce_paper
+
+    folder = _result_folder(out, Path("results") / preset.value)
+    with _progress() as progress:
+        summary = reproduce_paper(preset.value, folder, first_instance=seed, progress=progress)
+    typer.echo(summary)
+
+
+@app.command()
+def run(
+    problem: Annotated[Path, typer.Argument(metavar="PROBLEM.toml", help="Settings; see the folder examples/.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results, new or empty. [default: results/PROBLEM, numbered]")
+    ] = None,
+) -> None:
+    """Run one problem: theory and SGD, a figure, the datasets, and M in the terminal."""
+    from sgdlimit.problem import load_problem
+    from sgdlimit.reproduction import run_problem
+
+    settings = load_problem(problem)
+    folder = _result_folder(out, Path("results") / problem.stem)
+    with _progress() as progress:
+        summary = run_problem(*settings, folder, progress=progress)
+    typer.echo(summary)
+
+
+def _result_folder(out: Path | None, default: Path) -> Path:
+    """A new or empty folder one can write to: the one asked for, or the default with the first free number."""
+    from sgdlimit.errors import ProblemError
+
+    if out is None:
+        number, out = 1, default
+        while out.exists() and (not out.is_dir() or any(out.iterdir())):
+            number += 1
+            out = default.with_name(f"{default.name}-{number}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ProblemError(
+            f"--out: {str(out)!r} exists and is not an empty folder; nothing is overwritten, name another"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ProblemError(
+            f"--out: {str(out)!r} cannot be written to ({error.strerror}); name another folder"
+        ) from None
+    return out
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Progress bars with the time left, one for each stage a computation reports."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, fraction: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=1.0)
+            bars.update(tasks[stage], completed=fraction)
+
+        yield report

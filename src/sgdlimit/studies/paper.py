@@ -1,0 +1,224 @@
+"""The paper's experiments as data: presets, the grid, the example dynamics, and the rule for leaving instances out."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdlimit.comparison import discrepancy, magnitude, over_entries
+from sgdlimit.errors import DivergenceWarning
+from sgdlimit.inputs.latent import Gaussian, LatentLaw
+from sgdlimit.problem import GaussianMixture, Instance, Problem
+from sgdlimit.simulation import simulate_together
+from sgdlimit.theory import solve
+from sgdlimit.trajectory import log_times
+
+__all__ = ["PRESETS", "Preset", "examples", "grid", "kept_instances", "train"]
+
+Progress = Callable[[str, float], None]
+
+KEPT_INSTANCES = 10
+AGREEMENT_OF_GAUSSIAN = 0.1
+"""The paper drops instances whose Gaussian SGD is "significantly different" from the ODE, without a number. Here: M(Q)
+of Gaussian SGD, averaged over entries, above a tenth of the mean |Q|."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size of the reproduction; everything but the grid is the paper's in all of them."""
+
+    name: str
+    instances: int
+    components: tuple[int, ...]
+    spreads: tuple[float, ...]
+    block_instances: int
+    block_spreads: tuple[float, ...] = (0.0, 3.0, 6.0, 9.0)
+    block_sizes: tuple[int, ...] = (1, 5, 20, 500)
+    activations: tuple[str, ...] = ("relu", "erf")
+    example_components: int = 2
+    example_spread: float = 9.0
+    example_runs: int = 10
+    steps: int = 100_000
+    first_instance: int = 0
+    problem: Problem = field(
+        default=Problem(
+            input_dim=1000, latent_dim=500, student_units=2, teacher_units=2, activation="relu", learning_rate=0.2
+        )
+    )
+
+    @property
+    def times(self) -> np.ndarray:
+        """The 200 distinct log-spaced output times, shape (200,)."""
+        return log_times(self.steps, self.problem.input_dim, 200)
+
+    def gaussian_instances(self, seed: int) -> dict[str, Instance]:
+        """Instance ``seed`` with Gaussian latent under each activation, on the same arrays."""
+        instance = self.problem.draw(seed)
+        return {activation: instance.replace(activation=activation) for activation in self.activations}
+
+    def law(self, seed: int, latent: GaussianMixture) -> LatentLaw:
+        """The law of instance ``seed``; its means are proportional to the spread."""
+        return self.problem.model_copy(update={"latent": latent}).draw_latent(seed)
+
+
+PRESETS = {
+    "quick": Preset("quick", instances=2, components=(2, 5), spreads=(0.0, 3.0, 6.0, 9.0), block_instances=2),
+    "paper": Preset(
+        "paper",
+        instances=20,
+        components=(2, 3, 4, 5),
+        spreads=tuple(float(a) for a in range(10)),
+        block_instances=KEPT_INSTANCES,
+    ),
+}
+"""``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""
+
+
+def grid(preset: Preset, progress: Progress) -> xr.Dataset:
+    """M against α for every m, standardised or not, for every instance: Figures 3, 5, S2-S4, Tables I and II.
+
+    All conditions of an instance share its noise. With spread 0 every mixture is the Gaussian, so those entries are the
+    noise floor itself.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``M_*`` and ``scale_*`` (mean |x|) of Q, R, v over (instance, activation, standardized, components, spread) and
+        entries, ``floor_*`` of Gaussian SGD, ``kl`` of the un-standardised scalar mixture, ``diverged``, and
+        ``kept`` with its ``reason``.
+    """
+    count = preset.instances
+    parts = [
+        _grid_of_instance(preset, preset.first_instance + place, lambda f, p=place: progress("grid", (p + f) / count))
+        for place in range(count)
+    ]
+    seeds = [preset.first_instance + place for place in range(count)]
+    dataset = xr.concat(parts, dim=xr.IndexVariable("instance", seeds))
+    return dataset.assign(kept_instances(dataset)).assign_attrs(
+        preset=preset.name, agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN
+    )
+
+
+def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], None]) -> xr.Dataset:
+    shape = {
+        "activation": list(preset.activations),
+        "standardized": [False, True],
+        "components": list(preset.components),
+        "spread": list(preset.spreads),
+    }
+    bare = preset.gaussian_instances(seed)
+    conditions = list(bare.values())  # the first ones are the noise floor
+    chain_of: dict[tuple, int] = {}
+    laws = {}
+    for standardized, m, spread in product(shape["standardized"], shape["components"], shape["spread"]):
+        latent = GaussianMixture(components=m, spread=spread, block_size=1, standardize=standardized)
+        laws[standardized, m, spread] = preset.law(seed, latent)
+        for index, activation in enumerate(preset.activations):
+            chain_of[activation, standardized, m, spread] = len(conditions) if spread > 0 else index
+            if spread > 0:
+                conditions.append(bare[activation].replace(latent=laws[standardized, m, spread]))
+    trajectories = train(conditions, preset, seed, progress, test_samples=0)
+    theories = {activation: solve(instance, preset.times) for activation, instance in bare.items()}
+
+    per_chain = []
+    for instance, trajectory in zip(conditions, trajectories, strict=True):
+        run = trajectory.isel(run=0, drop=True)
+        cut = "diverged_at" in run.attrs
+        M, scale = discrepancy(theories[instance.activation], run), magnitude(run)
+        chain = M.rename({name: f"M_{name}" for name in M}).merge(
+            scale.rename({name: f"scale_{name}" for name in scale})
+        )
+        per_chain.append((chain.where(not cut)).assign(diverged=cut))
+    stacked = xr.concat(per_chain, dim="chain")
+
+    index = xr.DataArray(
+        np.reshape([chain_of[key] for key in product(*shape.values())], [len(v) for v in shape.values()]),
+        coords=shape,
+        dims=list(shape),
+    )
+    floors = stacked[["M_Q", "M_R", "M_v"]].isel(chain=xr.DataArray(range(len(bare)), dims="activation"))
+    kl = [
+        [float(laws[False, m, spread].kl_to_standard_normal()) for spread in preset.spreads] for m in preset.components
+    ]
+    return (
+        stacked.isel(chain=index)
+        .merge(floors.rename(M_Q="floor_Q", M_R="floor_R", M_v="floor_v"))
+        .assign(kl=(("components", "spread"), kl))
+    )
+
+
+def train(
+    conditions: Sequence[Instance], preset: Preset, seed: int, progress: Callable[[float], None], **options: Any
+) -> list[xr.Dataset]:
+    """Simulate conditions together; those that diverge are left cut, for the study to record them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        return simulate_together(conditions, preset.times, seed=seed, progress=progress, **options)
+
+
+def kept_instances(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The paper's selection: of the instances whose Gaussian SGD and ODE agree, the first ten.
+
+    Parameters
+    ----------
+    dataset
+        With ``floor_Q`` and ``scale_Q`` over (instance, activation, ...).
+
+    Returns
+    -------
+    dict
+        ``kept`` and ``reason``, both (instance, activation): why an instance fell, or that it was kept.
+    """
+    floor = over_entries(dataset[["floor_Q"]]).isel(quantity=0, drop=True)
+    gaussian = dataset[["scale_Q"]].isel(standardized=0, components=0).sel(spread=0.0, drop=True)
+    share = floor / over_entries(gaussian).isel(quantity=0, drop=True)
+    share = share.transpose("instance", "activation")
+    kept, reason = xr.zeros_like(share, dtype=bool), xr.full_like(share, "", dtype=object)
+    for activation in share["activation"].values:
+        shares = share.sel(activation=activation)
+        for place, value in enumerate(shares.values):
+            where = {"instance": place, "activation": list(share["activation"].values).index(activation)}
+            if not value <= AGREEMENT_OF_GAUSSIAN:
+                reason[where] = f"dropped: Gaussian SGD differs from the ODE, M(Q) is {value:.3f} of mean |Q|"
+            elif int(kept.sel(activation=activation).sum()) >= KEPT_INSTANCES:
+                reason[where] = (
+                    f"not needed: {KEPT_INSTANCES} instances that agree came before it (M(Q) is {value:.3f} of mean |Q|)"
+                )
+            else:
+                kept[where], reason[where] = True, f"kept: M(Q) of Gaussian SGD is {value:.3f} of mean |Q|"
+    return {"kept": kept, "reason": reason.astype(str), "gaussian_share": share}
+
+
+def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset]:
+    """The example dynamics of Figures 2 and 4: ten SGD runs under three laws, and the ODE.
+
+    Returns
+    -------
+    tuple of xarray.Dataset
+        Theory over (activation, time, ...), and SGD over (activation, law, run, time, ...) with law in gaussian,
+        mixture and standardized mixture.
+    """
+    seed = preset.first_instance
+    mixture = {"components": preset.example_components, "spread": preset.example_spread}
+    laws = {"gaussian": Gaussian()} | {
+        name: preset.law(seed, GaussianMixture(**mixture, block_size=1, standardize=standardize))
+        for name, standardize in (("mixture", False), ("standardized mixture", True))
+    }
+    bare = preset.gaussian_instances(seed)
+    theory = [solve(instance, preset.times) for instance in bare.values()]
+    conditions = [instance.replace(latent=law) for instance in bare.values() for law in laws.values()]
+    runs = train(conditions, preset, seed, lambda f: progress("examples", f), runs=preset.example_runs)
+    activations = xr.IndexVariable("activation", list(preset.activations))
+    by_activation = [
+        xr.concat(some, dim=xr.IndexVariable("law", list(laws)), join="outer")
+        for some in (runs[i : i + len(laws)] for i in range(0, len(runs), len(laws)))
+    ]
+    attrs = mixture | {"instance": seed}
+    return (
+        xr.concat(theory, dim=activations, join="outer").assign_attrs(attrs),
+        xr.concat(by_activation, dim=activations, join="outer").assign_attrs(attrs),
+    )

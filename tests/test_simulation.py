@@ -1,0 +1,255 @@
+"""The SGD engine against ten lines of numpy, and its promises: same seed, same bits; shared noise; no silent NaN."""
+
+import numpy as np
+import pytest
+from scipy.special import erf
+
+import sgdlimit as sl
+
+STEPS = 1300  # more than two blocks, and not a multiple of any
+
+
+def small_problem(**changes):
+    settings = {
+        "input_dim": 60,
+        "latent_dim": 30,
+        "student_units": 2,
+        "teacher_units": 3,
+        "activation": "erf",
+        "learning_rate": 0.4,
+    }
+    return sl.Problem(**(settings | changes))
+
+
+def numpy_sgd(instance, X, y):
+    """(S28, S29), as printed."""
+    g, dg = {
+        "erf": (lambda x: erf(x / np.sqrt(2)), lambda x: np.sqrt(2 / np.pi) * np.exp(-(x**2) / 2)),
+        "relu": (lambda x: np.maximum(x, 0), lambda x: 1.0 * (x > 0)),
+        "linear": (lambda x: x, lambda x: np.ones_like(x)),
+    }[instance.activation]
+    W, v, eta, N = instance.student.copy(), instance.student_output.copy(), instance.learning_rate, instance.input_dim
+    for x, label in zip(X, y, strict=True):
+        field = W @ x / np.sqrt(N)
+        error = v @ g(field) - label
+        W, v = (
+            W - eta / np.sqrt(N) * error * (v * dg(field))[:, None] * x,
+            v - eta / N * g(field) * error,
+        )
+        yield W, v
+
+
+def conventional_overlaps(instance, W):
+    """Q and R of (9), (10) for f = sign, written out with an N × N covariance."""
+    F, N, D = instance.features, instance.input_dim, instance.latent_dim
+    b = np.sqrt(2 / np.pi) / np.sqrt(np.square(F).sum(axis=0) / D)
+    covariance = (1 - 2 / np.pi) * np.eye(N) + np.outer(b, b) * (F.T @ F) / D
+    return W @ covariance @ W.T / N, W @ (b[:, None] * (F.T @ instance.teacher.T)) / (np.sqrt(N) * D)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu", "linear"])
+@pytest.mark.parametrize("student_units", [1, 2, 5])
+def test_kernel_follows_numpy_step_by_step(activation, student_units):
+    instance = small_problem(
+        activation=activation, student_units=student_units, learning_rate=0.2, student_output_scale=0.5
+    ).draw(seed=3)
+    steps = 700
+    C = np.random.default_rng(0).standard_normal((steps, 30)).astype(np.float32)
+    X = np.where(C @ instance.features.astype(np.float32) > 0, 1.0, -1.0)
+    fields = C @ instance.teacher.T / np.sqrt(30)
+    g = {"erf": lambda x: erf(x / np.sqrt(2)), "relu": lambda x: np.maximum(x, 0), "linear": lambda x: x}[activation]
+    y = g(fields) @ instance.teacher_output
+    times = np.arange(1, steps + 1) / 60
+    from_latent = sl.simulate(instance, times, data=(C,), test_samples=0).isel(run=0)
+    from_inputs = sl.simulate(instance, times, data=(C, X, y), test_samples=0).isel(run=0)
+    for step, (W, v) in enumerate(numpy_sgd(instance, X, y)):
+        Q, R = conventional_overlaps(instance, W)
+        for run in (from_latent, from_inputs):
+            now = run.isel(time=step)
+            np.testing.assert_allclose(now["v"], v, atol=2e-5)
+            np.testing.assert_allclose(now["Q"], Q, atol=2e-5 * max(1, abs(Q).max()))
+            np.testing.assert_allclose(now["R"], R, atol=2e-5)
+
+
+@pytest.mark.parametrize("nonlinearity", ["sign", "erf", "identity"])
+@pytest.mark.parametrize(
+    "latent",
+    [
+        sl.Gaussian(),
+        sl.MixtureLaw([-1.0, 2.0, 4.0], weights=[0.2, 0.3, 0.5]),
+        sl.MixtureLaw([-1.0, 2.0, 4.0], weights=[0.2, 0.3, 0.5], standardize=True),
+        sl.MixtureLaw(np.random.default_rng(1).uniform(-3, 3, (2, 30)), block_size=5),
+        sl.MixtureLaw(np.random.default_rng(1).uniform(-3, 3, (3, 30)), block_size=30, standardize=True),
+    ],
+    ids=["gaussian", "scalar mixture", "standardised", "blocks", "clusters, standardised"],
+)
+def test_kept_samples_obey_the_model_and_their_law(nonlinearity, latent):
+    """X = f(CF/√D), y = Σ ṽ g(ν), and the moments of C; then training on the kept samples gives the same run.
+
+    The moment check fails a correct law with probability below 1e-4 (largest of < 1000 z-values, bound 5.5).
+    """
+    instance = small_problem(nonlinearity=nonlinearity, activation="relu", learning_rate=0.05).draw(seed=1)
+    instance = instance.replace(latent=latent)
+    times = np.array([1, 512, 513, STEPS]) / 60
+    run = sl.simulate(instance, times, seed=5, keep_inputs=True, test_samples=0)
+    C, X, y = (run[name].isel(run=0).values for name in ("C", "X", "y"))
+    U = C @ instance.features / np.sqrt(30)
+    f = {"sign": np.sign, "erf": lambda u: erf(u / np.sqrt(2)), "identity": lambda u: u}[nonlinearity]
+    clear = np.abs(U) > 1e-3  # a rounding error may flip the sign of a preactivation this small
+    np.testing.assert_allclose(X[clear], f(U)[clear], atol=2e-4)
+    np.testing.assert_allclose(
+        y, np.maximum(C @ instance.teacher.T / np.sqrt(30), 0) @ instance.teacher_output, atol=1e-4
+    )
+    mean, covariance = latent.mean(30), latent.covariance(30)
+    np.testing.assert_array_less(np.abs(C.mean(axis=0) - mean) * np.sqrt(STEPS / covariance.diagonal()), 5.5)
+    centred = (C - mean) / np.sqrt(covariance.diagonal())
+    products = centred[:, :, None] * centred[:, None, :]
+    scale = np.sqrt(np.outer(covariance.diagonal(), covariance.diagonal()))
+    z = (products.mean(axis=0) - covariance / scale) / (products.std(axis=0) / np.sqrt(STEPS))
+    assert np.abs(z).max() < 5.5
+    again = sl.simulate(instance, times, data=(C, X, y), test_samples=0)
+    for name in ("Q", "R", "v"):
+        np.testing.assert_allclose(again[name], run[name], atol=3e-5 * max(1.0, float(np.abs(run[name]).max())))
+
+
+def test_a_law_of_ones_own_is_sampled_and_checked():
+    class Uniform(sl.LatentLaw):
+        def sample(self, rng, count, dim=None):
+            return rng.uniform(-np.sqrt(3), np.sqrt(3), (count, self.check_dim(dim)))
+
+        def mean(self, dim):
+            return np.zeros(dim)
+
+        def covariance(self, dim):
+            return np.eye(dim)
+
+        def kl_to_standard_normal(self, **_):
+            raise NotImplementedError
+
+    instance = small_problem().draw(seed=0).replace(latent=Uniform())
+    kept = sl.simulate(instance, [1.0, STEPS / 60], keep_inputs=True, test_samples=10, overlaps="moment-matched")
+    C = kept["C"].values
+    assert C.max() <= np.sqrt(3) + 1e-6
+    assert abs(C.var() - 1) < 6 * np.sqrt(0.8 / C.size)  # 6 standard errors: false alarm 2e-9
+
+    class Short(Uniform):
+        def sample(self, rng, count, dim=None):
+            return np.zeros((3, 3))
+
+    with pytest.raises(sl.ProblemError, match=r"latent: Short\.sample gave shape"):
+        sl.simulate(instance.replace(latent=Short()), [1.0])
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_same_seed_same_bits_for_any_number_of_threads(threads):
+    base = small_problem().draw(seed=0)
+    instances = [
+        base.replace(latent=sl.MixtureLaw([-a, a + 0.5], standardize=s)) for a in (1, 2, 5) for s in (False, True)
+    ]
+    times = sl.log_times(5000, 60, 20)
+    one = sl.simulate_together(instances, times, runs=2, seed=7, threads=1, test_samples=600)
+    other = sl.simulate_together(instances, times, runs=2, seed=7, threads=threads, test_samples=600)
+    for a, b in zip(one, other, strict=True):
+        assert a.identical(b)
+
+
+def test_company_does_not_change_a_run():
+    """A condition gives the same bits alone as among others that share its noise."""
+    base = small_problem().draw(seed=0)
+    laws = [sl.Gaussian(), sl.MixtureLaw([-1.0, 2.0]), sl.MixtureLaw([-2.0, 4.0], standardize=True)]
+    times = sl.log_times(2000, 60, 20)
+    together = sl.simulate_together([base.replace(latent=law) for law in laws], times, seed=2)
+    for law, run in zip(laws, together, strict=True):
+        assert run.identical(sl.simulate(base.replace(latent=law), times, seed=2))
+
+
+def test_conditions_share_their_products():
+    from sgdlimit.simulation.stream import stream_of
+
+    base = small_problem().draw(seed=0)
+    unit = np.array([-0.37, 0.81])
+    conditions = [
+        base.replace(activation=a, latent=sl.MixtureLaw(spread * unit, standardize=s))
+        for a in ("erf", "relu")
+        for spread in (1.0, 3.0, 9.0)
+        for s in (False, True)
+    ]
+    assert len(stream_of(conditions).sources) == 2  # the normals and one set of offsets
+
+
+def test_runs_have_fresh_noise_and_a_longer_run_begins_as_a_shorter():
+    instance = small_problem().draw(seed=0)
+    times = sl.log_times(2000, 60, 20)
+    two = sl.simulate(instance, times, runs=2, seed=2, test_samples=0)
+    assert not np.allclose(two["Q"][0, -1], two["Q"][1, -1])
+    np.testing.assert_array_equal(two["Q"][:1], sl.simulate(instance, times, runs=1, seed=2, test_samples=0)["Q"])
+    longer = sl.simulate(instance, np.append(times, 100.0), runs=2, seed=2, test_samples=0)
+    np.testing.assert_array_equal(longer["Q"][:, :-1], two["Q"])
+
+
+def test_initial_condition_is_an_output_time():
+    instance = small_problem().draw(seed=0)
+    start = sl.simulate(instance, [0.0, 1.0], test_samples=0).isel(run=0, time=0)
+    Q, R = conventional_overlaps(instance, instance.student)
+    np.testing.assert_allclose(start["Q"], Q, atol=1e-6)
+    np.testing.assert_allclose(start["R"], R, atol=1e-6)
+    np.testing.assert_array_equal(start["v"], instance.student_output)
+
+
+def test_generalization_error_is_measured_on_the_actual_law():
+    """Against a plain estimate on other samples; 5 joint standard errors, false alarm 6e-7 each of 3."""
+    instance = small_problem(activation="relu").draw(seed=0).replace(latent=sl.MixtureLaw([-2.0, 3.0]))
+    run = sl.simulate(instance, [0.0, 1.0], test_samples=20_000).isel(run=0, time=0)
+    C = instance.latent.sample(np.random.default_rng(9), 20_000, 30)
+    X = np.sign(C @ instance.features)
+    y = np.maximum(C @ instance.teacher.T / np.sqrt(30), 0) @ instance.teacher_output
+    loss = (np.maximum(X @ instance.student.T / np.sqrt(60), 0) @ instance.student_output - y) ** 2 / 2
+    error = np.hypot(loss.std() / np.sqrt(20_000), run["generalization_error_stderr"])
+    assert abs(run["generalization_error"] - loss.mean()) < 5 * error
+    np.testing.assert_allclose(run["generalization_error_stderr"], loss.std() / np.sqrt(20_000), rtol=0.3)
+
+
+def test_divergence_cuts_the_trajectory_and_says_when():
+    instance = small_problem(activation="relu", learning_rate=30.0).draw(seed=0)
+    times = sl.log_times(6000, 60, 50)
+    with pytest.warns(sl.DivergenceWarning, match="learning_rate: 30 makes SGD diverge at t = "):
+        run = sl.simulate(instance, times, runs=2)
+    assert 0 < run.sizes["time"] < 50
+    assert run["time"].values[-1] <= run.attrs["diverged_at"] < 100
+    assert all(np.isfinite(run[name]).all() for name in run)
+    with pytest.raises(sl.DivergenceError, match="learning_rate: 30 makes SGD diverge before the first output time"):
+        sl.simulate(instance, times[-2:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"times": [1.0, 0.5]}, "times: 1 is followed by 0.5"),
+        ({"times": [0.5, np.nan]}, "times:"),
+        ({"times": [0.123]}, "times: 0.123 is not a whole number of SGD steps"),
+        ({"times": [0.0]}, "no step is taken"),
+        ({"runs": 0}, "runs: 0 is not"),
+        ({"seed": -1}, "seed: -1"),
+        ({"threads": 0}, "threads: 0"),
+        ({"test_samples": 1.5}, "test_samples: 1.5"),
+        ({"overlaps": "exact"}, "theory: 'exact' is not known"),
+        ({"data": (np.ones((5, 30)),)}, "data: C has shape"),
+        ({"data": (np.full((60, 30), np.nan),)}, "data: C holds NaN"),
+        ({"data": np.ones((60, 30))}, "data: is not"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    instance = small_problem().draw(seed=0)
+    with pytest.raises(sl.ProblemError, match=message):
+        sl.simulate(instance, **({"times": [1.0]} | arguments))
+
+
+def test_kept_inputs_that_would_not_fit_are_refused():
+    with pytest.raises(sl.ProblemError, match=r"keep_inputs: .* GiB"):
+        sl.simulate(small_problem().draw(seed=0), [1e6], keep_inputs=True)
+
+
+def test_instances_with_other_features_are_not_simulated_together():
+    problem = small_problem()
+    with pytest.raises(sl.ProblemError, match="features: differs"):
+        sl.simulate_together([problem.draw(seed=0), problem.draw(seed=1)], [1.0])
