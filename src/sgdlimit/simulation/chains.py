@@ -20,7 +20,8 @@ __all__ = ["Chains", "train"]
 class Chains:
     """The students in training, stacked, and the weights kept at the output times."""
 
-    student: Float32[np.ndarray, "chain K N"]
+    student: Float32[np.ndarray, "chain K width"]
+    """N columns and zeros up to the width of the stream's products."""
     output: Float[np.ndarray, "chain K"]
     teacher_output: Float[np.ndarray, "chain M"]
     activations: Int[np.ndarray, "chain"]
@@ -36,15 +37,17 @@ class Chains:
 
     @classmethod
     def start(
-        cls, instances: Sequence[Instance], output_steps: Int[np.ndarray, "time"], *, as_given: bool = False
+        cls, instances: Sequence[Instance], output_steps: Int[np.ndarray, "time"], stream: Stream
     ) -> "Chains":
-        """Initial students; ``as_given`` where the stream brings the inputs X themselves, with no f to apply."""
-        student = np.stack([i.student for i in instances]).astype(np.float32)
+        """Initial students, to be trained on a stream."""
+        N, as_given = instances[0].input_dim, stream.projection is None
+        student = np.zeros((len(instances), *instances[0].student_output.shape, stream.width), np.float32)
+        student[:, :, :N] = [i.student for i in instances]
         output = np.stack([i.student_output for i in instances])
-        kept_student = np.empty((len(instances), len(output_steps), *student.shape[1:]), np.float32)
+        kept_student = np.empty((len(instances), len(output_steps), output.shape[1], N), np.float32)
         kept_output = np.empty((len(instances), len(output_steps), output.shape[1]))
         if output_steps[0] == 0:
-            kept_student[:, 0], kept_output[:, 0] = student, output
+            kept_student[:, 0], kept_output[:, 0] = student[:, :, :N], output
         return cls(
             student,
             output,
@@ -98,7 +101,8 @@ def train(
         some = slice(bounds[group], bounds[group + 1])
         first = block * Stream.BLOCK
         sgd_block(
-            products[:, : size(block)],
+            products,
+            size(block),
             stream.chosen[some],
             stream.coefficients[some],
             stream.shifts[some],

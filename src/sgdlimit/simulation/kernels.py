@@ -38,47 +38,52 @@ def _g_prime(activation, x):
     return 1.0
 
 
+# The helpers below index whole arrays: a view of a row would cost two atomic reference counts a step.
+
+
 @njit(inline="always", fastmath=FAST)
-def _input_row(first, second, coefficient, shift, gain, nonlinearity, row):
-    """row = f(gain (first + coefficient second + shift)), the input X of one step."""
-    size = row.shape[0]
+def _form_input(products, first, second, s, coefficient, shifts, c, gain, nonlinearity, row, r):
+    """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])), the input X of one step."""
+    size = row.shape[1]
     if coefficient == 0:
         for j in range(size):
-            row[j] = gain * (first[j] + shift[j])
+            row[r, j] = gain * (products[first, s, j] + shifts[c, j])
     else:
         for j in range(size):
-            row[j] = gain * (first[j] + coefficient * second[j] + shift[j])
+            row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
     if nonlinearity == SIGN:
         for j in range(size):
-            row[j] = math.copysign(np.float32(1), row[j])
+            row[r, j] = math.copysign(np.float32(1), row[r, j])
     elif nonlinearity == ERF_INPUT:
         for j in range(size):
-            row[j] = math.erf(row[j] * np.float32(math.sqrt(0.5)))
+            row[r, j] = math.erf(row[r, j] * np.float32(math.sqrt(0.5)))
 
 
 @njit(inline="always", fastmath=FAST)
-def _target(first, second, coefficient, shift, gain, activation, teacher_output, size):
+def _target(products, first, second, s, coefficient, shifts, c, gain, activation, teacher_outputs, N):
     """y = Σ ṽ_m g(ν_m); the teacher's fields follow the N preactivations in the product."""
     y = 0.0
-    for m in range(teacher_output.shape[0]):
-        n = size + m
-        y += teacher_output[m] * _g(activation, np.float64(gain * (first[n] + coefficient * second[n] + shift[n])))
+    for m in range(teacher_outputs.shape[1]):
+        n = N + m
+        field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
+        y += teacher_outputs[c, m] * _g(activation, np.float64(field))
     return y
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)
 def sgd_block(
-    products,  # (source, step, N + M) float32: the shared preactivations
+    products,  # (source, step, width) float32: the shared preactivations, N of the inputs, M of the teacher, padding
+    steps,  # how many of them to take
     sources,  # (chain, 2) the two products that a chain adds up
     coefficients,  # (chain,) float32, of the second product
-    shifts,  # (chain, N + M) float32
+    shifts,  # (chain, width) float32
     gains,  # (chain,) float32
     nonlinearity,
     activations,  # (chain,)
     learning_rates,  # (chain,)
     teacher_outputs,  # (chain, M)
     targets,  # (step,): given labels, or empty where the teacher labels
-    student,  # (chain, K, N) float32, trained in place
+    student,  # (chain, K, width) float32, zero beyond N, trained in place
     student_output,  # (chain, K), trained in place
     first_step,
     output_steps,  # (time,): steps after which weights are kept
@@ -87,9 +92,9 @@ def sgd_block(
     diverged_step,  # (chain,): the step at which a chain left the finite numbers, else −1
 ):
     """Take the steps of one block, W_k ← W_k − (η/√N) v_k Δ g'(λ_k) X and v_k ← v_k − (η/N) g(λ_k) Δ (S28, S29)."""
-    chains, K, N = student.shape
-    steps = products.shape[1]
-    row = np.zeros((2, N), np.float32)
+    chains, K, width = student.shape
+    N = kept_student.shape[3]
+    row = np.zeros((2, width), np.float32)
     pending = np.zeros(K, np.float32)
     field = np.zeros(K)
     root = math.sqrt(N)
@@ -98,57 +103,60 @@ def sgd_block(
         for c in range(chains):
             if diverged_step[c] >= 0:
                 continue
-            first, second = products[sources[c, 0]], products[sources[c, 1]]
+            first, second, coefficient, gain = sources[c, 0], sources[c, 1], coefficients[c], gains[c]
             activation, learning_rate = activations[c], learning_rates[c]
-            v = student_output[c]
             output = np.searchsorted(output_steps, first_step + start + 1)
             pending[:] = 0
             row[:] = 0
             for s in range(start, stop):
-                new, old = row[s % 2], row[1 - s % 2]
-                _input_row(first[s], second[s], coefficients[c], shifts[c], gains[c], nonlinearity, new)
+                new, old = s % 2, 1 - s % 2
+                _form_input(products, first, second, s, coefficient, shifts, c, gain, nonlinearity, row, new)
+                for j in range(N, width):
+                    row[new, j] = 0
                 if targets.shape[0] > 0:
                     y = targets[s]
                 else:
                     y = _target(
-                        first[s], second[s], coefficients[c], shifts[c], gains[c], activation, teacher_outputs[c], N
+                        products, first, second, s, coefficient, shifts, c, gain, activation, teacher_outputs, N
                     )
                 # One pass over the weights: the update of the step before, and the local field of this one.
                 prediction = 0.0
                 for k in range(K):
-                    weights, step_back = student[c, k], pending[k]
-                    total = np.float32(0)
-                    for j in range(N):
-                        w = weights[j] - step_back * old[j]
-                        weights[j] = w
-                        total += w * new[j]
+                    step_back, total = pending[k], np.float32(0)
+                    for j in range(width):
+                        w = student[c, k, j] - step_back * row[old, j]
+                        student[c, k, j] = w
+                        total += w * row[new, j]
                     field[k] = total / root
-                    prediction += v[k] * _g(activation, field[k])
+                    prediction += student_output[c, k] * _g(activation, field[k])
                 error = prediction - y
                 if not math.isfinite(error):
                     diverged_step[c] = first_step + s
                     break
                 for k in range(K):
-                    pending[k] = learning_rate / root * v[k] * error * _g_prime(activation, field[k])
-                    v[k] -= learning_rate / N * _g(activation, field[k]) * error
+                    v = student_output[c, k]
+                    pending[k] = learning_rate / root * v * error * _g_prime(activation, field[k])
+                    student_output[c, k] = v - learning_rate / N * _g(activation, field[k]) * error
                 wanted = output < output_steps.shape[0] and output_steps[output] == first_step + s + 1
                 if wanted or s == stop - 1:
                     for k in range(K):
-                        weights, step_back = student[c, k], pending[k]
-                        for j in range(N):
-                            weights[j] -= step_back * new[j]
+                        step_back = pending[k]
+                        for j in range(width):
+                            student[c, k, j] -= step_back * row[new, j]
                         pending[k] = 0
                 if wanted:
-                    kept_student[c, output] = student[c]
-                    kept_output[c, output] = v
+                    kept_student[c, output] = student[c, :, :N]
+                    kept_output[c, output] = student_output[c]
                     output += 1
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)
 def inputs_and_targets(
-    first, second, coefficient, shift, gain, nonlinearity, activation, teacher_output, inputs, targets
+    products, count, first, second, coefficient, shifts, c, gain, nonlinearity, activation, teacher_outputs, inputs, targets
 ):
-    """Form X (step, N) float32 and y (step,) of one chain from its preactivations: test sets and kept inputs."""
-    for s in range(inputs.shape[0]):
-        _input_row(first[s], second[s], coefficient, shift, gain, nonlinearity, inputs[s])
-        targets[s] = _target(first[s], second[s], coefficient, shift, gain, activation, teacher_output, inputs.shape[1])
+    """Form X (step, N) float32 and y (step,) of chain c from its preactivations: test sets and kept inputs."""
+    for s in range(count):
+        _form_input(products, first, second, s, coefficient, shifts, c, gain, nonlinearity, inputs, s)
+        targets[s] = _target(
+            products, first, second, s, coefficient, shifts, c, gain, activation, teacher_outputs, inputs.shape[1]
+        )

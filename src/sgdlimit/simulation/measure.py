@@ -36,22 +36,23 @@ def form_samples(
     chains: Chains, index: int, stream: Stream, count: int
 ) -> tuple[Float32[np.ndarray, "count N"], Float[np.ndarray, "count"]]:
     """Inputs X and labels y of the first ``count`` samples that a chain's condition sees on a stream."""
-    inputs = np.empty((count, chains.student.shape[2]), np.float32)
+    inputs = np.empty((count, chains.kept_student.shape[3]), np.float32)
     labels = np.empty(count)
     products = stream.empty_products()
-    first, second = stream.chosen[index]
     for start in range(0, count, Stream.BLOCK):
         size = min(Stream.BLOCK, count - start)
         stream.fill_products(start, products)
         inputs_and_targets(
-            products[first],
-            products[second],
+            products,
+            size,
+            *stream.chosen[index],
             stream.coefficients[index],
-            stream.shifts[index],
+            stream.shifts,
+            index,
             stream.gains[index],
             chains.manifold,
             chains.activations[index],
-            chains.teacher_output[index],
+            chains.teacher_output,
             inputs[start : start + size],
             labels[start : start + size],
         )

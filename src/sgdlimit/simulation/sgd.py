@@ -148,7 +148,7 @@ def simulate_together(
                     progress((run + fraction) / runs)
 
             stream = given.stream(instances).with_keys(seed, run, TRAINING)
-            chains = Chains.start(instances, output_steps, as_given=given.inputs is not None)
+            chains = Chains.start(instances, output_steps, stream)
             train(chains, stream, given.labels, threads, report)
             tests = drawn.with_keys(seed, run, TEST)
             for index, instance in enumerate(instances):

@@ -110,7 +110,7 @@ class ArraySource(Source):
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
         """See :meth:`Source.fill`."""
         given = self.samples[first_step : first_step + len(block)]
-        block[: len(given)] = given
+        block[: len(given), : given.shape[1]] = given
         block[len(given) :] = 0
 
 
@@ -121,11 +121,11 @@ class Stream:
     BLOCK = 512  # steps; results are reproducible bit for bit because this never changes
 
     sources: Sequence[Source]
-    projection: Float32[np.ndarray, "D N+M"] | None
-    """[F, W̃ᵀ]/√D, or None where the sources are the inputs themselves."""
+    projection: Float32[np.ndarray, "D width"] | None
+    """[F, W̃ᵀ]/√D and columns of zeros, or None where the sources are the inputs themselves."""
     chosen: Int[np.ndarray, "condition 2"]
     coefficients: Float32[np.ndarray, "condition"]
-    shifts: Float32[np.ndarray, "condition N+M"]
+    shifts: Float32[np.ndarray, "condition width"]
     gains: Float32[np.ndarray, "condition"]
     locations: Float32[np.ndarray, "condition D"]
     """The shifts in latent space: shift = −location projection."""
@@ -139,7 +139,7 @@ class Stream:
             projection=None,
             chosen=np.zeros((conditions, 2), np.int64),
             coefficients=np.zeros(conditions, np.float32),
-            shifts=np.zeros((conditions, inputs.shape[1]), np.float32),
+            shifts=np.zeros((conditions, _padded(inputs.shape[1])), np.float32),
             gains=np.ones(conditions, np.float32),
             locations=np.zeros((conditions, 1), np.float32),
             keys=(),
@@ -149,11 +149,16 @@ class Stream:
         """The same conditions under other random numbers."""
         return replace(self, keys=keys)
 
-    def empty_products(self) -> Float32[np.ndarray, "source step N+M"]:
-        """Room for the products of one block."""
-        return np.empty((len(self.sources), self.BLOCK, self.shifts.shape[1]), np.float32)
+    @property
+    def width(self) -> int:
+        """Columns of the products: N preactivations, M teacher fields, and padding to whole vector registers."""
+        return self.shifts.shape[1]
 
-    def fill_products(self, first_step: int, products: Float32[np.ndarray, "source step N+M"]) -> None:
+    def empty_products(self) -> Float32[np.ndarray, "source step width"]:
+        """Room for the products of one block."""
+        return np.zeros((len(self.sources), self.BLOCK, self.width), np.float32)
+
+    def fill_products(self, first_step: int, products: Float32[np.ndarray, "source step width"]) -> None:
         """Draw the latent vectors of a block and multiply them: one matrix product per source.
 
         Always a whole block, so that a shorter run has the bits of a longer one.
@@ -172,6 +177,11 @@ class Stream:
         for part, source in zip(parts, self.chosen[condition], strict=True):
             self.sources[source].fill(self.keys, first_step, part)
         return self.gains[condition] * (parts[0] + self.coefficients[condition] * parts[1] - self.locations[condition])
+
+
+def _padded(columns: int) -> int:
+    """The next multiple of four 512-bit registers of float32: loops over a row have no scalar rest."""
+    return -(-columns // 64) * 64
 
 
 def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) -> Stream:
@@ -197,7 +207,8 @@ def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) 
             ):
                 raise ProblemError(f"{name}: differs between instances simulated together; simulate them one by one")
     latent_dim = first.latent_dim
-    projection = np.hstack([first.features, first.teacher.T]) / np.sqrt(latent_dim)
+    used = np.hstack([first.features, first.teacher.T]) / np.sqrt(latent_dim)
+    projection = np.pad(used, ((0, 0), (0, _padded(used.shape[1]) - used.shape[1])))
     sources: dict[tuple, tuple[int, Source]] = {}
 
     def index(source: Source) -> int:

@@ -1,0 +1,164 @@
+"""The commands on good and bad files: exit status, one sentence, nothing overwritten, no traceback."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit.problem import load_problem
+from sgdlimit.studies.paper import PRESETS
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SMALL = """
+input_dim = 60
+latent_dim = 30
+student_units = 2
+teacher_units = 1
+activation = "erf"
+learning_rate = 0.5
+[latent]
+law = "gaussian-mixture"
+components = 2
+spread = 2.0
+[run]
+time = 5.0
+count = 20
+runs = 2
+test_samples = 100
+"""
+
+
+def sgdlimit(*arguments, cwd):
+    """Run the command as a user does, in a process of its own."""
+    command = [sys.executable, "-m", "sgdlimit", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
+
+
+def refused(done, status, *words):
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    for word in words:
+        assert word in last, done.stderr
+    return last
+
+
+def test_run_writes_theory_sgd_figure_and_table(tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
+    done = sgdlimit("run", "small.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for word in ("Q", "R", "v", "generalization_error", "floor"):
+        assert word in done.stdout
+    folder = tmp_path / "results" / "small"
+    theory, sgd = sl.load(folder / "theory.zarr"), sl.load(folder / "sgd.zarr")
+    assert theory["Q"].dims == ("time", "student", "student_")
+    assert sgd.sizes["run"] == 2
+    M = sl.load(folder / "discrepancy.zarr")["M"]
+    np.testing.assert_allclose(M, sl.compare(theory, sgd)["M"])
+    assert f"{float(M.sel(quantity='Q')):.4f}" in done.stdout
+    assert (folder / "dynamics.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "dynamics.pdf").read_bytes().startswith(b"%PDF")
+    assert sl.Problem.from_toml(folder / "problem.toml") == sl.Problem.from_toml(tmp_path / "small.toml")
+    sgdlimit("run", "small.toml", cwd=tmp_path)
+    assert (tmp_path / "results" / "small-2" / "dynamics.png").exists()  # the first is left alone
+    kept = (folder / "dynamics.png").stat().st_mtime_ns
+    refused(sgdlimit("run", "small.toml", "--out", folder, cwd=tmp_path), 2, "--out", "not an empty folder", "name another")
+    assert (folder / "dynamics.png").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("input_dim = 60", "input_dim = 0"), ("input_dim", "0", "greater")),
+        (("input_dim = 60", ""), ("input_dim", "missing")),
+        (("components = 2", "components = 2\nblock_size = 7"), ("block_size", "7", "does not divide", "30")),
+        (("runs = 2", "runs = 0"), ("run.runs", "0")),
+        (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "not a setting")),
+        (("learning_rate = 0.5", "learning_rate = nan"), ("learning_rate", "nan")),
+        (("[latent]", "[latent"), ("not valid TOML",)),
+    ],
+)
+def test_a_bad_problem_file_is_refused_with_status_2(tmp_path, change, words):
+    (tmp_path / "bad.toml").write_text(SMALL.replace(*change), encoding="utf-8")
+    refused(sgdlimit("run", "bad.toml", cwd=tmp_path), 2, "bad.toml", *words)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_file_and_an_unknown_option_are_refused_with_status_2(tmp_path):
+    refused(sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "cannot be read")
+    assert sgdlimit("reproduce", "--preset", "huge", cwd=tmp_path).returncode == 2
+    assert sgdlimit("paint", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("command", ["run", "reproduce"])
+def test_a_folder_that_cannot_be_used_is_refused_with_status_2(tmp_path, command):
+    (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
+    (tmp_path / "a file").write_text("precious", encoding="utf-8")
+    arguments = [command, "small.toml"] if command == "run" else [command]
+    refused(sgdlimit(*arguments, "--out", tmp_path / "a file", cwd=tmp_path), 2, "--out", "a file")
+    refused(sgdlimit(*arguments, "--out", tmp_path / "a file" / "below", cwd=tmp_path), 2, "--out", "cannot be written")
+    assert (tmp_path / "a file").read_text(encoding="utf-8") == "precious"
+    refused(sgdlimit(*arguments, "--out", "/proc/none", cwd=tmp_path), 2, "--out", "cannot be written")
+
+
+def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path):
+    (tmp_path / "wild.toml").write_text(
+        SMALL.replace("0.5", "300.0").replace("erf", "relu"), encoding="utf-8"
+    )
+    refused(sgdlimit("run", "wild.toml", cwd=tmp_path), 1, "learning_rate", "300", "lower")
+
+
+def test_help_is_there(tmp_path):
+    done = sgdlimit("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "reproduce" in done.stdout
+    assert "run" in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_example_is_valid_and_runs(path, tmp_path):
+    """At the size it has, for a thousandth of its time."""
+    problem, run = load_problem(path)
+    assert (problem.input_dim, run.time) == (1000, 100.0)
+    shutil.copy(path, tmp_path / "short.toml")
+    text = (tmp_path / "short.toml").read_text(encoding="utf-8")
+    (tmp_path / "short.toml").write_text(text.replace("time = 100.0", "time = 0.1\ncount = 20"), encoding="utf-8")
+    from sgdlimit.reproduction import run_problem
+
+    summary = run_problem(*load_problem(tmp_path / "short.toml"), tmp_path, progress=lambda *_: None)
+    assert "generalization_error" in summary
+
+
+def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
+    """The whole path at a small size; the numbers themselves are tested elsewhere."""
+    from sgdlimit.reproduction import reproduce
+
+    small = sl.Problem(
+        input_dim=80, latent_dim=40, student_units=2, teacher_units=2, activation="relu", learning_rate=0.1
+    )
+    tiny = replace(PRESETS["quick"], problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40))
+    monkeypatch.setitem(PRESETS, "quick", tiny)
+    stages = []
+    summary = reproduce("quick", tmp_path, progress=lambda stage, fraction: stages.append((stage, fraction)))
+    assert "--preset paper" in summary
+    assert ("grid", 1.0) in [(stage, round(fraction, 6)) for stage, fraction in stages]
+    names = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert names == {path.stem for path in (tmp_path / "figures").glob("*.pdf")}
+    assert names >= {f"figure_{n}" for n in ("2", "3", "4", "5", "S1", "S2", "S3", "S4")}
+    assert {path.name for path in (tmp_path / "tables").glob("table_*")} == {
+        "table_I_erf.csv", "table_I_erf.md", "table_II_relu.csv", "table_II_relu.md",
+    }  # fmt: skip
+    grid = sl.load(tmp_path / "data" / "grid.zarr")
+    assert grid["M_Q"].dims[:5] == ("instance", "activation", "standardized", "components", "spread")
+    assert not grid["M_Q"].where(~grid["diverged"]).isnull().where(~grid["diverged"], False).any()
+    # α = 0 is the Gaussian, whatever m and the standardisation: the noise floor itself
+    zero = grid["M_Q"].sel(spread=0.0)
+    np.testing.assert_array_equal(zero, grid["floor_Q"].broadcast_like(zero).transpose(*zero.dims))
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64") >= len(names)

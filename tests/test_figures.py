@@ -1,0 +1,403 @@
+"""Figures, tables and report on synthetic data with the dimensions of the studies' datasets."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from matplotlib.colors import to_rgb
+from scipy.integrate import quad
+from scipy.special import erf
+from scipy.stats import norm
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.figures import (
+    discrepancy_against_kl,
+    discrepancy_table,
+    example_dynamics,
+    findings,
+    flatness,
+    flatness_statement,
+    kl_against_spread,
+    paper_figures,
+    sample_mean_law,
+    saturation_time,
+    save_figure,
+    trajectory,
+    universality,
+    write_table,
+)
+from sgdlimit.figures._style import SERIES
+from sgdlimit.inputs.latent import MixtureLaw
+from sgdlimit.report import write_report
+from sgdlimit.studies.published import COLUMNS, PUBLISHED
+from sgdlimit.studies.sample_means import sample_means
+
+ACTIVATIONS = ["relu", "erf"]
+LAWS = ["gaussian", "mixture", "standardized mixture"]
+ENTRIES = {"Q": ("student", "student_"), "R": ("student", "teacher"), "v": ("student",)}
+FLOOR = {"Q": 0.012, "R": 0.006, "v": 0.003}
+SCALE = {"Q": 0.7, "R": 0.15, "v": 0.5}
+
+
+def example_trajectories(runs: int = 10, count: int = 60) -> tuple[xr.Dataset, xr.Dataset]:
+    """Theory and SGD: curves that leave a plateau, noise of the size of a real run, a shift for raw mixtures."""
+    rng = np.random.default_rng(0)
+    times = np.geomspace(1e-3, 100, count)
+    rise = times / (times + 5)
+    theory, sgd = {}, {}
+    shift = np.array([0, 1.0, 0])[:, None, None]
+    for name, entries in {**ENTRIES, "generalization_error": ()}.items():
+        shape = (2,) * len(entries)
+        first, last = rng.normal(0, 0.5, (2, 2, *shape))
+        curve = np.moveaxis(first[..., None] + (last - first)[..., None] * rise, -1, 1)  # (activation, time, ...)
+        if name == "generalization_error":
+            curve = 0.1 + 0.8 * np.stack([1 - rise, (1 - rise) ** 2])
+        theory[name] = (("activation", "time", *entries), curve)
+        offset = (shift * rise).reshape(1, 3, 1, count, *[1] * len(shape))
+        noise = 0.01 * rng.standard_normal((2, 3, runs, count, *shape))
+        sgd[name] = (("activation", "law", "run", "time", *entries), curve[:, None, None] + offset + noise)
+    coords = {"activation": ACTIVATIONS, "time": times}
+    attrs = {"components": 2, "spread": 9, "instance": 4}
+    return xr.Dataset(theory, coords), xr.Dataset(sgd, {**coords, "law": LAWS}, attrs)
+
+
+def synthetic_grid(instances: int = 6, components=(2, 3, 4, 5), spreads=tuple(range(10)), lost: int = 0) -> xr.Dataset:
+    """Standardised: flat at the noise floor. Raw: rising with D_KL to an asymptote. ``lost`` raw runs diverge."""
+    rng = np.random.default_rng(1)
+    kl = np.zeros((instances, len(components), len(spreads)))
+    for i, j in np.ndindex(instances, len(components)):
+        unit = rng.uniform(-1, 1, components[j])
+        kl[i, j] = [MixtureLaw(spread * unit).kl_to_standard_normal().value for spread in spreads]
+    conditions = ("instance", "activation", "standardized", "components", "spread")
+    shape = (instances, 2, 2, len(components), len(spreads))
+    data: dict = {"kl": (("instance", "components", "spread"), kl)}
+    gone = np.zeros(shape, dtype=bool)
+    for k in range(lost):
+        gone[k % instances, 0, 0, -1, -1 - k // instances] = True
+    data["diverged"] = (conditions, gone)
+    raw = np.array([1.0, 0.0])[:, None, None] * (1 - np.exp(-kl / 3))[:, None, None]
+    for name, entries in ENTRIES.items():
+        size = (2,) * len(entries)
+        expand = (..., *[None] * len(entries))
+        floor = FLOOR[name] * rng.lognormal(0, 0.3, (instances, 2, *size))
+        M = floor[:, :, None, None, None] * rng.lognormal(0, 0.05, (*shape, *size)) + 4 * SCALE[name] * raw[expand]
+        M[gone] = np.nan
+        data[f"M_{name}"] = ((*conditions, *entries), M)
+        data[f"scale_{name}"] = ((*conditions, *entries), SCALE[name] * rng.lognormal(0, 0.2, (*shape, *size)))
+        data[f"floor_{name}"] = (("instance", "activation", *entries), floor)
+    kept = np.ones((instances, 2), dtype=bool)
+    kept[1:2, 0] = False
+    data["kept"] = (("instance", "activation"), kept)
+    data["reason"] = (("instance", "activation"), np.where(kept, "", "M(Q) of Gaussian SGD is 0.310, above 0.1"))
+    coords = {
+        "instance": 10 + np.arange(instances),
+        "activation": ACTIVATIONS,
+        "standardized": [False, True],
+        "components": list(components),
+        "spread": list(spreads),
+    }
+    return xr.Dataset(data, coords)
+
+
+def synthetic_blocks(instances: int = 4, spreads=(0, 3, 9)) -> xr.Dataset:
+    """At the noise floor for B = 1 or α = 0, above it elsewhere; moment matching helps for small blocks."""
+    rng = np.random.default_rng(2)
+    sizes = np.array([1, 5, 20, 500])
+    growth = np.array([[0, 8, 14, 16], [0, 1, 5, 60]])[:, None, :] * (np.array(spreads) / 9)[:, None]
+    shape = (instances, 2, 2, len(spreads), len(sizes))
+    data: dict = {"kl": (("instance", "spread", "block_size"), rng.uniform(0, 10, (instances, len(spreads), 4)))}
+    for name, entries in ENTRIES.items():
+        size = (2,) * len(entries)
+        floor = FLOOR[name] * rng.lognormal(0, 0.3, (instances, 2, *size))
+        factor = (1 + growth)[(..., *[None] * len(entries))]
+        M = floor[:, :, None, None, None] * factor * rng.lognormal(0, 0.1, (*shape, *size))
+        data[f"M_{name}"] = (("instance", "activation", "theory", "spread", "block_size", *entries), M)
+        data[f"floor_{name}"] = (("instance", "activation", *entries), floor)
+    coords = {
+        "instance": np.arange(instances),
+        "activation": ACTIVATIONS,
+        "theory": ["conventional", "moment-matched"],
+        "spread": list(spreads),
+        "block_size": sizes,
+    }
+    return xr.Dataset(data, coords)
+
+
+@pytest.fixture(scope="module")
+def trajectories():
+    return example_trajectories()
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return synthetic_grid(lost=3)
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    return synthetic_blocks()
+
+
+@pytest.fixture(scope="module")
+def means():
+    return sample_means(MixtureLaw(np.array([-7.0, 1.0, 8.0]), standardize=True), count=50, repeats=200)
+
+
+def data_lines(panel, points: int) -> list:
+    return [line for line in panel.lines if len(line.get_xdata()) == points]
+
+
+def assert_labelled(figure, panels: int) -> None:
+    """Every panel says what it shows, and nothing overflows the figure."""
+    assert len(figure.axes) == panels
+    for panel in figure.axes:
+        assert panel.get_ylabel() or panel.get_title(loc="left")
+    assert any(panel.get_xlabel() for panel in figure.axes)
+    figure.draw_without_rendering()
+    width = figure.bbox.width
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= width
+        for panel in figure.axes:
+            assert not box.overlaps(panel.get_window_extent())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("law", ["mixture", "standardized mixture"])
+def test_example_dynamics_draws_theory_and_both_laws(trajectories, activation, law):
+    figure = example_dynamics(*trajectories, activation, law)
+    assert_labelled(figure, 4)
+    for panel, entries in zip(figure.axes, (1, 3, 4, 2), strict=True):  # Q is symmetric: three entries
+        assert len(data_lines(panel, 60)) == 2 * entries  # the theory and the mixture
+        assert len(panel.lines) == 3 * entries  # and circles for Gaussian SGD
+        assert len(panel.collections) == 2 * entries  # a band for each kind of input
+        assert panel.get_xscale() == "log"
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_example_dynamics_says_how_many_runs_diverged(trajectories):
+    theory, sgd = trajectories
+    cut = sgd.where((sgd["time"] < 1) | (sgd["run"] > 1) | (sgd["law"] != "mixture"))
+    title = example_dynamics(theory, cut, "relu", "mixture").legends[0].get_title().get_text()
+    assert "2 diverged" in title
+
+
+def test_trajectory_of_one_problem(trajectories):
+    theory, sgd = trajectories
+    one = theory.sel(activation="erf"), sgd.sel(activation="erf", law="gaussian")
+    assert_labelled(trajectory(*one), 4)
+
+
+def test_saturation_begins_where_the_error_stays_near_its_end():
+    times = np.arange(1.0, 6.0)
+    assert saturation_time(times, np.array([9.0, 1.0, 4.0, 1.5, 1.0])) == 4
+    assert saturation_time(times, np.ones(5)) == 1
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_discrepancy_draws_a_curve_for_each_m(grid, trajectories, standardized):
+    theory, sgd = trajectories
+    figure = discrepancy_against_kl(grid, "erf", standardized, theory=theory, sgd=sgd)
+    assert_labelled(figure, 3)
+    chosen = grid.sel(activation="erf", standardized=standardized)
+    for panel, name in zip(figure.axes, "QRv", strict=True):
+        curves = data_lines(panel, 10)
+        assert len(curves) == 4
+        expected = chosen[f"M_{name}"].mean([*ENTRIES[name], "instance"])
+        for curve, components in zip(curves, grid["components"], strict=True):
+            np.testing.assert_allclose(curve.get_ydata(), expected.sel(components=components))
+            np.testing.assert_allclose(curve.get_xdata(), grid["kl"].sel(components=components).mean("instance"))
+        dotted = [line for line in panel.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2]
+        assert len(dotted) == standardized
+        assert len(panel.child_axes) == 1
+        inset = panel.child_axes[0].get_window_extent()
+        top = panel.transData.transform((0, max(np.max(line.get_ydata()) for line in curves + dotted)))[1]
+        assert inset.y0 > top  # the inset hides no data
+
+
+def test_discrepancy_shows_diverged_runs(grid):
+    figure = discrepancy_against_kl(grid, "relu", False)
+    assert "(2 in all)" in figure.legends[0].get_title().get_text()  # one of the three is in an instance not kept
+    assert [text.get_text() for text in figure.axes[0].texts] == ["2"]
+    hollow = [line for line in figure.axes[1].lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    assert len(hollow) == 1
+    unnamed = discrepancy_against_kl(grid.drop_vars("diverged"), "relu", False)
+    assert [text.get_text() for text in unnamed.axes[0].texts] == ["2"]
+
+
+def test_discrepancy_where_every_run_diverged_or_no_instance_is_kept(grid):
+    condition = {"activation": "relu", "components": 5, "spread": 9, "standardized": False}
+    gone = grid.copy(deep=True)
+    for name in (f"M_{metric}" for metric in ENTRIES):
+        gone[name].loc[condition] = np.nan
+    gone["diverged"].loc[condition] = True
+    figure = discrepancy_against_kl(gone, "relu", False)
+    figure.draw_without_rendering()
+    crosses = [line for line in figure.axes[2].lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert len(crosses) == 1
+    none = discrepancy_against_kl(grid.assign(kept=grid["kept"] & False), "relu", True)
+    none.draw_without_rendering()
+    assert none.axes[0].texts[0].get_text() == "no instance kept"
+
+
+def test_universality_marks_where_it_holds(blocks):
+    figure = universality(blocks, "erf")
+    assert_labelled(figure, 3)
+    for panel in figure.axes:
+        assert len(data_lines(panel, 4)) >= 4  # two theories, α = 3 and 9
+        filled = [line for line in panel.lines if line.get_linestyle() == "None" and 1 in line.get_xdata()]
+        assert len(filled) == 4
+        assert all(line.get_markerfacecolor() != "white" for line in filled)
+
+
+def test_figures_of_laws(grid, means):
+    figure = sample_mean_law(means)
+    assert_labelled(figure, 3)
+    for panel in figure.axes:
+        assert len(panel.lines) == 2  # the exact expectations
+    figure = kl_against_spread(grid)
+    assert_labelled(figure, 1)
+    assert len(data_lines(figure.axes[0], 10)) == 4
+
+
+def test_saved_figures_are_small_and_leave_settings_alone(tmp_path, trajectories):
+    before = dict(mpl.rcParams)
+    png, pdf = save_figure(example_dynamics(*trajectories, "relu", "mixture"), tmp_path / "new", "figure-2")
+    assert png.stat().st_size < 300_000
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert dict(mpl.rcParams) == before
+
+
+def test_series_stay_apart_in_grey():
+    lightness = [np.array(to_rgb(series.color)) @ [0.2126, 0.7152, 0.0722] for series in SERIES[:4]]
+    assert min(np.diff(sorted(lightness))) > 0.05
+    assert len({series.marker for series in SERIES}) == len({series.linestyle for series in SERIES}) == len(SERIES)
+
+
+def test_table_is_the_mean_over_kept_instances(grid, tmp_path):
+    table = discrepancy_table(grid, "relu")
+    assert list(table.columns) == list(COLUMNS)
+    assert list(table.index) == list(PUBLISHED["relu"].frame().index)
+    kept = grid.sel(activation="relu", standardized=True, components=2).isel(instance=[0, 2, 3, 4, 5])
+    assert table.loc["M_{α=3}", "Q0,1"] == pytest.approx(kept["M_Q"].sel(spread=3).values[:, 0, 1].mean())
+    assert table.loc["M_{α=9}", "v1"] == pytest.approx(kept["M_v"].sel(spread=9).values[:, 1].mean())
+    assert table.loc["E[|X|]", "R1,0"] == pytest.approx(kept["scale_R"].values[:, :, 1, 0].mean())
+    csv, md = write_table(table, tmp_path, "table-2")
+    pd.testing.assert_frame_equal(pd.read_csv(csv, index_col=0), table)
+    assert f"| M_{{α=0}} | {table.iloc[0, 0]:.3f} |" in md.read_text(encoding="utf-8")
+    assert r"| E[\|X\|] |" in md.read_text(encoding="utf-8")
+
+
+def test_published_numbers_as_printed():
+    erf, relu = PUBLISHED["erf"].frame(), PUBLISHED["relu"].frame()
+    assert erf.shape == relu.shape == (11, 10)
+    assert (erf.loc["M_{α=0}", "Q0,0"], erf.loc["M_{α=6}", "Q1,1"], erf.loc["M_{α=9}", "v1"]) == (0.090, 0.096, 0.015)
+    assert (relu.loc["M_{α=4}", "Q1,1"], relu.loc["M_{α=3}", "v0"], relu.loc["E[|X|]", "R1,1"]) == (0.044, 0.008, 0.165)
+    assert erf.iloc[:-1].mean().round(4).tolist()[:2] == [0.0870, 0.0425]
+
+
+def test_flatness_finds_a_planted_slope(grid):
+    """Slopes of mean 2e-4 and deviation 5e-5 are planted on a straight line, so mean and error are theirs exactly."""
+    planted = 2e-4 + 5e-5 * np.random.default_rng(3).standard_normal(grid.sizes["instance"])
+    sloped = grid.copy(deep=True)
+    line = xr.DataArray(planted, dims="instance") * grid["spread"]
+    sloped["M_Q"] = 0.01 + line.expand_dims(student=2, student_=2) + 0 * grid["M_Q"]
+    result = flatness(sloped, "erf")
+    assert result.loc["Q0,0", "slope"] == pytest.approx(planted.mean(), rel=1e-9)
+    error = planted.std(ddof=1) / np.sqrt(len(planted))
+    assert result.loc["Q0,0", "standard error"] == pytest.approx(error, rel=1e-9)
+    assert result.loc["Q0,0", "change"] == pytest.approx(9 * planted.mean(), rel=1e-9)
+    assert "4 of the 10 slopes differ from zero (Q0,0, Q0,1, Q1,0, Q1,1)" in flatness_statement(result)
+
+
+def test_flatness_of_one_instance_has_no_error(grid):
+    result = flatness(grid.isel(instance=[0]), "erf")
+    assert result["standard error"].isna().all()
+    assert "cannot be tested" in flatness_statement(result)
+
+
+def test_flatness_rarely_finds_a_slope_in_noise():
+    """With no slope planted, a false alarm has probability 0.05 by design; the seed is fixed."""
+    assert flatness_statement(flatness(synthetic_grid(components=(2,)), "relu")).startswith("None of the 10 slopes")
+
+
+def test_sample_means_against_quadrature(means):
+    law_means, s = means["means"].values, means.attrs["deviation"]
+    functions = {"erf": lambda x: erf(x / np.sqrt(2)), "relu": lambda x: max(x, 0.0), "sign": np.sign}
+    for name, f in functions.items():
+        exact = [quad(lambda x: f(x) * norm.pdf(x, m, s), m - 12 * s, m + 12 * s, points=[0.0])[0] for m in law_means]
+        expectation = means["expectation"].sel(function=name)
+        assert expectation.sel(law="mixture").item() == pytest.approx(np.mean(exact), abs=1e-8)
+        sampled = means["sample_mean"].sel(function=name)
+        error = sampled.std("repeat") / np.sqrt(means.sizes["repeat"])
+        assert (abs(sampled.mean("repeat") - expectation) < 4 * error).all()  # 6 checks: false alarm 4e-4
+    with pytest.raises(ProblemError, match="scalar"):
+        sample_means(MixtureLaw(np.zeros((2, 3))))
+    with pytest.raises(ProblemError, match="count"):
+        sample_means(MixtureLaw(np.zeros(2)), count=0)
+
+
+def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectories, means):
+    pixel = b"\x89PNG not drawn here"
+    datasets = {
+        "grid": grid,
+        "blocks": blocks,
+        "examples_theory": trajectories[0],
+        "examples_sgd": trajectories[1],
+        "sample_means": means,
+    }
+    names = list(paper_figures(**datasets))
+    assert len(names) == 12
+    (tmp_path / "one.png").write_bytes(pixel)
+    figures = {name: pixel for name in names} | {"one's own": tmp_path / "one.png"}
+    provenance = {"command": "sgdlimit reproduce --preset quick", "note": "<script>alert(1)</script>"}
+    path = tmp_path / "report" / "index.html"
+    write_report(path, figures=figures, provenance=provenance, preset="quick", **datasets)
+    html = path.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") == len(figures)
+    for name in names:
+        assert f'id="{name}"' in html
+    assert "http" not in html
+    assert "<script" not in html
+    for activation in ACTIVATIONS:
+        for table in (discrepancy_table(grid, activation), PUBLISHED[activation].frame()):
+            for value in table.to_numpy().ravel():
+                assert f"<td>{value:.3f}</td>" in html
+        for value in findings.block_ratios(blocks, activation).to_numpy().ravel():
+            assert f"<td>{value:.2f}</td>" in html
+    assert "above 0.1" in html  # the reason why an instance was dropped
+    assert "3 SGD runs of the grid diverged" in html
+    assert "sgdlimit reproduce --preset quick" in html
+
+
+def test_report_of_the_smallest_study(tmp_path, trajectories, means):
+    """One instance, one activation, none kept: no numbers to speak of, and it says so."""
+    grid = synthetic_grid(1, components=(3,), spreads=(0, 9)).sel(activation=["relu"])
+    grid["kept"] = grid["kept"] & False
+    path = tmp_path / "index.html"
+    write_report(
+        path,
+        figures={},
+        grid=grid,
+        blocks=synthetic_blocks(1, spreads=(0, 9)).sel(activation=["relu"]),
+        examples_theory=trajectories[0],
+        examples_sgd=trajectories[1],
+        sample_means=means,
+        provenance={},
+        preset="quick",
+    )
+    assert "no instance was kept" in path.read_text(encoding="utf-8")
+
+
+def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
+    assert "theory and SGD agree" in findings.discrepancy_verdict(grid, "erf", True)
+    raw = findings.discrepancy_verdict(grid, "erf", False)
+    assert "do not agree everywhere" in raw
+    levelled = grid.assign({f"M_{name}": grid[f"M_{name}"].clip(max=SCALE[name]) for name in ENTRIES})
+    assert "does not level off" not in findings.discrepancy_verdict(levelled, "erf", False)
+    assert "part" in findings.example_verdict(*trajectories, "relu", "mixture")
+    assert "agreement" in findings.example_verdict(*trajectories, "relu", "standardized mixture")
+    text = findings.block_verdict(blocks, "relu")
+    assert "conventional theory holds for B = 1 and fails for B = 5" in text

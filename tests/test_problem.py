@@ -1,0 +1,191 @@
+"""Settings: TOML in and out, clear errors, and draws that change only where a setting changed."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sgdlimit as sl
+from sgdlimit.problem import Problem, RunSettings, load_problem
+
+GOOD = {
+    "input_dim": 40,
+    "latent_dim": 20,
+    "student_units": 2,
+    "teacher_units": 3,
+    "activation": "erf",
+    "learning_rate": 0.2,
+}
+MIXTURE = {"components": 2, "spread": 3.0}
+
+
+def test_toml_round_trip(tmp_path):
+    problem = Problem(
+        **GOOD, latent=sl.GaussianMixture(components=3, spread=2.5, weights=(0.2, 0.3, 0.5), block_size=4)
+    )
+    path = tmp_path / "problem.toml"
+    path.write_text(problem.to_toml() + "\n[run]\nruns = 3\n", encoding="utf-8")
+    assert Problem.from_toml(path) == problem
+    assert load_problem(path) == (problem, RunSettings(runs=3))
+
+
+def test_draws_depend_on_the_seed_and_each_on_its_own_stream():
+    problem = Problem(**GOOD, latent=sl.GaussianMixture(**MIXTURE))
+    one, again, other = problem.draw(seed=1), problem.draw(seed=1), problem.draw(seed=2)
+    np.testing.assert_array_equal(one.features, again.features)
+    assert not np.isclose(one.features, other.features).any()
+    wider = problem.model_copy(update={"student_units": 5, "latent": sl.GaussianMixture(components=2, spread=9.0)})
+    np.testing.assert_array_equal(wider.draw(seed=1).teacher, one.teacher)
+    np.testing.assert_allclose(wider.draw(seed=1).latent.means, 3 * one.latent.means)
+    np.testing.assert_array_equal(problem.draw_latent(1).means, one.latent.means)
+
+
+def test_scales_multiply_the_initial_weights():
+    scaled = Problem(**GOOD, student_scale=0.1, teacher_output_scale=2.0).draw(seed=0)
+    plain = Problem(**GOOD).draw(seed=0)
+    np.testing.assert_allclose(scaled.student, 0.1 * plain.student)
+    np.testing.assert_allclose(scaled.teacher_output, 2 * plain.teacher_output)
+    np.testing.assert_array_equal(scaled.student_output, plain.student_output)
+
+
+def test_estimated_moments_are_close_to_exact_ones():
+    latent = sl.GaussianMixture(components=2, spread=3.0, block_size=5, standardize="estimated", moment_samples=5000)
+    law = Problem(**GOOD, latent=latent).draw(seed=0).latent
+    exact = Problem(**GOOD, latent=latent.model_copy(update={"standardize": True})).draw(seed=0).latent
+    np.testing.assert_allclose(law.scale, exact.scale, rtol=0.08)
+    assert 0 < np.abs(law.mean(20)).max() < 6 / np.sqrt(5000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_dim": 0}, "input_dim: 0 will not do; it should be greater than or equal to 1"),
+        ({"latent_dim": -3}, "latent_dim: -3"),
+        ({"student_units": 0}, "student_units: 0"),
+        ({"teacher_units": 1.5}, "teacher_units: 1.5"),
+        ({"activation": "tanh"}, "activation: 'tanh' is not known; use one of 'erf', 'relu', 'linear'"),
+        ({"nonlinearity": "cube"}, "nonlinearity: 'cube' is not known"),
+        ({"learning_rate": -1}, "learning_rate: -1"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan"),
+        ({"dropout": 0.5}, "dropout: 0.5 is not a setting of this table"),
+        ({"latent": {"components": 2, "spread": 3.0, "block_size": 3}}, "block_size: 3 does not divide latent_dim 20"),
+        ({"latent": {"components": 0, "spread": 3.0}}, "latent.components: 0"),
+        ({"latent": {"components": 2}}, "latent.spread: is missing"),
+        ({"latent": {"components": 2, "spread": 1.0, "colour": "red"}}, "latent.colour: 'red' is not a setting"),
+        ({"latent": {"components": 2, "spread": 1.0, "weights": [1.0]}}, "weights: 1 given for 2 components"),
+        ({"latent": {"law": "cauchy"}}, "is not a law"),
+        ({"latent": 3}, "latent: 3"),
+    ],
+)
+def test_a_wrong_setting_is_named(change, message):
+    with pytest.raises(sl.ProblemError) as error:
+        Problem(**(GOOD | change))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("field", GOOD)
+def test_a_missing_setting_is_named(field):
+    with pytest.raises(sl.ProblemError, match=f"{field}: is missing; give it a value"):
+        Problem(**{name: value for name, value in GOOD.items() if name != field})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([*GOOD, "latent", "nonlinearity", "student_scale", "nonsense"]),
+        st.one_of(
+            st.none(),
+            st.integers(),
+            st.floats(),
+            st.text(max_size=5),
+            st.booleans(),
+            st.dictionaries(
+                st.sampled_from(["law", *MIXTURE, "weights"]), st.one_of(st.integers(), st.text(max_size=3))
+            ),
+        ),  # fmt: skip
+        max_size=4,
+    )
+)
+def test_any_settings_are_taken_or_refused_in_one_sentence(change):
+    try:
+        problem = Problem(**(GOOD | change))
+    except sl.ProblemError as error:
+        assert "\n" not in str(error)
+        assert ": " in str(error)
+    else:
+        assert problem.input_dim >= 1
+
+
+def arrays(D=6, N=8, K=2, M=3):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape) for shape in ((D, N), (K, N), (K,), (M, D), (M,))]
+
+
+def test_an_instance_of_ones_own_arrays():
+    instance = sl.Instance(*arrays(), activation="relu", learning_rate=0.1)
+    assert (instance.latent_dim, instance.input_dim) == (6, 8)
+    with pytest.raises(ValueError, match="read-only"):
+        instance.features[0, 0] = 1
+    changed = instance.replace(learning_rate=0.3)
+    assert changed.features is instance.features
+    assert changed.learning_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, np.ones(3), "features: shape"),
+        (0, np.ones((0, 4)), "features: shape"),
+        (1, np.ones((2, 5)), "student: shape .* give shape"),
+        (2, np.ones(3), "student_output: shape"),
+        (3, np.ones((3, 7)), "teacher: shape"),
+        (4, np.ones(1), "teacher_output: shape"),
+        (1, np.full((2, 8), np.nan), "student: 16 of 16 entries are NaN"),
+        (0, "features", "features: is not an array"),
+    ],
+)
+def test_wrong_arrays_are_named(place, value, message):
+    given = arrays()
+    given[place] = value
+    with pytest.raises(sl.ProblemError, match=message):
+        sl.Instance(*given, activation="erf", learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0}, "learning_rate: 0"),
+        ({"learning_rate": "fast"}, "learning_rate: 'fast'"),
+        ({"activation": "gelu"}, "activation: 'gelu'"),
+        ({"nonlinearity": None}, "nonlinearity: None"),
+        ({"latent": "gaussian"}, "latent: 'gaussian' is not a law"),
+        ({"latent": sl.MixtureLaw(np.ones((2, 5)))}, "latent: its means have 5 coordinates where latent_dim is 6"),
+    ],
+)
+def test_wrong_settings_of_an_instance_are_named(change, message):
+    with pytest.raises(sl.ProblemError, match=message):
+        sl.Instance(*arrays(), **({"activation": "erf", "learning_rate": 0.1} | change))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("input_dim = ", "is not valid TOML"),
+        ("\x00", "is not valid TOML"),
+        ("run = 3", "run: 3 is not a table"),
+        ("[run]\nsteps = 3", "input_dim: is missing"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path, text, message):
+    path = tmp_path / "problem.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(sl.ProblemError) as error:
+        load_problem(path)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(sl.ProblemError, match="cannot be read"):
+        Problem.from_toml(tmp_path / "none.toml")
