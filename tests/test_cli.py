@@ -37,7 +37,9 @@ test_samples = 100
 def sgdlimit(*arguments, cwd):
     """Run the command as a user does, in a process of its own."""
     command = [sys.executable, "-m", "sgdlimit", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"}
+    )
 
 
 def refused(done, status, *words):
@@ -68,7 +70,9 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path):
     sgdlimit("run", "small.toml", cwd=tmp_path)
     assert (tmp_path / "results" / "small-2" / "dynamics.png").exists()  # the first is left alone
     kept = (folder / "dynamics.png").stat().st_mtime_ns
-    refused(sgdlimit("run", "small.toml", "--out", folder, cwd=tmp_path), 2, "--out", "not an empty folder", "name another")
+    refused(
+        sgdlimit("run", "small.toml", "--out", folder, cwd=tmp_path), 2, "--out", "not an empty folder", "name another"
+    )
     assert (folder / "dynamics.png").stat().st_mtime_ns == kept
 
 
@@ -108,9 +112,7 @@ def test_a_folder_that_cannot_be_used_is_refused_with_status_2(tmp_path, command
 
 
 def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path):
-    (tmp_path / "wild.toml").write_text(
-        SMALL.replace("0.5", "300.0").replace("erf", "relu"), encoding="utf-8"
-    )
+    (tmp_path / "wild.toml").write_text(SMALL.replace("0.5", "300.0").replace("erf", "relu"), encoding="utf-8")
     refused(sgdlimit("run", "wild.toml", cwd=tmp_path), 1, "learning_rate", "300", "lower")
 
 

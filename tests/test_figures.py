@@ -90,6 +90,7 @@ def synthetic_grid(instances: int = 6, components=(2, 3, 4, 5), spreads=tuple(ra
     kept[1:2, 0] = False
     data["kept"] = (("instance", "activation"), kept)
     data["reason"] = (("instance", "activation"), np.where(kept, "", "M(Q) of Gaussian SGD is 0.310, above 0.1"))
+    attrs = {"problem": '{"input_dim": 1000, "latent_dim": 500, "learning_rate": 0.2, "nonlinearity": "sign"}'}
     coords = {
         "instance": 10 + np.arange(instances),
         "activation": ACTIVATIONS,
@@ -97,7 +98,7 @@ def synthetic_grid(instances: int = 6, components=(2, 3, 4, 5), spreads=tuple(ra
         "components": list(components),
         "spread": list(spreads),
     }
-    return xr.Dataset(data, coords)
+    return xr.Dataset(data, coords, attrs)
 
 
 def synthetic_blocks(instances: int = 4, spreads=(0, 3, 9)) -> xr.Dataset:
@@ -125,7 +126,7 @@ def synthetic_blocks(instances: int = 4, spreads=(0, 3, 9)) -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def trajectories():
+def trajectories() -> tuple[xr.Dataset, xr.Dataset]:
     return example_trajectories()
 
 
@@ -145,7 +146,7 @@ def means():
 
 
 def data_lines(panel, points: int) -> list:
-    return [line for line in panel.lines if len(line.get_xdata()) == points]
+    return [line for line in panel.lines if np.size(line.get_xdata()) == points]
 
 
 def assert_labelled(figure, panels: int) -> None:
@@ -167,7 +168,7 @@ def assert_labelled(figure, panels: int) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("law", ["mixture", "standardized mixture"])
 def test_example_dynamics_draws_theory_and_both_laws(trajectories, activation, law):
-    figure = example_dynamics(*trajectories, activation, law)
+    figure = example_dynamics(trajectories[0], trajectories[1], activation, law)
     assert_labelled(figure, 4)
     for panel, entries in zip(figure.axes, (1, 3, 4, 2), strict=True):  # Q is symmetric: three entries
         assert len(data_lines(panel, 60)) == 2 * entries  # the theory and the mixture
@@ -209,7 +210,7 @@ def test_discrepancy_draws_a_curve_for_each_m(grid, trajectories, standardized):
         for curve, components in zip(curves, grid["components"], strict=True):
             np.testing.assert_allclose(curve.get_ydata(), expected.sel(components=components))
             np.testing.assert_allclose(curve.get_xdata(), grid["kl"].sel(components=components).mean("instance"))
-        dotted = [line for line in panel.lines if line.get_linestyle() == ":" and len(line.get_xdata()) == 2]
+        dotted = [line for line in panel.lines if line.get_linestyle() == ":" and np.size(line.get_xdata()) == 2]
         assert len(dotted) == standardized
         assert len(panel.child_axes) == 1
         inset = panel.child_axes[0].get_window_extent()
@@ -221,7 +222,9 @@ def test_discrepancy_shows_diverged_runs(grid):
     figure = discrepancy_against_kl(grid, "relu", False)
     assert "(2 in all)" in figure.legends[0].get_title().get_text()  # one of the three is in an instance not kept
     assert [text.get_text() for text in figure.axes[0].texts] == ["2"]
-    hollow = [line for line in figure.axes[1].lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())]
+    hollow = [
+        line for line in figure.axes[1].lines if line.get_markerfacecolor() == "white" and np.size(line.get_xdata())
+    ]
     assert len(hollow) == 1
     unnamed = discrepancy_against_kl(grid.drop_vars("diverged"), "relu", False)
     assert [text.get_text() for text in unnamed.axes[0].texts] == ["2"]
@@ -235,7 +238,7 @@ def test_discrepancy_where_every_run_diverged_or_no_instance_is_kept(grid):
     gone["diverged"].loc[condition] = True
     figure = discrepancy_against_kl(gone, "relu", False)
     figure.draw_without_rendering()
-    crosses = [line for line in figure.axes[2].lines if line.get_marker() == "x" and len(line.get_xdata())]
+    crosses = [line for line in figure.axes[2].lines if line.get_marker() == "x" and np.size(line.get_xdata())]
     assert len(crosses) == 1
     none = discrepancy_against_kl(grid.assign(kept=grid["kept"] & False), "relu", True)
     none.draw_without_rendering()
@@ -247,7 +250,7 @@ def test_universality_marks_where_it_holds(blocks):
     assert_labelled(figure, 3)
     for panel in figure.axes:
         assert len(data_lines(panel, 4)) >= 4  # two theories, α = 3 and 9
-        filled = [line for line in panel.lines if line.get_linestyle() == "None" and 1 in line.get_xdata()]
+        filled = [line for line in panel.lines if line.get_linestyle() == "None" and np.isin(1, line.get_xdata())]
         assert len(filled) == 4
         assert all(line.get_markerfacecolor() != "white" for line in filled)
 
@@ -264,7 +267,9 @@ def test_figures_of_laws(grid, means):
 
 def test_saved_figures_are_small_and_leave_settings_alone(tmp_path, trajectories):
     before = dict(mpl.rcParams)
-    png, pdf = save_figure(example_dynamics(*trajectories, "relu", "mixture"), tmp_path / "new", "figure-2")
+    png, pdf = save_figure(
+        example_dynamics(trajectories[0], trajectories[1], "relu", "mixture"), tmp_path / "new", "figure_2"
+    )
     assert png.stat().st_size < 300_000
     assert pdf.read_bytes().startswith(b"%PDF")
     assert dict(mpl.rcParams) == before
@@ -314,8 +319,13 @@ def test_flatness_finds_a_planted_slope(grid):
 
 def test_flatness_of_one_instance_has_no_error(grid):
     result = flatness(grid.isel(instance=[0]), "erf")
-    assert result["standard error"].isna().all()
+    assert np.isnan(result["standard error"].to_numpy()).all()
     assert "cannot be tested" in flatness_statement(result)
+
+
+def test_flatness_is_not_claimed_without_power(grid):
+    assert "too much to call M flat" not in flatness_statement(flatness(grid, "erf"))
+    assert "too much to call M flat" in flatness_statement(flatness(grid.isel(instance=[0, 1], spread=[4, 5]), "erf"))
 
 
 def test_flatness_rarely_finds_a_slope_in_noise():
@@ -327,7 +337,10 @@ def test_sample_means_against_quadrature(means):
     law_means, s = means["means"].values, means.attrs["deviation"]
     functions = {"erf": lambda x: erf(x / np.sqrt(2)), "relu": lambda x: max(x, 0.0), "sign": np.sign}
     for name, f in functions.items():
-        exact = [quad(lambda x: f(x) * norm.pdf(x, m, s), m - 12 * s, m + 12 * s, points=[0.0])[0] for m in law_means]
+        exact = [
+            quad(lambda x, f=f, m=m: f(x) * norm.pdf(x, m, s), m - 12 * s, m + 12 * s, points=[0.0])[0]
+            for m in law_means
+        ]
         expectation = means["expectation"].sel(function=name)
         assert expectation.sel(law="mixture").item() == pytest.approx(np.mean(exact), abs=1e-8)
         sampled = means["sample_mean"].sel(function=name)
@@ -351,7 +364,7 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
     names = list(paper_figures(**datasets))
     assert len(names) == 12
     (tmp_path / "one.png").write_bytes(pixel)
-    figures = {name: pixel for name in names} | {"one's own": tmp_path / "one.png"}
+    figures = dict.fromkeys(names, pixel) | {"one's own": tmp_path / "one.png"}
     provenance = {"command": "sgdlimit reproduce --preset quick", "note": "<script>alert(1)</script>"}
     path = tmp_path / "report" / "index.html"
     write_report(path, figures=figures, provenance=provenance, preset="quick", **datasets)
@@ -369,6 +382,7 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
             assert f"<td>{value:.2f}</td>" in html
     assert "above 0.1" in html  # the reason why an instance was dropped
     assert "3 SGD runs of the grid diverged" in html
+    assert "N = 1000, D = 500, η = 0.2, f = sign" in html
     assert "sgdlimit reproduce --preset quick" in html
 
 
@@ -397,7 +411,8 @@ def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
     assert "do not agree everywhere" in raw
     levelled = grid.assign({f"M_{name}": grid[f"M_{name}"].clip(max=SCALE[name]) for name in ENTRIES})
     assert "does not level off" not in findings.discrepancy_verdict(levelled, "erf", False)
-    assert "part" in findings.example_verdict(*trajectories, "relu", "mixture")
-    assert "agreement" in findings.example_verdict(*trajectories, "relu", "standardized mixture")
+    theory, sgd = trajectories
+    assert "part" in findings.example_verdict(theory, sgd, "relu", "mixture")
+    assert "agreement" in findings.example_verdict(theory, sgd, "relu", "standardized mixture")
     text = findings.block_verdict(blocks, "relu")
     assert "conventional theory holds for B = 1 and fails for B = 5" in text

@@ -94,7 +94,7 @@ def test_the_noise_floor_stands_beside_M_and_gives_the_verdict():
     )
     np.testing.assert_allclose(result["floor"].sel(quantity="Q"), 0.1)
     assert bool(result["agrees"].sel(quantity="Q"))
-    far = sl.compare(theory, trajectory([1.0, 1.0], runs=[0.2]), noise_floor=trajectory([1.0, 1.0], runs=[0.1]))
+    far = sl.compare(theory, trajectory([1.0, 1.0], runs=[0.3]), noise_floor=trajectory([1.0, 1.0], runs=[0.1]))
     assert not bool(far["agrees"].sel(quantity="Q"))
 
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from sgdlimit.comparison import compare
     from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
-    from sgdlimit.problem import GaussianMixture, Instance, Problem
+    from sgdlimit.instance import Instance
+    from sgdlimit.problem import GaussianMixture, Problem
     from sgdlimit.simulation import simulate, simulate_together
     from sgdlimit.theory import solve
     from sgdlimit.trajectory import load, log_times, save
@@ -25,7 +26,7 @@ _HOME = {
     "LatentLaw": "inputs.latent",
     "MixtureLaw": "inputs.latent",
     "GaussianMixture": "problem",
-    "Instance": "problem",
+    "Instance": "instance",
     "Problem": "problem",
     "simulate": "simulation",
     "simulate_together": "simulation",

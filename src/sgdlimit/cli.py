@@ -65,9 +65,9 @@ def reproduce(
     seed: Annotated[int, typer.Option(min=0, help="Number of the first instance.")] = 0,
 ) -> None:
     """Reproduce the paper: every figure and table, the datasets, and a report that reads like it."""
+    folder = _result_folder(out, Path("results") / preset.value)
     from sgdlimit.reproduction import reproduce as reproduce_paper
 
-    folder = _result_folder(out, Path("results") / preset.value)
     with _progress() as progress:
         summary = reproduce_paper(preset.value, folder, first_instance=seed, progress=progress)
     typer.echo(summary)
@@ -82,10 +82,11 @@ def run(
 ) -> None:
     """Run one problem: theory and SGD, a figure, the datasets, and M in the terminal."""
     from sgdlimit.problem import load_problem
-    from sgdlimit.reproduction import run_problem
 
     settings = load_problem(problem)
     folder = _result_folder(out, Path("results") / problem.stem)
+    from sgdlimit.reproduction import run_problem
+
     with _progress() as progress:
         summary = run_problem(*settings, folder, progress=progress)
     typer.echo(summary)

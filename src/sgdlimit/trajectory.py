@@ -160,7 +160,8 @@ def save(dataset: xr.Dataset, path: "str | PathLike[str]") -> None:
     path = Path(path)
     if path.exists():
         raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
-    dataset.to_zarr(path, mode="w-", consolidated=False, zarr_format=3)
+    # Version 3 of the format has no specification of fixed-length strings, which label the dimensions of a study.
+    dataset.drop_encoding().to_zarr(path, mode="w-", consolidated=True, zarr_format=2)
 
 
 def load(path: "str | PathLike[str]") -> xr.Dataset:
@@ -172,7 +173,7 @@ def load(path: "str | PathLike[str]") -> xr.Dataset:
         If there is no zarr store at ``path``.
     """
     try:
-        return xr.open_zarr(path, consolidated=False).load()
+        return xr.open_zarr(path).load()
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise ProblemError(
             f"path: {str(path)!r} is not a stored trajectory ({error}); give a folder written by save()"

@@ -11,7 +11,7 @@ from sgdlimit.inputs.latent import Gaussian
 from sgdlimit.inputs.manifold import nonlinearity_named
 
 if TYPE_CHECKING:
-    from sgdlimit.problem import Instance
+    from sgdlimit.instance import Instance
 
 __all__ = ["THEORIES", "InputMoments", "input_moments"]
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32, Int
 
 from sgdlimit.activations import activation_named
 from sgdlimit.inputs.manifold import nonlinearity_named
-from sgdlimit.problem import Instance
+from sgdlimit.instance import Instance
 from sgdlimit.simulation.kernels import sgd_block
 from sgdlimit.simulation.pipeline import run_pipeline
 from sgdlimit.simulation.stream import Stream
@@ -36,9 +36,7 @@ class Chains:
     diverged_step: Int[np.ndarray, "chain"]
 
     @classmethod
-    def start(
-        cls, instances: Sequence[Instance], output_steps: Int[np.ndarray, "time"], stream: Stream
-    ) -> "Chains":
+    def start(cls, instances: Sequence[Instance], output_steps: Int[np.ndarray, "time"], stream: Stream) -> "Chains":
         """Initial students, to be trained on a stream."""
         N, as_given = instances[0].input_dim, stream.projection is None
         student = np.zeros((len(instances), *instances[0].student_output.shape, stream.width), np.float32)

@@ -152,7 +152,19 @@ def sgd_block(
 
 @njit(nogil=True, fastmath=FAST, cache=True)
 def inputs_and_targets(
-    products, count, first, second, coefficient, shifts, c, gain, nonlinearity, activation, teacher_outputs, inputs, targets
+    products,
+    count,
+    first,
+    second,
+    coefficient,
+    shifts,
+    c,
+    gain,
+    nonlinearity,
+    activation,
+    teacher_outputs,
+    inputs,
+    targets,
 ):
     """Form X (step, N) float32 and y (step,) of chain c from its preactivations: test sets and kept inputs."""
     for s in range(count):

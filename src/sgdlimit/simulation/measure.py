@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from sgdlimit.activations import activation_named
 from sgdlimit.errors import DivergenceError, DivergenceWarning
 from sgdlimit.inputs.equivalence import InputMoments
-from sgdlimit.problem import Instance
+from sgdlimit.instance import Instance
 from sgdlimit.simulation.chains import Chains
 from sgdlimit.simulation.kernels import inputs_and_targets
 from sgdlimit.simulation.stream import Stream
@@ -45,7 +45,8 @@ def form_samples(
         inputs_and_targets(
             products,
             size,
-            *stream.chosen[index],
+            stream.chosen[index, 0],
+            stream.chosen[index, 1],
             stream.coefficients[index],
             stream.shifts,
             index,

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import InputMoments, input_moments
-from sgdlimit.problem import Instance
+from sgdlimit.instance import Instance
 from sgdlimit.simulation.chains import Chains, train
 from sgdlimit.simulation.measure import combine_runs, draw_test_set, form_samples, measure
 from sgdlimit.simulation.stream import Stream, stream_of

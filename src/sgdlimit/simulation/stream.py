@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
-from sgdlimit.problem import Instance
+from sgdlimit.instance import Instance
 from sgdlimit.simulation.random import fill_normals, fill_offsets, key_of
 
 __all__ = ["ArraySource", "Source", "Stream", "stream_of"]

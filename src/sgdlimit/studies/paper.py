@@ -12,7 +12,8 @@ import xarray as xr
 from sgdlimit.comparison import discrepancy, magnitude, over_entries
 from sgdlimit.errors import DivergenceWarning
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
-from sgdlimit.problem import GaussianMixture, Instance, Problem
+from sgdlimit.instance import Instance
+from sgdlimit.problem import GaussianMixture, Problem
 from sgdlimit.simulation import simulate_together
 from sgdlimit.theory import solve
 from sgdlimit.trajectory import log_times
@@ -99,7 +100,7 @@ def grid(preset: Preset, progress: Progress) -> xr.Dataset:
     seeds = [preset.first_instance + place for place in range(count)]
     dataset = xr.concat(parts, dim=xr.IndexVariable("instance", seeds))
     return dataset.assign(kept_instances(dataset)).assign_attrs(
-        preset=preset.name, agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN
+        preset=preset.name, agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN, problem=preset.problem.model_dump_json()
     )
 
 
@@ -140,15 +141,12 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
         coords=shape,
         dims=list(shape),
     )
-    floors = stacked[["M_Q", "M_R", "M_v"]].isel(chain=xr.DataArray(range(len(bare)), dims="activation"))
+    floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
+    floors = floors.isel(chain=xr.DataArray(range(len(bare)), dims="activation"))
     kl = [
         [float(laws[False, m, spread].kl_to_standard_normal()) for spread in preset.spreads] for m in preset.components
     ]
-    return (
-        stacked.isel(chain=index)
-        .merge(floors.rename(M_Q="floor_Q", M_R="floor_R", M_v="floor_v"))
-        .assign(kl=(("components", "spread"), kl))
-    )
+    return stacked.isel(chain=index).merge(floors).assign(kl=(("components", "spread"), kl))
 
 
 def train(
@@ -175,22 +173,21 @@ def kept_instances(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
     """
     floor = over_entries(dataset[["floor_Q"]]).isel(quantity=0, drop=True)
     gaussian = dataset[["scale_Q"]].isel(standardized=0, components=0).sel(spread=0.0, drop=True)
-    share = floor / over_entries(gaussian).isel(quantity=0, drop=True)
-    share = share.transpose("instance", "activation")
-    kept, reason = xr.zeros_like(share, dtype=bool), xr.full_like(share, "", dtype=object)
-    for activation in share["activation"].values:
-        shares = share.sel(activation=activation)
-        for place, value in enumerate(shares.values):
-            where = {"instance": place, "activation": list(share["activation"].values).index(activation)}
-            if not value <= AGREEMENT_OF_GAUSSIAN:
-                reason[where] = f"dropped: Gaussian SGD differs from the ODE, M(Q) is {value:.3f} of mean |Q|"
-            elif int(kept.sel(activation=activation).sum()) >= KEPT_INSTANCES:
-                reason[where] = (
-                    f"not needed: {KEPT_INSTANCES} instances that agree came before it (M(Q) is {value:.3f} of mean |Q|)"
-                )
-            else:
-                kept[where], reason[where] = True, f"kept: M(Q) of Gaussian SGD is {value:.3f} of mean |Q|"
-    return {"kept": kept, "reason": reason.astype(str), "gaussian_share": share}
+    share = (floor / over_entries(gaussian).isel(quantity=0, drop=True)).transpose("instance", "activation")
+    agrees = share <= AGREEMENT_OF_GAUSSIAN
+    kept = agrees & (agrees.cumsum("instance") <= KEPT_INSTANCES)
+    verdict = xr.where(
+        kept,
+        "kept",
+        xr.where(
+            agrees, f"not needed, {KEPT_INSTANCES} that agree came before", "dropped, Gaussian SGD and ODE differ"
+        ),
+    )
+    reason = [
+        [f"{text}: M(Q) of Gaussian SGD is {value:.3f} of mean |Q|" for text, value in zip(*row, strict=True)]
+        for row in zip(verdict.values, share.values, strict=True)
+    ]
+    return {"kept": kept, "reason": share.copy(data=reason), "gaussian_share": share}
 
 
 def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset]:

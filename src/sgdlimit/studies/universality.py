@@ -75,10 +75,11 @@ def _blocks_of_instance(preset: Preset, seed: int, progress: Callable[[float], N
         coords=shape,
         dims=list(shape),
     )
-    floors = stacked.sel(theory="conventional", drop=True)[["M_Q", "M_R", "M_v"]]
+    conventional_M = stacked.sel(theory="conventional", drop=True)
+    floors = xr.Dataset({f"floor_{name}": conventional_M[f"M_{name}"] for name in ("Q", "R", "v")})
     floors = floors.isel(chain=xr.DataArray(range(len(preset.activations)), dims="activation"))
     return (
         stacked.isel(chain=index)
-        .merge(floors.rename(M_Q="floor_Q", M_R="floor_R", M_v="floor_v"))
+        .merge(floors)
         .assign(kl=(("spread", "block_size"), [[kl[a, b] for b in preset.block_sizes] for a in preset.block_spreads]))
     )

@@ -1,0 +1,5 @@
+"""``python -m sgdlimit``."""
+
+from sgdlimit.cli import main
+
+main()

@@ -1,0 +1,25 @@
+"""Figures and tables, drawn from datasets and from nothing else."""
+
+from sgdlimit.figures._style import save_figure
+from sgdlimit.figures.discrepancy import discrepancy_against_kl
+from sgdlimit.figures.dynamics import example_dynamics, saturation_time, trajectory
+from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
+from sgdlimit.figures.paper import paper_figures
+from sgdlimit.figures.tables import discrepancy_table, flatness, flatness_statement, write_table
+from sgdlimit.figures.universality import universality
+
+__all__ = [
+    "discrepancy_against_kl",
+    "discrepancy_table",
+    "example_dynamics",
+    "flatness",
+    "flatness_statement",
+    "kl_against_spread",
+    "paper_figures",
+    "sample_mean_law",
+    "saturation_time",
+    "save_figure",
+    "trajectory",
+    "universality",
+    "write_table",
+]

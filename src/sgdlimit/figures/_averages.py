@@ -1,0 +1,46 @@
+"""Means over matrix entries (20) and over instances, with their standard errors."""
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["METRICS", "diverged", "entry_mean", "instance_mean", "keep", "kept"]
+
+METRICS = ("Q", "R", "v")
+ENTRIES = ("student", "student_", "teacher")
+
+
+def kept(dataset: xr.Dataset, activation: str) -> xr.DataArray:
+    """Which instances count for this activation, (instance,): all where the dataset does not say."""
+    if "kept" in dataset:
+        return dataset["kept"].sel(activation=activation, drop=True).astype(bool)
+    return xr.ones_like(dataset["instance"], dtype=bool)
+
+
+def keep(dataset: xr.Dataset, activation: str) -> xr.Dataset:
+    """The part of a dataset that belongs to one activation and its kept instances."""
+    chosen = dataset.sel(activation=activation, drop=True) if "activation" in dataset.dims else dataset
+    return chosen.isel(instance=np.flatnonzero(kept(dataset, activation).values))
+
+
+def diverged(dataset: xr.Dataset) -> xr.DataArray:
+    """Whether an SGD run left the finite numbers, by instance and condition."""
+    if "diverged" in dataset:
+        return dataset["diverged"].astype(bool)
+    return dataset["M_v"].isnull().any("student")
+
+
+def entry_mean(values: xr.DataArray) -> xr.DataArray:
+    """Mean over the entries of Q, R or v (20)."""
+    return values.mean([dim for dim in ENTRIES if dim in values.dims], skipna=False)
+
+
+def instance_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Mean over instances and its standard error; NaN entries, diverged runs, are left out.
+
+    The standard error is NaN where fewer than two instances are left.
+    """
+    count = values.count("instance")
+    mean = values.sum("instance") / count.where(count > 0)
+    squares = ((values - mean) ** 2).sum("instance")
+    variance = squares / (count - 1).where(count > 1)
+    return mean, (variance / count.where(count > 0)) ** 0.5

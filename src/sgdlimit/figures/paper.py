@@ -1,0 +1,62 @@
+"""Every figure of the paper by name, and the block-size study that goes beyond it."""
+
+from collections.abc import Callable
+from functools import partial
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from sgdlimit.figures.discrepancy import discrepancy_against_kl
+from sgdlimit.figures.dynamics import example_dynamics
+from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
+from sgdlimit.figures.universality import universality
+
+__all__ = ["paper_figures"]
+
+
+def paper_figures(
+    *,
+    grid: xr.Dataset,
+    blocks: xr.Dataset,
+    examples_theory: xr.Dataset,
+    examples_sgd: xr.Dataset,
+    sample_means: xr.Dataset,
+) -> dict[str, Callable[[], Figure]]:
+    """Figures 2-5 and S1-S4, Figures 2 and 4 for erf as well, and M against block size, each drawn when called.
+
+    Parameters
+    ----------
+    grid
+        See :func:`~sgdlimit.figures.discrepancy_against_kl`.
+    blocks
+        See :func:`~sgdlimit.figures.universality`.
+    examples_theory, examples_sgd
+        See :func:`~sgdlimit.figures.example_dynamics`.
+    sample_means
+        See :func:`~sgdlimit.figures.sample_mean_law`.
+
+    Returns
+    -------
+    dict
+        By name: ``figure_2``, ``figure_3``, …, ``figure_S4``, ``figure_2_erf``, ``figure_4_erf``,
+        ``universality_relu``, ``universality_erf``; those of an activation that was not computed are missing.
+    """
+    theory, sgd = examples_theory, examples_sgd
+    names = {
+        "relu": ("figure_2", "figure_3", "figure_4", "figure_5", "universality_relu"),
+        "erf": ("figure_2_erf", "figure_S3", "figure_4_erf", "figure_S4", "universality_erf"),
+    }
+    figures: dict[str, Callable[[], Figure]] = {}
+    for activation in (str(name) for name in grid["activation"].values):
+        drawings = (
+            partial(example_dynamics, theory, sgd, activation, "mixture"),
+            partial(discrepancy_against_kl, grid, activation, False),
+            partial(example_dynamics, theory, sgd, activation, "standardized mixture"),
+            partial(discrepancy_against_kl, grid, activation, True, theory=theory, sgd=sgd),
+            partial(universality, blocks, activation),
+        )
+        figures |= dict(zip(names[activation], drawings, strict=True))
+    return figures | {
+        "figure_S1": partial(sample_mean_law, sample_means),
+        "figure_S2": partial(kl_against_spread, grid),
+    }

@@ -1,0 +1,146 @@
+"""An instance: the arrays of one drawn network, teacher and feature matrix, and the law of its latent."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, TypeGuard
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from sgdlimit.activations import activation_named
+from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.latent import Gaussian, LatentLaw
+from sgdlimit.inputs.manifold import nonlinearity_named
+
+__all__ = ["Instance"]
+
+STANDARD_NORMAL = Gaussian()
+
+
+class Instance:
+    """One drawn network, teacher, feature matrix and latent law: what theory and simulation both start from.
+
+    Parameters
+    ----------
+    features
+        F, shape (D, N).
+    student, student_output
+        Initial W and v, shapes (K, N) and (K,).
+    teacher, teacher_output
+        W̃ and ṽ, shapes (M, D) and (M,).
+    activation, nonlinearity
+        Names of g and f.
+    learning_rate
+        η > 0.
+    latent
+        Law of the latent C.
+    attrs
+        Provenance, handed on to every trajectory.
+
+    Raises
+    ------
+    ProblemError
+        If shapes do not fit or an array holds NaN.
+    """
+
+    features: Float[np.ndarray, "D N"]
+    student: Float[np.ndarray, "K N"]
+    student_output: Float[np.ndarray, "K"]
+    teacher: Float[np.ndarray, "M D"]
+    teacher_output: Float[np.ndarray, "M"]
+
+    def __init__(
+        self,
+        features: ArrayLike,
+        student: ArrayLike,
+        student_output: ArrayLike,
+        teacher: ArrayLike,
+        teacher_output: ArrayLike,
+        *,
+        activation: str,
+        learning_rate: float,
+        nonlinearity: str = "sign",
+        latent: LatentLaw = STANDARD_NORMAL,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.features = _array("features", features, ("latent_dim", "input_dim"))
+        self.student = _array("student", student, ("student_units", "input_dim"))
+        self.teacher = _array("teacher", teacher, ("teacher_units", "latent_dim"))
+        self.student_output = _array("student_output", student_output, ("student_units",))
+        self.teacher_output = _array("teacher_output", teacher_output, ("teacher_units",))
+        D, N = self.features.shape
+        K, M = len(self.student), len(self.teacher)
+        for name, array, expected in (
+            ("student", self.student, (K, N)),
+            ("student_output", self.student_output, (K,)),
+            ("teacher", self.teacher, (M, D)),
+            ("teacher_output", self.teacher_output, (M,)),
+        ):
+            if array.shape != expected:
+                raise ProblemError(
+                    f"{name}: shape {array.shape} does not fit features {(D, N)} with K={K} student and M={M} teacher "
+                    f"units; give shape {expected}"
+                )
+        self.activation = activation_named(activation).name
+        self.nonlinearity = nonlinearity_named(nonlinearity).name
+        try:
+            self.learning_rate = float(learning_rate)
+        except (TypeError, ValueError):
+            self.learning_rate = np.nan
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ProblemError(f"learning_rate: {learning_rate!r} is not a positive number; try 0.2")
+        if not isinstance(latent, LatentLaw):
+            raise ProblemError(f"latent: {latent!r} is not a law; use Gaussian(), MixtureLaw(means), or draw a Problem")
+        latent.check_dim(D)
+        self.latent = latent
+        self.attrs = dict(attrs or {})
+
+    @property
+    def input_dim(self) -> int:
+        """Input dimension N."""
+        return self.features.shape[1]
+
+    @property
+    def latent_dim(self) -> int:
+        """Latent dimension D."""
+        return self.features.shape[0]
+
+    def replace(self, **changes: Any) -> "Instance":
+        """A copy with some fields changed: the same network under another law or activation."""
+        return Instance(**(vars(self) | changes))
+
+    def provenance(self, **more: Any) -> dict[str, Any]:
+        """Attributes for a trajectory of this instance."""
+        return {
+            **self.attrs,
+            "activation": self.activation,
+            "nonlinearity": self.nonlinearity,
+            "learning_rate": self.learning_rate,
+            "latent": repr(self.latent),
+            "input_dim": self.input_dim,
+            "latent_dim": self.latent_dim,
+            "sgdlimit": version("sgdlimit"),
+            **more,
+        }
+
+
+def _array(name: str, value: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:
+    wanted = "(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")"
+    try:
+        array = value if _is_frozen(value) else np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ProblemError(f"{name}: is not an array of numbers; give one of shape {wanted}") from None
+    if array.ndim != len(shape) or array.size == 0:
+        raise ProblemError(f"{name}: shape {array.shape} does not fit; give a non-empty array of shape {wanted}")
+    if not np.isfinite(array).all():
+        raise ProblemError(
+            f"{name}: {np.count_nonzero(~np.isfinite(array))} of {array.size} entries are NaN or infinite; remove them"
+        )
+    array.setflags(write=False)
+    return array
+
+
+def _is_frozen(value: ArrayLike) -> TypeGuard[np.ndarray]:
+    """Whether an array is an instance's own already; copies of an instance share it."""
+    return isinstance(value, np.ndarray) and value.dtype == np.float64 and not value.flags.writeable

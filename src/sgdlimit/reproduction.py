@@ -1,0 +1,205 @@
+"""From a preset or a problem to a folder of datasets, figures, tables and a report."""
+
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from sgdlimit.comparison import compare
+from sgdlimit.errors import DivergenceError, DivergenceWarning
+from sgdlimit.figures import discrepancy_table, flatness, paper_figures, save_figure, trajectory, write_table
+from sgdlimit.inputs.latent import Gaussian, MixtureLaw
+from sgdlimit.problem import GaussianMixture, Problem, RunSettings
+from sgdlimit.report import write_report
+from sgdlimit.simulation import simulate
+from sgdlimit.studies.paper import PRESETS, examples, grid
+from sgdlimit.studies.sample_means import sample_means
+from sgdlimit.studies.universality import blocks
+from sgdlimit.theory import solve
+from sgdlimit.trajectory import log_times, save
+
+__all__ = ["reproduce", "run_problem"]
+
+Progress = Callable[[str, float], None]
+
+
+class Stopwatch:
+    """Wall time of each stage, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str):
+        """Time what happens inside."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+
+
+def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progress: Progress) -> str:
+    """Run a preset of the paper's experiments and write everything into a folder.
+
+    Parameters
+    ----------
+    preset_name
+        ``"quick"`` or ``"paper"``.
+    folder
+        An empty folder; it gets ``data/`` (zarr), ``figures/`` (PNG, PDF), ``tables/`` (CSV, Markdown) and
+        ``index.html``.
+    first_instance
+        Seed of the first instance; the others follow.
+    progress
+        Called with a stage and the fraction of it that is done.
+
+    Returns
+    -------
+    str
+        What was measured, where it is, and how long the paper preset would take.
+    """
+    preset = replace(PRESETS[preset_name], first_instance=first_instance)
+    watch = Stopwatch()
+    with watch.stage("examples"):
+        theory, sgd = examples(preset, progress)
+    with watch.stage("grid"):
+        measured = grid(preset, progress)
+    with watch.stage("blocks"):
+        by_block = blocks(preset, progress)
+    with watch.stage("sample means"):
+        law = preset.law(
+            first_instance,
+            GaussianMixture(components=preset.example_components, spread=preset.example_spread, standardize=True),
+        )
+        assert isinstance(law, MixtureLaw)
+        means = sample_means(law)
+    datasets = {
+        "examples_theory": theory,
+        "examples_sgd": sgd,
+        "grid": measured,
+        "blocks": by_block,
+        "sample_means": means,
+    }
+    with watch.stage("figures"):
+        for name, dataset in datasets.items():
+            save(dataset, folder / "data" / f"{name}.zarr")
+        drawings = paper_figures(**datasets)
+        pictures = {}
+        for done, (name, draw) in enumerate(drawings.items()):
+            pictures[name] = save_figure(draw(), folder / "figures", name)[0]
+            progress("figures", (done + 1) / len(drawings))
+        for number, activation in (("I", "erf"), ("II", "relu")):
+            write_table(discrepancy_table(measured, activation), folder / "tables", f"table_{number}_{activation}")
+            write_table(flatness(measured, activation), folder / "tables", f"flatness_{activation}", digits=5)
+    total = sum(watch.seconds.values())
+    write_report(
+        folder / "index.html",
+        figures=pictures,
+        **datasets,
+        provenance=_provenance(preset_name, first_instance, watch, total),
+        preset=preset_name,
+    )
+    summary = f"{total:.0f} s ({watch}).\nReport: {folder / 'index.html'}"
+    if preset_name == "quick":
+        summary += (
+            "\nThe whole paper: sgdlimit reproduce --preset paper (or make reproduce PRESET=paper), about "
+            f"{_paper_seconds(watch) / 60:.0f} min on this machine."
+        )
+    return summary
+
+
+def _paper_seconds(quick: Stopwatch) -> float:
+    """The time of the paper preset from that of the quick one, stage by stage, by the number of SGD runs."""
+
+    def runs(name: str) -> int:
+        preset = PRESETS[name]
+        return preset.instances * (1 + 2 * len(preset.components) * sum(spread > 0 for spread in preset.spreads))
+
+    growth = {
+        "grid": runs("paper") / runs("quick"),
+        "blocks": PRESETS["paper"].block_instances / PRESETS["quick"].block_instances,
+    }
+    return sum(seconds * growth.get(name, 1.0) for name, seconds in quick.seconds.items())
+
+
+def _provenance(preset: str, first_instance: int, watch: Stopwatch, total: float) -> dict[str, str]:
+    packages = ("sgdlimit", "numpy", "numba", "jax", "diffrax")
+    return {
+        "command": f"sgdlimit reproduce --preset {preset}" + (f" --seed {first_instance}" if first_instance else ""),
+        "instances": f"seeds {first_instance} to {first_instance + PRESETS[preset].instances - 1}",
+        "wall time": f"{total:.0f} s: {watch}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in packages) + f", Python {platform.python_version()}",
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: Progress) -> str:
+    """Run one problem: theory, SGD and the noise floor, their datasets and a figure, and M as a table.
+
+    Parameters
+    ----------
+    problem, run
+        From :func:`sgdlimit.problem.load_problem`.
+    folder
+        An empty folder; it gets ``theory.zarr``, ``sgd.zarr``, ``gaussian_sgd.zarr``, ``discrepancy.zarr``,
+        ``dynamics.png``, ``dynamics.pdf`` and the settings, ``problem.toml``.
+    progress
+        Called with a stage and the fraction of it that is done.
+
+    Returns
+    -------
+    str
+        The table of M, and where the results are.
+
+    Raises
+    ------
+    DivergenceError
+        If theory or SGD diverges; what came before is written all the same.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DivergenceWarning)
+        summary = _run(problem, run, folder, progress)
+    diverged = [str(warning.message) for warning in caught if issubclass(warning.category, DivergenceWarning)]
+    if diverged:
+        raise DivergenceError(f"{diverged[0]}; what came before is in {folder}")
+    return summary
+
+
+def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -> str:
+    instance = problem.draw(run.seed)
+    times = log_times(max(1, round(run.time * problem.input_dim)), problem.input_dim, run.count)
+    (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
+    theory = solve(instance, times, theory=run.theory)
+    options: dict[str, Any] = {"runs": run.runs, "seed": run.seed, "test_samples": run.test_samples}
+    sgd = simulate(instance, times, overlaps=run.theory, progress=lambda done: progress("SGD", done), **options)
+    gaussian = instance.replace(latent=Gaussian())
+    floor_sgd = simulate(gaussian, times, progress=lambda done: progress("noise floor", done), **options)
+    floor = compare(solve(gaussian, times), floor_sgd)
+    result = compare(theory, sgd)
+    result["floor"], result["floor_stderr"] = floor["M"], floor["M_stderr"]
+    for name, dataset in {"theory": theory, "sgd": sgd, "gaussian_sgd": floor_sgd, "discrepancy": result}.items():
+        save(dataset, folder / f"{name}.zarr")
+    save_figure(trajectory(theory, sgd), folder, "dynamics")
+    return _table_of_discrepancies(result, run) + f"\nResults: {folder}"
+
+
+def _table_of_discrepancies(result: xr.Dataset, run: RunSettings) -> str:
+    lines = [
+        f"M, mean |theory − SGD| over log-spaced times and entries; {run.theory} theory, {run.runs} runs",
+        f"{'':22}{'M':>9}{'± s.e.':>9}{'floor':>9}{'mean |x|':>10}",
+    ]
+    for quantity in result["quantity"].values:
+        row = result.sel(quantity=quantity)
+        values = (float(row[name]) for name in ("M", "M_stderr", "floor", "scale"))
+        m, error, floor, scale = values
+        lines.append(f"{quantity:22}{m:9.4f}{error:9.4f}{floor:9.4f}{scale:10.4f}")
+    return "\n".join(lines)
