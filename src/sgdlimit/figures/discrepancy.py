@@ -149,9 +149,11 @@ def _draw_inset(panel: Axes, theory: xr.DataArray, sgd: xr.DataArray) -> None:
     inset.set_xlim(times[0], times[-1])
     inset.xaxis.set_major_locator(LogLocator(numticks=4))
     inset.xaxis.set_minor_locator(NullLocator())
+    low, high = inset.get_ylim()
+    inset.set_ylim(low, high + 0.28 * (high - low))  # room for the label
     inset.yaxis.set_major_locator(MaxNLocator(3))
     inset.tick_params(labelsize=8, length=2, pad=2)
-    inset.text(0.05, 0.9, label, transform=inset.transAxes, va="top", fontsize=9.5)
+    inset.text(0.05, 0.95, label, transform=inset.transAxes, va="top", fontsize=9.5)
 
 
 def _legend(figure: Figure, chosen: xr.Dataset, activation: str, standardized: bool, lost: int, inset: bool) -> None:

@@ -40,6 +40,10 @@ def sample_mean_law(data: xr.Dataset) -> Figure:
     for panel, name in zip(panels, functions, strict=True):
         means = data["sample_mean"].sel(function=name)
         edges = np.linspace(float(means.min()), float(means.max()), 46)
+        if name == "sign":  # its means are whole multiples of 2/count: bins hold equally many of them
+            step = 2 / data.attrs["count"]
+            width = step * max(1, round((edges[1] - edges[0]) / step))
+            edges = np.arange(edges[0] - step / 2, edges[-1] + width, width)
         panel.hist(means.sel(law="mixture"), bins=edges, density=True, color=MIXTURE, alpha=0.55, lw=0)
         panel.hist(means.sel(law="normal"), bins=edges, density=True, histtype="step", color=NORMAL, lw=1.2)
         panel.set_ylim(0, 1.25 * panel.get_ylim()[1])
