@@ -45,16 +45,19 @@ def _g_prime(activation, x):
 def _form_input(products, first, second, s, coefficient, shifts, c, gain, nonlinearity, row, r):
     """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])), the input X of one step."""
     size = row.shape[1]
-    if coefficient == 0:
-        for j in range(size):
-            row[r, j] = gain * (products[first, s, j] + shifts[c, j])
-    else:
-        for j in range(size):
-            row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
-    if nonlinearity == SIGN:
-        for j in range(size):
-            row[r, j] = math.copysign(np.float32(1), row[r, j])
-    elif nonlinearity == ERF_INPUT:
+    one = np.float32(1)
+    if nonlinearity == SIGN:  # in one pass, and for a positive gain the sign does without it
+        if coefficient == 0:
+            for j in range(size):
+                row[r, j] = math.copysign(one, products[first, s, j] + shifts[c, j])
+        else:
+            for j in range(size):
+                u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
+                row[r, j] = math.copysign(one, u)
+        return
+    for j in range(size):
+        row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
+    if nonlinearity == ERF_INPUT:
         for j in range(size):
             row[r, j] = math.erf(row[r, j] * np.float32(math.sqrt(0.5)))
 
@@ -96,7 +99,7 @@ def sgd_block(
     N = kept_student.shape[3]
     row = np.zeros((2, width), np.float32)
     pending = np.zeros(K, np.float32)
-    field = np.zeros(K)
+    field, hidden = np.zeros(K), np.zeros(K)
     root = math.sqrt(N)
     for start in range(0, steps, SUB_BLOCK):
         stop = min(start + SUB_BLOCK, steps)
@@ -120,15 +123,27 @@ def sgd_block(
                         products, first, second, s, coefficient, shifts, c, gain, activation, teacher_outputs, N
                     )
                 # One pass over the weights: the update of the step before, and the local field of this one.
+                for k in range(0, K - 1, 2):  # two units at a time share the loads of the rows
+                    back_k, back_l, total_k, total_l = pending[k], pending[k + 1], np.float32(0), np.float32(0)
+                    for j in range(width):
+                        w_k = student[c, k, j] - back_k * row[old, j]
+                        w_l = student[c, k + 1, j] - back_l * row[old, j]
+                        student[c, k, j] = w_k
+                        student[c, k + 1, j] = w_l
+                        total_k += w_k * row[new, j]
+                        total_l += w_l * row[new, j]
+                    field[k], field[k + 1] = total_k / root, total_l / root
+                if K % 2:
+                    back_k, total_k = pending[K - 1], np.float32(0)
+                    for j in range(width):
+                        w_k = student[c, K - 1, j] - back_k * row[old, j]
+                        student[c, K - 1, j] = w_k
+                        total_k += w_k * row[new, j]
+                    field[K - 1] = total_k / root
                 prediction = 0.0
                 for k in range(K):
-                    step_back, total = pending[k], np.float32(0)
-                    for j in range(width):
-                        w = student[c, k, j] - step_back * row[old, j]
-                        student[c, k, j] = w
-                        total += w * row[new, j]
-                    field[k] = total / root
-                    prediction += student_output[c, k] * _g(activation, field[k])
+                    hidden[k] = _g(activation, field[k])
+                    prediction += student_output[c, k] * hidden[k]
                 error = prediction - y
                 if not math.isfinite(error):
                     diverged_step[c] = first_step + s
@@ -136,7 +151,7 @@ def sgd_block(
                 for k in range(K):
                     v = student_output[c, k]
                     pending[k] = learning_rate / root * v * error * _g_prime(activation, field[k])
-                    student_output[c, k] = v - learning_rate / N * _g(activation, field[k]) * error
+                    student_output[c, k] = v - learning_rate / N * hidden[k] * error
                 wanted = output < output_steps.shape[0] and output_steps[output] == first_step + s + 1
                 if wanted or s == stop - 1:
                     for k in range(K):
