@@ -9,6 +9,7 @@ from jaxtyping import Float
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian
 from sgdlimit.inputs.manifold import nonlinearity_named
+from sgdlimit.linalg import one_thread
 
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
@@ -77,7 +78,8 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
                 f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
                 "or theory='conventional'"
             )
-        lower = np.linalg.cholesky(covariance)
+        with one_thread():
+            lower = np.linalg.cholesky(covariance)
         root, teacher_root = lower.T @ features, teacher @ lower
     deviation = np.sqrt(np.square(root).sum(axis=0) / latent_dim)
     a, b, c = nonlinearity_named(instance.nonlinearity).hermite(deviation)

@@ -18,7 +18,7 @@ from sgdlimit.simulation import simulate_together
 from sgdlimit.theory import solve
 from sgdlimit.trajectory import log_times
 
-__all__ = ["PRESETS", "Preset", "examples", "grid", "kept_instances", "train"]
+__all__ = ["PRESETS", "Preset", "examples", "grid", "grid_conditions", "kept_instances", "train"]
 
 Progress = Callable[[str, float], None]
 
@@ -104,6 +104,29 @@ def grid(preset: Preset, progress: Progress) -> xr.Dataset:
     )
 
 
+def grid_conditions(preset: Preset, seed: int) -> tuple[list[Instance], dict[tuple[str, bool, int, float], int]]:
+    """All conditions of the grid on one instance, which share its features and noise.
+
+    Returns
+    -------
+    list of Instance
+        The Gaussian under each activation first: the noise floor.
+    dict
+        Which of them each (activation, standardized, components, spread) is; with spread 0, the Gaussian.
+    """
+    bare = preset.gaussian_instances(seed)
+    conditions = list(bare.values())
+    place = {}
+    for standardized, m, spread in product((False, True), preset.components, preset.spreads):
+        latent = GaussianMixture(components=m, spread=spread, block_size=1, standardize=standardized)
+        law = preset.law(seed, latent)
+        for index, activation in enumerate(preset.activations):
+            place[activation, standardized, m, spread] = len(conditions) if spread > 0 else index
+            if spread > 0:
+                conditions.append(bare[activation].replace(latent=law))
+    return conditions, place
+
+
 def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], None]) -> xr.Dataset:
     shape = {
         "activation": list(preset.activations),
@@ -111,19 +134,11 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
         "components": list(preset.components),
         "spread": list(preset.spreads),
     }
-    bare = preset.gaussian_instances(seed)
-    conditions = list(bare.values())  # the first ones are the noise floor
-    chain_of: dict[tuple, int] = {}
-    laws = {}
-    for standardized, m, spread in product(shape["standardized"], shape["components"], shape["spread"]):
-        latent = GaussianMixture(components=m, spread=spread, block_size=1, standardize=standardized)
-        laws[standardized, m, spread] = preset.law(seed, latent)
-        for index, activation in enumerate(preset.activations):
-            chain_of[activation, standardized, m, spread] = len(conditions) if spread > 0 else index
-            if spread > 0:
-                conditions.append(bare[activation].replace(latent=laws[standardized, m, spread]))
+    conditions, place = grid_conditions(preset, seed)
     trajectories = train(conditions, preset, seed, progress, test_samples=0)
-    theories = {activation: solve(instance, preset.times) for activation, instance in bare.items()}
+    theories = {
+        instance.activation: solve(instance, preset.times) for instance in conditions[: len(preset.activations)]
+    }
 
     per_chain = []
     for instance, trajectory in zip(conditions, trajectories, strict=True):
@@ -137,84 +152,19 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
     stacked = xr.concat(per_chain, dim="chain")
 
     index = xr.DataArray(
-        np.reshape([chain_of[key] for key in product(*shape.values())], [len(v) for v in shape.values()]),
+        np.reshape([place[key] for key in product(*shape.values())], [len(v) for v in shape.values()]),
         coords=shape,
         dims=list(shape),
     )
     floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
-    floors = floors.isel(chain=xr.DataArray(range(len(bare)), dims="activation"))
+    floors = floors.isel(chain=xr.DataArray(range(len(theories)), dims="activation"))
     kl = [
-        [float(laws[False, m, spread].kl_to_standard_normal()) for spread in preset.spreads] for m in preset.components
+        [
+            float(conditions[place[preset.activations[0], False, m, spread]].latent.kl_to_standard_normal())
+            for spread in preset.spreads
+        ]
+        for m in preset.components
     ]
-    return stacked.isel(chain=index).merge(floors).assign(kl=(("components", "spread"), kl))
-
-
-def train(
-    conditions: Sequence[Instance], preset: Preset, seed: int, progress: Callable[[float], None], **options: Any
-) -> list[xr.Dataset]:
-    """Simulate conditions together; those that diverge are left cut, for the study to record them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)
-        return simulate_together(conditions, preset.times, seed=seed, progress=progress, **options)
-
-
-def kept_instances(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
-    """The paper's selection: of the instances whose Gaussian SGD and ODE agree, the first ten.
-
-    Parameters
-    ----------
-    dataset
-        With ``floor_Q`` and ``scale_Q`` over (instance, activation, ...).
-
-    Returns
-    -------
-    dict
-        ``kept`` and ``reason``, both (instance, activation): why an instance fell, or that it was kept.
-    """
-    floor = over_entries(dataset[["floor_Q"]]).isel(quantity=0, drop=True)
-    gaussian = dataset[["scale_Q"]].isel(standardized=0, components=0).sel(spread=0.0, drop=True)
-    share = (floor / over_entries(gaussian).isel(quantity=0, drop=True)).transpose("instance", "activation")
-    agrees = share <= AGREEMENT_OF_GAUSSIAN
-    kept = agrees & (agrees.cumsum("instance") <= KEPT_INSTANCES)
-    verdict = xr.where(
-        kept,
-        "kept",
-        xr.where(
-            agrees, f"not needed, {KEPT_INSTANCES} that agree came before", "dropped, Gaussian SGD and ODE differ"
-        ),
-    )
-    reason = [
-        [f"{text}: M(Q) of Gaussian SGD is {value:.3f} of mean |Q|" for text, value in zip(*row, strict=True)]
-        for row in zip(verdict.values, share.values, strict=True)
-    ]
-    return {"kept": kept, "reason": share.copy(data=reason), "gaussian_share": share}
-
-
-def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset]:
-    """The example dynamics of Figures 2 and 4: ten SGD runs under three laws, and the ODE.
-
-    Returns
-    -------
-    tuple of xarray.Dataset
-        Theory over (activation, time, ...), and SGD over (activation, law, run, time, ...) with law in gaussian,
-        mixture and standardized mixture.
-    """
-    seed = preset.first_instance
-    mixture = {"components": preset.example_components, "spread": preset.example_spread}
-    laws = {"gaussian": Gaussian()} | {
-        name: preset.law(seed, GaussianMixture(**mixture, block_size=1, standardize=standardize))
-        for name, standardize in (("mixture", False), ("standardized mixture", True))
-    }
-    bare = preset.gaussian_instances(seed)
-    theory = [solve(instance, preset.times) for instance in bare.values()]
-    conditions = [instance.replace(latent=law) for instance in bare.values() for law in laws.values()]
-    runs = train(conditions, preset, seed, lambda f: progress("examples", f), runs=preset.example_runs)
-    activations = xr.IndexVariable("activation", list(preset.activations))
-    by_activation = [
-        xr.concat(some, dim=xr.IndexVariable("law", list(laws)), join="outer")
-        for some in (runs[i : i + len(laws)] for i in range(0, len(runs), len(laws)))
-    ]
-    attrs = mixture | {"instance": seed}
     return (
         xr.concat(theory, dim=activations, join="outer").assign_attrs(attrs),
         xr.concat(by_activation, dim=activations, join="outer").assign_attrs(attrs),

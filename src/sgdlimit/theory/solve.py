@@ -1,0 +1,271 @@
+"""Solve the equations of motion: from a spectrum to a trajectory."""
+
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float, Int
+from numpy.typing import ArrayLike
+
+from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+from sgdlimit.theory.dynamics import Network, Nodes, State, field_covariance, generalization_error, right_hand_side
+from sgdlimit.theory.integrals import Integrals, integrals_for
+from sgdlimit.theory.spectrum import Spectrum, spectrum
+from sgdlimit.trajectory import make_trajectory
+
+if TYPE_CHECKING:
+    from sgdlimit.instance import Instance
+
+__all__ = ["OrderParameters", "integrate", "solve", "solve_spectrum"]
+
+RTOL = ATOL = 5e-8
+"""Local error of the solver; leaves Q, R and v within 1e-6 of the exact solution."""
+
+SMALLEST_STEP = 1e-12
+MAX_STEPS = 100_000
+
+
+class OrderParameters(NamedTuple):
+    """Order parameters at the output times, infinite where the solver did not get; and the steps it took."""
+
+    Q: Float[Array, "time K K"]
+    R: Float[Array, "time K M"]
+    v: Float[Array, "time K"]
+    generalization_error: Float[Array, "time"]
+    steps: Int[Array, ""]
+
+
+def integrate(
+    spectrum: Spectrum,
+    student_output: Float[Array, "K"],
+    teacher_output: Float[Array, "M"],
+    learning_rate: Float[Array, ""],
+    times: Float[Array, "time"],
+    *,
+    integrals: Integrals,
+    rtol: Float[Array, ""] | float = RTOL,
+    atol: Float[Array, ""] | float = ATOL,
+) -> OrderParameters:
+    """Order parameters at given times: a pure function for JAX to trace, batch and differentiate, in float64.
+
+    Nothing is checked. Parameters are those of :func:`solve_spectrum`.
+
+    Examples
+    --------
+    >>> one = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
+    >>> with jax.enable_x64(True):
+    ...     print(integrate(one, jnp.ones(1), jnp.ones(1), 0.1, jnp.ones(1), integrals=integrals_for("linear")).v.dtype)
+    float64
+    """
+
+    def nodes_last(array):
+        return jnp.moveaxis(jnp.asarray(array), 0, -1)
+
+    omega, weight = jnp.asarray(spectrum.eigenvalues), jnp.asarray(spectrum.weights)
+    q, r, v = nodes_last(spectrum.student), nodes_last(spectrum.overlap), jnp.asarray(student_output)
+    nodes = Nodes(omega, weight, nodes_last(spectrum.teacher))
+    network = Network(jnp.asarray(spectrum.teacher_overlap), jnp.asarray(teacher_output), jnp.asarray(learning_rate))
+
+    def slope(t, state, args):
+        return right_hand_side(state, nodes, network, integrals)
+
+    def observe(t, state, args):
+        S = field_covariance(state.Q, state.R, network.T)
+        c = jnp.concatenate([state.v, -network.v_teacher])
+        return state.Q, state.R, state.v, generalization_error(S, c, integrals)
+
+    controller = dfx.PIDController(rtol=rtol, atol=atol, norm=_largest_rms, dtmin=SMALLEST_STEP, force_dtmin=False)
+    solution = dfx.diffeqsolve(
+        dfx.ODETerm(slope),
+        dfx.Tsit5(),
+        t0=0.0,
+        t1=times[-1],
+        dt0=None,
+        y0=State(q, r, q @ (weight * omega), r @ weight, v),
+        saveat=dfx.SaveAt(ts=times, fn=observe),
+        stepsize_controller=controller,
+        max_steps=MAX_STEPS,
+        throw=False,
+    )
+    return OrderParameters(*cast(tuple, solution.ys), steps=solution.stats["num_steps"])
+
+
+def _largest_rms(error: State) -> Float[Array, ""]:
+    # One mean over all numbers would hide the errors of Q, R and v among thousands of node values.
+    largest = jnp.max(jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part))) for part in error]))
+    # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
+    return jnp.where(jnp.isnan(largest), jnp.inf, largest)
+
+
+_integrate = eqx.filter_jit(integrate)
+
+
+def solve_spectrum(
+    spectrum: Spectrum,
+    student_output: ArrayLike,
+    teacher_output: ArrayLike,
+    *,
+    activation: str,
+    learning_rate: float,
+    times: ArrayLike,
+    rtol: float = RTOL,
+    atol: float = ATOL,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Trajectory of the order parameters for inputs given by their spectrum.
+
+    Parameters
+    ----------
+    spectrum
+        Inputs and initial overlaps.
+    student_output, teacher_output
+        Initial v, shape (K,), and ṽ, shape (M,).
+    activation
+        ``"erf"``, ``"relu"`` or ``"linear"``.
+    learning_rate
+        η.
+    times
+        Output times t = step/N, shape (time,), increasing, from 0 on.
+    rtol, atol
+        Local error allowed to the solver.
+    attrs
+        Provenance to keep with the trajectory.
+
+    Returns
+    -------
+    xarray.Dataset
+        Q, R, v and generalization_error, see :mod:`sgdlimit.trajectory`. If the trajectory diverges it ends at the
+        last finite output time, which is in ``attrs["diverged_at"]``, and a DivergenceWarning is given.
+
+    Raises
+    ------
+    ProblemError
+        If a setting or a shape cannot be used.
+    DivergenceError
+        If the trajectory diverges before the first output time.
+
+    Examples
+    --------
+    >>> one = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
+    >>> trajectory = solve_spectrum(one, [1.0], [1.0], activation="linear", learning_rate=0.1, times=[0, 100])
+    >>> trajectory.generalization_error.values.round(3)
+    array([1., 0.])
+    """
+    integrals = integrals_for(activation)
+    _, K, M = spectrum.overlap.shape
+    v, v_teacher = _vector("student_output", student_output, K), _vector("teacher_output", teacher_output, M)
+    for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol)):
+        _check_positive(name, value)
+    times = _checked_times(times)
+
+    # Float64 holds within this block only; a user's own JAX code keeps its precision. Numbers go in as arrays, which
+    # are traced: a new value of one needs no new compilation.
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(x) for x in (v, v_teacher, learning_rate, times)]
+        tolerances = {"rtol": jnp.asarray(rtol), "atol": jnp.asarray(atol)}
+        result = _integrate(spectrum, *arrays, integrals=integrals, **tolerances)
+        Q, R, v, error, steps = (np.asarray(x) for x in result)
+
+    finite = (
+        np.isfinite(error) & np.isfinite(v).all(axis=1) & np.isfinite(Q).all(axis=(1, 2)) & np.isfinite(R).all((1, 2))
+    )
+    count = len(times) if finite.all() else int(np.argmin(finite))
+    provenance = {
+        **(attrs or {}),
+        "kind": "theory",
+        "activation": activation,
+        "learning_rate": float(learning_rate),
+        "rtol": float(rtol),
+        "atol": float(atol),
+        **{package: version(package) for package in ("sgdlimit", "jax", "diffrax")},
+    }
+    if count < len(times):
+        reason = f"takes more than {MAX_STEPS} steps" if steps >= MAX_STEPS else "leaves the finite numbers"
+        message = (
+            f"learning_rate: with {learning_rate:g} the theory {reason} before t={times[count]:g}; use a smaller one"
+        )
+        if count == 0:
+            raise DivergenceError(message)
+        provenance["diverged_at"] = float(times[count - 1])
+        warnings.warn(message, DivergenceWarning, stacklevel=2)
+    return make_trajectory(
+        times[:count], Q=Q[:count], R=R[:count], v=v[:count], generalization_error=error[:count], attrs=provenance
+    )
+
+
+def solve(instance: "Instance", times: ArrayLike, theory: str = "conventional") -> xr.Dataset:
+    """Trajectory of the order parameters that theory predicts for an instance.
+
+    Parameters
+    ----------
+    instance
+        A network, its teacher and its inputs, :class:`sgdlimit.Instance`.
+    times
+        Output times t = step/N, shape (time,), increasing, from 0 on.
+    theory
+        ``"conventional"`` takes the latent covariance for the identity (Bae & Jeong, after Goldt et al. 2020),
+        ``"moment-matched"`` takes the true one.
+
+    Returns
+    -------
+    xarray.Dataset
+        As from :func:`solve_spectrum`.
+
+    Raises
+    ------
+    ProblemError
+        If the times or the theory cannot be used.
+    DivergenceError
+        If the trajectory diverges before the first output time.
+
+    Examples
+    --------
+    >>> from sgdlimit import Problem
+    >>> problem = Problem(input_dim=20, latent_dim=5, student_units=2, teacher_units=3, activation="erf",
+    ...                   learning_rate=0.2)
+    >>> dict(solve(problem.draw(seed=0), times=[0.0, 1.0]).sizes)
+    {'time': 2, 'student': 2, 'student_': 2, 'teacher': 3}
+    """
+    return solve_spectrum(
+        spectrum(instance, theory),
+        instance.student_output,
+        instance.teacher_output,
+        activation=instance.activation,
+        learning_rate=instance.learning_rate,
+        times=times,
+        attrs=instance.provenance(theory=theory),
+    )
+
+
+def _vector(name: str, values: ArrayLike, length: int) -> Float[np.ndarray, "length"]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (length,):
+        raise ProblemError(f"{name}: shape {array.shape} does not fit the spectrum; give ({length},)")
+    if not np.all(np.isfinite(array)):
+        raise ProblemError(f"{name}: {array} has numbers that are not finite; give finite ones")
+    return array
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not (np.ndim(value) == 0 and np.isfinite(value) and value > 0):
+        raise ProblemError(f"{name}: {value!r} is not a positive number; give a small one, such as 0.2 or 1e-8")
+
+
+def _checked_times(times: ArrayLike) -> Float[np.ndarray, "time"]:
+    array = np.asarray(times, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ProblemError(f"times: shape {array.shape} is not a list of times; give at least one, such as [0, 1]")
+    if not np.all(np.isfinite(array)) or array[0] < 0:
+        bad = array[~(np.isfinite(array) & (array >= 0))][0]
+        raise ProblemError(f"times: {bad} is not a time; give finite times from 0 on")
+    if np.any(np.diff(array) <= 0):
+        bad = array[1:][np.diff(array) <= 0][0]
+        raise ProblemError(f"times: {bad} is not later than the time before it; give increasing times, each once")
+    return array

@@ -1,0 +1,467 @@
+"""Equations of motion and their solution: independent trajectories, limits, conservation laws, gradients, failures."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit.inputs.equivalence import InputMoments, input_moments
+from sgdlimit.theory import Spectrum, solve, solve_spectrum, spectrum, spectrum_of
+from sgdlimit.theory.dynamics import (
+    Network,
+    Nodes,
+    State,
+    field_covariance,
+    forces,
+    generalization_error,
+    right_hand_side,
+)
+from sgdlimit.theory.integrals import integrals_for
+from sgdlimit.theory.solve import integrate
+
+SOLVE = sys.modules[solve.__module__]  # the name sgdlimit.theory.solve is the function's
+compiled_forces = jax.jit(forces, static_argnums=(2, 3))
+ACTIVATIONS = ["erf", "relu", "linear"]
+
+
+def sign_moments(features, teacher):
+    """Ω, φ and T for f = sign and Σ_C = I, written out: σ² = |F_i|²/D, b = √(2/π)/σ."""
+    D, N = features.shape
+    b = np.sqrt(2 / np.pi) / np.sqrt(np.square(features).sum(axis=0) / D)
+    return InputMoments(
+        diagonal=np.full(N, 1 - 2 / np.pi),
+        factor=features * b / np.sqrt(D),
+        cross=np.sqrt(N) * b[:, None] * (features.T @ teacher.T) / D,
+        teacher_overlap=teacher @ teacher.T / D,
+    )
+
+
+def random_problem(seed=0, D=12, N=30, K=2, M=2):
+    rng = np.random.default_rng(seed)
+    moments = sign_moments(rng.normal(size=(D, N)), rng.normal(size=(M, D)))
+    return SimpleNamespace(
+        moments=moments, W=rng.normal(size=(K, N)), v=rng.normal(size=K), v_teacher=rng.normal(size=M)
+    )
+
+
+def one_node(Q, R, T):
+    """Independent normal inputs, X ~ N(0, 1): one eigenvalue ω = 1 (Saad & Solla)."""
+    return Spectrum([1.0], [1.0], [Q], [R], [T], T)
+
+
+# --- published and independent numbers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_reference_trajectories(activation):
+    """Trajectories by an independent implementation (all N eigenvectors, rtol 1e-9), and by this one at rtol 1e-11."""
+    data = np.load(Path(__file__).parent / "data" / f"{activation}_k2_m2.npz")
+    inputs = spectrum_of(sign_moments(data["F"], data["W_teacher"]), data["W"])
+    settings = {"activation": activation, "learning_rate": float(data["learning_rate"]), "times": data["times"]}
+    theory = solve_spectrum(inputs, data["v"], data["v_teacher"], **settings)
+    fine = solve_spectrum(inputs, data["v"], data["v_teacher"], **settings, rtol=1e-11, atol=1e-11)
+    for name, stored in (("Q", "Q"), ("R", "R"), ("v", "v_t"), ("generalization_error", "generalization_error")):
+        np.testing.assert_allclose(theory[name], fine[name], rtol=0, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(fine[name], data[stored], rtol=0, atol=2e-8, err_msg=name)
+
+
+@pytest.mark.parametrize("K", [2, 5])
+def test_symmetric_plateau_of_soft_committees(K):
+    """Saad & Solla (1995): for small η all v = 1 and T = 1, the symmetric phase rests at R* and ε*."""
+    overlap = 1 / (2 * K - 1)
+    Q, R, T = np.full((K, K), overlap), np.full((K, K), np.sqrt(overlap / K)), np.eye(K)
+    with jax.enable_x64(True):
+        S, c = field_covariance(*map(jnp.asarray, (Q, R, T))), jnp.concatenate([jnp.ones(K), -jnp.ones(K)])
+        H, A, _ = compiled_forces(S, c, K, integrals_for("erf"))
+        error = generalization_error(S, c, integrals_for("erf"))
+        H, A = np.asarray(H), np.asarray(A)
+    np.testing.assert_allclose(H @ R + A @ T, 0, atol=1e-14)
+    np.testing.assert_allclose(H @ Q + A @ R.T, 0, atol=1e-14)
+    np.testing.assert_allclose(error, K / np.pi * (np.pi / 6 - K * np.arcsin(1 / (2 * K))), atol=1e-14)
+
+
+def test_linear_student_of_one_unit_in_closed_form():
+    """g(x) = x: with v held at first order, d(R − T)/dt at η → 0 is −η v (v R − ṽ T), (S44) without integrals."""
+    Q, R, T, v, v_teacher, eta = 1.3, 0.4, 0.9, 0.7, 1.1, 0.3
+    slope = derivative("linear", one_node([[Q]], [[R]], [[T]]), [v], [v_teacher], eta)
+    error = v * v * Q - 2 * v * v_teacher * R + v_teacher**2 * T  # E[Δ²]
+    np.testing.assert_allclose(slope.R, -eta * v * (v * R - v_teacher * T), rtol=1e-14)
+    np.testing.assert_allclose(slope.Q, -2 * eta * v * (v * Q - v_teacher * R) + eta**2 * v**2 * error, rtol=1e-14)
+    np.testing.assert_allclose(slope.v, -eta * (v * Q - v_teacher * R), rtol=1e-14)
+
+
+# --- identities of the equations -------------------------------------------------------------------------------------
+
+
+def derivative(activation, inputs, v, v_teacher, eta):
+    with jax.enable_x64(True):
+        q, r, p = (jnp.moveaxis(jnp.asarray(x), 0, -1) for x in (inputs.student, inputs.overlap, inputs.teacher))
+        state = State(q, r, jnp.asarray(inputs.Q), jnp.asarray(inputs.R), jnp.asarray(v, dtype=float))
+        nodes = Nodes(jnp.asarray(inputs.eigenvalues), jnp.asarray(inputs.weights), p)
+        network = Network(jnp.asarray(inputs.teacher_overlap), jnp.asarray(v_teacher, dtype=float), jnp.asarray(eta))
+        slope = right_hand_side(state, nodes, network, integrals_for(activation))
+    return SimpleNamespace(**{name: np.asarray(x) for name, x in slope._asdict().items()})
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_forces_are_derivatives_of_the_generalisation_error(activation):
+    """H = 2 sym ∂ε/∂Q, A = ∂ε/∂R and dv/dt = −η ∂ε/∂v, by central differences and by jax.grad."""
+    integrals, K, M, step = integrals_for(activation), 2, 3, 1e-5
+    problem = random_problem(seed=2, M=M)
+    inputs = spectrum_of(problem.moments, problem.W)
+    with jax.enable_x64(True):
+        T, v, v_teacher = map(jnp.asarray, (inputs.teacher_overlap, problem.v, problem.v_teacher))
+        S = field_covariance(*map(jnp.asarray, (inputs.Q, inputs.R, inputs.teacher_overlap)))
+        H, A, _ = compiled_forces(S, jnp.concatenate([v, -v_teacher]), K, integrals)
+
+        @jax.jit
+        def error(Q, R, v):
+            return generalization_error(field_covariance(Q, R, T), jnp.concatenate([v, -v_teacher]), integrals)
+
+        point = [jnp.asarray(inputs.Q), jnp.asarray(inputs.R), v]
+        slopes = jax.jit(jax.grad(error, argnums=(0, 1, 2)))(*point)
+        for slot, slope in enumerate(slopes):
+            direction = jnp.asarray(np.random.default_rng(slot).normal(size=slope.shape))
+            if slot == 0:  # Q stays symmetric
+                direction = direction + direction.T
+            ends = [[*point[:slot], point[slot] + h * direction, *point[slot + 1 :]] for h in (step, -step)]
+            expected = (error(*ends[0]) - error(*ends[1])) / (2 * step)
+            np.testing.assert_allclose(jnp.sum(slope * direction), expected, rtol=0, atol=1e-8)
+    H, A, slopes = np.asarray(H), np.asarray(A), [np.asarray(slope) for slope in slopes]
+    np.testing.assert_allclose(H, slopes[0] + slopes[0].T, atol=1e-13)
+    np.testing.assert_allclose(A, slopes[1], atol=1e-13)
+    rate = derivative(activation, inputs, problem.v, problem.v_teacher, 0.3)
+    np.testing.assert_allclose(rate.v, -0.3 * slopes[2], atol=1e-13)
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_layers_stay_balanced(activation):
+    """g(cx) = c g(x) gives W·dW = v dv, so |W_k|²/N − v_k² changes by the gradient noise alone, η² G_kk tr Ω/N."""
+    problem, eta, K = random_problem(seed=3, K=3, M=2), 0.4, 3
+    inputs = spectrum_of(problem.moments, problem.W)
+    slope = derivative(activation, inputs, problem.v, problem.v_teacher, eta)
+    norm_rate = np.diagonal(slope.q, axis1=0, axis2=1).T @ inputs.weights
+    with jax.enable_x64(True):
+        S = field_covariance(*map(jnp.asarray, (inputs.Q, inputs.R, inputs.teacher_overlap)))
+        c = jnp.concatenate([jnp.asarray(problem.v), -jnp.asarray(problem.v_teacher)])
+        G = np.asarray(compiled_forces(S, c, K, integrals_for(activation))[2])
+    trace = inputs.weights @ inputs.eigenvalues
+    np.testing.assert_allclose(norm_rate - 2 * problem.v * slope.v, eta**2 * np.diag(G) * trace, atol=1e-13)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("K", [1, 2, 4])
+def test_a_student_equal_to_its_teacher_stays(activation, K):
+    rng = np.random.default_rng(K)
+    root = rng.normal(size=(K, K + 2)) / np.sqrt(K + 2)
+    T, v = root @ root.T, rng.normal(size=K)
+    for slope in vars(derivative(activation, one_node(T, T, T), v, v, 1.0)).values():
+        np.testing.assert_allclose(slope, 0, atol=1e-7)
+    with jax.enable_x64(True):
+        S, c = field_covariance(*map(jnp.asarray, (T, T, T))), jnp.asarray(np.concatenate([v, -v]))
+        assert abs(generalization_error(S, c, integrals_for(activation))) < 1e-7
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_swapping_students_swaps_their_trajectories(activation):
+    problem, settings = random_problem(seed=4), {"activation": activation, "learning_rate": 0.2, "times": [0, 0.5, 2]}
+    inputs, swapped_inputs = spectrum_of(problem.moments, problem.W), spectrum_of(problem.moments, problem.W[::-1])
+    plain = solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+    swapped = solve_spectrum(swapped_inputs, problem.v[::-1], problem.v_teacher, **settings)
+    np.testing.assert_allclose(swapped.Q, plain.Q.values[:, ::-1, ::-1], atol=1e-9)
+    np.testing.assert_allclose(swapped.R, plain.R.values[:, ::-1], atol=1e-9)
+    np.testing.assert_allclose(swapped.v, plain.v.values[:, ::-1], atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_duplicated_students_act_as_one_of_summed_weight(activation):
+    """Two copies with v/2 each see half the error gradient: the first layer moves at half the learning rate's pace."""
+    problem = random_problem(seed=5, K=1)
+    one = derivative(activation, spectrum_of(problem.moments, problem.W), problem.v, problem.v_teacher, 0.1)
+    doubled = spectrum_of(problem.moments, np.repeat(problem.W, 2, axis=0))
+    two = derivative(activation, doubled, np.repeat(problem.v / 2, 2), problem.v_teacher, 0.2)
+    np.testing.assert_allclose(two.R, np.repeat(one.R, 2, axis=0), atol=1e-8)
+    np.testing.assert_allclose(two.Q, np.full((2, 2), one.Q), atol=1e-6)
+    np.testing.assert_allclose(two.v, 2 * np.repeat(one.v, 2), atol=1e-8)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_identical_students_stay_identical(activation):
+    """As they do under SGD, though for ReLU the noise between them grows like √(1 − ρ): rounding must not start it."""
+    problem = random_problem(seed=5)
+    problem.W[1], problem.v[1] = problem.W[0], problem.v[0]
+    settings = {"activation": activation, "learning_rate": 0.2, "times": [0, 1, 100]}
+    trajectory = solve_spectrum(spectrum_of(problem.moments, problem.W), problem.v, problem.v_teacher, **settings)
+    np.testing.assert_allclose(trajectory.Q[:, 0, 1], trajectory.Q[:, 0, 0], rtol=1e-12)
+    np.testing.assert_allclose(trajectory.R[:, 1], trajectory.R[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("missing", ["v", "W"])
+def test_silent_and_empty_students_have_finite_trajectories(activation, missing):
+    problem = random_problem(seed=6)
+    vars(problem)[missing][0] = 0
+    inputs = spectrum_of(problem.moments, problem.W)
+    settings = {"activation": activation, "learning_rate": 0.2, "times": [0, 1e-3, 1.0]}
+    trajectory = solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+    assert trajectory.sizes["time"] == 3
+    assert "diverged_at" not in trajectory.attrs
+    np.testing.assert_allclose(trajectory.Q[0], inputs.Q, atol=1e-14)
+    # A student without output weight is not moved, one without input weights sees no error gradient.
+    step = derivative(activation, inputs, problem.v, problem.v_teacher, 0.2)
+    np.testing.assert_allclose(step.R[0] if missing == "v" else step.v[0], 0, atol=1e-14)
+
+
+# --- spectrum --------------------------------------------------------------------------------------------------------
+
+
+def dense(moments, W):
+    N = W.shape[1]
+    omega = np.diag(moments.diagonal) + moments.factor.T @ moments.factor
+    return W @ omega @ W.T / N, W @ moments.cross / N
+
+
+@pytest.mark.parametrize("shape", [(5, 20), (20, 20), (25, 20)], ids=str)
+@pytest.mark.parametrize("spread", [0.0, 0.1])
+def test_spectra_reproduce_the_order_parameters(shape, spread):
+    D, N = shape
+    problem = random_problem(seed=7, D=D, N=N, M=3)
+    diagonal = problem.moments.diagonal * (1 + spread * np.linspace(0, 1, N))
+    moments = InputMoments(diagonal, problem.moments.factor, problem.moments.cross, problem.moments.teacher_overlap)
+    result = spectrum_of(moments, problem.W)
+    Q, R = dense(moments, problem.W)
+    np.testing.assert_allclose(result.Q, Q, atol=1e-13)
+    np.testing.assert_allclose(result.R, R, atol=1e-13)
+    np.testing.assert_allclose(result.weights.sum(), 1, atol=1e-14)
+    assert len(result.eigenvalues) == (D + 1 if D < N and spread == 0 else N)
+
+
+def test_merged_and_full_spectra_have_the_same_moments():
+    """Σ w ω^j (q, r, p) for every j is all that the equations of motion see of a spectrum."""
+    problem = random_problem(seed=8, D=10, N=40)
+    moments = problem.moments
+    nearly = moments.diagonal * (1 + 1e-11 * np.linspace(0, 1, 40))  # no longer constant: all 40 eigenvectors
+    full_moments = InputMoments(nearly, moments.factor, moments.cross, moments.teacher_overlap)
+    thin, full = spectrum_of(moments, problem.W), spectrum_of(full_moments, problem.W)
+    assert (len(thin.eigenvalues), len(full.eigenvalues)) == (11, 40)
+    for name in ("student", "overlap", "teacher"):
+        for power in range(8):
+            weighted = [np.tensordot(x.weights * x.eigenvalues**power, getattr(x, name), 1) for x in (thin, full)]
+            np.testing.assert_allclose(weighted[0], weighted[1], rtol=1e-9, atol=1e-9)
+
+
+def test_factors_without_full_rank():
+    problem = random_problem(seed=9, D=6, N=20)
+    factor = np.concatenate([problem.moments.factor, problem.moments.factor[:2]]) / np.sqrt(2)
+    moments = InputMoments(problem.moments.diagonal, factor, 0 * problem.moments.cross, np.eye(2))
+    result = spectrum_of(moments, problem.W)
+    assert len(result.eigenvalues) == 7
+    np.testing.assert_allclose(result.Q, dense(moments, problem.W)[0], atol=1e-13)
+
+
+@pytest.mark.parametrize("theory", ["conventional", "moment-matched"])
+def test_solving_an_instance(theory):
+    mixture = sl.GaussianMixture(components=2, spread=3.0, block_size=5, standardize=True)
+    problem = sl.Problem(
+        input_dim=40,
+        latent_dim=20,
+        student_units=2,
+        teacher_units=3,
+        activation="erf",
+        learning_rate=0.2,
+        latent=mixture,
+    )
+    instance = problem.draw(seed=1)
+    times = [0.0, 0.1, 1.0]
+    trajectory = solve(instance, times, theory=theory)
+    Q, R = input_moments(instance, theory).overlaps(instance.student)
+    np.testing.assert_allclose(trajectory.Q[0], Q, atol=1e-12)
+    np.testing.assert_allclose(trajectory.R[0], R, atol=1e-12)
+    expected = {"kind": "theory", "theory": theory, "activation": "erf", "learning_rate": 0.2, "instance_seed": 1}
+    assert expected.items() <= trajectory.attrs.items()
+    assert {"sgdlimit", "jax", "diffrax", "problem", "rtol", "atol"} <= trajectory.attrs.keys()
+    same = solve_spectrum(
+        spectrum(instance, theory),
+        instance.student_output,
+        instance.teacher_output,
+        activation="erf",
+        learning_rate=0.2,
+        times=times,
+    )
+    np.testing.assert_array_equal(trajectory.Q, same.Q)
+
+
+# --- JAX: precision, compilation, batches, gradients -----------------------------------------------------------------
+
+
+def test_a_users_float32_code_is_left_alone():
+    users = jax.jit(lambda x: x * 2.0)
+    before = users(jnp.ones(2))
+    problem = random_problem(seed=10)
+    inputs = spectrum_of(problem.moments, problem.W)
+    settings = {"activation": "erf", "learning_rate": 0.2, "times": [0, 1, 2]}
+    trajectory = solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+    assert trajectory.Q.dtype == np.float64
+    assert jnp.ones(2).dtype == users(jnp.ones(2)).dtype == before.dtype == jnp.float32
+    np.testing.assert_allclose(trajectory.Q[0], inputs.Q, atol=1e-14)  # not rounded to float32 on the way
+
+
+def test_equal_shapes_are_compiled_once(monkeypatch):
+    traces = []
+
+    def counted(*args):
+        traces.append(1)
+        return right_hand_side(*args)
+
+    monkeypatch.setattr(SOLVE, "right_hand_side", counted)
+    problem = random_problem(seed=11, N=17, D=7)  # shapes no other test has
+
+    def traces_of(eta, scale):
+        before, inputs = len(traces), spectrum_of(problem.moments, scale * problem.W)
+        settings = {"activation": "erf", "learning_rate": eta, "times": scale * np.arange(4)}
+        solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+        return len(traces) - before
+
+    assert traces_of(0.1, 1.0) > 0
+    assert traces_of(0.2, 2.0) == 0
+
+
+def test_batches_are_their_members():
+    problem, integrals = random_problem(seed=12), integrals_for("erf")
+    inputs, times = spectrum_of(problem.moments, problem.W), np.array([0, 0.3, 2.0])
+
+    with jax.enable_x64(True):
+
+        def final(eta):
+            v, v_teacher = jnp.asarray(problem.v), jnp.asarray(problem.v_teacher)
+            return integrate(inputs, v, v_teacher, eta, jnp.asarray(times), integrals=integrals)
+
+        batch = jax.jit(jax.vmap(final))(jnp.array([0.1, 0.5]))
+    for i, eta in enumerate((0.1, 0.5)):
+        settings = {"activation": "erf", "learning_rate": eta, "times": times}
+        single = solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+        np.testing.assert_allclose(batch.Q[i], single.Q, atol=1e-12)
+
+
+def test_gradients_through_a_trajectory():
+    """∂ε(t)/∂(η, q, r, v) of ReLU by jax.grad against central differences; at the teacher, where ε is least, 0."""
+    rng, integrals, step = np.random.default_rng(13), integrals_for("relu"), 1e-4
+    root = rng.normal(size=(3, 6)) / np.sqrt(6)
+    S, v, v_teacher = root @ root.T, rng.normal(size=2), rng.normal(size=1)
+    inputs = one_node(S[:2, :2], S[:2, 2:], S[2:, 2:])
+    leaves, structure = jax.tree.flatten(inputs)
+    with jax.enable_x64(True):
+
+        @jax.jit
+        @jax.value_and_grad
+        def final_error(point):
+            eta, q, r, v = point
+            # Unflattening does not check: the nodes need not stay covariances for a derivative.
+            moved = jax.tree.unflatten(structure, [*leaves[:2], q, r, *leaves[4:]])
+            settings = {"integrals": integrals, "rtol": 1e-9, "atol": 1e-9}
+            return integrate(moved, v, jnp.asarray(v_teacher), eta, jnp.array([0.5]), **settings)[3][0]
+
+        point = [jnp.asarray(x) for x in (0.3, inputs.student, inputs.overlap, v)]
+        slopes = final_error(point)[1]
+        for slot, slope in enumerate(slopes):
+            direction = jnp.asarray(rng.normal(size=slope.shape))
+            if slot == 1:
+                direction = direction + jnp.swapaxes(direction, 1, 2)
+            ends = [[*point[:slot], point[slot] + h * direction, *point[slot + 1 :]] for h in (step, -step)]
+            expected = (final_error(ends[0])[0] - final_error(ends[1])[0]) / (2 * step)
+            np.testing.assert_allclose(jnp.sum(slope * direction), expected, rtol=1e-5, atol=1e-8)
+
+        # Two copies of the teacher that share its output weight: all correlations are 1.
+        copies, column = np.full((1, 2, 2), S[2, 2]), np.full((1, 2, 1), S[2, 2])
+        taught = final_error([jnp.asarray(x) for x in (0.3, copies, column, np.repeat(v_teacher / 2, 2))])
+        assert all(np.all(np.isfinite(slope)) for slope in taught[1])
+        np.testing.assert_allclose(taught[1][3], 0, atol=1e-6)
+
+
+# --- divergence and refusals -----------------------------------------------------------------------------------------
+
+
+def test_divergence_cuts_the_trajectory(monkeypatch):
+    """η = 50 for a linear network of large weights is so stiff that the solver has to give up."""
+    monkeypatch.setattr(SOLVE, "MAX_STEPS", 500)
+    problem = random_problem(seed=15, D=11)  # a shape that no other test has compiled with more steps
+    inputs = spectrum_of(problem.moments, problem.W)
+    settings = {"activation": "linear", "learning_rate": 50.0, "times": [0, 1e-3, 100]}
+    with pytest.warns(sl.DivergenceWarning, match="learning_rate: with 50 .* 500 steps before t=100"):
+        trajectory = solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+    assert trajectory.time.values.tolist() == [0, 1e-3]
+    assert trajectory.attrs["diverged_at"] == 1e-3
+    assert all(np.isfinite(trajectory[name]).all() for name in trajectory.data_vars)
+
+
+def test_divergence_from_the_start_is_an_error():
+    problem = random_problem(seed=15)
+    inputs = spectrum_of(problem.moments, problem.W)
+    settings = {"activation": "erf", "learning_rate": 1e200, "times": [1, 2, 3]}
+    with pytest.raises(sl.DivergenceError, match=r"learning_rate: with 1e\+200 .* finite numbers before t=1"):
+        solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"times": []}, "times: shape"),
+        ({"times": [0.0, 2.0, 1.0]}, "times: 1.0 is not later"),
+        ({"times": [1.0, 1.0]}, "times: 1.0 is not later"),
+        ({"times": [-1.0, 1.0]}, "times: -1.0"),
+        ({"times": [0.0, np.inf]}, "times: inf"),
+        ({"times": [np.nan]}, "times: nan"),
+        ({"learning_rate": 0.0}, "learning_rate: 0.0"),
+        ({"learning_rate": np.nan}, "learning_rate: nan"),
+        ({"rtol": -1.0}, "rtol: -1.0"),
+        ({"activation": "tanh"}, "activation: 'tanh'"),
+        ({"student_output": [1.0]}, r"student_output: shape \(1,\)"),
+        ({"teacher_output": [1.0, np.inf]}, "teacher_output: .* not finite"),
+    ],
+)
+def test_settings_that_cannot_be_used(change, message):
+    problem = random_problem(seed=16)
+    arguments = {"student_output": problem.v, "teacher_output": problem.v_teacher, "activation": "erf"}
+    arguments |= {"learning_rate": 0.2, "times": [1.0]} | change
+    with pytest.raises(sl.ProblemError, match=message):
+        solve_spectrum(spectrum_of(problem.moments, problem.W), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("overlap", [[0.5]], r"overlap: shape \(1, 1\)"),
+        ("weights", [0.5, 0.5], r"weights: shape \(2,\) does not fit"),
+        ("student", [[[np.nan]]], "student: nan"),
+        ("eigenvalues", [-1.0], "eigenvalues: -1.0 is negative"),
+        ("student", [[[0.2]]], "q, r"),  # |r|² > q p
+        ("teacher_overlap", [[-1.0]], "teacher_overlap has the eigenvalue"),
+        ("teacher_overlap", [[0.5]], "T − Σ w p/ω"),
+    ],
+)
+def test_spectra_that_cannot_be(field, value, message):
+    fields = {"eigenvalues": [1.0], "weights": [1.0], "student": [[[1.0]]], "overlap": [[[0.5]]]}
+    fields |= {"teacher": [[[1.0]]], "teacher_overlap": [[1.0]], field: value}
+    with pytest.raises(sl.ProblemError, match=message):
+        Spectrum(**fields)
+
+
+def test_moments_and_weights_that_do_not_fit():
+    problem = random_problem(seed=17)
+    with pytest.raises(sl.ProblemError, match="student_weights: shape"):
+        spectrum_of(problem.moments, problem.W[:, :-1])
+    problem.W[0, 0] = np.nan
+    with pytest.raises(sl.ProblemError, match="student_weights: nan"):
+        spectrum_of(problem.moments, problem.W)
+
+
+def test_unknown_theories_are_refused():
+    sizes = {"input_dim": 10, "latent_dim": 5, "student_units": 1, "teacher_units": 1}
+    instance = sl.Problem.model_validate({**sizes, "activation": "erf", "learning_rate": 0.2}).draw(seed=0)
+    with pytest.raises(sl.ProblemError, match="theory: 'exact'"):
+        solve(instance, [1.0], theory="exact")
