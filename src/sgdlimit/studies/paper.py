@@ -158,13 +158,79 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
     )
     floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
     floors = floors.isel(chain=xr.DataArray(range(len(theories)), dims="activation"))
-    kl = [
-        [
-            float(conditions[place[preset.activations[0], False, m, spread]].latent.kl_to_standard_normal())
-            for spread in preset.spreads
-        ]
-        for m in preset.components
+    mixtures = [
+        [conditions[place[preset.activations[0], False, m, a]] for a in preset.spreads] for m in preset.components
     ]
+    kl = [[float(mixture.latent.kl_to_standard_normal()) for mixture in row] for row in mixtures]
+    return stacked.isel(chain=index).merge(floors).assign(kl=(("components", "spread"), kl))
+
+
+def train(
+    conditions: Sequence[Instance], preset: Preset, seed: int, progress: Callable[[float], None], **options: Any
+) -> list[xr.Dataset]:
+    """Simulate conditions together; those that diverge are left cut, for the study to record them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        return simulate_together(conditions, preset.times, seed=seed, progress=progress, **options)
+
+
+def kept_instances(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The paper's selection: of the instances whose Gaussian SGD and ODE agree, the first ten.
+
+    Parameters
+    ----------
+    dataset
+        With ``floor_Q`` and ``scale_Q`` over (instance, activation, ...).
+
+    Returns
+    -------
+    dict
+        ``kept`` and ``reason``, both (instance, activation): why an instance fell, or that it was kept.
+    """
+    floor = over_entries(dataset[["floor_Q"]]).isel(quantity=0, drop=True)
+    gaussian = dataset[["scale_Q"]].isel(standardized=0, components=0).sel(spread=0.0, drop=True)
+    share = (floor / over_entries(gaussian).isel(quantity=0, drop=True)).transpose("instance", "activation")
+    agrees = share <= AGREEMENT_OF_GAUSSIAN
+    kept = agrees & (agrees.cumsum("instance") <= KEPT_INSTANCES)
+    verdict = xr.where(
+        kept,
+        "kept",
+        xr.where(
+            agrees, f"not needed, {KEPT_INSTANCES} that agree came before", "dropped, Gaussian SGD and ODE differ"
+        ),
+    )
+    reason = [
+        [f"{text}: M(Q) of Gaussian SGD is {value:.3f} of mean |Q|" for text, value in zip(*row, strict=True)]
+        for row in zip(verdict.values, share.values, strict=True)
+    ]
+    return {"kept": kept, "reason": share.copy(data=reason), "gaussian_share": share}
+
+
+def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset]:
+    """The example dynamics of Figures 2 and 4: ten SGD runs under three laws, and the ODE.
+
+    Returns
+    -------
+    tuple of xarray.Dataset
+        Theory over (activation, time, ...), and SGD over (activation, law, run, time, ...) with law in gaussian,
+        mixture and standardized mixture.
+    """
+    seed = preset.first_instance
+    mixture = {"components": preset.example_components, "spread": preset.example_spread}
+    laws = {"gaussian": Gaussian()} | {
+        name: preset.law(seed, GaussianMixture(**mixture, block_size=1, standardize=standardize))
+        for name, standardize in (("mixture", False), ("standardized mixture", True))
+    }
+    bare = preset.gaussian_instances(seed)
+    theory = [solve(instance, preset.times) for instance in bare.values()]
+    conditions = [instance.replace(latent=law) for instance in bare.values() for law in laws.values()]
+    runs = train(conditions, preset, seed, lambda f: progress("examples", f), runs=preset.example_runs)
+    activations = xr.IndexVariable("activation", list(preset.activations))
+    by_activation = [
+        xr.concat(some, dim=xr.IndexVariable("law", list(laws)), join="outer")
+        for some in (runs[i : i + len(laws)] for i in range(0, len(runs), len(laws)))
+    ]
+    attrs = mixture | {"instance": seed}
     return (
         xr.concat(theory, dim=activations, join="outer").assign_attrs(attrs),
         xr.concat(by_activation, dim=activations, join="outer").assign_attrs(attrs),

@@ -40,7 +40,7 @@ def _directions(S: Float[Array, "n n"]) -> _Directions:
     deviation, reciprocal = jnp.where(positive, root, 0.0), jnp.where(positive, 1 / root, 0.0)
     rho = jnp.clip(S * reciprocal[:, None] * reciprocal, -1, 1)
     rho = jnp.where(np.eye(len(S), dtype=bool), 1.0, rho)
-    first = jnp.argmax(rho > 1 - ALIKE, axis=1)
+    first = jnp.argmax(1 - rho < ALIKE, axis=1)
     return _Directions(deviation, reciprocal, first, rho[first[:, None], first])
 
 

@@ -1,0 +1,297 @@
+"""The same SGD as :mod:`sgdlimit.simulation.kernels`, for accelerators: whole ensembles through one scan.
+
+Every chain of every stream (conditions × runs × instances) takes a step at the same time. Samples come from the same
+counters, so the same seed means the same samples as on the CPU, up to the rounding of a logarithm.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Float32, Int, UInt32
+
+from sgdlimit.simulation.chains import Chains
+from sgdlimit.simulation.kernels import ERF, ERF_INPUT, RELU, SIGN
+from sgdlimit.simulation.random import KEY_PARITY, key_of
+from sgdlimit.simulation.stream import COMPONENTS, NORMALS, Normals, Offsets, RescaledMixture, Source, Stream
+
+__all__ = ["train_together"]
+
+
+class Conditions(NamedTuple):
+    """What does not change while training, for every chain of every stream (batch)."""
+
+    sources: Int[Array, "batch chain 2"]
+    coefficients: Float32[Array, "batch chain"]
+    shifts: Float32[Array, "batch chain width"]
+    gains: Float32[Array, "batch chain"]
+    activations: Int[Array, "batch chain"]
+    learning_rates: Float32[Array, "batch chain"]
+    teacher_outputs: Float32[Array, "batch chain M"]
+
+
+class Students(NamedTuple):
+    """What a step changes. The update of a step waits for the next one: W is read and written once a step."""
+
+    student: Float32[Array, "batch chain K width"]
+    output: Float32[Array, "batch chain K"]
+    pending: Float32[Array, "batch chain K"]
+    row: Float32[Array, "batch chain width"]
+    diverged_step: Int[Array, "batch chain"]
+
+
+def train_together(
+    chains: Sequence[Chains],
+    streams: Sequence[Stream],
+    labels: Float[np.ndarray, "step"],
+    report: Callable[[float], None],
+) -> None:
+    """Train the chains of several streams at once, keeping their weights at the output steps.
+
+    What :func:`sgdlimit.simulation.chains.train` does for one stream, to float32 accuracy. All streams have as many
+    sources and conditions, and all chains the same shapes and output steps.
+    """
+    one = chains[0]
+    output_steps, N = one.output_steps, one.kept_student.shape[3]
+    steps = int(output_steps[-1])
+    conditions, students = _conditions(chains, streams), _students(chains)
+    make = _maker(streams)
+    wanted = int(output_steps[0] == 0)
+    for start in range(0, steps, Stream.BLOCK):
+        stop = min(start + Stream.BLOCK, steps)
+        products = make(start)
+        targets = np.zeros(Stream.BLOCK, np.float32)
+        targets[: stop - start] = labels[start:stop] if len(labels) else 0
+        step = start
+        while step < stop:
+            until = min(stop, int(output_steps[wanted]))
+            for size in _powers_of_two(until - step):
+                students = _advance(
+                    students, conditions, products, targets, step - start, step,
+                    size=size, N=N, nonlinearity=one.nonlinearity, labelled=len(labels) > 0,
+                )  # fmt: skip
+                step += size
+            if step == output_steps[wanted]:
+                students = _keep(students, chains, wanted, N)
+                wanted += 1
+        report(stop / steps)
+    for batch, some in enumerate(chains):
+        some.diverged_step[:] = np.asarray(students.diverged_step[batch])
+
+
+def _conditions(chains: Sequence[Chains], streams: Sequence[Stream]) -> Conditions:
+    def stacked(arrays: list[np.ndarray]) -> Array:
+        array = np.stack(arrays)
+        return jnp.asarray(array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int32))
+
+    return Conditions(
+        stacked([s.chosen for s in streams]),
+        stacked([s.coefficients for s in streams]),
+        stacked([s.shifts for s in streams]),
+        stacked([s.gains for s in streams]),
+        stacked([c.activations for c in chains]),
+        stacked([c.learning_rates for c in chains]),
+        stacked([c.teacher_output for c in chains]),
+    )
+
+
+def _students(chains: Sequence[Chains]) -> Students:
+    student = jnp.asarray(np.stack([c.student for c in chains]))
+    output = jnp.asarray(np.stack([c.output for c in chains]).astype(np.float32))
+    row = jnp.zeros((*student.shape[:2], student.shape[3]), jnp.float32)
+    return Students(student, output, jnp.zeros_like(output), row, jnp.full(student.shape[:2], -1, jnp.int32))
+
+
+def _powers_of_two(number: int) -> list[int]:
+    """Sizes of the compiled scans that a number of steps is put together from, largest first."""
+    return [1 << bit for bit in reversed(range(number.bit_length())) if number >> bit & 1]
+
+
+def _keep(students: Students, chains: Sequence[Chains], wanted: int, N: int) -> Students:
+    students = _flush(students)
+    student, output = np.asarray(students.student), np.asarray(students.output)
+    for batch, some in enumerate(chains):
+        some.kept_student[:, wanted] = student[batch, :, :, :N]
+        some.kept_output[:, wanted] = output[batch]
+    return students
+
+
+@partial(jax.jit, donate_argnums=0)
+def _flush(students: Students) -> Students:
+    """Apply the update that waits."""
+    W = students.student - students.pending[..., None] * students.row[:, :, None]
+    return students._replace(student=W, pending=jnp.zeros_like(students.pending))
+
+
+def _g(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    erf = lax.erf(x * np.float32(np.sqrt(0.5)))
+    return jnp.where(activation == ERF, erf, jnp.where(activation == RELU, jnp.maximum(x, 0), x))
+
+
+def _g_prime(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    gauss = np.float32(np.sqrt(2 / np.pi)) * jnp.exp(-x * x / 2)
+    return jnp.where(activation == ERF, gauss, jnp.where(activation == RELU, jnp.float32(x > 0), 1.0))
+
+
+@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "labelled"), donate_argnums=0)
+def _advance(
+    students: Students,
+    conditions: Conditions,
+    products: Float32[Array, "batch source step width"],
+    targets: Float32[Array, "step"],
+    place: int,
+    first_step: int,
+    *,
+    size: int,
+    N: int,
+    nonlinearity: int,
+    labelled: bool,
+) -> Students:
+    """Take ``size`` steps from ``place`` in the block: (S28, S29) for every chain at once."""
+    sources, coefficients, shifts, gains, activations, learning_rates, teacher_outputs = conditions
+    M = teacher_outputs.shape[2]
+    root = np.float32(np.sqrt(N))
+    rate, g_of = learning_rates[..., None], activations[..., None]
+
+    def step(students: Students, s: Array) -> tuple[Students, None]:
+        row = lax.dynamic_index_in_dim(products, place + s, axis=2, keepdims=False)  # (batch, source, width)
+        first = jnp.take_along_axis(row, sources[..., :1], axis=1)
+        second = jnp.take_along_axis(row, sources[..., 1:], axis=1)
+        U = gains[..., None] * (first + coefficients[..., None] * second + shifts)  # (batch, chain, width)
+        if labelled:
+            y = targets[place + s]
+        else:
+            y = jnp.sum(teacher_outputs * _g(g_of, U[..., N : N + M]), axis=-1)
+        X = U
+        if nonlinearity == SIGN:
+            X = jnp.where(jnp.signbit(U), np.float32(-1), np.float32(1))
+        elif nonlinearity == ERF_INPUT:
+            X = lax.erf(U * np.float32(np.sqrt(0.5)))
+        X = jnp.where(jnp.arange(X.shape[-1]) < N, X, 0)
+        W = students.student - students.pending[..., None] * students.row[:, :, None]
+        field = jnp.sum(W * X[:, :, None], axis=-1) / root  # (batch, chain, K)
+        v, hidden = students.output, _g(g_of, field)
+        error = jnp.sum(v * hidden, axis=-1) - y
+        alive = (students.diverged_step < 0) & jnp.isfinite(error)
+        diverged = jnp.where((students.diverged_step < 0) & ~alive, first_step + s, students.diverged_step)
+        error = jnp.where(alive, error, 0)[..., None]
+        hidden = jnp.where(alive[..., None], hidden, 0)
+        pending = jnp.where(alive[..., None], rate / root * v * error * _g_prime(g_of, field), 0)
+        return Students(W, v - rate / N * hidden * error, pending, X, diverged), None
+
+    return lax.scan(step, students, jnp.arange(size, dtype=jnp.int32))[0]
+
+
+# Samples, from the same counters as sgdlimit.simulation.random
+
+
+def _maker(streams: Sequence[Stream]) -> Callable[[int], Float32[Array, "batch source step width"]]:
+    """What makes the products of a block: on the device where it can draw the sources, else here."""
+    described = [[_on_device(source) for source in stream.sources] for stream in streams]
+    if streams[0].projection is None or any(source is None for sources in described for source in sources):
+
+        def on_host(start: int) -> Array:
+            blocks = []
+            for stream in streams:
+                blocks.append(stream.empty_products())
+                stream.fill_products(start, blocks[-1])
+            return jnp.asarray(np.stack(blocks))
+
+        return on_host
+
+    kinds = tuple(kind for kind, _ in described[0])  # type: ignore[misc]
+    arrays = jax.tree.map(
+        lambda *some: jnp.asarray(np.stack(some)), *[[a for _, a in sources] for sources in described]
+    )  # type: ignore[misc]
+    keys = jnp.asarray(np.array([[key_of(*s.keys, purpose) for purpose in (NORMALS, COMPONENTS)] for s in streams]))
+    projections = jnp.asarray(np.stack([stream.projection for stream in streams]))  # type: ignore[arg-type]
+    return lambda start: _products(keys, np.uint32(start), arrays, projections, kinds=kinds)
+
+
+def _on_device(source: Source) -> tuple[tuple[str, int], dict[str, Any]] | None:
+    """A source as a static kind and arrays, or None if only the host can draw it."""
+    if isinstance(source, Normals):
+        return ("normals", 1), {}
+    if isinstance(source, Offsets):
+        return ("offsets", source.block_size), {"means": source.means, "thresholds": source.thresholds}
+    if isinstance(source, RescaledMixture):
+        offsets = {"means": source.offsets.means, "thresholds": source.offsets.thresholds}
+        return ("rescaled", source.offsets.block_size), offsets | {"inverse_scale": source.inverse_scale}
+    return None
+
+
+@partial(jax.jit, static_argnames="kinds")
+def _products(
+    keys: UInt32[Array, "batch 2 2"],
+    first_step: UInt32[Array, ""],
+    arrays: list[dict[str, Array]],
+    projections: Float32[Array, "batch D width"],
+    *,
+    kinds: tuple[tuple[str, int], ...],
+) -> Float32[Array, "batch source step width"]:
+    of_one = partial(_products_of_one, kinds=kinds)
+    return jax.vmap(of_one, in_axes=(0, None, 0, 0))(keys, first_step, arrays, projections)
+
+
+def _products_of_one(
+    keys: UInt32[Array, "2 2"],
+    first_step: UInt32[Array, ""],
+    arrays: list[dict[str, Array]],
+    projection: Float32[Array, "D width"],
+    kinds: tuple[tuple[str, int], ...],
+) -> Float32[Array, "source step width"]:
+    dim = projection.shape[0]
+    z = _normals(keys[0], first_step, dim)
+    latents = []
+    for (kind, block_size), source in zip(kinds, arrays, strict=True):
+        if kind == "normals":
+            latents.append(z)
+            continue
+        offsets = _offsets(keys[1], first_step, source["means"], source["thresholds"], block_size)
+        latents.append(offsets if kind == "offsets" else z * source["inverse_scale"] + offsets)
+    return jnp.matmul(jnp.stack(latents), projection, precision=lax.Precision.HIGHEST)
+
+
+def _words(
+    key: UInt32[Array, "2"], first_step: UInt32[Array, ""], count: int
+) -> tuple[UInt32[Array, "step count"], UInt32[Array, "step count"]]:
+    """Threefry-2x32-20 on the counters (i, step): see :func:`sgdlimit.simulation.random.threefry2x32`."""
+    keys = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(KEY_PARITY))
+    step = first_step + jnp.arange(Stream.BLOCK, dtype=jnp.uint32)
+    x0 = jnp.broadcast_to(jnp.arange(count, dtype=jnp.uint32), (Stream.BLOCK, count)) + keys[0]
+    x1 = jnp.broadcast_to(step[:, None], (Stream.BLOCK, count)) + keys[1]
+    for group in range(5):
+        for bits in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
+            x0 = x0 + x1
+            x1 = ((x1 << bits) | (x1 >> (32 - bits))) ^ x0
+        x0 = x0 + keys[(group + 1) % 3]
+        x1 = x1 + keys[(group + 2) % 3] + np.uint32(group + 1)
+    return x0, x1
+
+
+def _normals(key: UInt32[Array, "2"], first_step: UInt32[Array, ""], dim: int) -> Float32[Array, "step D"]:
+    a, b = _words(key, first_step, (dim + 1) // 2)
+    uniform = a.astype(jnp.float32) * np.float32(2.0**-32) + np.float32(2.0**-33)
+    radius = jnp.sqrt(-2 * jnp.log(uniform))
+    angle = lax.bitcast_convert_type(b, jnp.int32).astype(jnp.float32) * np.float32(2 * np.pi * 2.0**-32)
+    return jnp.concatenate([radius * jnp.cos(angle), radius * jnp.sin(angle)], axis=1)[:, :dim]
+
+
+def _offsets(
+    key: UInt32[Array, "2"],
+    first_step: UInt32[Array, ""],
+    means: Float32[Array, "m D"],
+    thresholds: UInt32[Array, "m-1"],
+    block_size: int,
+) -> Float32[Array, "step D"]:
+    blocks = means.shape[1] // block_size
+    words = jnp.concatenate(_words(key, first_step, (blocks + 1) // 2), axis=1)[:, :blocks]
+    words = jnp.repeat(words, block_size, axis=1)
+    drawn = jnp.broadcast_to(means[0], (Stream.BLOCK, means.shape[1]))
+    for threshold, mean, previous in zip(thresholds, means[1:], means[:-1], strict=True):
+        drawn = drawn + (mean - previous) * (words >= threshold).astype(jnp.float32)
+    return drawn
