@@ -209,6 +209,53 @@ def test_generalization_error_is_measured_on_the_actual_law():
     np.testing.assert_allclose(run["generalization_error_stderr"], loss.std() / np.sqrt(20_000), rtol=0.3)
 
 
+@pytest.mark.parametrize("activation", ["erf", "relu", "linear"])
+@pytest.mark.parametrize("nonlinearity", ["sign", "erf", "identity"])
+def test_engines_agree_step_by_step_on_given_samples(activation, nonlinearity):
+    instance = small_problem(activation=activation, nonlinearity=nonlinearity, learning_rate=0.05).draw(seed=1)
+    rng = np.random.default_rng(0)
+    C, y = rng.standard_normal((700, 30)), rng.standard_normal(700)
+    X = rng.standard_normal((700, 60))
+    times = np.arange(1, 701) / 60
+    for data in ((C,), (C, X, y)):
+        numba, jax = (simulated_with(engine, instance, times, data) for engine in ("numba", "jax"))
+        for name in ("Q", "R", "v"):
+            np.testing.assert_allclose(jax[name], numba[name], atol=2e-5 * max(1, float(np.abs(numba[name]).max())))
+
+
+def simulated_with(engine, instance, times, data):
+    return sl.simulate(instance, times, engine=engine, data=data, test_samples=0)
+
+
+def test_engines_draw_the_same_samples():
+    """To the rounding of logarithm and cosine; runs and conditions batched give what each gives alone.
+
+    f is smooth: a sign flips now and then where a preactivation rounds to the other side of zero.
+    """
+    base = small_problem(nonlinearity="erf").draw(seed=0)
+    laws = [
+        sl.Gaussian(),
+        sl.MixtureLaw([-1.0, 2.0, 3.0], weights=[0.2, 0.5, 0.3], standardize=True),
+        sl.MixtureLaw(np.random.default_rng(1).uniform(-3, 3, (2, 30)), block_size=5, standardize=True),
+    ]
+    instances = [base.replace(latent=law, activation=g) for law in laws for g in ("erf", "relu")]
+    times = sl.log_times(1500, 60, 30)
+    numba = sl.simulate_together(instances, times, runs=3, seed=4, engine="numba")
+    jax = sl.simulate_together(instances, times, runs=3, seed=4, engine="jax")
+    for one, other in zip(numba, jax, strict=True):
+        for name in ("Q", "R", "v", "generalization_error"):
+            np.testing.assert_allclose(other[name], one[name], atol=5e-5 * max(1, float(np.abs(one[name]).max())))
+
+
+def test_divergence_with_the_jax_engine_is_cut_too():
+    instance = small_problem(activation="relu", learning_rate=30.0).draw(seed=0)
+    times = sl.log_times(6000, 60, 50)
+    with pytest.warns(sl.DivergenceWarning, match="learning_rate: 30 makes SGD diverge at t = "):
+        run = sl.simulate(instance, times, runs=2, engine="jax")
+    assert 0 < run.sizes["time"] < 50
+    assert all(np.isfinite(run[name]).all() for name in run)
+
+
 def test_divergence_cuts_the_trajectory_and_says_when():
     instance = small_problem(activation="relu", learning_rate=30.0).draw(seed=0)
     times = sl.log_times(6000, 60, 50)
@@ -231,6 +278,7 @@ def test_divergence_cuts_the_trajectory_and_says_when():
         ({"runs": 0}, "runs: 0 is not"),
         ({"seed": -1}, "seed: -1"),
         ({"threads": 0}, "threads: 0"),
+        ({"engine": "cuda"}, "engine: 'cuda' is not known"),
         ({"test_samples": 1.5}, "test_samples: 1.5"),
         ({"overlaps": "exact"}, "theory: 'exact' is not known"),
         ({"data": (np.ones((5, 30)),)}, "data: C has shape"),

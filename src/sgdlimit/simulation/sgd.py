@@ -1,9 +1,10 @@
 """Online SGD on fresh samples, measured as order parameters."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import xarray as xr
@@ -36,6 +37,7 @@ def simulate(
     keep_inputs: bool = False,
     data: tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     threads: int | None = None,
+    engine: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> xr.Dataset:
     """Train the student by online SGD, a fresh sample a step, and measure its order parameters.
@@ -62,6 +64,9 @@ def simulate(
         inputs (steps, N) and labels (steps,), where C is only handed on.
     threads
         Number of threads; all cores by default.
+    engine
+        ``"numba"``, the CPU kernel; ``"jax"``, all runs and conditions through one scan, for accelerators, to
+        float32 accuracy on the same samples; ``"auto"``, jax where there is an accelerator.
     progress
         Called with the fraction done.
 
@@ -96,6 +101,7 @@ def simulate(
         keep_inputs=keep_inputs,
         data=data,
         threads=threads,
+        engine=engine,
         progress=progress,
     )[0]
 
@@ -111,6 +117,7 @@ def simulate_together(
     keep_inputs: bool = False,
     data: tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     threads: int | None = None,
+    engine: str = "auto",
     progress: Callable[[float], None] | None = None,
 ) -> list[xr.Dataset]:
     """Train several students on common random numbers: conditions that share features, teacher and noise.
@@ -128,6 +135,7 @@ def simulate_together(
     threads = _available_cores() if threads is None else threads
     if not isinstance(threads, int | np.integer) or threads < 1:
         raise ProblemError(f"threads: {threads!r} is not a positive whole number; give one, or None for all cores")
+    engine = _engine(engine)
     names = (overlaps,) if isinstance(overlaps, str) else tuple(overlaps)
     times = check_times(times)
     output_steps = _whole_steps(times, instances[0].input_dim)
@@ -141,26 +149,22 @@ def simulate_together(
 
     results: list[list[xr.Dataset]] = [[] for _ in instances]
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for run in range(runs):
-
-            def report(fraction: float, run: int = run) -> None:
-                if progress is not None:
-                    progress((run + fraction) / runs)
-
-            stream = given.stream(instances).with_keys(seed, run, TRAINING)
-            chains = Chains.start(instances, output_steps, stream)
-            train(chains, stream, given.labels, threads, report)
+        stream = given.stream(instances)
+        streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
+        for run, chains in enumerate(
+            _trained(instances, output_steps, streams, given.labels, threads, engine, progress)
+        ):
             tests = drawn.with_keys(seed, run, TEST)
             for index, instance in enumerate(instances):
                 test_set = draw_test_set(chains, index, tests, test_samples) if test_samples else None
                 trajectory = measure(chains, index, instance, moments[index], test_set, times, pool)
                 if keep_inputs:
-                    trajectory = trajectory.assign(_kept_inputs(chains, index, stream, given))
+                    trajectory = trajectory.assign(_kept_inputs(chains, index, streams[run], given))
                 results[index].append(trajectory)
     provenance = {
         "kind": "simulation",
         "seed": int(seed),
-        "engine": "numba",
+        "engine": engine,
         "test_samples": int(test_samples),
         "data": "drawn" if data is None else "given",
     }
@@ -168,6 +172,48 @@ def simulate_together(
         combine_runs(run_datasets, instance.provenance(**provenance), names, squeeze=isinstance(overlaps, str))
         for run_datasets, instance in zip(results, instances, strict=True)
     ]
+
+
+def _engine(name: str) -> str:
+    """The engine to use; ``auto`` imports JAX only where a plugin for an accelerator is installed."""
+    if name not in ("auto", "numba", "jax"):
+        raise ProblemError(f"engine: {name!r} is not known; use 'auto', 'numba' or 'jax'")
+    if name != "auto":
+        return name
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
+    if not any(find_spec(plugin) for plugin in plugins):
+        return "numba"
+    import jax
+
+    return "numba" if jax.default_backend() == "cpu" else "jax"
+
+
+def _trained(
+    instances: Sequence[Instance],
+    output_steps: Int[np.ndarray, "time"],
+    streams: Sequence[Stream],
+    labels: Float[np.ndarray, "step"],
+    threads: int,
+    engine: str,
+    progress: Callable[[float], None] | None,
+) -> Iterator[Chains]:
+    """The trained chains of each run: one run after the other on the CPU, all at once by JAX."""
+
+    def report(fraction: float) -> None:
+        if progress is not None:
+            progress(fraction)
+
+    if engine == "jax":
+        from sgdlimit.simulation.jax_engine import train_together
+
+        ensemble = [Chains.start(instances, output_steps, stream) for stream in streams]
+        train_together(ensemble, streams, labels, report)
+        yield from ensemble
+        return
+    for run, stream in enumerate(streams):
+        chains = Chains.start(instances, output_steps, stream)
+        train(chains, stream, labels, threads, lambda f, run=run: report((run + f) / len(streams)))
+        yield chains
 
 
 def _moments(instances: Sequence[Instance], theories: Sequence[str]) -> list[list[InputMoments]]:

@@ -88,8 +88,9 @@ def right_hand_side(state: State, nodes: Nodes, network: Network, integrals: Int
     c = jnp.concatenate([v, -network.v_teacher])
     H, A, G = forces(S, c, len(v), integrals)
 
-    decay = omega * jnp.tensordot(H, q, 1) + jnp.tensordot(A, jnp.swapaxes(r, 0, 1), 1)
+    pull = jnp.concatenate([H, A], axis=1)  # H ω q + A rᵀ as one product, the nodes riding along
+    decay = jnp.tensordot(pull, jnp.concatenate([omega * q, jnp.swapaxes(r, 0, 1)]), 1)
     dq = -eta * (decay + jnp.swapaxes(decay, 0, 1)) + eta**2 * omega * G[..., None]
-    dr = -eta * (omega * jnp.tensordot(H, r, 1) + jnp.tensordot(A, p, 1))
+    dr = -eta * jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1)
     dv = -eta * integrals.correlation(S)[: len(v)] @ c
     return State(dq, dr, dq @ (weight * omega), dr @ weight, dv)
