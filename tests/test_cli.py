@@ -137,6 +137,27 @@ def test_every_example_is_valid_and_runs(path, tmp_path):
     assert "generalization_error" in summary
 
 
+def test_the_commands_of_the_readme_exist(tmp_path):
+    """Every command line in it: its options are known, its files are there, its make targets can be made."""
+    text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in text.split("```sh\n")[1:]]
+    lines = [line.split("#")[0].split() for block in blocks for line in block.splitlines()]
+    commands = [line for line in lines if line]
+    assert {line[0] for line in commands} == {"make", "sgdlimit"}
+    for command, *arguments in commands:
+        if command == "make":
+            done = subprocess.run(
+                ["make", "-n", *arguments], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            continue
+        for path in (argument for argument in arguments if argument.endswith(".toml")):
+            assert (EXAMPLES.parent / path).exists()
+        options = [argument for argument in arguments if argument != "--help"]
+        done = sgdlimit(*options, "--help", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
 def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     """The whole path at a small size; the numbers themselves are tested elsewhere."""
     from sgdlimit.reproduction import reproduce

@@ -178,7 +178,9 @@ def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -
     instance = problem.draw(run.seed)
     times = log_times(max(1, round(run.time * problem.input_dim)), problem.input_dim, run.count)
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
+    progress("theory", 0)
     theory = solve(instance, times, theory=run.theory)
+    progress("theory", 1)
     options: dict[str, Any] = {"runs": run.runs, "seed": run.seed, "test_samples": run.test_samples}
     sgd = simulate(instance, times, overlaps=run.theory, progress=lambda done: progress("SGD", done), **options)
     gaussian = instance.replace(latent=Gaussian())

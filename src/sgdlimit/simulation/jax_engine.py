@@ -191,8 +191,8 @@ def _advance(
 
 def _maker(streams: Sequence[Stream]) -> Callable[[int], Float32[Array, "batch source step width"]]:
     """What makes the products of a block: on the device where it can draw the sources, else here."""
-    described = [[_on_device(source) for source in stream.sources] for stream in streams]
-    if streams[0].projection is None or any(source is None for sources in described for source in sources):
+    sources = [source for stream in streams for source in stream.sources]
+    if streams[0].projection is None or not all(isinstance(source, ON_DEVICE) for source in sources):
 
         def on_host(start: int) -> Array:
             blocks = []
@@ -203,25 +203,27 @@ def _maker(streams: Sequence[Stream]) -> Callable[[int], Float32[Array, "batch s
 
         return on_host
 
-    kinds = tuple(kind for kind, _ in described[0])  # type: ignore[misc]
+    described = [[_on_device(source) for source in stream.sources] for stream in streams]
+    kinds = tuple(kind for kind, _ in described[0])
     arrays = jax.tree.map(
-        lambda *some: jnp.asarray(np.stack(some)), *[[a for _, a in sources] for sources in described]
-    )  # type: ignore[misc]
+        lambda *some: jnp.asarray(np.stack(some)), *[[arrays for _, arrays in row] for row in described]
+    )
     keys = jnp.asarray(np.array([[key_of(*s.keys, purpose) for purpose in (NORMALS, COMPONENTS)] for s in streams]))
-    projections = jnp.asarray(np.stack([stream.projection for stream in streams]))  # type: ignore[arg-type]
+    projections = jnp.asarray(np.array([stream.projection for stream in streams]))
     return lambda start: _products(keys, np.uint32(start), arrays, projections, kinds=kinds)
 
 
-def _on_device(source: Source) -> tuple[tuple[str, int], dict[str, Any]] | None:
-    """A source as a static kind and arrays, or None if only the host can draw it."""
-    if isinstance(source, Normals):
-        return ("normals", 1), {}
+ON_DEVICE = (Normals, Offsets, RescaledMixture)
+
+
+def _on_device(source: Source) -> tuple[tuple[str, int], dict[str, Any]]:
+    """A source of :data:`ON_DEVICE` as a static kind and arrays."""
     if isinstance(source, Offsets):
         return ("offsets", source.block_size), {"means": source.means, "thresholds": source.thresholds}
     if isinstance(source, RescaledMixture):
         offsets = {"means": source.offsets.means, "thresholds": source.offsets.thresholds}
         return ("rescaled", source.offsets.block_size), offsets | {"inverse_scale": source.inverse_scale}
-    return None
+    return ("normals", 1), {}
 
 
 @partial(jax.jit, static_argnames="kinds")
