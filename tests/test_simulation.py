@@ -1,5 +1,8 @@
 """The SGD engine against ten lines of numpy, and its promises: same seed, same bits; shared noise; no silent NaN."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.special import erf
@@ -295,6 +298,32 @@ def test_bad_arguments_are_named(arguments, message):
 def test_kept_inputs_that_would_not_fit_are_refused():
     with pytest.raises(sl.ProblemError, match=r"keep_inputs: .* GiB"):
         sl.simulate(small_problem().draw(seed=0), [1e6], keep_inputs=True)
+
+
+def test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused(monkeypatch):
+    instance = small_problem().draw(seed=0)
+    few, many = (sl.simulate(instance, sl.log_times(steps, 60, 50), test_samples=0) for steps in (600, 6000))
+    assert few.attrs["predicted_memory_bytes"] == many.attrs["predicted_memory_bytes"]
+    monkeypatch.setattr("sgdlimit.simulation.sgd.available_bytes", lambda: 10**6)
+    with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free; ask for fewer output times"):
+        sl.simulate(instance, sl.log_times(6000, 60, 500))
+
+
+def test_predicted_memory_is_what_a_run_takes():
+    """Peak of a process at a size where the arrays dominate: predicted to within a quarter."""
+    script = """
+import resource, numpy as np, sgdlimit as sl
+sizes = dict(input_dim=4000, latent_dim=1000, student_units=4, teacher_units=2)
+instance = sl.Problem(**sizes, activation="erf", learning_rate=0.1).draw(seed=0)
+sl.simulate(instance, [1 / 4000], test_samples=0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run = sl.simulate(instance, np.arange(1, 5001) / 4000, test_samples=0)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(1024 * (after - before), run.attrs["predicted_memory_bytes"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    grown, predicted = (int(word) for word in done.stdout.split())
+    assert 0.6 * predicted < grown < 1.25 * predicted
 
 
 def test_instances_with_other_features_are_not_simulated_together():

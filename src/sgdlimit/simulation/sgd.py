@@ -17,6 +17,7 @@ from sgdlimit.inputs.equivalence import InputMoments, input_moments
 from sgdlimit.instance import Instance
 from sgdlimit.simulation.chains import Chains, train
 from sgdlimit.simulation.measure import combine_runs, draw_test_set, form_samples, measure
+from sgdlimit.simulation.memory import available_bytes, needed_bytes, refuse_what_does_not_fit
 from sgdlimit.simulation.stream import Stream, stream_of
 from sgdlimit.trajectory import check_times
 
@@ -79,7 +80,8 @@ def simulate(
     Raises
     ------
     ProblemError
-        If times are not whole steps in order, or arrays do not fit.
+        If times are not whole steps in order, arrays do not fit, or the memory does not suffice: it does not grow with
+        the number of steps, but with that of output times.
     DivergenceError
         If SGD diverges before the first output time.
 
@@ -145,6 +147,16 @@ def simulate_together(
         _refuse_large(runs, int(output_steps[-1]), instances[0])
     given = GivenSamples.read(data, instances[0], int(output_steps[-1]))
     drawn = stream_of(instances)
+    needed = needed_bytes(
+        drawn,
+        output_times=len(times),
+        student_units=len(instances[0].student),
+        input_dim=instances[0].input_dim,
+        test_samples=test_samples,
+        threads=threads,
+        runs_at_once=runs if engine == "jax" else 1,
+    )
+    refuse_what_does_not_fit(needed, available_bytes())
     moments = _moments(instances, names)
 
     results: list[list[xr.Dataset]] = [[] for _ in instances]
@@ -166,6 +178,7 @@ def simulate_together(
         "seed": int(seed),
         "engine": engine,
         "test_samples": int(test_samples),
+        "predicted_memory_bytes": needed,
         "data": "drawn" if data is None else "given",
     }
     return [

@@ -1,0 +1,69 @@
+"""How much memory a simulation will take, known before it starts; it does not grow with the number of steps."""
+
+import os
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.simulation.stream import Stream
+
+__all__ = ["available_bytes", "needed_bytes", "refuse_what_does_not_fit"]
+
+
+def needed_bytes(
+    stream: Stream,
+    *,
+    output_times: int,
+    student_units: int,
+    input_dim: int,
+    test_samples: int,
+    threads: int,
+    runs_at_once: int = 1,
+) -> int:
+    """Bytes of the arrays a simulation holds: products, students, weights kept at the output times, a test set.
+
+    Parameters
+    ----------
+    stream
+        Its conditions, one chain each.
+    output_times, student_units, input_dim, test_samples, threads
+        T, K, N, size of the test set, threads.
+    runs_at_once
+        Runs trained together: one on the CPU, all by the JAX engine.
+    """
+    conditions = len(stream.coefficients)
+    latent_dim = stream.locations.shape[1]
+    block = 4 * stream.BLOCK * stream.width * len(stream.sources)
+    latent = 4 * stream.BLOCK * latent_dim * threads
+    kept = 4 * conditions * student_units * (output_times * input_dim + stream.width)
+    # Measuring holds, for each thread, some output times in double precision; the test set has inputs in single.
+    test_set = 4 * test_samples * (input_dim + 3 * 25 * student_units)
+    features = (4 + 8) * latent_dim * (input_dim + stream.width)
+    return runs_at_once * (kept + block) + (threads + 1) * block + latent + test_set + features
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping, or None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+        return 1024 * found["MemAvailable"]
+    except (OSError, KeyError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def refuse_what_does_not_fit(needed: int, available: int | None) -> None:
+    """Refuse a simulation that needs more memory than there is.
+
+    Raises
+    ------
+    ProblemError
+        With both figures and the settings to change.
+    """
+    if available is not None and needed > available:
+        raise ProblemError(
+            f"times: this simulation would hold {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are free; "
+            "ask for fewer output times, conditions or test_samples, or a smaller input_dim or student_units"
+        )
