@@ -92,6 +92,23 @@ def run(
     typer.echo(summary)
 
 
+@app.command()
+def bench(
+    out: Annotated[Path | None, typer.Option(help="File for the rows as JSON; must not exist.")] = None,
+) -> None:
+    """Time each part on this machine, beside the bare matrix product it cannot beat."""
+    from sgdlimit.errors import ProblemError
+
+    if out is not None and (out.exists() or not out.parent.is_dir()):
+        raise ProblemError(f"--out: {str(out)!r} exists or has no folder; nothing is overwritten, name another file")
+    from sgdlimit.bench import bench as measure
+    from sgdlimit.bench import table
+
+    with _progress() as progress:
+        rows = measure(progress)
+    typer.echo(table(rows, out))
+
+
 def _result_folder(out: Path | None, default: Path) -> Path:
     """A new or empty folder one can write to: the one asked for, or the default with the first free number."""
     from sgdlimit.errors import ProblemError
