@@ -113,7 +113,7 @@ def _against_product(what: str, call: Callable[[], object], share: int = 1, repe
         call()
         times.append((time.perf_counter() - start) / share)
         limits.append(_bare_product())
-    ratios = [t / ((before + after) / 2) for t, before, after in zip(times, limits, limits[1:], strict=True)]
+    ratios = [t / ((before + after) / 2) for t, before, after in zip(times, limits[:-1], limits[1:], strict=True)]
     seconds = statistics.median(times)
     return Row(what, seconds, "bare product", seconds / statistics.median(ratios))
 
