@@ -85,6 +85,9 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path):
         (("runs = 2", "runs = 0"), ("run.runs", "0")),
         (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "not a setting")),
         (("learning_rate = 0.5", "learning_rate = nan"), ("learning_rate", "nan")),
+        (("spread = 2.0", "spread = 2.0\nweights = [0.5, 0.6]"), ("weights", "sum to 1")),
+        (('law = "gaussian-mixture"', 'law = "cauchy"'), ("cauchy", "gaussian-mixture")),
+        (("time = 5.0", "time = 1e300"), ("run.time", "1e+300")),
         (("[latent]", "[latent"), ("not valid TOML",)),
     ],
 )

@@ -136,9 +136,37 @@ def test_moment_matched_refuses_a_law_with_a_mean():
     input_moments(shifted, "conventional")
 
 
+def test_a_column_of_zeros_and_a_wrong_covariance_are_named():
+    instance = sl.Problem(
+        input_dim=40, latent_dim=20, student_units=2, teacher_units=2, activation="erf", learning_rate=0.1
+    ).draw(seed=0)
+    features = instance.features.copy()
+    features[:, 3] = 0
+    with pytest.raises(sl.ProblemError, match="features: column 3"):
+        sl.simulate(instance.replace(features=features), [1.0])
+
+    class Own(sl.MixtureLaw):
+        wrong = np.eye(20)
+
+        def covariance(self, dim):
+            return self.wrong
+
+    law = Own([0.0])
+    for wrong, message in (
+        (np.eye(3), "Own.covariance gave shape"),
+        (np.full((20, 20), np.nan), "not finite"),
+        (np.triu(np.ones((20, 20))), "not symmetric"),
+        (-np.eye(20), "features|not positive definite|centred"),
+    ):
+        law.wrong = wrong
+        with pytest.raises(sl.ProblemError, match=message):
+            input_moments(instance.replace(latent=law), "moment-matched")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"means": [1.0, 2.0], "standardize": "estimated"}, "standardize: 'estimated' is neither True nor False"),
         ({"means": []}, "means: shape"),
         ({"means": [[[1.0]]]}, "means: shape"),
         ({"means": [np.nan, 1]}, "means: holds 1 NaN"),

@@ -80,7 +80,12 @@ def test_estimated_moments_are_close_to_exact_ones():
         ({"latent": {"components": 2, "spread": 1.0, "colour": "red"}}, "latent.colour: 'red' is not a setting"),
         ({"latent": {"components": 2, "spread": 1.0, "weights": [1.0]}}, "weights: 1 given for 2 components"),
         ({"latent": {"law": "cauchy"}}, "is not a law"),
-        ({"latent": 3}, "latent: 3"),
+        ({"latent": 3}, "latent: 3 is not a table of settings"),
+        ({"latent": {"components": 2, "spread": 1.0, "weights": [0.7, 0.7]}}, "weights: [0.7, 0.7] must be positive"),
+        ({"latent": {"components": 2, "spread": 1.0, "standardize": "est"}}, "'estimated'"),
+        ({"learning_rate": "0.2"}, "learning_rate: '0.2' is not a number"),
+        ({"learning_rate": True}, "learning_rate: True"),
+        ({"student_scale": -1.0}, "student_scale: -1.0"),
     ],
 )
 def test_a_wrong_setting_is_named(change, message):
@@ -88,6 +93,11 @@ def test_a_wrong_setting_is_named(change, message):
         Problem(**(GOOD | change))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_features_that_do_not_fit_the_memory_are_refused():
+    with pytest.raises(sl.ProblemError, match=r"input_dim: 100000000000 times latent_dim 20 needs .* GiB where"):
+        Problem(**GOOD).model_copy(update={"input_dim": 10**11}).draw(seed=0)
 
 
 @pytest.mark.parametrize("field", GOOD)
@@ -170,7 +180,7 @@ def test_wrong_arrays_are_named(place, value, message):
         ({"activation": "gelu"}, "activation: 'gelu'"),
         ({"nonlinearity": None}, "nonlinearity: None"),
         ({"latent": "gaussian"}, "latent: 'gaussian' is not a law"),
-        ({"latent": sl.MixtureLaw(np.ones((2, 5)))}, "latent: its means have 5 coordinates where latent_dim is 6"),
+        ({"latent": sl.MixtureLaw(np.ones((2, 5)))}, "latent: the law has 5 coordinates where latent_dim is 6"),
     ],
 )
 def test_wrong_settings_of_an_instance_are_named(change, message):

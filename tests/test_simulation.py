@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -283,7 +284,12 @@ def test_divergence_cuts_the_trajectory_and_says_when():
         ({"threads": 0}, "threads: 0"),
         ({"engine": "cuda"}, "engine: 'cuda' is not known"),
         ({"test_samples": 1.5}, "test_samples: 1.5"),
-        ({"overlaps": "exact"}, "theory: 'exact' is not known"),
+        ({"overlaps": "exact"}, "overlaps: 'exact' will not do"),
+        ({"overlaps": []}, "overlaps: "),
+        ({"overlaps": 3}, "overlaps: 3"),
+        ({"runs": True}, "runs: True"),
+        ({"data": (np.ones((60, 30)),), "runs": 2}, "runs: 2 runs on given data"),
+        ({"data": ("C",)}, "data: C is not an array"),
         ({"data": (np.ones((5, 30)),)}, "data: C has shape"),
         ({"data": (np.full((60, 30), np.nan),)}, "data: C holds NaN"),
         ({"data": np.ones((60, 30))}, "data: is not"),
@@ -295,6 +301,12 @@ def test_bad_arguments_are_named(arguments, message):
         sl.simulate(instance, **({"times": [1.0]} | arguments))
 
 
+def test_a_problem_that_was_not_drawn_is_named():
+    for call in (sl.simulate, sl.solve):
+        with pytest.raises(sl.ProblemError, match=r"a Problem is not an Instance; give problem\.draw"):
+            call(small_problem(), [1.0])  # type: ignore[operator]
+
+
 def test_kept_inputs_that_would_not_fit_are_refused():
     with pytest.raises(sl.ProblemError, match=r"keep_inputs: .* GiB"):
         sl.simulate(small_problem().draw(seed=0), [1e6], keep_inputs=True)
@@ -302,24 +314,37 @@ def test_kept_inputs_that_would_not_fit_are_refused():
 
 def test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused(monkeypatch):
     instance = small_problem().draw(seed=0)
-    few, many = (sl.simulate(instance, sl.log_times(steps, 60, 50), test_samples=0) for steps in (600, 6000))
-    assert few.attrs["predicted_memory_bytes"] == many.attrs["predicted_memory_bytes"]
+    needed = []
+    refuse = "sgdlimit.simulation.sgd.refuse_what_does_not_fit"
+    with monkeypatch.context() as patch:
+        patch.setattr(refuse, lambda bytes_needed, _: needed.append(bytes_needed))
+        for steps in (600, 6000):
+            sl.simulate(instance, sl.log_times(steps, 60, 50), test_samples=0)
+    assert needed[0] == needed[1]
     monkeypatch.setattr("sgdlimit.simulation.sgd.available_bytes", lambda: 10**6)
     with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free; ask for fewer output times"):
         sl.simulate(instance, sl.log_times(6000, 60, 500))
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_predicted_memory_is_what_a_run_takes():
     """Peak of a process at a size where the arrays dominate: predicted to within a quarter."""
     script = """
-import resource, numpy as np, sgdlimit as sl
+import numpy as np, sgdlimit as sl
+from sgdlimit.simulation import sgd
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
 sizes = dict(input_dim=4000, latent_dim=1000, student_units=4, teacher_units=2)
 instance = sl.Problem(**sizes, activation="erf", learning_rate=0.1).draw(seed=0)
 sl.simulate(instance, [1 / 4000], test_samples=0)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-run = sl.simulate(instance, np.arange(1, 5001) / 4000, test_samples=0)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(1024 * (after - before), run.attrs["predicted_memory_bytes"])
+needed = []
+sgd.refuse_what_does_not_fit = lambda predicted, available: needed.append(predicted)
+before = peak()
+sl.simulate(instance, np.arange(1, 5001) / 4000, test_samples=0)
+print(peak() - before, needed[0])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     grown, predicted = (int(word) for word in done.stdout.split())

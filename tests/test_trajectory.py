@@ -108,6 +108,20 @@ def test_comparing_unlike_things_is_refused():
         sl.compare(theory, runs, measure="max")  # type: ignore[arg-type]
 
 
+def test_a_shorter_trajectory_is_compared_only_if_it_was_cut():
+    theory, runs = trajectory([1.0, 2.0]), trajectory([1.0], runs=[0.1])
+    with pytest.raises(sl.ProblemError, match="times: "):
+        sl.compare(theory, runs)
+    cut = sl.compare(theory, runs.assign_attrs(diverged_at=1.5))
+    assert (cut.attrs["times_compared"], cut.attrs["diverged_at"]) == (1, 1.5)
+    with pytest.raises(sl.ProblemError, match="noise_floor: was measured as 'conventional'"):
+        sl.compare(
+            theory.assign_attrs(theory="moment-matched"),
+            trajectory([1.0, 2.0], runs=[0.0]),
+            noise_floor=trajectory([1.0, 2.0], runs=[0.0]).assign_attrs(overlaps="conventional"),
+        )
+
+
 def test_a_gap_in_a_trajectory_is_not_skipped():
     sgd = trajectory([1.0, np.nan])
     assert np.isnan(discrepancy(trajectory([1.0, 1.0]), sgd)["Q"]).all()

@@ -40,6 +40,8 @@ def main() -> None:
         _fail(str(error), RUN)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}; nothing more was written", RUN)
+    except MemoryError as error:
+        _fail(f"{error}: the memory does not suffice; make input_dim, latent_dim or the output times smaller", RUN)
     except KeyboardInterrupt:
         _fail("interrupted; what was written so far is left where it is", 130)
 
@@ -49,9 +51,21 @@ def _fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sgdlimit {version('sgdlimit')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _common() -> None:
-    """A command is always named, even while there is only one."""
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that come before the command."""
 
 
 @app.command()

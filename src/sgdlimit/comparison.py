@@ -43,7 +43,14 @@ def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-ab
     """
     if measure not in ("mean-absolute", "rms"):
         raise ProblemError(f"measure: {measure!r} is not known; use 'mean-absolute' or 'rms'")
-    # A trajectory that was cut where it diverged is compared up to there.
+    for dim in ("student", "student_", "teacher"):
+        if theory.sizes.get(dim) != sgd.sizes.get(dim):
+            raise ProblemError(
+                f"theory: has {theory.sizes.get(dim)} along {dim!r}, SGD {sgd.sizes.get(dim)}; compare one problem"
+            )
+    # Only a trajectory that was cut where it diverged may be shorter; it is compared up to there.
+    if theory.sizes["time"] != sgd.sizes["time"] and not any("diverged_at" in some.attrs for some in (theory, sgd)):
+        raise ProblemError("times: theory and SGD have different output times; give both the same")
     shared = min(theory.sizes["time"], sgd.sizes["time"])
     theory, sgd = theory.isel(time=slice(shared)), sgd.isel(time=slice(shared))
     if not np.allclose(theory["time"], sgd["time"], rtol=1e-9):
@@ -93,7 +100,7 @@ def compare(
     xarray.Dataset
         ``Q``, ``R``, ``v``, ``generalization_error``: M of every entry, averaged over runs; ``M`` and ``M_stderr``
         along ``quantity``: their means over entries and the standard error over runs; ``scale``: mean |x| of SGD;
-        with a noise floor ``floor``, ``floor_stderr`` and ``agrees``, M < :data:`AGREEMENT` floor.
+        with a noise floor ``floor``, ``floor_stderr`` and ``agrees``, M ≤ :data:`AGREEMENT` floor.
 
     Raises
     ------
@@ -112,14 +119,23 @@ def compare(
     result["M"], result["M_stderr"] = _over_runs(over_entries(per_run))
     result["scale"] = over_entries(magnitude(runs)).mean("run")
     if noise_floor is not None:
+        measured = noise_floor.attrs.get("overlaps")
+        if named is not None and measured is not None and named != measured:
+            raise ProblemError(
+                f"noise_floor: was measured as {measured!r}, theory is {named!r}; give SGD this theory is exact for"
+            )
         if "run" not in noise_floor.dims:
             noise_floor = noise_floor.expand_dims("run")
         floor = over_entries(discrepancy(theory, noise_floor, measure))
         result["floor"], result["floor_stderr"] = _over_runs(floor)
-        result["agrees"] = result["M"] < AGREEMENT * result["floor"]
+        result["agrees"] = result["M"] <= AGREEMENT * result["floor"]
     result.attrs = {"measure": measure, "theory": named or "", "runs": per_run.sizes["run"]}
+    result.attrs["times_compared"] = min(theory.sizes["time"], runs.sizes["time"])
+    diverged = [some.attrs["diverged_at"] for some in (theory, runs) if "diverged_at" in some.attrs]
+    if diverged:
+        result.attrs["diverged_at"] = min(diverged)
     if noise_floor is not None:
-        result.attrs["agreement"] = f"M < {AGREEMENT:g} noise floor"
+        result.attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
     return result
 
 

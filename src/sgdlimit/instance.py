@@ -13,7 +13,7 @@ from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import nonlinearity_named
 
-__all__ = ["Instance"]
+__all__ = ["Instance", "check_instance"]
 
 STANDARD_NORMAL = Gaussian()
 
@@ -123,6 +123,19 @@ class Instance:
             "sgdlimit": version("sgdlimit"),
             **more,
         }
+
+
+def check_instance(instance: object) -> Instance:
+    """Refuse what is no instance, a problem that was not drawn above all.
+
+    Raises
+    ------
+    ProblemError
+        If it is not an :class:`Instance`.
+    """
+    if not isinstance(instance, Instance):
+        raise ProblemError(f"instance: a {type(instance).__name__} is not an Instance; give problem.draw(seed=0)")
+    return instance
 
 
 def _array(name: str, value: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
 from sgdlimit.activations import ACTIVATIONS
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.inputs.manifold import NONLINEARITIES
 from sgdlimit.instance import Instance
+from sgdlimit.resources import available_bytes
 
 __all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
 
 Dimension = Annotated[int, Field(ge=1, strict=True)]
-Scale = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class Settings(BaseModel):
@@ -61,10 +63,10 @@ class GaussianMixture(Settings):
     components: Dimension
     spread: Scale
     block_size: Dimension = 1
-    standardize: bool | Literal["estimated"] = True
+    standardize: Literal[True, False, "estimated"] = True
     weights: tuple[float, ...] | None = None
-    shared_means: bool = True
-    moment_samples: Annotated[int, Field(ge=2)] = 10_000
+    shared_means: StrictBool = True
+    moment_samples: Annotated[int, Field(ge=2, strict=True)] = 10_000
 
     def draw(self, latent_dim: int, rng: np.random.Generator) -> MixtureLaw:
         """Draw the means; the same generator state gives proportional means for every spread."""
@@ -79,6 +81,8 @@ class GaussianMixture(Settings):
     def _weights_fit(self) -> Self:
         if self.weights is not None and len(self.weights) != self.components:
             raise ValueError(f"weights: {len(self.weights)} given for {self.components} components; give one each")
+        if self.weights is not None and (min(self.weights) <= 0 or abs(sum(self.weights) - 1) > 1e-9):
+            raise ValueError(f"weights: {list(self.weights)} must be positive and sum to 1; divide them by their sum")
         return self
 
 
@@ -126,7 +130,7 @@ class Problem(Settings):
     student_units: Dimension
     teacher_units: Dimension
     activation: str
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    learning_rate: Positive
     nonlinearity: str = "sign"
     latent: Annotated[GaussianLatent | GaussianMixture, Field(discriminator="law")] = GaussianLatent()
     student_scale: Scale = 1.0
@@ -180,6 +184,12 @@ class Problem(Settings):
             A non-negative integer.
         """
         features, student, student_output, teacher, teacher_output, _ = _streams(seed)
+        needed, free = 16 * self.input_dim * self.latent_dim, available_bytes()
+        if free is not None and needed > free:
+            raise ProblemError(
+                f"input_dim: {self.input_dim} times latent_dim {self.latent_dim} needs {needed / 2**30:.1f} GiB "
+                f"where {free / 2**30:.1f} GiB are free; make one of them smaller"
+            )
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
         return Instance(
             features.standard_normal((D, N)),
@@ -238,12 +248,12 @@ class RunSettings(Settings):
         Fresh samples on which the generalisation error of SGD is measured.
     """
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    time: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 100.0
-    count: Annotated[int, Field(ge=2)] = 200
-    runs: Annotated[int, Field(ge=1)] = 5
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
+    count: Annotated[int, Field(ge=2, strict=True)] = 200
+    runs: Annotated[int, Field(ge=1, strict=True)] = 5
     theory: Literal["conventional", "moment-matched"] = "conventional"
-    test_samples: Annotated[int, Field(ge=2)] = 4000
+    test_samples: Annotated[int, Field(ge=2, strict=True)] = 4000
 
 
 def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
@@ -292,12 +302,19 @@ def _explain(error: ValidationError) -> str:
     message = complaint["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if complaint["type"] == "extra_forbidden":
         return f"{name}: {complaint['input']!r} is not a setting of this table; remove it or correct its name"
+    if complaint["type"] in ("model_attributes_type", "model_type"):
+        return f"{name}: {complaint['input']!r} is not a table of settings; in TOML write it as [{name}]"
     if complaint["type"] == "missing":
         return f"{name}: is missing; give it a value"
     if complaint["type"].startswith("union_tag"):
-        return f"latent: {complaint['input']!r} is not a law; use Gaussian() or GaussianMixture(...)"
+        return (
+            f"latent: {complaint['input']!r} is not a law; use Gaussian() or GaussianMixture(...), "
+            'in TOML a table with law = "gaussian" or "gaussian-mixture"'
+        )
     if complaint["type"] == "value_error" and not name:
         return message
+    if complaint["type"] in ("float_type", "float_parsing"):
+        return f"{name}: {complaint['input']!r} is not a number; give one without quotes"
     if isinstance(complaint.get("ctx", {}).get("error"), ProblemError):
         return f"{name}.{message}"
     if complaint["type"] == "value_error":

@@ -10,10 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from sgdlimit.comparison import compare
-from sgdlimit.errors import DivergenceError, DivergenceWarning
+from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.figures import discrepancy_table, flatness, paper_figures, save_figure, trajectory, write_table
 from sgdlimit.inputs.latent import Gaussian, MixtureLaw
 from sgdlimit.problem import GaussianMixture, Problem, RunSettings
@@ -176,7 +177,10 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
 
 def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -> str:
     instance = problem.draw(run.seed)
-    times = log_times(max(1, round(run.time * problem.input_dim)), problem.input_dim, run.count)
+    steps = round(run.time * problem.input_dim)
+    if steps < 1:
+        raise ProblemError(f"run.time: {run.time:g} is less than a step, 1/N = {1 / problem.input_dim:g}; give more")
+    times = log_times(steps, problem.input_dim, run.count)
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     progress("theory", 0)
     theory = solve(instance, times, theory=run.theory)
@@ -184,6 +188,8 @@ def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -
     options: dict[str, Any] = {"runs": run.runs, "seed": run.seed, "test_samples": run.test_samples}
     sgd = simulate(instance, times, overlaps=run.theory, progress=lambda done: progress("SGD", done), **options)
     gaussian = instance.replace(latent=Gaussian())
+    if isinstance(instance.latent, Gaussian):  # else the floor would be the run itself, not another one of its kind
+        options["seed"] += 1
     floor_sgd = simulate(gaussian, times, progress=lambda done: progress("noise floor", done), **options)
     floor = compare(solve(gaussian, times), floor_sgd)
     result = compare(theory, sgd)
@@ -203,5 +209,6 @@ def _table_of_discrepancies(result: xr.Dataset, run: RunSettings) -> str:
         row = result.sel(quantity=quantity)
         values = (float(row[name]) for name in ("M", "M_stderr", "floor", "scale"))
         m, error, floor, scale = values
-        lines.append(f"{quantity:22}{m:9.4f}{error:9.4f}{floor:9.4f}{scale:10.4f}")
+        spread = "–" if np.isnan(error) else f"{error:.4f}"  # a single run has none
+        lines.append(f"{quantity:22}{m:9.4f}{spread:>9}{floor:9.4f}{scale:10.4f}")
     return "\n".join(lines)

@@ -68,8 +68,10 @@ def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     array([  0.1,   1. ,  10. , 100. ])
     """
     for name, value in (("steps", steps), ("input_dim", input_dim), ("count", count)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ProblemError(f"{name}: {value!r} is not a positive whole number; give an integer ≥ 1")
+        if not isinstance(value, int | np.integer) or not 1 <= value <= 10**15:
+            raise ProblemError(
+                f"{name}: {value!r} is not a positive whole number up to 1e15; give an integer such as 1000"
+            )
     wanted = min(int(count), int(steps))
     points = wanted
     distinct = np.array([steps])

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.latent import Gaussian
+from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import nonlinearity_named
-from sgdlimit.linalg import one_thread
+from sgdlimit.resources import one_thread
 
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
@@ -70,18 +70,27 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
     root = features  # Σ_C^(1/2) F, with which FᵀΣ_C F = rootᵀ root
     teacher_root = teacher
     if theory == "moment-matched" and not isinstance(instance.latent, Gaussian):
-        mean = instance.latent.mean(latent_dim)
-        covariance = instance.latent.covariance(latent_dim)
-        if np.abs(mean).max() > 0.05 * np.sqrt(covariance.diagonal().min()):
+        mean, covariance = _moments_of(instance.latent, latent_dim)
+        if np.abs(mean).max() > 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)):
             raise ProblemError(
                 f"theory: 'moment-matched' needs a centred latent, but this law has means up to "
                 f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
                 "or theory='conventional'"
             )
-        with one_thread():
-            lower = np.linalg.cholesky(covariance)
+        try:
+            with one_thread():
+                lower = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            raise ProblemError(
+                "latent: its covariance is not positive definite; correct it, or give it some noise"
+            ) from None
         root, teacher_root = lower.T @ features, teacher @ lower
     deviation = np.sqrt(np.square(root).sum(axis=0) / latent_dim)
+    if not (np.isfinite(deviation).all() and deviation.min() > 0):
+        raise ProblemError(
+            f"features: column {np.argmin(np.nan_to_num(deviation, posinf=-1, nan=-1))} gives a preactivation of "
+            f"deviation {deviation.min():g}; remove columns of zeros and values beyond 1e150"
+        )
     a, b, c = nonlinearity_named(instance.nonlinearity).hermite(deviation)
     factor = root * (b / np.sqrt(latent_dim))
     return InputMoments(
@@ -90,3 +99,17 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
         cross=np.sqrt(input_dim / latent_dim) * factor.T @ teacher_root.T,
         teacher_overlap=teacher_root @ teacher_root.T / latent_dim,
     )
+
+
+def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D D"]]:
+    """Mean and covariance of a law, which may be a user's own, with their shapes and values checked."""
+    mean, covariance = np.asarray(law.mean(dim), dtype=float), np.asarray(law.covariance(dim), dtype=float)
+    for name, array, shape in (("mean", mean, (dim,)), ("covariance", covariance, (dim, dim))):
+        if array.shape != shape or not np.isfinite(array).all():
+            raise ProblemError(
+                f"latent: {type(law).__name__}.{name} gave shape {array.shape} or numbers that are not finite; "
+                f"it must give finite numbers of shape {shape}"
+            )
+    if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-12):
+        raise ProblemError(f"latent: {type(law).__name__}.covariance is not symmetric; correct it")
+    return mean, covariance

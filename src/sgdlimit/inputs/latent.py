@@ -51,9 +51,7 @@ class LatentLaw(ABC):
         if dim is None and self.dim is None:
             raise ProblemError("dim: this law fits any latent dimension; say which, e.g. sample(rng, count, dim=500)")
         if dim is not None and self.dim is not None and dim != self.dim:
-            raise ProblemError(
-                f"latent: its means have {self.dim} coordinates where latent_dim is {dim}; make them equal"
-            )
+            raise ProblemError(f"latent: the law has {self.dim} coordinates where latent_dim is {dim}; make them equal")
         return self.dim if dim is None else dim  # type: ignore[return-value]
 
 
@@ -134,6 +132,11 @@ class MixtureLaw(LatentLaw):
         block_size: int = 1,
         standardize: bool = False,
     ) -> None:
+        if not isinstance(standardize, bool | np.bool_):
+            raise ProblemError(
+                f"standardize: {standardize!r} is neither True nor False; for moments estimated from samples use "
+                "MixtureLaw(...).standardized_from(samples)"
+            )
         means = _finite("means", means)
         if means.ndim not in (1, 2) or means.size == 0:
             raise ProblemError(

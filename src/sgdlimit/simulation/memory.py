@@ -1,11 +1,9 @@
 """How much memory a simulation will take, known before it starts; it does not grow with the number of steps."""
 
-import os
-
 from sgdlimit.errors import ProblemError
 from sgdlimit.simulation.stream import Stream
 
-__all__ = ["available_bytes", "needed_bytes", "refuse_what_does_not_fit"]
+__all__ = ["needed_bytes", "refuse_what_does_not_fit"]
 
 
 def needed_bytes(
@@ -38,20 +36,6 @@ def needed_bytes(
     test_set = 4 * test_samples * (input_dim + 3 * 25 * student_units)
     features = (4 + 8) * latent_dim * (input_dim + stream.width)
     return runs_at_once * (kept + block) + (threads + 1) * block + latent + test_set + features
-
-
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping, or None where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            found = {name: int(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
-        return 1024 * found["MemAvailable"]
-    except (OSError, KeyError, ValueError, IndexError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 def refuse_what_does_not_fit(needed: int, available: int | None) -> None:

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.equivalence import InputMoments, input_moments
-from sgdlimit.instance import Instance
+from sgdlimit.inputs.equivalence import THEORIES, InputMoments, input_moments
+from sgdlimit.instance import Instance, check_instance
+from sgdlimit.resources import available_bytes
 from sgdlimit.simulation.chains import Chains, train
 from sgdlimit.simulation.measure import combine_runs, draw_test_set, form_samples, measure
-from sgdlimit.simulation.memory import available_bytes, needed_bytes, refuse_what_does_not_fit
+from sgdlimit.simulation.memory import needed_bytes, refuse_what_does_not_fit
 from sgdlimit.simulation.stream import Stream, stream_of
 from sgdlimit.trajectory import check_times
 
@@ -131,14 +132,22 @@ def simulate_together(
     """
     if not instances:
         raise ProblemError("instances: is empty; give at least one")
+    for instance in instances:
+        check_instance(instance)
+    if data is not None and runs != 1:
+        raise ProblemError(f"runs: {runs} runs on given data would all be the same run; use runs=1")
     for name, value, least in (("runs", runs, 1), ("seed", seed, 0), ("test_samples", test_samples, 0)):
-        if not isinstance(value, int | np.integer) or value < least:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
             raise ProblemError(f"{name}: {value!r} is not a whole number ≥ {least}; give one")
     threads = _available_cores() if threads is None else threads
     if not isinstance(threads, int | np.integer) or threads < 1:
         raise ProblemError(f"threads: {threads!r} is not a positive whole number; give one, or None for all cores")
     engine = _engine(engine)
-    names = (overlaps,) if isinstance(overlaps, str) else tuple(overlaps)
+    names = (overlaps,) if isinstance(overlaps, str) else tuple(overlaps) if isinstance(overlaps, Sequence) else ()
+    if not names or len(set(names)) < len(names) or not set(names) <= set(THEORIES):
+        raise ProblemError(
+            f"overlaps: {overlaps!r} will not do; use {' or '.join(map(repr, THEORIES))}, or both in a tuple"
+        )
     times = check_times(times)
     output_steps = _whole_steps(times, instances[0].input_dim)
     if len({(i.student.shape, i.teacher_output.shape, i.nonlinearity) for i in instances}) > 1:
@@ -178,7 +187,6 @@ def simulate_together(
         "seed": int(seed),
         "engine": engine,
         "test_samples": int(test_samples),
-        "predicted_memory_bytes": needed,
         "data": "drawn" if data is None else "given",
     }
     return [
@@ -261,7 +269,10 @@ class GivenSamples:
         shapes = {"C": (steps, instance.latent_dim), "X": (steps, instance.input_dim), "y": (steps,)}
         arrays = []
         for (name, shape), value in zip(shapes.items(), data, strict=False):
-            array = np.asarray(value)
+            try:
+                array = np.asarray(value).astype(np.float64 if name == "y" else np.float32, casting="same_kind")
+            except (TypeError, ValueError):
+                raise ProblemError(f"data: {name} is not an array of real numbers; give one of shape {shape}") from None
             if array.ndim != len(shape) or array.shape[1:] != shape[1:] or len(array) < steps:
                 raise ProblemError(
                     f"data: {name} has shape {array.shape} where the last output time needs at least {shape}; "
@@ -272,7 +283,7 @@ class GivenSamples:
             arrays.append(array)
         if len(arrays) == 1:
             return cls(arrays[0], None, np.empty(0))
-        return cls(arrays[0], arrays[1], arrays[2].astype(np.float64))
+        return cls(arrays[0], arrays[1], arrays[2])
 
     def stream(self, instances: Sequence[Instance]) -> Stream:
         """The stream that hands them on, or draws where nothing is given."""

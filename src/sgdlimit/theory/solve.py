@@ -18,7 +18,7 @@ from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.theory.dynamics import Network, Nodes, State, field_covariance, generalization_error, right_hand_side
 from sgdlimit.theory.integrals import Integrals, integrals_for
 from sgdlimit.theory.spectrum import Spectrum, spectrum
-from sgdlimit.trajectory import make_trajectory
+from sgdlimit.trajectory import check_times, make_trajectory
 
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
@@ -142,7 +142,7 @@ def solve_spectrum(
     -------
     xarray.Dataset
         Q, R, v and generalization_error, see :mod:`sgdlimit.trajectory`. If the trajectory diverges it ends at the
-        last finite output time, which is in ``attrs["diverged_at"]``, and a DivergenceWarning is given.
+        last finite output time, ``attrs["diverged_at"]`` is the first not reached, and a DivergenceWarning is given.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def solve_spectrum(
     v, v_teacher = _vector("student_output", student_output, K), _vector("teacher_output", teacher_output, M)
     for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol)):
         _check_positive(name, value)
-    times = _checked_times(times)
+    times = check_times(times)
 
     # Float64 holds within this block only; a user's own JAX code keeps its precision. Numbers go in as arrays, which
     # are traced: a new value of one needs no new compilation.
@@ -193,7 +193,7 @@ def solve_spectrum(
         )
         if count == 0:
             raise DivergenceError(message)
-        provenance["diverged_at"] = float(times[count - 1])
+        provenance["diverged_at"] = float(times[count])
         warnings.warn(message, DivergenceWarning, stacklevel=2)
     return make_trajectory(
         times[:count], Q=Q[:count], R=R[:count], v=v[:count], generalization_error=error[:count], attrs=provenance
@@ -256,16 +256,3 @@ def _vector(name: str, values: ArrayLike, length: int) -> Float[np.ndarray, "len
 def _check_positive(name: str, value: float) -> None:
     if not (np.ndim(value) == 0 and np.isfinite(value) and value > 0):
         raise ProblemError(f"{name}: {value!r} is not a positive number; give a small one, such as 0.2 or 1e-8")
-
-
-def _checked_times(times: ArrayLike) -> Float[np.ndarray, "time"]:
-    array = np.asarray(times, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise ProblemError(f"times: shape {array.shape} is not a list of times; give at least one, such as [0, 1]")
-    if not np.all(np.isfinite(array)) or array[0] < 0:
-        bad = array[~(np.isfinite(array) & (array >= 0))][0]
-        raise ProblemError(f"times: {bad} is not a time; give finite times from 0 on")
-    if np.any(np.diff(array) <= 0):
-        bad = array[1:][np.diff(array) <= 0][0]
-        raise ProblemError(f"times: {bad} is not later than the time before it; give increasing times, each once")
-    return array

@@ -5,8 +5,6 @@ eigenvectors, the theory needs the products q = Γ_k Γ_l, r = Γ_k φ_m and p =
 eigenvalues make one node, with the mean of the products and the summed weight.
 """
 
-from typing import TYPE_CHECKING
-
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
@@ -14,10 +12,8 @@ from numpy.typing import ArrayLike
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import InputMoments, input_moments
-from sgdlimit.linalg import one_thread
-
-if TYPE_CHECKING:
-    from sgdlimit.instance import Instance
+from sgdlimit.instance import Instance, check_instance
+from sgdlimit.resources import one_thread
 
 __all__ = ["Spectrum", "spectrum", "spectrum_of"]
 
@@ -207,7 +203,7 @@ def _thin_nodes(
     )
 
 
-def spectrum(instance: "Instance", theory: str = "conventional") -> Spectrum:
+def spectrum(instance: Instance, theory: str = "conventional") -> Spectrum:
     """Spectrum of the inputs and initial weights of an instance.
 
     Parameters
@@ -230,4 +226,5 @@ def spectrum(instance: "Instance", theory: str = "conventional") -> Spectrum:
     >>> spectrum(problem.draw(seed=0)).overlap.shape  # 5 eigenvalues above 1 − 2/π, and 15 copies of it
     (6, 2, 3)
     """
+    check_instance(instance)
     return spectrum_of(input_moments(instance, theory), instance.student)
