@@ -60,6 +60,8 @@ def test_save_and_load_give_the_same_dataset_and_overwrite_nothing(tmp_path):
     assert sl.load(tmp_path / "a.zarr").identical(dataset)
     with pytest.raises(sl.ProblemError, match="already exists"):
         sl.save(dataset, tmp_path / "a.zarr")
+    with pytest.raises(sl.ProblemError, match="cannot be written"):
+        sl.save(dataset, "/proc/none/a.zarr")
     with pytest.raises(sl.ProblemError, match="is not a stored trajectory"):
         sl.load(tmp_path / "none.zarr")
 

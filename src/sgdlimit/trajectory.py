@@ -157,13 +157,18 @@ def save(dataset: xr.Dataset, path: "str | PathLike[str]") -> None:
     Raises
     ------
     ProblemError
-        If something is already at ``path``.
+        If something is already at ``path``, or nothing can be written there.
     """
     path = Path(path)
     if path.exists():
         raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
     # Version 3 of the format has no specification of fixed-length strings, which label the dimensions of a study.
-    dataset.drop_encoding().to_zarr(path, mode="w-", consolidated=True, zarr_format=2)
+    try:
+        dataset.drop_encoding().to_zarr(path, mode="w-", consolidated=True, zarr_format=2)
+    except OSError as error:
+        raise ProblemError(
+            f"path: {str(path)!r} cannot be written to ({error.strerror or error}); name another"
+        ) from None
 
 
 def load(path: "str | PathLike[str]") -> xr.Dataset:
