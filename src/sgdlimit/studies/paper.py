@@ -1,7 +1,7 @@
 """The paper's experiments as data: presets, the grid, the example dynamics, and the rule for leaving instances out."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -18,7 +18,7 @@ from sgdlimit.simulation import simulate_together
 from sgdlimit.theory import solve
 from sgdlimit.trajectory import log_times
 
-__all__ = ["PRESETS", "Preset", "examples", "grid", "grid_conditions", "kept_instances", "train"]
+__all__ = ["PRESETS", "Preset", "arranged", "examples", "grid", "grid_conditions", "kept_instances", "train"]
 
 Progress = Callable[[str, float], None]
 
@@ -151,11 +151,7 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
         per_chain.append((chain.where(not cut)).assign(diverged=cut))
     stacked = xr.concat(per_chain, dim="chain")
 
-    index = xr.DataArray(
-        np.reshape([place[key] for key in product(*shape.values())], [len(v) for v in shape.values()]),
-        coords=shape,
-        dims=list(shape),
-    )
+    index = arranged(place, shape)
     floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
     floors = floors.isel(chain=xr.DataArray(range(len(theories)), dims="activation"))
     mixtures = [
@@ -163,6 +159,13 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
     ]
     kl = [[float(mixture.latent.kl_to_standard_normal()) for mixture in row] for row in mixtures]
     return stacked.isel(chain=index).merge(floors).assign(kl=(("components", "spread"), kl))
+
+
+def arranged(place: Mapping[tuple, int], shape: Mapping[str, list]) -> xr.DataArray:
+    """Which chain each condition of a grid is, over the grid's dimensions: what to take from a stack of chains."""
+    chains = [place[condition] for condition in product(*shape.values())]
+    sizes = [len(values) for values in shape.values()]
+    return xr.DataArray(np.reshape(chains, sizes), coords=dict(shape), dims=list(shape))
 
 
 def train(

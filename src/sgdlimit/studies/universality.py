@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from itertools import product
 
-import numpy as np
 import xarray as xr
 
 from sgdlimit.comparison import discrepancy
 from sgdlimit.inputs.equivalence import THEORIES
 from sgdlimit.problem import GaussianMixture
-from sgdlimit.studies.paper import Preset, Progress, train
+from sgdlimit.studies.paper import Preset, Progress, arranged, train
 from sgdlimit.theory import solve
 
 __all__ = ["blocks"]
@@ -70,11 +69,7 @@ def _blocks_of_instance(preset: Preset, seed: int, progress: Callable[[float], N
         "spread": list(preset.block_spreads),
         "block_size": list(preset.block_sizes),
     }
-    index = xr.DataArray(
-        np.reshape([chain_of[key] for key in product(*shape.values())], [len(v) for v in shape.values()]),
-        coords=shape,
-        dims=list(shape),
-    )
+    index = arranged(chain_of, shape)
     conventional_M = stacked.sel(theory="conventional", drop=True)
     floors = xr.Dataset({f"floor_{name}": conventional_M[f"M_{name}"] for name in ("Q", "R", "v")})
     floors = floors.isel(chain=xr.DataArray(range(len(preset.activations)), dims="activation"))
