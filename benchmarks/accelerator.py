@@ -55,7 +55,7 @@ def main(instances: int, steps: int) -> dict:
     make = jax_engine._maker(streams)
     block = seconds(lambda: make(0))
     sources = len(streams[0].sources)
-    flops = 2 * instances * sources * Stream.BLOCK * streams[0].projection.size
+    flops = 2 * instances * sources * Stream.BLOCK * streams[0].projection.matrix.size
     result["block_of_products_s"] = block
     result["product_tflops_with_sampling"] = flops / block / 1e12
 

@@ -112,7 +112,7 @@ def make_trajectory(
     times: ArrayLike,
     *,
     attrs: Mapping[str, Any] | None = None,
-    leading: str = "run",
+    leading: Mapping[str, ArrayLike] | None = None,
     **variables: ArrayLike,
 ) -> xr.Dataset:
     """Label arrays as a trajectory.
@@ -124,10 +124,11 @@ def make_trajectory(
     attrs
         Provenance; anything that is not a string or a number is stored as JSON.
     leading
-        Name of an extra first axis, where a variable has one.
+        Labels of the axes that come before those, outermost first: ``run``, ``overlaps``. A variable may have all, the
+        first ones or none.
     **variables
         ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,) and optionally
-        ``generalization_error_stderr`` (time,); every one may have an extra first axis.
+        ``generalization_error_stderr`` (time,).
 
     Returns
     -------
@@ -135,15 +136,14 @@ def make_trajectory(
         With the dimensions of :data:`VARIABLES`, float64.
     """
     times = np.asarray(times, dtype=np.float64)
+    leading = leading or {}
     data = {}
     for name, values in variables.items():
         array = np.asarray(values, dtype=np.float64)
         dims = VARIABLES[name.removesuffix("_stderr")]
-        if array.ndim == len(dims) + 1:
-            dims = (leading, *dims)
-        data[name] = (dims, array, {"long_name": LONG_NAMES[name]})
-    dataset = xr.Dataset(data, coords={"time": ("time", times, {"long_name": "time t = steps/N"})})
-    return dataset.assign_attrs(make_attrs(attrs or {}))
+        data[name] = ((*list(leading)[: array.ndim - len(dims)], *dims), array, {"long_name": LONG_NAMES[name]})
+    coords = {"time": ("time", times, {"long_name": "time t = steps/N"})}
+    return xr.Dataset(data, coords={**leading, **coords}, attrs=make_attrs(attrs or {}))
 
 
 def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:

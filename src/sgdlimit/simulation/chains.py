@@ -15,6 +15,8 @@ from sgdlimit.simulation.stream import Stream
 
 __all__ = ["Chains", "train"]
 
+LARGEST_WEIGHT = 1e18
+
 
 @dataclass
 class Chains:
@@ -61,10 +63,11 @@ class Chains:
         )
 
     def finite_outputs(self, chain: int) -> int:
-        """How many output times a chain reached with finite weights."""
+        """How many output times a chain reached with weights whose squares are finite, in single precision."""
         step = self.diverged_step[chain]
         reached = len(self.output_steps) if step < 0 else int(np.searchsorted(self.output_steps, step, side="right"))
-        finite = np.isfinite(self.kept_student[chain, :reached]).all(axis=(1, 2))
+        kept = self.kept_student[chain, :reached]
+        finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
         return reached if finite.all() else int(np.argmin(finite))
 
 

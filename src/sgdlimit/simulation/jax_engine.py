@@ -15,7 +15,8 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, Int, UInt32
 
 from sgdlimit.simulation.chains import Chains
-from sgdlimit.simulation.kernels import ERF, ERF_INPUT, RELU, SIGN
+from sgdlimit.simulation.functions import ERF, RELU
+from sgdlimit.simulation.kernels import ERF_INPUT, SIGN
 from sgdlimit.simulation.random import KEY_PARITY, key_of
 from sgdlimit.simulation.stream import COMPONENTS, NORMALS, Normals, Offsets, RescaledMixture, Source, Stream
 
@@ -209,8 +210,10 @@ def _maker(streams: Sequence[Stream]) -> Callable[[int], Float32[Array, "batch s
         lambda *some: jnp.asarray(np.stack(some)), *[[arrays for _, arrays in row] for row in described]
     )
     keys = jnp.asarray(np.array([[key_of(*s.keys, purpose) for purpose in (NORMALS, COMPONENTS)] for s in streams]))
-    projections = jnp.asarray(np.array([stream.projection for stream in streams]))
-    return lambda start: _products(keys, np.uint32(start), arrays, projections, kinds=kinds)
+    projections = [stream.projection for stream in streams if stream.projection is not None]
+    matrices = jnp.asarray(np.stack([projection.matrix for projection in projections]))
+    triangles = jnp.asarray(np.stack([projection.triangle for projection in projections]))
+    return lambda start: _products(keys, np.uint32(start), arrays, matrices, triangles, kinds=kinds)
 
 
 ON_DEVICE = (Normals, Offsets, RescaledMixture)
@@ -231,31 +234,34 @@ def _products(
     keys: UInt32[Array, "batch 2 2"],
     first_step: UInt32[Array, ""],
     arrays: list[dict[str, Array]],
-    projections: Float32[Array, "batch D width"],
+    matrices: Float32[Array, "batch D width"],
+    triangles: Float32[Array, "batch rank width"],
     *,
     kinds: tuple[tuple[str, int], ...],
 ) -> Float32[Array, "batch source step width"]:
     of_one = partial(_products_of_one, kinds=kinds)
-    return jax.vmap(of_one, in_axes=(0, None, 0, 0))(keys, first_step, arrays, projections)
+    return jax.vmap(of_one, in_axes=(0, None, 0, 0, 0))(keys, first_step, arrays, matrices, triangles)
 
 
 def _products_of_one(
     keys: UInt32[Array, "2 2"],
     first_step: UInt32[Array, ""],
     arrays: list[dict[str, Array]],
-    projection: Float32[Array, "D width"],
+    matrix: Float32[Array, "D width"],
+    triangle: Float32[Array, "rank width"],
     kinds: tuple[tuple[str, int], ...],
 ) -> Float32[Array, "source step width"]:
-    dim = projection.shape[0]
-    z = _normals(keys[0], first_step, dim)
-    latents = []
+    z = _normals(keys[0], first_step, len(matrix))
+    products = []
     for (kind, block_size), source in zip(kinds, arrays, strict=True):
         if kind == "normals":
-            latents.append(z)
+            products.append(jnp.matmul(z[:, : len(triangle)], triangle, precision=lax.Precision.HIGHEST))
             continue
-        offsets = _offsets(keys[1], first_step, source["means"], source["thresholds"], block_size)
-        latents.append(offsets if kind == "offsets" else z * source["inverse_scale"] + offsets)
-    return jnp.matmul(jnp.stack(latents), projection, precision=lax.Precision.HIGHEST)
+        latent = _offsets(keys[1], first_step, source["means"], source["thresholds"], block_size)
+        if kind == "rescaled":
+            latent = z * source["inverse_scale"] + latent
+        products.append(jnp.matmul(latent, matrix, precision=lax.Precision.HIGHEST))
+    return jnp.stack(products)
 
 
 def _words(

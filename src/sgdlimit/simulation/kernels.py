@@ -9,71 +9,59 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["SUB_BLOCK", "inputs_and_targets", "sgd_block"]
+from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss
+
+__all__ = ["ERF_INPUT", "SIGN", "SUB_BLOCK", "inputs_and_labels", "losses", "sgd_block"]
 
 SUB_BLOCK = 128
 """Steps of a block that all chains take before any goes on: their preactivations stay in the second-level cache."""
 
 # No "nnan" and "ninf": divergence must be seen.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-ERF, RELU = 0, 1  # codes of sgdlimit.activations, the rest is linear
 SIGN, ERF_INPUT = 0, 1  # codes of sgdlimit.inputs.manifold, the rest is the identity
-
-
-@njit(inline="always")
-def _g(activation, x):
-    if activation == ERF:
-        return math.erf(x * math.sqrt(0.5))
-    if activation == RELU:
-        return max(x, 0.0)
-    return x
-
-
-@njit(inline="always")
-def _g_prime(activation, x):
-    if activation == ERF:
-        return math.sqrt(2 / math.pi) * math.exp(-0.5 * x * x)
-    if activation == RELU:
-        return 1.0 if x > 0 else 0.0
-    return 1.0
 
 
 # The helpers below index whole arrays: a view of a row would cost two atomic reference counts a step.
 
 
 @njit(inline="always", fastmath=FAST)
-def _form_input(products, first, second, s, coefficient, shifts, c, gain, nonlinearity, row, r):
+def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, row, r):
     """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])), the input X of one step."""
     size = row.shape[1]
     one = np.float32(1)
-    if nonlinearity == SIGN:  # in one pass, and for a positive gain the sign does without it
-        if coefficient == 0:
-            for j in range(size):
-                row[r, j] = math.copysign(one, products[first, s, j] + shifts[c, j])
-        else:
+    if nonlinearity == SIGN:  # in one pass; and for a positive gain, the sign does without it
+        if shifted:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
                 row[r, j] = math.copysign(one, u)
+        elif coefficient != 0:
+            for j in range(size):
+                row[r, j] = math.copysign(one, products[first, s, j] + coefficient * products[second, s, j])
+        else:
+            for j in range(size):
+                row[r, j] = math.copysign(one, products[first, s, j])
         return
     for j in range(size):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
     if nonlinearity == ERF_INPUT:
         for j in range(size):
-            row[r, j] = math.erf(row[r, j] * np.float32(math.sqrt(0.5)))
+            row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]  # pyright: ignore[reportIndexIssue]
 
 
 @njit(inline="always", fastmath=FAST)
-def _target(products, first, second, s, coefficient, shifts, c, gain, activation, teacher_outputs, N):
-    """y = Σ ṽ_m g(ν_m); the teacher's fields follow the N preactivations in the product."""
-    y = 0.0
+def _form_labels(
+    products, first, second, start, stop, coefficient, shifts, c, gain, activation, teacher_outputs, N, labels
+):
+    """y = Σ ṽ_m g(ν_m) of some steps; the teacher's fields follow the N preactivations in the product."""
+    labels[:] = 0
     for m in range(teacher_outputs.shape[1]):
-        n = N + m
-        field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
-        y += teacher_outputs[c, m] * _g(activation, np.float64(field))
-    return y
+        n, weight = N + m, teacher_outputs[c, m]
+        for s in range(start, stop):
+            field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
+            labels[s - start] += weight * activation_and_slope(activation, np.float64(field))[0]
 
 
-@njit(nogil=True, fastmath=FAST, cache=True)
+@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
 def sgd_block(
     products,  # (source, step, width) float32: the shared preactivations, N of the inputs, M of the teacher, padding
     steps,  # how many of them to take
@@ -85,7 +73,7 @@ def sgd_block(
     activations,  # (chain,)
     learning_rates,  # (chain,)
     teacher_outputs,  # (chain, M)
-    targets,  # (step,): given labels, or empty where the teacher labels
+    given_labels,  # (step,), or empty where the teacher labels
     student,  # (chain, K, width) float32, zero beyond N, trained in place
     student_output,  # (chain, K), trained in place
     first_step,
@@ -99,7 +87,8 @@ def sgd_block(
     N = kept_student.shape[3]
     row = np.zeros((2, width), np.float32)
     pending = np.zeros(K, np.float32)
-    field, hidden = np.zeros(K), np.zeros(K)
+    field, hidden, slope = np.zeros(K), np.zeros(K), np.zeros(K)
+    labels = np.zeros(SUB_BLOCK)
     root = math.sqrt(N)
     for start in range(0, steps, SUB_BLOCK):
         stop = min(start + SUB_BLOCK, steps)
@@ -108,20 +97,22 @@ def sgd_block(
                 continue
             first, second, coefficient, gain = sources[c, 0], sources[c, 1], coefficients[c], gains[c]
             activation, learning_rate = activations[c], learning_rates[c]
+            shifted = np.any(shifts[c] != 0)
+            if given_labels.shape[0] > 0:
+                labels[: stop - start] = given_labels[start:stop]
+            else:
+                _form_labels(
+                    products, first, second, start, stop, coefficient, shifts, c, gain, activation, teacher_outputs, N,
+                    labels,
+                )  # fmt: skip
             output = np.searchsorted(output_steps, first_step + start + 1)
             pending[:] = 0
             row[:] = 0
             for s in range(start, stop):
                 new, old = s % 2, 1 - s % 2
-                _form_input(products, first, second, s, coefficient, shifts, c, gain, nonlinearity, row, new)
+                _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, row, new)
                 for j in range(N, width):
                     row[new, j] = 0
-                if targets.shape[0] > 0:
-                    y = targets[s]
-                else:
-                    y = _target(
-                        products, first, second, s, coefficient, shifts, c, gain, activation, teacher_outputs, N
-                    )
                 # One pass over the weights: the update of the step before, and the local field of this one.
                 for k in range(0, K - 1, 2):  # two units at a time share the loads of the rows
                     back_k, back_l, total_k, total_l = pending[k], pending[k + 1], np.float32(0), np.float32(0)
@@ -142,15 +133,15 @@ def sgd_block(
                     field[K - 1] = total_k / root
                 prediction = 0.0
                 for k in range(K):
-                    hidden[k] = _g(activation, field[k])
+                    hidden[k], slope[k] = activation_and_slope(activation, field[k])
                     prediction += student_output[c, k] * hidden[k]
-                error = prediction - y
+                error = prediction - labels[s - start]
                 if not math.isfinite(error):
                     diverged_step[c] = first_step + s
                     break
                 for k in range(K):
                     v = student_output[c, k]
-                    pending[k] = learning_rate / root * v * error * _g_prime(activation, field[k])
+                    pending[k] = learning_rate / root * v * error * slope[k]
                     student_output[c, k] = v - learning_rate / N * hidden[k] * error
                 wanted = output < output_steps.shape[0] and output_steps[output] == first_step + s + 1
                 if wanted or s == stop - 1:
@@ -165,8 +156,8 @@ def sgd_block(
                     output += 1
 
 
-@njit(nogil=True, fastmath=FAST, cache=True)
-def inputs_and_targets(
+@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def inputs_and_labels(
     products,
     count,
     first,
@@ -179,11 +170,39 @@ def inputs_and_targets(
     activation,
     teacher_outputs,
     inputs,
-    targets,
+    labels,
 ):
     """Form X (step, N) float32 and y (step,) of chain c from its preactivations: test sets and kept inputs."""
+    shifted = np.any(shifts[c] != 0)
     for s in range(count):
-        _form_input(products, first, second, s, coefficient, shifts, c, gain, nonlinearity, inputs, s)
-        targets[s] = _target(
-            products, first, second, s, coefficient, shifts, c, gain, activation, teacher_outputs, inputs.shape[1]
-        )
+        _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, inputs, s)
+    _form_labels(
+        products, first, second, 0, count, coefficient, shifts, c, gain, activation, teacher_outputs, inputs.shape[1],
+        labels,
+    )  # fmt: skip
+
+
+@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def losses(fields, activation, output, labels, error, error_stderr):
+    """Mean Δ²/2 over samples at every output time, and its standard error.
+
+    ``fields`` (time, K, sample) float32, ``output`` (time, K), ``labels`` (sample,), results (time,).
+    """
+    times, K, samples = fields.shape
+    difference = np.empty(samples)
+    for t in range(times):
+        difference[:] = -labels
+        for k in range(K):
+            v = output[t, k]
+            for s in range(samples):
+                difference[s] += v * activation_and_slope(activation, np.float64(fields[t, k, s]))[0]
+        total, squares = 0.0, 0.0
+        for s in range(samples):
+            loss = 0.5 * difference[s] * difference[s]
+            total += loss
+        mean = total / samples
+        for s in range(samples):
+            loss = 0.5 * difference[s] * difference[s] - mean
+            squares += loss * loss
+        error[t] = mean
+        error_stderr[t] = math.sqrt(squares) / samples

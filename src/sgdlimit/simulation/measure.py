@@ -15,11 +15,11 @@ from sgdlimit.errors import DivergenceError, DivergenceWarning
 from sgdlimit.inputs.equivalence import InputMoments
 from sgdlimit.instance import Instance
 from sgdlimit.simulation.chains import Chains
-from sgdlimit.simulation.kernels import inputs_and_targets
+from sgdlimit.simulation.kernels import inputs_and_labels, losses
 from sgdlimit.simulation.stream import Stream
-from sgdlimit.trajectory import make_attrs, make_trajectory
+from sgdlimit.trajectory import make_trajectory
 
-__all__ = ["TestSet", "combine_runs", "draw_test_set", "form_samples", "measure"]
+__all__ = ["Measurement", "TestProducts", "TestSet", "combine_runs", "form_samples", "measure"]
 
 TIMES_AT_ONCE = 25  # output times in one task
 
@@ -32,37 +32,70 @@ class TestSet:
     labels: Float[np.ndarray, "sample"]
 
 
+class TestProducts:
+    """The products that test sets are made of, shared by all conditions of a stream."""
+
+    def __init__(self, stream: Stream, count: int, pool: Executor) -> None:
+        self.stream, self.count = stream, count
+
+        def make(start: int) -> Float32[np.ndarray, "source step width"]:
+            products = stream.empty_products()
+            stream.fill_products(start, products)
+            return products
+
+        self.blocks = list(pool.map(make, range(0, count, Stream.BLOCK)))
+
+    def test_set(self, chains: Chains, index: int, pool: Executor) -> TestSet:
+        """The test set of one chain's condition."""
+        inputs = np.empty((self.count, chains.kept_student.shape[3]), np.float32)
+        labels = np.empty(self.count)
+
+        def form(block: int) -> None:
+            some = slice(block * Stream.BLOCK, min((block + 1) * Stream.BLOCK, self.count))
+            form_samples(chains, index, self.stream, self.blocks[block], inputs[some], labels[some])
+
+        list(pool.map(form, range(len(self.blocks))))
+        return TestSet(inputs, labels)
+
+
 def form_samples(
-    chains: Chains, index: int, stream: Stream, count: int
-) -> tuple[Float32[np.ndarray, "count N"], Float[np.ndarray, "count"]]:
-    """Inputs X and labels y of the first ``count`` samples that a chain's condition sees on a stream."""
-    inputs = np.empty((count, chains.kept_student.shape[3]), np.float32)
-    labels = np.empty(count)
-    products = stream.empty_products()
-    for start in range(0, count, Stream.BLOCK):
-        size = min(Stream.BLOCK, count - start)
-        stream.fill_products(start, products)
-        inputs_and_targets(
-            products,
-            size,
-            stream.chosen[index, 0],
-            stream.chosen[index, 1],
-            stream.coefficients[index],
-            stream.shifts,
-            index,
-            stream.gains[index],
-            chains.manifold,
-            chains.activations[index],
-            chains.teacher_output,
-            inputs[start : start + size],
-            labels[start : start + size],
-        )
-    return inputs, labels
+    chains: Chains,
+    index: int,
+    stream: Stream,
+    products: Float32[np.ndarray, "source step width"],
+    inputs: Float32[np.ndarray, "count N"],
+    labels: Float[np.ndarray, "count"],
+) -> None:
+    """Write inputs X and labels y of the first samples of a block, as one chain's condition sees them."""
+    inputs_and_labels(
+        products,
+        len(inputs),
+        stream.chosen[index, 0],
+        stream.chosen[index, 1],
+        stream.coefficients[index],
+        stream.shifts,
+        index,
+        stream.gains[index],
+        chains.manifold,
+        chains.activations[index],
+        chains.teacher_output,
+        inputs,
+        labels,
+    )
 
 
-def draw_test_set(chains: Chains, index: int, stream: Stream, count: int) -> TestSet:
-    """Draw ``count`` fresh samples of the law of chain ``index``."""
-    return TestSet(*form_samples(chains, index, stream, count))
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one run, up to the last output time that it reached with finite weights."""
+
+    variables: dict[str, Float[np.ndarray, "..."]]
+    """Q and R with a leading ``overlaps`` axis, v, and the generalisation error with its standard error."""
+    diverged_at: float | None
+
+    @property
+    def reached(self) -> int:
+        """Number of output times."""
+        return len(self.variables["v"])
 
 
 def measure(
@@ -73,8 +106,14 @@ def measure(
     test_set: TestSet | None,
     times: Float[np.ndarray, "time"],
     pool: Executor,
-) -> xr.Dataset:
-    """The trajectory of one chain, with a leading ``overlaps`` dimension, cut where the chain diverged."""
+) -> Measurement:
+    """Measure one chain, up to where it diverged.
+
+    Raises
+    ------
+    DivergenceError
+        If that is before the first output time.
+    """
     reached = chains.finite_outputs(index)
     if reached == 0:
         raise DivergenceError(
@@ -83,19 +122,20 @@ def measure(
         )
     student, output = chains.kept_student[index, :reached], chains.kept_output[index, :reached]
     parts = [slice(s, min(s + TIMES_AT_ONCE, reached)) for s in range(0, reached, TIMES_AT_ONCE)]
-    data: dict[str, Any] = {"v": output}
+    variables = {"v": output.copy()}
     overlaps = [list(pool.map(lambda part, m=m: m.overlaps(student[part]), parts)) for m in moments]
-    data["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
-    data["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])
+    variables["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
+    variables["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])
     if test_set is not None:
         losses = pool.map(lambda part: _test_errors(student[part], output[part], test_set, instance.activation), parts)
-        data["generalization_error"], data["generalization_error_stderr"] = np.concatenate(list(losses), axis=1)
-    trajectory = make_trajectory(times[:reached], leading="overlaps", **data)
+        errors = np.concatenate(list(losses), axis=1)
+        variables["generalization_error"], variables["generalization_error_stderr"] = errors
+    diverged_at = None
     if chains.diverged_step[index] >= 0:
-        trajectory.attrs["diverged_at"] = float(chains.diverged_step[index] / instance.input_dim)
+        diverged_at = float(chains.diverged_step[index] / instance.input_dim)
     elif reached < len(times):
-        trajectory.attrs["diverged_at"] = float(times[reached])
-    return trajectory
+        diverged_at = float(times[reached])
+    return Measurement(variables, diverged_at)
 
 
 def _test_errors(
@@ -103,19 +143,22 @@ def _test_errors(
 ) -> Float[np.ndarray, "2 time"]:
     """ε_g = E Δ²/2 (S48) over the test set, and its standard error."""
     times, K, N = student.shape
-    fields = student.reshape(-1, N) @ test_set.inputs.T / np.float32(np.sqrt(N))
-    hidden = activation_named(activation).value(fields).reshape(times, K, -1)
-    loss = np.square(np.einsum("tk,tks->ts", output, hidden) - test_set.labels) / 2
-    return np.stack([loss.mean(axis=1), loss.std(axis=1) / np.sqrt(loss.shape[1])])
+    fields = (student.reshape(-1, N) @ test_set.inputs.T / np.float32(np.sqrt(N))).reshape(times, K, -1)
+    errors = np.empty((2, times))
+    losses(fields, activation_named(activation).code, output, test_set.labels, *errors)
+    return errors
 
 
 def combine_runs(
-    runs: Sequence[xr.Dataset], attrs: dict[str, Any], overlaps: Sequence[str], *, squeeze: bool
+    runs: Sequence[Measurement],
+    times: Float[np.ndarray, "time"],
+    overlaps: str | Sequence[str],
+    attrs: dict[str, Any],
 ) -> xr.Dataset:
-    """Stack runs along a leading ``run`` dimension, cut to the shortest; a cut is reported."""
-    shortest = min(run.sizes["time"] for run in runs)
-    diverged = [run.attrs["diverged_at"] for run in runs if "diverged_at" in run.attrs]
-    attrs = attrs | {"overlaps": overlaps[0] if squeeze else list(overlaps), "runs": len(runs)}
+    """The trajectory of several runs along a leading ``run`` dimension, cut to the shortest; a cut is reported."""
+    shortest = min(run.reached for run in runs)
+    diverged = [run.diverged_at for run in runs if run.diverged_at is not None]
+    attrs = attrs | {"overlaps": overlaps, "runs": len(runs)}
     if diverged:
         attrs["diverged_at"] = min(diverged)
         warnings.warn(
@@ -124,8 +167,12 @@ def combine_runs(
             DivergenceWarning,
             stacklevel=3,
         )
-    combined = xr.concat([run.isel(time=slice(shortest)) for run in runs], dim="run", combine_attrs="drop")
-    combined = combined.assign_coords(run=np.arange(len(runs)), overlaps=list(overlaps))
-    if squeeze:
-        combined = combined.isel(overlaps=0, drop=True)
-    return combined.assign_attrs(make_attrs(attrs))
+    variables = {}
+    for name in runs[0].variables:
+        if name not in ("Q", "R"):
+            variables[name] = np.stack([run.variables[name][:shortest] for run in runs])
+        else:
+            both = np.stack([run.variables[name][:, :shortest] for run in runs])
+            variables[name] = both[:, 0] if isinstance(overlaps, str) else both
+    coords = {"run": np.arange(len(runs))} | ({} if isinstance(overlaps, str) else {"overlaps": list(overlaps)})
+    return make_trajectory(times[:shortest], leading=coords, attrs=attrs, **variables)

@@ -32,9 +32,9 @@ def needed_bytes(
     block = 4 * stream.BLOCK * stream.width * len(stream.sources)
     latent = 4 * stream.BLOCK * latent_dim * threads
     kept = 4 * conditions * student_units * (output_times * input_dim + stream.width)
-    # Measuring holds, for each thread, some output times in double precision; the test set has inputs in single.
-    test_set = 4 * test_samples * (input_dim + 3 * 25 * student_units)
-    features = (4 + 8) * latent_dim * (input_dim + stream.width)
+    # The test set's products and inputs, and for each thread the local fields of some output times.
+    test_set = -(-test_samples // stream.BLOCK) * block + 4 * test_samples * (input_dim + 25 * student_units * threads)
+    features = (4 + 4 + 8) * latent_dim * stream.width + (4 + 8) * latent_dim * input_dim
     return runs_at_once * (kept + block) + (threads + 1) * block + latent + test_set + features
 
 

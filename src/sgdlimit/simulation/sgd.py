@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
@@ -17,7 +17,7 @@ from sgdlimit.inputs.equivalence import THEORIES, InputMoments, input_moments
 from sgdlimit.instance import Instance, check_instance
 from sgdlimit.resources import available_bytes
 from sgdlimit.simulation.chains import Chains, train
-from sgdlimit.simulation.measure import combine_runs, draw_test_set, form_samples, measure
+from sgdlimit.simulation.measure import Measurement, TestProducts, combine_runs, form_samples, measure
 from sgdlimit.simulation.memory import needed_bytes, refuse_what_does_not_fit
 from sgdlimit.simulation.stream import Stream, stream_of
 from sgdlimit.trajectory import check_times
@@ -168,20 +168,20 @@ def simulate_together(
     refuse_what_does_not_fit(needed, available_bytes())
     moments = _moments(instances, names)
 
-    results: list[list[xr.Dataset]] = [[] for _ in instances]
+    measured: list[list[Measurement]] = [[] for _ in instances]
+    kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in instances]
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        stream = given.stream(instances)
+        stream = given.stream(instances, drawn)
         streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
         for run, chains in enumerate(
             _trained(instances, output_steps, streams, given.labels, threads, engine, progress)
         ):
-            tests = drawn.with_keys(seed, run, TEST)
+            tests = TestProducts(drawn.with_keys(seed, run, TEST), test_samples, pool)
             for index, instance in enumerate(instances):
-                test_set = draw_test_set(chains, index, tests, test_samples) if test_samples else None
-                trajectory = measure(chains, index, instance, moments[index], test_set, times, pool)
+                test_set = tests.test_set(chains, index, pool) if test_samples else None
+                measured[index].append(measure(chains, index, instance, moments[index], test_set, times, pool))
                 if keep_inputs:
-                    trajectory = trajectory.assign(_kept_inputs(chains, index, streams[run], given))
-                results[index].append(trajectory)
+                    kept[index].append(_kept_inputs(chains, index, streams[run], given))
     provenance = {
         "kind": "simulation",
         "seed": int(seed),
@@ -189,10 +189,19 @@ def simulate_together(
         "test_samples": int(test_samples),
         "data": "drawn" if data is None else "given",
     }
-    return [
-        combine_runs(run_datasets, instance.provenance(**provenance), names, squeeze=isinstance(overlaps, str))
-        for run_datasets, instance in zip(results, instances, strict=True)
+    attrs = [instance.provenance(**provenance) for instance in instances]
+    trajectories = [
+        combine_runs(some, times, overlaps, some_attrs) for some, some_attrs in zip(measured, attrs, strict=True)
     ]
+    if keep_inputs:
+        dims = {"C": ("run", "step", "latent"), "X": ("run", "step", "input"), "y": ("run", "step")}
+        for place, samples in enumerate(kept):
+            stacked = {
+                name: (dims[name], np.stack(arrays))
+                for name, arrays in zip(dims, zip(*samples, strict=True), strict=True)
+            }
+            trajectories[place] = trajectories[place].assign(stacked)
+    return trajectories
 
 
 def _engine(name: str) -> str:
@@ -285,28 +294,31 @@ class GivenSamples:
             return cls(arrays[0], None, np.empty(0))
         return cls(arrays[0], arrays[1], arrays[2])
 
-    def stream(self, instances: Sequence[Instance]) -> Stream:
-        """The stream that hands them on, or draws where nothing is given."""
+    def stream(self, instances: Sequence[Instance], drawn: Stream) -> Stream:
+        """The stream that hands them on, or ``drawn`` where nothing is given."""
         if self.inputs is not None:
             return Stream.of_inputs(self.inputs, len(instances))
-        return stream_of(instances, self.latent)
+        return drawn if self.latent is None else stream_of(instances, self.latent)
 
 
 def _kept_inputs(
     chains: Chains, index: int, stream: Stream, given: GivenSamples
-) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
-    """Samples of one chain, made once more: C (step, D), X (step, N) and y (step,)."""
+) -> tuple[Float32[np.ndarray, "step D"], Float32[np.ndarray, "step N"], Float[np.ndarray, "step"]]:
+    """Samples of one chain, made once more: C, X and y."""
     steps = int(chains.output_steps[-1])
     if given.inputs is not None:
-        latent, inputs, labels = given.latent, given.inputs[:steps], given.labels[:steps]
-        assert latent is not None
-        latent = latent[:steps]
-    else:
-        latent = np.concatenate(
-            [stream.latent(index, s, min(Stream.BLOCK, steps - s)) for s in range(0, steps, Stream.BLOCK)]
-        )
-        inputs, labels = form_samples(chains, index, stream, steps)
-    return {"C": (("step", "latent"), latent), "X": (("step", "input"), inputs), "y": (("step",), labels)}
+        assert given.latent is not None
+        return given.latent[:steps], given.inputs[:steps], given.labels[:steps]
+    latent = np.empty((steps, stream.locations.shape[1]), np.float32)
+    inputs = np.empty((steps, chains.kept_student.shape[3]), np.float32)
+    labels = np.empty(steps)
+    products = stream.empty_products()
+    for start in range(0, steps, Stream.BLOCK):
+        some = slice(start, min(start + Stream.BLOCK, steps))
+        latent[some] = stream.latent(index, start, some.stop - start)
+        stream.fill_products(start, products)
+        form_samples(chains, index, stream, products, inputs[some], labels[some])
+    return latent, inputs, labels
 
 
 def _whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:

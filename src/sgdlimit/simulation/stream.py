@@ -11,6 +11,7 @@ cost of the whole computation, are taken once per source, and every condition is
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -18,6 +19,7 @@ from jaxtyping import Float, Float32, Int
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.instance import Instance
+from sgdlimit.resources import one_thread
 from sgdlimit.simulation.random import fill_normals, fill_offsets, key_of
 
 __all__ = ["ArraySource", "Source", "Stream", "stream_of"]
@@ -30,6 +32,8 @@ class Source(ABC):
 
     name: tuple
     """Equal names are one source."""
+    isotropic = False
+    """Whether a rotation of the latent space leaves the law as it is."""
 
     @abstractmethod
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
@@ -40,6 +44,7 @@ class Normals(Source):
     """z ~ N(0, I), the noise that all conditions have in common."""
 
     name = ("normals",)
+    isotropic = True
 
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
         """See :meth:`Source.fill`."""
@@ -114,6 +119,67 @@ class ArraySource(Source):
         block[len(given) :] = 0
 
 
+class Projection:
+    """[F, W̃ᵀ]/√D and columns of zeros, which takes latent vectors to preactivations and teacher fields.
+
+    Normals z need not be multiplied with all of it: it is QR with Q orthogonal and R upper triangular, and zQ has the
+    law of z. So their product is that of z with R, a fifth less work, and the latent vector it belongs to is zQᵀ.
+    """
+
+    LARGEST = 2048  # latent dimensions up to which the factorisation costs next to nothing
+    PANEL = 128  # columns of the triangle that are multiplied at once
+
+    def __init__(self, features: Float[np.ndarray, "D N"], teacher: Float[np.ndarray, "M D"]) -> None:
+        latent_dim = len(features)
+        used = np.hstack([features, teacher.T]) / np.sqrt(latent_dim)
+        self._used = used
+        self.matrix = np.zeros((latent_dim, _padded(used.shape[1])), np.float32)
+        self.matrix[:, : used.shape[1]] = used
+
+    @cached_property
+    def triangle(self) -> Float32[np.ndarray, "rank width"]:
+        """R; in large latent dimensions the whole matrix."""
+        latent_dim, columns = self._used.shape
+        if latent_dim > self.LARGEST:
+            return self.matrix
+        with one_thread():
+            R = np.linalg.qr(self._used, mode="r")
+        triangle = np.zeros((len(R), self.matrix.shape[1]), np.float32)
+        triangle[:, :columns] = R
+        return triangle
+
+    def shifts(self, locations: Float[np.ndarray, "condition D"]) -> Float32[np.ndarray, "condition width"]:
+        """What subtracting locations from the latent does to the product."""
+        shifts = np.zeros((len(locations), self.matrix.shape[1]), np.float32)
+        moved = locations.any(axis=1)
+        shifts[moved, : self._used.shape[1]] = -locations[moved] @ self._used
+        return shifts
+
+    def of_latent(self, latent: Float32[np.ndarray, "step D"], out: Float32[np.ndarray, "step width"]) -> None:
+        """Write the product of latent vectors."""
+        np.matmul(latent, self.matrix, out=out)
+
+    def of_normals(self, normals: Float32[np.ndarray, "step D"], out: Float32[np.ndarray, "step width"]) -> None:
+        """Write the product of isotropic latent vectors, in rotated coordinates."""
+        triangle = self.triangle
+        if triangle is self.matrix:
+            return self.of_latent(normals, out)
+        rank = len(triangle)
+        for start in range(0, rank, self.PANEL):
+            stop = min(start + self.PANEL, rank)
+            np.matmul(normals[:, :stop], triangle[:stop, start:stop], out=out[:, start:stop])
+        np.matmul(normals[:, :rank], triangle[:, rank:], out=out[:, rank:])
+        return None
+
+    def unrotated(self, normals: Float32[np.ndarray, "step D"]) -> Float32[np.ndarray, "step D"]:
+        """The latent vectors zQᵀ whose product :meth:`of_normals` takes."""
+        if self.triangle is self.matrix:
+            return normals
+        with one_thread():
+            Q = np.linalg.qr(self._used, mode="complete").Q
+        return (normals @ Q.T).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class Stream:
     """All conditions' samples: sources, the matrix they are multiplied with, and how each condition combines them."""
@@ -121,8 +187,8 @@ class Stream:
     BLOCK = 512  # steps; results are reproducible bit for bit because this never changes
 
     sources: Sequence[Source]
-    projection: Float32[np.ndarray, "D width"] | None
-    """[F, W̃ᵀ]/√D and columns of zeros, or None where the sources are the inputs themselves."""
+    projection: Projection | None
+    """None where the sources are the inputs themselves."""
     chosen: Int[np.ndarray, "condition 2"]
     coefficients: Float32[np.ndarray, "condition"]
     shifts: Float32[np.ndarray, "condition width"]
@@ -167,15 +233,17 @@ class Stream:
             if self.projection is None:
                 source.fill(self.keys, first_step, product)
             else:
-                latent = np.empty((len(product), len(self.projection)), np.float32)
+                latent = np.empty((len(product), len(self.projection.matrix)), np.float32)
                 source.fill(self.keys, first_step, latent)
-                np.matmul(latent, self.projection, out=product)
+                (self.projection.of_normals if source.isotropic else self.projection.of_latent)(latent, product)
 
     def latent(self, condition: int, first_step: int, count: int) -> Float32[np.ndarray, "count D"]:
         """The latent vectors C themselves, of one condition; ``first_step`` is a multiple of the block."""
         parts = np.empty((2, count, self.locations.shape[1]), np.float32)
         for part, source in zip(parts, self.chosen[condition], strict=True):
             self.sources[source].fill(self.keys, first_step, part)
+            if self.sources[source].isotropic and self.projection is not None:
+                part[:] = self.projection.unrotated(part)
         return self.gains[condition] * (parts[0] + self.coefficients[condition] * parts[1] - self.locations[condition])
 
 
@@ -207,8 +275,7 @@ def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) 
             ):
                 raise ProblemError(f"{name}: differs between instances simulated together; simulate them one by one")
     latent_dim = first.latent_dim
-    used = np.hstack([first.features, first.teacher.T]) / np.sqrt(latent_dim)
-    projection = np.pad(used, ((0, 0), (0, _padded(used.shape[1]) - used.shape[1])))
+    projection = Projection(first.features, first.teacher)
     sources: dict[tuple, tuple[int, Source]] = {}
 
     def index(source: Source) -> int:
@@ -241,10 +308,10 @@ def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) 
         gains.append(gain)
     return Stream(
         sources=[source for _, source in sources.values()],
-        projection=projection.astype(np.float32),
+        projection=projection,
         chosen=np.array(chosen),
         coefficients=np.array(coefficients, np.float32),
-        shifts=(-np.array(locations) @ projection).astype(np.float32),
+        shifts=projection.shifts(np.array(locations)),
         gains=np.array(gains, np.float32),
         locations=np.array(locations, np.float32),
         keys=(),
