@@ -45,7 +45,7 @@ def _power_of_two(typingctx, n):
 
 
 @njit(inline="always")
-def erf_and_gauss(x):
+def erf_and_gauss(x: float) -> tuple[float, float]:
     """erf(x/√2) and exp(−x²/2), to 1e-9: what the float32 sums that x comes from are worth a hundred times over."""
     square = min(0.5 * x * x, 700.0)
     n = np.floor(0.5 - square * LOG2_E)
@@ -65,7 +65,7 @@ def erf_and_gauss(x):
 def activation_and_slope(activation, x):
     """g(x) and g'(x)."""
     if activation == ERF:
-        value, gauss = erf_and_gauss(x)  # pyright: ignore[reportGeneralTypeIssues]
+        value, gauss = erf_and_gauss(x)
         return value, SLOPE * gauss
     if activation == RELU:
         return max(x, 0.0), (1.0 if x > 0 else 0.0)

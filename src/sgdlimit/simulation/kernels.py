@@ -45,7 +45,7 @@ def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gai
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
     if nonlinearity == ERF_INPUT:
         for j in range(size):
-            row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]  # pyright: ignore[reportIndexIssue]
+            row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]
 
 
 @njit(inline="always", fastmath=FAST)

@@ -18,7 +18,18 @@ from sgdlimit.simulation import simulate_together
 from sgdlimit.theory import solve
 from sgdlimit.trajectory import log_times
 
-__all__ = ["PRESETS", "Preset", "arranged", "examples", "grid", "grid_conditions", "kept_instances", "train"]
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "arranged",
+    "discrepancies",
+    "examples",
+    "grid",
+    "grid_conditions",
+    "kept_instances",
+    "over_chains",
+    "train",
+]
 
 Progress = Callable[[str, float], None]
 
@@ -140,16 +151,9 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
         instance.activation: solve(instance, preset.times) for instance in conditions[: len(preset.activations)]
     }
 
-    per_chain = []
-    for instance, trajectory in zip(conditions, trajectories, strict=True):
-        run = trajectory.isel(run=0, drop=True)
-        cut = "diverged_at" in run.attrs
-        M, scale = discrepancy(theories[instance.activation], run), magnitude(run)
-        chain = M.rename({name: f"M_{name}" for name in M}).merge(
-            scale.rename({name: f"scale_{name}" for name in scale})
-        )
-        per_chain.append((chain.where(not cut)).assign(diverged=cut))
-    stacked = xr.concat(per_chain, dim="chain")
+    by_chain = over_chains(trajectories, preset.times)
+    theory_of_chain = [theories[instance.activation] for instance in conditions]
+    stacked = discrepancies(over_chains(theory_of_chain, preset.times), by_chain)
 
     index = arranged(place, shape)
     floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
@@ -159,6 +163,30 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
     ]
     kl = [[float(mixture.latent.kl_to_standard_normal()) for mixture in row] for row in mixtures]
     return stacked.isel(chain=index).merge(floors).assign(kl=(("components", "spread"), kl))
+
+
+def over_chains(trajectories: Sequence[xr.Dataset], times: np.ndarray) -> xr.Dataset:
+    """Single runs or theories along a new dimension ``chain``, NaN after a divergence, with a flag ``diverged``."""
+    data: dict[str, tuple] = {}
+    for name in ("Q", "R", "v"):
+        dims = [dim for dim in trajectories[0][name].dims if dim != "run"]
+        sizes = [len(times) if dim == "time" else trajectories[0].sizes[dim] for dim in dims]
+        values = np.full((len(trajectories), *sizes), np.nan)
+        for chain, trajectory in enumerate(trajectories):
+            array = trajectory[name].squeeze("run") if "run" in trajectory.dims else trajectory[name]
+            reached = (slice(None),) * dims.index("time") + (slice(array.sizes["time"]),)
+            values[chain][reached] = array.values
+        data[name] = (("chain", *dims), values)
+    diverged = ["diverged_at" in trajectory.attrs for trajectory in trajectories]
+    labels = trajectories[0].drop_vars(["run", "time"], errors="ignore").coords
+    return xr.Dataset(data, coords=labels).assign_coords(time=times).assign(diverged=("chain", diverged))
+
+
+def discrepancies(theory: xr.Dataset, sgd: xr.Dataset) -> xr.Dataset:
+    """``M_*`` and ``scale_*`` (mean |x|) of stacked chains, NaN where SGD diverged, which ``diverged`` says."""
+    M, scale = discrepancy(theory, sgd), magnitude(sgd)
+    named = M.rename({name: f"M_{name}" for name in M}).merge(scale.rename({name: f"scale_{name}" for name in scale}))
+    return named.where(~sgd["diverged"]).assign(diverged=sgd["diverged"])
 
 
 def arranged(place: Mapping[tuple, int], shape: Mapping[str, list]) -> xr.DataArray:

@@ -5,10 +5,9 @@ from itertools import product
 
 import xarray as xr
 
-from sgdlimit.comparison import discrepancy
 from sgdlimit.inputs.equivalence import THEORIES
 from sgdlimit.problem import GaussianMixture
-from sgdlimit.studies.paper import Preset, Progress, arranged, train
+from sgdlimit.studies.paper import Preset, Progress, arranged, discrepancies, over_chains, train
 from sgdlimit.theory import solve
 
 __all__ = ["blocks"]
@@ -52,17 +51,15 @@ def _blocks_of_instance(preset: Preset, seed: int, progress: Callable[[float], N
     runs = train(conditions, preset, seed, progress, test_samples=0, overlaps=THEORIES)
 
     conventional = [solve(instance, preset.times) for instance in conditions[: len(preset.activations)]]
-    per_chain = []
-    for instance, trajectory in zip(conditions, runs, strict=True):
-        run, cut = trajectory.isel(run=0, drop=True), "diverged_at" in trajectory.attrs
-        theories = {
-            "conventional": conventional[preset.activations.index(instance.activation)],
-            "moment-matched": solve(instance, preset.times, theory="moment-matched"),
-        }
-        M = [discrepancy(theories[name], run.sel(overlaps=name, drop=True)).where(not cut) for name in THEORIES]
-        per_chain.append(xr.concat(M, dim=xr.IndexVariable("theory", list(THEORIES))).assign(diverged=cut))
-    stacked = xr.concat(per_chain, dim="chain")
-    stacked = stacked.rename({name: f"M_{name}" for name in ("Q", "R", "v")})
+    by_chain = over_chains(runs, preset.times)
+    M = []
+    for name, of_chain in {
+        "conventional": [conventional[preset.activations.index(i.activation)] for i in conditions],
+        "moment-matched": [solve(i, preset.times, theory="moment-matched") for i in conditions],
+    }.items():
+        M.append(discrepancies(over_chains(of_chain, preset.times), by_chain.sel(overlaps=name, drop=True)))
+    stacked = xr.concat(M, dim=xr.IndexVariable("theory", list(THEORIES)), data_vars="all")
+    stacked = stacked[["M_Q", "M_R", "M_v"]].assign(diverged=by_chain["diverged"])
 
     shape = {
         "activation": list(preset.activations),
