@@ -1,6 +1,7 @@
 """The commands on good and bad files: exit status, one sentence, nothing overwritten, no traceback."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path):
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
     done = sgdlimit("run", "small.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert re.match(r"Memory: \d+\.\d\d GiB for the simulation, 400 MiB for the libraries", done.stderr)
     for word in ("Q", "R", "v", "generalization_error", "floor"):
         assert word in done.stdout
     folder = tmp_path / "results" / "small"

@@ -80,8 +80,10 @@ def reproduce(
 ) -> None:
     """Reproduce the paper: every figure and table, the datasets, and a report that reads like it."""
     folder = _result_folder(out, Path("results") / preset.value)
+    from sgdlimit.reproduction import memory_of_preset
     from sgdlimit.reproduction import reproduce as reproduce_paper
 
+    typer.echo(memory_of_preset(preset.value), err=True)
     with _progress() as progress:
         summary = reproduce_paper(preset.value, folder, first_instance=seed, progress=progress)
     typer.echo(summary)
@@ -99,8 +101,9 @@ def run(
 
     settings = load_problem(problem)
     folder = _result_folder(out, Path("results") / problem.stem)
-    from sgdlimit.reproduction import run_problem
+    from sgdlimit.reproduction import memory_of_problem, run_problem
 
+    typer.echo(memory_of_problem(*settings), err=True)
     with _progress() as progress:
         summary = run_problem(*settings, folder, progress=progress)
     typer.echo(summary)

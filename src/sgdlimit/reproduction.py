@@ -19,16 +19,19 @@ from sgdlimit.figures import discrepancy_table, flatness, paper_figures, save_fi
 from sgdlimit.inputs.latent import Gaussian, MixtureLaw
 from sgdlimit.problem import GaussianMixture, Problem, RunSettings
 from sgdlimit.report import write_report
-from sgdlimit.simulation import simulate
-from sgdlimit.studies.paper import PRESETS, examples, grid
+from sgdlimit.resources import available_bytes
+from sgdlimit.simulation import predicted_bytes, simulate
+from sgdlimit.studies.paper import PRESETS, examples, grid, grid_conditions
 from sgdlimit.studies.sample_means import sample_means
 from sgdlimit.studies.universality import blocks
 from sgdlimit.theory import solve
 from sgdlimit.trajectory import log_times, save
 
-__all__ = ["reproduce", "run_problem"]
+__all__ = ["memory_of_preset", "memory_of_problem", "reproduce", "run_problem"]
 
 Progress = Callable[[str, float], None]
+
+LIBRARIES = 400 << 20  # bytes that Python, numpy, JAX and the compiled code take, measured
 
 
 class Stopwatch:
@@ -118,6 +121,25 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
     return summary
 
 
+def memory_of_preset(preset_name: str) -> str:
+    """What :func:`reproduce` will hold at most, in a sentence: the weights of a whole grid at the output times."""
+    preset = PRESETS[preset_name]
+    conditions, _ = grid_conditions(preset, preset.first_instance)
+    return _memory(predicted_bytes(conditions, preset.times, test_samples=0))
+
+
+def memory_of_problem(problem: Problem, run: RunSettings) -> str:
+    """What :func:`run_problem` will hold at most, in a sentence."""
+    times = _times(problem, run)
+    return _memory(predicted_bytes([problem.draw(run.seed)], times, runs=run.runs, test_samples=run.test_samples))
+
+
+def _memory(needed: int) -> str:
+    available = available_bytes()
+    free = "" if available is None else f"; {available / 2**30:.1f} GiB are free"
+    return f"Memory: {needed / 2**30:.2f} GiB for the simulation, {LIBRARIES >> 20} MiB for the libraries{free}"
+
+
 def _paper_seconds(quick: Stopwatch) -> float:
     """The time of the paper preset from that of the quick one, stage by stage, by the number of SGD runs."""
 
@@ -175,12 +197,16 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
     return summary
 
 
-def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -> str:
-    instance = problem.draw(run.seed)
+def _times(problem: Problem, run: RunSettings) -> np.ndarray:
     steps = round(run.time * problem.input_dim)
     if steps < 1:
         raise ProblemError(f"run.time: {run.time:g} is less than a step, 1/N = {1 / problem.input_dim:g}; give more")
-    times = log_times(steps, problem.input_dim, run.count)
+    return log_times(steps, problem.input_dim, run.count)
+
+
+def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -> str:
+    instance = problem.draw(run.seed)
+    times = _times(problem, run)
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     progress("theory", 0)
     theory = solve(instance, times, theory=run.theory)

@@ -22,7 +22,7 @@ from sgdlimit.simulation.memory import needed_bytes, refuse_what_does_not_fit
 from sgdlimit.simulation.stream import Stream, stream_of
 from sgdlimit.trajectory import check_times
 
-__all__ = ["simulate", "simulate_together"]
+__all__ = ["predicted_bytes", "simulate", "simulate_together"]
 
 TRAINING, TEST = 0, 1  # the last word of a stream's keys
 KEPT_INPUTS_LIMIT = 2 << 30  # bytes
@@ -202,6 +202,32 @@ def simulate_together(
             }
             trajectories[place] = trajectories[place].assign(stacked)
     return trajectories
+
+
+def predicted_bytes(
+    instances: Sequence[Instance], times: Float[ArrayLike, "time"], *, runs: int = 1, test_samples: int = 4000
+) -> int:
+    """Bytes that :func:`simulate_together` will hold, with the engine and threads it would choose itself.
+
+    They do not grow with the number of steps, and with that of runs only where all are trained at once.
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=1000, latent_dim=500, student_units=2, teacher_units=2,
+    ...                      activation="erf", learning_rate=0.2)
+    >>> predicted_bytes([problem.draw(seed=0)], sl.log_times(100_000, 1000)) < 2**28
+    True
+    """
+    return needed_bytes(
+        stream_of(instances),
+        output_times=len(check_times(times)),
+        student_units=len(instances[0].student),
+        input_dim=instances[0].input_dim,
+        test_samples=test_samples,
+        threads=_available_cores(),
+        runs_at_once=runs if _engine("auto") == "jax" else 1,
+    )
 
 
 def _engine(name: str) -> str:

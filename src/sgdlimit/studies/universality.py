@@ -59,7 +59,7 @@ def _blocks_of_instance(preset: Preset, seed: int, progress: Callable[[float], N
     }.items():
         M.append(discrepancies(over_chains(of_chain, preset.times), by_chain.sel(overlaps=name, drop=True)))
     stacked = xr.concat(M, dim=xr.IndexVariable("theory", list(THEORIES)), data_vars="all")
-    stacked = stacked[["M_Q", "M_R", "M_v"]].assign(diverged=by_chain["diverged"])
+    stacked = xr.Dataset({name: stacked[name] for name in ("M_Q", "M_R", "M_v")}).assign(diverged=by_chain["diverged"])
 
     shape = {
         "activation": list(preset.activations),
