@@ -6,8 +6,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import diffrax as dfx
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
@@ -15,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
 from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+from sgdlimit.theory.compiled import call
 from sgdlimit.theory.dynamics import Network, Nodes, State, field_covariance, generalization_error, right_hand_side
 from sgdlimit.theory.integrals import Integrals, integrals_for
 from sgdlimit.theory.spectrum import Spectrum, spectrum
@@ -59,6 +58,7 @@ def integrate(
 
     Examples
     --------
+    >>> import jax
     >>> one = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
     >>> with jax.enable_x64(True):
     ...     print(integrate(one, jnp.ones(1), jnp.ones(1), 0.1, jnp.ones(1), integrals=integrals_for("linear")).v.dtype)
@@ -102,9 +102,6 @@ def _largest_rms(error: State) -> Float[Array, ""]:
     largest = jnp.max(jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part))) for part in error]))
     # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
     return jnp.where(jnp.isnan(largest), jnp.inf, largest)
-
-
-_integrate = eqx.filter_jit(integrate)
 
 
 def solve_spectrum(
@@ -165,13 +162,9 @@ def solve_spectrum(
         _check_positive(name, value)
     times = check_times(times)
 
-    # Float64 holds within this block only; a user's own JAX code keeps its precision. Numbers go in as arrays, which
-    # are traced: a new value of one needs no new compilation.
-    with jax.enable_x64(True):
-        arrays = [jnp.asarray(x) for x in (v, v_teacher, learning_rate, times)]
-        tolerances = {"rtol": jnp.asarray(rtol), "atol": jnp.asarray(atol)}
-        result = _integrate(spectrum, *arrays, integrals=integrals, **tolerances)
-        Q, R, v, error, steps = (np.asarray(x) for x in result)
+    # All numbers are arguments, which are traced: a new value of one needs no new compilation.
+    arguments = (spectrum, v, v_teacher, learning_rate, times)
+    Q, R, v, error, steps = call(integrate, *arguments, rtol=rtol, atol=atol, static={"integrals": integrals})
 
     finite = (
         np.isfinite(error) & np.isfinite(v).all(axis=1) & np.isfinite(Q).all(axis=(1, 2)) & np.isfinite(R).all((1, 2))
