@@ -65,7 +65,7 @@ def test_reduced_spectra_have_the_moments_of_all_nodes(block_size):
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])
-@pytest.mark.parametrize(("block_size", "nodes", "atol"), [(0, 50, 5e-6), (0, 70, 1e-6), (5, 70, 1e-5)])
+@pytest.mark.parametrize(("block_size", "nodes", "atol"), [(0, 70, 1e-6), (5, 70, 1e-5)])
 def test_reduced_spectra_have_the_trajectories_of_all_nodes(activation, block_size, nodes, atol):
     instance = drawn(activation, block_size)
     full = spectrum(instance, "moment-matched")
@@ -119,7 +119,7 @@ def test_dependent_vectors_take_fewer_nodes(student):
 def test_a_spectrum_without_overlaps():
     moments = InputMoments(np.linspace(1, 2, 40), np.zeros((1, 40)), np.zeros((40, 1)), np.eye(1))
     reduced = spectrum_of(moments, np.zeros((1, 40)), nodes=12)
-    np.testing.assert_array_equal(reduced.noise, np.ones(6))
+    np.testing.assert_array_equal(reduced.noise, np.ones(4))
     np.testing.assert_allclose(reduced.weights @ reduced.eigenvalues**5, np.mean(np.linspace(1, 2, 40) ** 5))
 
 
@@ -154,8 +154,7 @@ def test_traces_need_no_eigenvalues(zeros):
     np.testing.assert_allclose(found[1], components[0] ** 2, atol=1e-6)
 
 
-@pytest.mark.parametrize("nonlinearity", ["sign", "erf"])
-@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize(("activation", "nonlinearity"), [("erf", "sign"), ("erf", "erf"), ("relu", "sign")])
 def test_large_spectra_have_the_trajectories_of_diagonalised_ones(monkeypatch, activation, nonlinearity):
     instance = drawn(activation, nonlinearity=nonlinearity)
     times = sl.log_times(20_000, 200, 50)
@@ -200,18 +199,25 @@ def test_batches_are_their_members(varied):
             np.testing.assert_array_equal(batch[name][case], single[name])
 
 
-def test_divergence_of_one_case_leaves_the_others():
-    inputs, times = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]]), [0.0, 1.0, 2.0, 5.0]
-    settings = {"activation": "linear", "times": times}
-    with pytest.warns(sl.DivergenceWarning, match="learning_rate: 1 of 2 cases diverge, first with 1e.* before t=1"):
-        batch = solve_many(inputs, [1.0], [1.0], learning_rate=[0.1, 1e200], **settings)
-    single = solve_spectrum(inputs, [1.0], [1.0], learning_rate=0.1, **settings)
-    np.testing.assert_array_equal(batch.Q[0], single.Q)
-    np.testing.assert_array_equal(batch.diverged_at, [np.inf, 1.0])
-    assert batch.attrs["diverged_at"] == 1.0
+def test_divergence_of_one_case_leaves_the_others(monkeypatch):
+    """One learning rate is so stiff that the solver gives up, another leaves the finite numbers at once."""
+    monkeypatch.setattr(sys.modules[solve.__module__], "MAX_STEPS", 500)
+    instance = drawn("linear", latent_dim=9, input_dim=23)  # a shape that no other test has compiled with more steps
+    inputs, v, v_teacher = spectrum(instance), instance.student_output, instance.teacher_output
+    settings = {"activation": "linear", "times": [0, 1e-3, 100]}
+    with pytest.warns(
+        sl.DivergenceWarning, match=r"learning_rate: 2 of 3 cases diverge, first with 1e\+200 before t=0"
+    ):
+        batch = solve_many(inputs, v, v_teacher, learning_rate=[0.01, 50.0, 1e200], **settings)
+    single = solve_spectrum(inputs, v, v_teacher, learning_rate=0.01, **settings)
+    np.testing.assert_array_equal(batch.diverged_at, [np.inf, 100, 0])
+    assert batch.attrs["diverged_at"] == 0
     for name in ORDER_PARAMETERS:
-        assert np.isfinite(batch[name][1, 0]).all()
-        assert np.isnan(batch[name][1, 1:]).all()
+        np.testing.assert_array_equal(batch[name][0], single[name])
+        assert np.isfinite(batch[name][1, :2]).all()
+        assert np.isnan(batch[name][1, 2:]).all()
+        assert np.isnan(batch[name][2]).all()
+    inputs = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
     with pytest.raises(sl.DivergenceError, match="2 of 2 cases"):
         solve_many(inputs, [1.0], [1.0], learning_rate=[1e200, 2e200], activation="linear", times=[1.0])
 

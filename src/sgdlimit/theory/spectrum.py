@@ -28,6 +28,10 @@ ROUNDING = 1e-8
 """Negative eigenvalues of a covariance up to this part of the largest are rounding."""
 
 
+SINGULAR = 1e-13
+"""Variances below this part of the largest are rounding in products that were computed in float64."""
+
+
 STEPS = 14
 """Steps of the Lanczos algorithm by default, (K + M + 1) nodes each; :func:`reduce` says what they are worth."""
 
@@ -317,7 +321,8 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     omega, weights = spectrum.eigenvalues, spectrum.weights
     products = np.block([[spectrum.student, spectrum.overlap], [np.swapaxes(spectrum.overlap, 1, 2), spectrum.teacher]])
     variances, modes = np.linalg.eigh(weights[:, None, None] * products)
-    roots = np.sqrt(np.maximum(variances, 0))[:, :, None] * np.swapaxes(modes, 1, 2)  # w products = rootsᵀ roots
+    variances = np.where(variances > SINGULAR * variances.max(axis=1, keepdims=True), variances, 0)
+    roots = np.sqrt(variances)[:, :, None] * np.swapaxes(modes, 1, 2)  # w products = rootsᵀ roots
     overlaps = block_gauss(_diagonal(np.repeat(omega, K + M)), np.concatenate(roots), steps)
     noise_nodes, amplitudes = block_gauss(_diagonal(omega), np.sqrt(weights * spectrum.noise)[:, None], steps)
     return _gauss_spectrum(K, overlaps, (noise_nodes, np.square(amplitudes[0])), spectrum.teacher_overlap)
