@@ -18,6 +18,7 @@ import numpy as np
 
 from sgdlimit.errors import DivergenceWarning
 from sgdlimit.problem import Problem
+from sgdlimit.resources import cores
 from sgdlimit.simulation import simulate, simulate_together
 from sgdlimit.studies.paper import PRESETS, grid_conditions
 from sgdlimit.theory import solve_spectrum, spectrum
@@ -61,7 +62,7 @@ def table(rows: list[Row], path: Path | None = None) -> str:
     if path is not None:
         machine = {
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": cores(),
             "python": platform.python_version(),
             "versions": {name: version(name) for name in ("sgdlimit", "numpy", "numba", "jax", "diffrax")},
         }

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["available_bytes", "one_thread"]
+__all__ = ["available_bytes", "cores", "one_thread"]
 
 
 def one_thread() -> AbstractContextManager[object]:
@@ -29,3 +29,8 @@ def available_bytes() -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -125,7 +125,7 @@ def make_trajectory(
         Provenance; anything that is not a string or a number is stored as JSON.
     leading
         Labels of the axes that come before those, outermost first: ``run``, ``overlaps``. A variable may have all, the
-        first ones or none.
+        first ones or none; without labels it may have ``run``.
     **variables
         ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,) and optionally
         ``generalization_error_stderr`` (time,).
@@ -136,14 +136,14 @@ def make_trajectory(
         With the dimensions of :data:`VARIABLES`, float64.
     """
     times = np.asarray(times, dtype=np.float64)
-    leading = leading or {}
+    before = list(leading or ("run",))
     data = {}
     for name, values in variables.items():
         array = np.asarray(values, dtype=np.float64)
         dims = VARIABLES[name.removesuffix("_stderr")]
-        data[name] = ((*list(leading)[: array.ndim - len(dims)], *dims), array, {"long_name": LONG_NAMES[name]})
+        data[name] = ((*before[: array.ndim - len(dims)], *dims), array, {"long_name": LONG_NAMES[name]})
     coords = {"time": ("time", times, {"long_name": "time t = steps/N"})}
-    return xr.Dataset(data, coords={**leading, **coords}, attrs=make_attrs(attrs or {}))
+    return xr.Dataset(data, coords={**(leading or {}), **coords}, attrs=make_attrs(attrs or {}))
 
 
 def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:

@@ -95,7 +95,7 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
                 "latent: its covariance is not positive definite; correct it, or give it some noise"
             ) from None
         root, teacher_root = lower.T @ features, teacher @ lower
-    deviation = np.sqrt(np.square(root).sum(axis=0) / latent_dim)
+    deviation = np.sqrt(np.einsum("di,di->i", root, root) / latent_dim)  # without a copy of the squares
     if not (np.isfinite(deviation).all() and deviation.min() > 0):
         raise ProblemError(
             f"features: column {np.argmin(np.nan_to_num(deviation, posinf=-1, nan=-1))} gives a preactivation of "

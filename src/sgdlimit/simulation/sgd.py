@@ -1,6 +1,5 @@
 """Online SGD on fresh samples, measured as order parameters."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import THEORIES, InputMoments, input_moments
 from sgdlimit.instance import Instance, check_instance
-from sgdlimit.resources import available_bytes
+from sgdlimit.resources import available_bytes, cores
 from sgdlimit.simulation.chains import Chains, train
 from sgdlimit.simulation.measure import Measurement, TestProducts, combine_runs, form_samples, measure
 from sgdlimit.simulation.memory import needed_bytes, refuse_what_does_not_fit
@@ -139,7 +138,7 @@ def simulate_together(
     for name, value, least in (("runs", runs, 1), ("seed", seed, 0), ("test_samples", test_samples, 0)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
             raise ProblemError(f"{name}: {value!r} is not a whole number ≥ {least}; give one")
-    threads = _available_cores() if threads is None else threads
+    threads = cores() if threads is None else threads
     if not isinstance(threads, int | np.integer) or threads < 1:
         raise ProblemError(f"threads: {threads!r} is not a positive whole number; give one, or None for all cores")
     engine = _engine(engine)
@@ -225,7 +224,7 @@ def predicted_bytes(
         student_units=len(instances[0].student),
         input_dim=instances[0].input_dim,
         test_samples=test_samples,
-        threads=_available_cores(),
+        threads=cores(),
         runs_at_once=runs if _engine("auto") == "jax" else 1,
     )
 
@@ -357,10 +356,6 @@ def _whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.nda
             "use log_times(...) or np.rint(times * N) / N"
         )
     return steps
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _refuse_large(runs: int, steps: int, instance: Instance) -> None:

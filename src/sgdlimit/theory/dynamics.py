@@ -12,7 +12,9 @@ and, on each node ω of the spectrum of the inputs,
 
     dr/dt = −η (ω H r + A p)
     dq/dt = −η (ω H q + A rᵀ) − η (...)ᵀ + η² ω G
-    dv/dt = −η ∂ε/∂v.
+    dv/dt = −η ∂ε/∂v,
+
+the noise ω G on those nodes that carry the density of the eigenvalues (all, unless the spectrum is reduced).
 """
 
 from typing import NamedTuple
@@ -41,11 +43,12 @@ class State(NamedTuple):
 
 
 class Nodes(NamedTuple):
-    """What the inputs fix: eigenvalues ω, their weights, and the teacher's p."""
+    """What the inputs fix: eigenvalues ω, their weights, the teacher's p, and how much of the noise a node takes."""
 
     omega: Float[Array, "node"]
     weight: Float[Array, "node"]
     p: Float[Array, "M M node"]
+    noise: Float[Array, "node"] | float = 1.0
 
 
 class Network(NamedTuple):
@@ -82,7 +85,7 @@ def forces(
 def right_hand_side(state: State, nodes: Nodes, network: Network, integrals: Integrals) -> State:
     """Time derivative of the state."""
     q, r, Q, R, v = state
-    omega, weight, p = nodes
+    omega, weight, p, noise = nodes
     eta = network.learning_rate
     S = field_covariance(Q, R, network.T)
     c = jnp.concatenate([v, -network.v_teacher])
@@ -90,7 +93,7 @@ def right_hand_side(state: State, nodes: Nodes, network: Network, integrals: Int
 
     pull = jnp.concatenate([H, A], axis=1)  # H ω q + A rᵀ as one product, the nodes riding along
     decay = jnp.tensordot(pull, jnp.concatenate([omega * q, jnp.swapaxes(r, 0, 1)]), 1)
-    dq = -eta * (decay + jnp.swapaxes(decay, 0, 1)) + eta**2 * omega * G[..., None]
+    dq = -eta * (decay + jnp.swapaxes(decay, 0, 1)) + eta**2 * noise * omega * G[..., None]
     dr = -eta * jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1)
     dv = -eta * integrals.correlation(S)[: len(v)] @ c
     return State(dq, dr, dq @ (weight * omega), dr @ weight, dv)

@@ -70,7 +70,7 @@ def integrate(
 
     omega, weight = jnp.asarray(spectrum.eigenvalues), jnp.asarray(spectrum.weights)
     q, r, v = nodes_last(spectrum.student), nodes_last(spectrum.overlap), jnp.asarray(student_output)
-    nodes = Nodes(omega, weight, nodes_last(spectrum.teacher))
+    nodes = Nodes(omega, weight, nodes_last(spectrum.teacher), jnp.asarray(spectrum.noise))
     network = Network(jnp.asarray(spectrum.teacher_overlap), jnp.asarray(teacher_output), jnp.asarray(learning_rate))
 
     def slope(t, state, args):
@@ -157,30 +157,16 @@ def solve_spectrum(
     """
     integrals = integrals_for(activation)
     _, K, M = spectrum.overlap.shape
-    v, v_teacher = _vector("student_output", student_output, K), _vector("teacher_output", teacher_output, M)
+    v, v_teacher = check_vector("student_output", student_output, K), check_vector("teacher_output", teacher_output, M)
     for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol)):
-        _check_positive(name, value)
+        check_positive(name, value)
     times = check_times(times)
 
-    # All numbers are arguments, which are traced: a new value of one needs no new compilation.
-    arguments = (spectrum, v, v_teacher, learning_rate, times)
-    Q, R, v, error, steps = call(integrate, *arguments, rtol=rtol, atol=atol, static={"integrals": integrals})
-
-    finite = (
-        np.isfinite(error) & np.isfinite(v).all(axis=1) & np.isfinite(Q).all(axis=(1, 2)) & np.isfinite(R).all((1, 2))
-    )
-    count = len(times) if finite.all() else int(np.argmin(finite))
-    provenance = {
-        **(attrs or {}),
-        "kind": "theory",
-        "activation": activation,
-        "learning_rate": float(learning_rate),
-        "rtol": float(rtol),
-        "atol": float(atol),
-        **{package: version(package) for package in ("sgdlimit", "jax", "diffrax")},
-    }
+    result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rtol, atol)
+    count = reached(result)
+    provenance = provenance_of(activation, rtol, atol, attrs) | {"learning_rate": float(learning_rate)}
     if count < len(times):
-        reason = f"takes more than {MAX_STEPS} steps" if steps >= MAX_STEPS else "leaves the finite numbers"
+        reason = f"takes more than {MAX_STEPS} steps" if result.steps >= MAX_STEPS else "leaves the finite numbers"
         message = (
             f"learning_rate: with {learning_rate:g} the theory {reason} before t={times[count]:g}; use a smaller one"
         )
@@ -188,12 +174,53 @@ def solve_spectrum(
             raise DivergenceError(message)
         provenance["diverged_at"] = float(times[count])
         warnings.warn(message, DivergenceWarning, stacklevel=2)
-    return make_trajectory(
-        times[:count], Q=Q[:count], R=R[:count], v=v[:count], generalization_error=error[:count], attrs=provenance
-    )
+    cut = {name: values[:count] for name, values in variables(result).items()}
+    return make_trajectory(times[:count], attrs=provenance, **cut)
 
 
-def solve(instance: "Instance", times: ArrayLike, theory: str = "conventional") -> xr.Dataset:
+def order_parameters(
+    spectrum: Spectrum,
+    v: Float[np.ndarray, "K"],
+    v_teacher: Float[np.ndarray, "M"],
+    learning_rate: float,
+    times: Float[np.ndarray, "time"],
+    integrals: Integrals,
+    rtol: float,
+    atol: float,
+) -> OrderParameters:
+    """What :func:`integrate` finds, compiled, as NumPy arrays."""
+    # All numbers are arguments, which are traced: a new value of one needs no new compilation.
+    arguments = (spectrum, v, v_teacher, learning_rate, times)
+    result = call(integrate, *arguments, rtol=rtol, atol=atol, static={"integrals": integrals})
+    return OrderParameters(*result)  # type: ignore[arg-type]
+
+
+def variables(result: OrderParameters) -> dict[str, Any]:
+    """Arrays of a trajectory, by name."""
+    return {name: np.asarray(values) for name, values in result._asdict().items() if name != "steps"}
+
+
+def reached(result: OrderParameters) -> int:
+    """Number of output times before the first with a number that is not finite."""
+    finite = np.all([np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in variables(result).values()], axis=0)
+    return len(finite) if finite.all() else int(np.argmin(finite))
+
+
+def provenance_of(activation: str, rtol: float, atol: float, attrs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Attributes of a trajectory of theory."""
+    return {
+        **(attrs or {}),
+        "kind": "theory",
+        "activation": activation,
+        "rtol": float(rtol),
+        "atol": float(atol),
+        **{package: version(package) for package in ("sgdlimit", "jax", "diffrax")},
+    }
+
+
+def solve(
+    instance: "Instance", times: ArrayLike, theory: str = "conventional", *, nodes: int | None = None
+) -> xr.Dataset:
     """Trajectory of the order parameters that theory predicts for an instance.
 
     Parameters
@@ -205,6 +232,9 @@ def solve(instance: "Instance", times: ArrayLike, theory: str = "conventional") 
     theory
         ``"conventional"`` takes the latent covariance for the identity (Bae & Jeong, after Goldt et al. 2020),
         ``"moment-matched"`` takes the true one.
+    nodes
+        The most nodes of the spectrum to keep, see :func:`sgdlimit.theory.reduce`; all by default, up to 3000 distinct
+        eigenvalues.
 
     Returns
     -------
@@ -214,7 +244,7 @@ def solve(instance: "Instance", times: ArrayLike, theory: str = "conventional") 
     Raises
     ------
     ProblemError
-        If the times or the theory cannot be used.
+        If the times, the theory or ``nodes`` cannot be used.
     DivergenceError
         If the trajectory diverges before the first output time.
 
@@ -227,7 +257,7 @@ def solve(instance: "Instance", times: ArrayLike, theory: str = "conventional") 
     {'time': 2, 'student': 2, 'student_': 2, 'teacher': 3}
     """
     return solve_spectrum(
-        spectrum(instance, theory),
+        spectrum(instance, theory, nodes=nodes),
         instance.student_output,
         instance.teacher_output,
         activation=instance.activation,
@@ -237,7 +267,8 @@ def solve(instance: "Instance", times: ArrayLike, theory: str = "conventional") 
     )
 
 
-def _vector(name: str, values: ArrayLike, length: int) -> Float[np.ndarray, "length"]:
+def check_vector(name: str, values: ArrayLike, length: int) -> Float[np.ndarray, "length"]:
+    """Finite numbers of the length that the spectrum asks for, or a ProblemError."""
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (length,):
         raise ProblemError(f"{name}: shape {array.shape} does not fit the spectrum; give ({length},)")
@@ -246,6 +277,7 @@ def _vector(name: str, values: ArrayLike, length: int) -> Float[np.ndarray, "len
     return array
 
 
-def _check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: float) -> None:
+    """Raise a ProblemError for what is not a positive number."""
     if not (np.ndim(value) == 0 and np.isfinite(value) and value > 0):
         raise ProblemError(f"{name}: {value!r} is not a positive number; give a small one, such as 0.2 or 1e-8")
