@@ -18,10 +18,12 @@ import numpy as np
 
 from sgdlimit.errors import DivergenceWarning
 from sgdlimit.problem import Problem
+from sgdlimit.reproduction import reproduce
 from sgdlimit.resources import cores
 from sgdlimit.simulation import simulate, simulate_together
+from sgdlimit.simulation.stream import stream_of
 from sgdlimit.studies.paper import PRESETS, grid_conditions
-from sgdlimit.theory import solve_spectrum, spectrum
+from sgdlimit.theory import solve, solve_many, solve_spectrum, spectrum
 
 __all__ = ["Row", "bench", "table"]
 
@@ -43,13 +45,23 @@ class Row(NamedTuple):
         return self.seconds / self.limit_seconds
 
 
-def bench(progress: Callable[[str, float], None]) -> list[Row]:
-    """Measure every row; a minute or two on two cores.
+def bench(progress: Callable[[str, float], None], *, quick: bool = False) -> list[Row]:
+    """Measure every row; about eight minutes on two cores, or two if the largest are left out.
 
-    A ratio is taken against the bare product timed just before and just after: machines have fast and slow phases.
+    A ratio against the product is taken against the bare product timed just before and just after: machines have fast
+    and slow phases.
+
+    Parameters
+    ----------
+    progress
+        Called with ``"benchmark"`` and the fraction done.
+    quick
+        Leave out the large instance and the whole paper.
     """
     rows = []
-    parts = (_one_run, _grid, _theory, _large_theory, _processes)
+    parts = [_one_run, _grid, _theory, _batch, _large_theory, _processes]
+    if not quick:
+        parts += [_large_instance, _paper]
     for done, part in enumerate(parts):
         progress("benchmark", done / len(parts))
         rows += part()
@@ -137,36 +149,97 @@ def _grid() -> list[Row]:
     return [_against_product(what, run, share=len(conditions), repeats=3)]
 
 
-def _theory_seconds(problem: Problem, activation: str, repeats: int) -> float:
+def _theory_row(what: str, problem: Problem, activation: str, repeats: int) -> Row:
+    """A warm solution beside as many evaluations of the right-hand side as it takes, alone."""
     instance = problem.draw(0)
     nodes = spectrum(instance)
-    output, teacher = instance.student_output, instance.teacher_output
-    return _seconds(
-        lambda: solve_spectrum(
-            nodes, output, teacher, activation=activation, learning_rate=problem.learning_rate, times=PRESET.times
-        ),
-        repeats,
-    )
+    weights = instance.student_output, instance.teacher_output
+    settings = {"activation": activation, "learning_rate": problem.learning_rate, "times": PRESET.times}
+    seconds = _seconds(lambda: solve_spectrum(nodes, *weights, **settings), repeats)
+    return Row(what, seconds, "right-hand sides", _right_hand_sides(nodes, *weights, **settings))
+
+
+def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) -> float:
+    """Seconds of the right-hand sides of a solution, in one compiled loop."""
+    import jax
+    import jax.numpy as jnp
+
+    from sgdlimit.theory.dynamics import Network, Nodes, State, right_hand_side
+    from sgdlimit.theory.integrals import integrals_for
+    from sgdlimit.theory.solve import ATOL, RTOL, order_parameters
+
+    integrals = integrals_for(activation)
+    steps = int(order_parameters(nodes, v, v_teacher, learning_rate, times, integrals, RTOL, ATOL).steps)
+    with jax.enable_x64(True):
+        q, r, p = (jnp.moveaxis(jnp.asarray(x), 0, -1) for x in (nodes.student, nodes.overlap, nodes.teacher))
+        state = State(q, r, jnp.asarray(nodes.Q), jnp.asarray(nodes.R), jnp.asarray(v))
+        fixed = Nodes(jnp.asarray(nodes.eigenvalues), jnp.asarray(nodes.weights), p, jnp.asarray(nodes.noise))
+        network = Network(jnp.asarray(nodes.teacher_overlap), jnp.asarray(v_teacher), jnp.asarray(learning_rate))
+
+        def advance(_, state):
+            slope = right_hand_side(state, fixed, network, integrals)
+            return jax.tree.map(lambda x, dx: x + 1e-6 * dx, state, slope)
+
+        loop = jax.jit(lambda state: jax.lax.fori_loop(0, 6 * steps, advance, state))  # six stages a step
+        return _seconds(lambda: jax.block_until_ready(loop(state)), 3)
 
 
 def _theory() -> list[Row]:
-    return [
-        Row(f"theory warm, {name}", _theory_seconds(PRESET.problem, name, 9), "", np.nan) for name in ("erf", "relu")
-    ]
+    return [_theory_row(f"theory warm, {name}", PRESET.problem, name, 9) for name in ("erf", "relu")]
 
 
 def _large_theory() -> list[Row]:
     large = PRESET.problem.model_copy(update={"student_units": 8, "teacher_units": 8})
-    return [
-        Row(f"theory warm, K = M = 8, {name}", _theory_seconds(large, name, 3), "", np.nan) for name in ("erf", "relu")
-    ]
+    return [_theory_row(f"theory warm, K = M = 8, {name}", large, name, 3) for name in ("erf", "relu")]
+
+
+def _batch() -> list[Row]:
+    """256 theories: 32 instances, each at 8 learning rates."""
+    instances = [PRESET.problem.draw(seed) for seed in range(32)]
+    spectra = [spectrum(instance, nodes=70) for instance in instances]
+    rates = np.geomspace(0.05, 0.4, 8)
+    cases = list(range(32)) * 8
+    rows = []
+    for name in ("erf", "relu"):
+        settings = {"activation": name, "times": PRESET.times}
+        v, v_teacher = instances[0].student_output, instances[0].teacher_output
+
+        def solve_all(settings=settings, v=v, v_teacher=v_teacher) -> None:
+            solve_many([spectra[c] for c in cases], v, v_teacher, learning_rate=np.repeat(rates, 32), **settings)
+
+        limit = _right_hand_sides(spectra[0], v, v_teacher, learning_rate=0.2, **settings) / cores()
+        rows.append(
+            Row(f"each of 256 theories, 70 nodes, {name}", _seconds(solve_all, 3) / 256, "right-hand sides", limit)
+        )
+    return rows
+
+
+def _large_instance() -> list[Row]:
+    """N = 20 000, D = 10 000: a solution without any eigendecomposition."""
+    problem = PRESET.problem.model_copy(update={"input_dim": 20_000, "latent_dim": 10_000, "activation": "erf"})
+    instance = problem.draw(0)
+    limit = _bare_product() * (10_000 * 10_000 * 20_000) / (STEPS * 500 * 1000)
+    start = time.perf_counter()
+    solve(instance, PRESET.times)
+    return [Row("theory of N = 20 000, D = 10 000", time.perf_counter() - start, "product FFᵀ", limit)]
+
+
+def _paper() -> list[Row]:
+    """The whole paper; its bare limit is one product for each source of samples, for all steps."""
+    products = PRESET.instances * len(stream_of(grid_conditions(PRESET, 0)[0]).sources)
+    limit = products * _bare_product()
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        reproduce(PRESET.name, Path(folder) / "paper", progress=lambda stage, done: None)
+        seconds = time.perf_counter() - start
+    return [Row("the whole paper, figures and report", seconds, "products of its grid", limit)]
 
 
 def _processes() -> list[Row]:
     """What a new process waits for."""
     first_call = """
 import time, numpy as np, sgdlimit as sl
-from sgdlimit.theory import solve_spectrum, spectrum
+from sgdlimit.theory import solve, solve_many, solve_spectrum, spectrum
 from sgdlimit.studies.paper import PRESETS
 preset = PRESETS["paper"]
 instance = preset.problem.draw(0).replace(activation=ACTIVATION)

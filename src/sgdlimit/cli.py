@@ -112,8 +112,9 @@ def run(
 @app.command()
 def bench(
     out: Annotated[Path | None, typer.Option(help="File for the rows as JSON; must not exist.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the large instance and the whole paper.")] = False,
 ) -> None:
-    """Time each part on this machine, beside the bare matrix product it cannot beat."""
+    """Time each part on this machine, beside the bare limit it cannot beat."""
     from sgdlimit.errors import ProblemError
 
     if out is not None and (out.exists() or not out.parent.is_dir()):
@@ -122,7 +123,7 @@ def bench(
     from sgdlimit.bench import table
 
     with _progress() as progress:
-        rows = measure(progress)
+        rows = measure(progress, quick=quick)
     typer.echo(table(rows, out))
 
 
