@@ -47,7 +47,8 @@ class InputMoments:
         """
         size = weights.shape[-1]
         single = weights.dtype == np.float32
-        projected = weights @ (self._single_factor if single else self.factor).T  # (..., K, r)
+        factor = self._single_factor if single else self.factor
+        projected = weights @ factor.T  # (..., K, r), one product for each W, whose bits do not depend on its company
         weights, projected = np.asarray(weights, np.float64), np.asarray(projected, np.float64)
         Q = (weights * self.diagonal) @ np.swapaxes(weights, -1, -2) + projected @ np.swapaxes(projected, -1, -2)
         R = weights @ self.cross

@@ -108,6 +108,7 @@ def train(
             stream.coefficients[some],
             stream.shifts[some],
             stream.gains[some],
+            stream.same_input[some],
             chains.nonlinearity,
             chains.activations[some],
             chains.learning_rates[some],

@@ -16,6 +16,9 @@ __all__ = ["ERF_INPUT", "SIGN", "SUB_BLOCK", "inputs_and_labels", "losses", "sgd
 SUB_BLOCK = 128
 """Steps of a block that all chains take before any goes on: their preactivations stay in the second-level cache."""
 
+FIRST_CACHE = 1 << 14
+"""Bytes of weights of the chains that take a step on the same input one after the other."""
+
 # No "nnan" and "ninf": divergence must be seen.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 SIGN, ERF_INPUT = 0, 1  # codes of sgdlimit.inputs.manifold, the rest is the identity
@@ -50,15 +53,15 @@ def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gai
 
 @njit(inline="always", fastmath=FAST)
 def _form_labels(
-    products, first, second, start, stop, coefficient, shifts, c, gain, activation, teacher_outputs, N, labels
+    products, first, second, start, stop, coefficient, shifts, c, gain, activation, teacher_outputs, N, labels, row
 ):
-    """y = Σ ṽ_m g(ν_m) of some steps; the teacher's fields follow the N preactivations in the product."""
-    labels[:] = 0
+    """labels[row] = Σ ṽ_m g(ν_m) of some steps; the teacher's fields follow the N preactivations in the product."""
+    labels[row] = 0
     for m in range(teacher_outputs.shape[1]):
         n, weight = N + m, teacher_outputs[c, m]
         for s in range(start, stop):
             field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
-            labels[s - start] += weight * activation_and_slope(activation, np.float64(field))[0]
+            labels[row, s - start] += weight * activation_and_slope(activation, np.float64(field))[0]
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -69,6 +72,7 @@ def sgd_block(
     coefficients,  # (chain,) float32, of the second product
     shifts,  # (chain, width) float32
     gains,  # (chain,) float32
+    same_input,  # (chain,): whether a chain's input is that of the chain before
     nonlinearity,
     activations,  # (chain,)
     learning_rates,  # (chain,)
@@ -86,26 +90,31 @@ def sgd_block(
     chains, K, width = student.shape
     N = kept_student.shape[3]
     row = np.zeros((2, width), np.float32)
-    pending = np.zeros(K, np.float32)
     field, hidden, slope = np.zeros(K), np.zeros(K), np.zeros(K)
-    labels = np.zeros(SUB_BLOCK)
+    most = max(1, FIRST_CACHE // (4 * K * width))
+    pending = np.zeros((most, K), np.float32)
+    labels = np.zeros((most, SUB_BLOCK))
+    output = np.zeros(most, np.int64)
     root = math.sqrt(N)
     for start in range(0, steps, SUB_BLOCK):
         stop = min(start + SUB_BLOCK, steps)
-        for c in range(chains):
-            if diverged_step[c] >= 0:
-                continue
+        c = 0
+        while c < chains:
+            # Chains in a row that see the same input form it once.
+            end = c + 1
+            while end < chains and end - c < most and same_input[end]:
+                end += 1
             first, second, coefficient, gain = sources[c, 0], sources[c, 1], coefficients[c], gains[c]
-            activation, learning_rate = activations[c], learning_rates[c]
             shifted = np.any(shifts[c] != 0)
-            if given_labels.shape[0] > 0:
-                labels[: stop - start] = given_labels[start:stop]
-            else:
-                _form_labels(
-                    products, first, second, start, stop, coefficient, shifts, c, gain, activation, teacher_outputs, N,
-                    labels,
-                )  # fmt: skip
-            output = np.searchsorted(output_steps, first_step + start + 1)
+            for i in range(c, end):
+                if given_labels.shape[0] > 0:
+                    labels[i - c, : stop - start] = given_labels[start:stop]
+                else:
+                    _form_labels(
+                        products, first, second, start, stop, coefficient, shifts, i, gain, activations[i],
+                        teacher_outputs, N, labels, i - c,
+                    )  # fmt: skip
+                output[i - c] = np.searchsorted(output_steps, first_step + start + 1)
             pending[:] = 0
             row[:] = 0
             for s in range(start, stop):
@@ -113,47 +122,55 @@ def sgd_block(
                 _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, row, new)
                 for j in range(N, width):
                     row[new, j] = 0
-                # One pass over the weights: the update of the step before, and the local field of this one.
-                for k in range(0, K - 1, 2):  # two units at a time share the loads of the rows
-                    back_k, back_l, total_k, total_l = pending[k], pending[k + 1], np.float32(0), np.float32(0)
-                    for j in range(width):
-                        w_k = student[c, k, j] - back_k * row[old, j]
-                        w_l = student[c, k + 1, j] - back_l * row[old, j]
-                        student[c, k, j] = w_k
-                        student[c, k + 1, j] = w_l
-                        total_k += w_k * row[new, j]
-                        total_l += w_l * row[new, j]
-                    field[k], field[k + 1] = total_k / root, total_l / root
-                if K % 2:
-                    back_k, total_k = pending[K - 1], np.float32(0)
-                    for j in range(width):
-                        w_k = student[c, K - 1, j] - back_k * row[old, j]
-                        student[c, K - 1, j] = w_k
-                        total_k += w_k * row[new, j]
-                    field[K - 1] = total_k / root
-                prediction = 0.0
-                for k in range(K):
-                    hidden[k], slope[k] = activation_and_slope(activation, field[k])
-                    prediction += student_output[c, k] * hidden[k]
-                error = prediction - labels[s - start]
-                if not math.isfinite(error):
-                    diverged_step[c] = first_step + s
-                    break
-                for k in range(K):
-                    v = student_output[c, k]
-                    pending[k] = learning_rate / root * v * error * slope[k]
-                    student_output[c, k] = v - learning_rate / N * hidden[k] * error
-                wanted = output < output_steps.shape[0] and output_steps[output] == first_step + s + 1
-                if wanted or s == stop - 1:
-                    for k in range(K):
-                        step_back = pending[k]
+                for i in range(c, end):
+                    if diverged_step[i] >= 0:
+                        continue
+                    place = i - c
+                    # One pass over the weights: the update of the step before, and the local field of this one.
+                    for k in range(0, K - 1, 2):  # two units at a time share the loads of the rows
+                        back_k, back_l = pending[place, k], pending[place, k + 1]
+                        total_k, total_l = np.float32(0), np.float32(0)
                         for j in range(width):
-                            student[c, k, j] -= step_back * row[new, j]
-                        pending[k] = 0
-                if wanted:
-                    kept_student[c, output] = student[c, :, :N]
-                    kept_output[c, output] = student_output[c]
-                    output += 1
+                            w_k = student[i, k, j] - back_k * row[old, j]
+                            w_l = student[i, k + 1, j] - back_l * row[old, j]
+                            student[i, k, j] = w_k
+                            student[i, k + 1, j] = w_l
+                            total_k += w_k * row[new, j]
+                            total_l += w_l * row[new, j]
+                        field[k], field[k + 1] = total_k / root, total_l / root
+                    if K % 2:
+                        back_k, total_k = pending[place, K - 1], np.float32(0)
+                        for j in range(width):
+                            w_k = student[i, K - 1, j] - back_k * row[old, j]
+                            student[i, K - 1, j] = w_k
+                            total_k += w_k * row[new, j]
+                        field[K - 1] = total_k / root
+                    prediction = 0.0
+                    for k in range(K):
+                        hidden[k], slope[k] = activation_and_slope(activations[i], field[k])
+                        prediction += student_output[i, k] * hidden[k]
+                    error = prediction - labels[place, s - start]
+                    if not math.isfinite(error):
+                        diverged_step[i] = first_step + s
+                        continue
+                    learning_rate = learning_rates[i]
+                    for k in range(K):
+                        v = student_output[i, k]
+                        pending[place, k] = learning_rate / root * v * error * slope[k]
+                        student_output[i, k] = v - learning_rate / N * hidden[k] * error
+                    t = output[place]
+                    wanted = t < output_steps.shape[0] and output_steps[t] == first_step + s + 1
+                    if wanted or s == stop - 1:
+                        for k in range(K):
+                            step_back = pending[place, k]
+                            for j in range(width):
+                                student[i, k, j] -= step_back * row[new, j]
+                            pending[place, k] = 0
+                    if wanted:
+                        kept_student[i, t] = student[i, :, :N]
+                        kept_output[i, t] = student_output[i]
+                        output[place] = t + 1
+            c = end
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -178,7 +195,7 @@ def inputs_and_labels(
         _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, inputs, s)
     _form_labels(
         products, first, second, 0, count, coefficient, shifts, c, gain, activation, teacher_outputs, inputs.shape[1],
-        labels,
+        labels.reshape(1, -1), 0,
     )  # fmt: skip
 
 

@@ -1,8 +1,7 @@
 """From kept weights to a trajectory: order parameters, and the generalisation error on fresh samples."""
 
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,12 @@ from sgdlimit.simulation.kernels import inputs_and_labels, losses
 from sgdlimit.simulation.stream import Stream
 from sgdlimit.trajectory import make_trajectory
 
-__all__ = ["Measurement", "TestProducts", "TestSet", "combine_runs", "form_samples", "measure"]
+__all__ = ["Mapper", "Measurement", "TestProducts", "TestSet", "combine_runs", "form_samples", "measure"]
 
 TIMES_AT_ONCE = 25  # output times in one task
+
+Mapper = Callable[..., Iterable[Any]]
+"""``map``, or that of a pool of threads."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class TestSet:
 class TestProducts:
     """The products that test sets are made of, shared by all conditions of a stream."""
 
-    def __init__(self, stream: Stream, count: int, pool: Executor) -> None:
+    def __init__(self, stream: Stream, count: int, mapper: Mapper) -> None:
         self.stream, self.count = stream, count
 
         def make(start: int) -> Float32[np.ndarray, "source step width"]:
@@ -43,9 +45,9 @@ class TestProducts:
             stream.fill_products(start, products)
             return products
 
-        self.blocks = list(pool.map(make, range(0, count, Stream.BLOCK)))
+        self.blocks = list(mapper(make, range(0, count, Stream.BLOCK)))
 
-    def test_set(self, chains: Chains, index: int, pool: Executor) -> TestSet:
+    def test_set(self, chains: Chains, index: int, mapper: Mapper) -> TestSet:
         """The test set of one chain's condition."""
         inputs = np.empty((self.count, chains.kept_student.shape[3]), np.float32)
         labels = np.empty(self.count)
@@ -54,7 +56,7 @@ class TestProducts:
             some = slice(block * Stream.BLOCK, min((block + 1) * Stream.BLOCK, self.count))
             form_samples(chains, index, self.stream, self.blocks[block], inputs[some], labels[some])
 
-        list(pool.map(form, range(len(self.blocks))))
+        list(mapper(form, range(len(self.blocks))))
         return TestSet(inputs, labels)
 
 
@@ -105,7 +107,7 @@ def measure(
     moments: Sequence[InputMoments],
     test_set: TestSet | None,
     times: Float[np.ndarray, "time"],
-    pool: Executor,
+    mapper: Mapper,
 ) -> Measurement:
     """Measure one chain, up to where it diverged.
 
@@ -123,11 +125,11 @@ def measure(
     student, output = chains.kept_student[index, :reached], chains.kept_output[index, :reached]
     parts = [slice(s, min(s + TIMES_AT_ONCE, reached)) for s in range(0, reached, TIMES_AT_ONCE)]
     variables = {"v": output.copy()}
-    overlaps = [list(pool.map(lambda part, m=m: m.overlaps(student[part]), parts)) for m in moments]
+    overlaps = [list(mapper(lambda part, m=m: m.overlaps(student[part]), parts)) for m in moments]
     variables["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
     variables["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])
     if test_set is not None:
-        losses = pool.map(lambda part: _test_errors(student[part], output[part], test_set, instance.activation), parts)
+        losses = mapper(lambda part: _test_errors(student[part], output[part], test_set, instance.activation), parts)
         errors = np.concatenate(list(losses), axis=1)
         variables["generalization_error"], variables["generalization_error_stderr"] = errors
     diverged_at = None

@@ -16,7 +16,7 @@ from sgdlimit.inputs.equivalence import THEORIES, InputMoments, input_moments
 from sgdlimit.instance import Instance, check_instance
 from sgdlimit.resources import available_bytes, cores
 from sgdlimit.simulation.chains import Chains, train
-from sgdlimit.simulation.measure import Measurement, TestProducts, combine_runs, form_samples, measure
+from sgdlimit.simulation.measure import Mapper, Measurement, TestProducts, combine_runs, form_samples, measure
 from sgdlimit.simulation.memory import needed_bytes, refuse_what_does_not_fit
 from sgdlimit.simulation.stream import Stream, stream_of
 from sgdlimit.trajectory import check_times
@@ -175,12 +175,21 @@ def simulate_together(
         for run, chains in enumerate(
             _trained(instances, output_steps, streams, given.labels, threads, engine, progress)
         ):
-            tests = TestProducts(drawn.with_keys(seed, run, TEST), test_samples, pool)
-            for index, instance in enumerate(instances):
-                test_set = tests.test_set(chains, index, pool) if test_samples else None
-                measured[index].append(measure(chains, index, instance, moments[index], test_set, times, pool))
-                if keep_inputs:
-                    kept[index].append(_kept_inputs(chains, index, streams[run], given))
+            tests = TestProducts(drawn.with_keys(seed, run, TEST), test_samples, pool.map)
+
+            def measured_chain(index: int, mapper: Mapper, chains: Chains = chains, tests: TestProducts = tests):
+                test_set = tests.test_set(chains, index, mapper) if test_samples else None
+                return measure(chains, index, instances[index], moments[index], test_set, times, mapper)
+
+            # Each thread takes chains, or where there are too few, output times.
+            if len(instances) >= threads:
+                done = pool.map(lambda index: measured_chain(index, map), range(len(instances)))
+            else:
+                done = (measured_chain(index, pool.map) for index in range(len(instances)))
+            for some, measurement in zip(measured, done, strict=True):
+                some.append(measurement)
+            for index in range(len(instances) if keep_inputs else 0):
+                kept[index].append(_kept_inputs(chains, index, streams[run], given))
     provenance = {
         "kind": "simulation",
         "seed": int(seed),

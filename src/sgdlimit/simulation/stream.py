@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
@@ -214,6 +214,12 @@ class Stream:
     def with_keys(self, *keys: int) -> "Stream":
         """The same conditions under other random numbers."""
         return replace(self, keys=keys)
+
+    @cached_property
+    def same_input(self) -> Bool[np.ndarray, "condition"]:
+        """Whether a condition has the input of the one before it: another activation, rate or student."""
+        what = np.column_stack([self.chosen, self.coefficients, self.gains, self.locations])
+        return np.append(False, (what[1:] == what[:-1]).all(axis=1))
 
     @property
     def width(self) -> int:
