@@ -1,14 +1,17 @@
 """Beyond the paper: the standardised experiment for blocks of correlated coordinates, where universality ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import xarray as xr
 
 from sgdlimit.inputs.equivalence import THEORIES
+from sgdlimit.instance import Instance
 from sgdlimit.problem import GaussianMixture
+from sgdlimit.resources import cores, one_thread
 from sgdlimit.studies.paper import Preset, Progress, arranged, discrepancies, over_chains, train
-from sgdlimit.theory import solve
+from sgdlimit.theory import solve_many, spectrum
 
 __all__ = ["blocks"]
 
@@ -50,14 +53,10 @@ def _blocks_of_instance(preset: Preset, seed: int, progress: Callable[[float], N
                 conditions.append(conditions[index].replace(latent=law))
     runs = train(conditions, preset, seed, progress, test_samples=0, overlaps=THEORIES)
 
-    conventional = [solve(instance, preset.times) for instance in conditions[: len(preset.activations)]]
     by_chain = over_chains(runs, preset.times)
-    M = []
-    for name, of_chain in {
-        "conventional": [conventional[preset.activations.index(i.activation)] for i in conditions],
-        "moment-matched": [solve(i, preset.times, theory="moment-matched") for i in conditions],
-    }.items():
-        M.append(discrepancies(over_chains(of_chain, preset.times), by_chain.sel(overlaps=name, drop=True)))
+    M = [
+        discrepancies(_theories(conditions, name, preset), by_chain.sel(overlaps=name, drop=True)) for name in THEORIES
+    ]
     stacked = xr.concat(M, dim=xr.IndexVariable("theory", list(THEORIES)), data_vars="all")
     stacked = xr.Dataset({name: stacked[name] for name in ("M_Q", "M_R", "M_v")}).assign(diverged=by_chain["diverged"])
 
@@ -75,3 +74,24 @@ def _blocks_of_instance(preset: Preset, seed: int, progress: Callable[[float], N
         .merge(floors)
         .assign(kl=(("spread", "block_size"), [[kl[a, b] for b in preset.block_sizes] for a in preset.block_spreads]))
     )
+
+
+def _theories(conditions: Sequence[Instance], theory: str, preset: Preset) -> xr.Dataset:
+    """Trajectories of theory over ``chain``; conditions that differ in activation only have a spectrum in common."""
+    laws = {None if theory == "conventional" else id(c.latent): c for c in conditions}
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
+        spectra = dict(zip(laws, pool.map(lambda one: spectrum(one, theory), laws.values()), strict=True))
+    solved = {}
+    for activation in preset.activations:
+        one = next(c for c in conditions if c.activation == activation)
+        several = solve_many(
+            list(spectra.values()),
+            one.student_output,
+            one.teacher_output,
+            activation=activation,
+            learning_rate=one.learning_rate,
+            times=preset.times,
+        )
+        solved |= {(activation, law): several.isel(case=case, drop=True) for case, law in enumerate(spectra)}
+    keys = [(c.activation, None if theory == "conventional" else id(c.latent)) for c in conditions]
+    return over_chains([solved[key] for key in keys], preset.times)
