@@ -145,8 +145,12 @@ def _grid() -> list[Row]:
             warnings.simplefilter("ignore", DivergenceWarning)
             simulate_together(conditions, PRESET.times, test_samples=0)
 
-    what = f"each of the {len(conditions)} SGD runs that the grid's {len(place)} conditions take"
-    return [_against_product(what, run, share=len(conditions), repeats=3)]
+    row = _against_product(f"each of the grid's {len(place)} SGD runs", run, share=len(place), repeats=3)
+    trained = row._replace(
+        what=f"the same, shared by the {len(conditions)} that differ",
+        seconds=row.seconds * len(place) / len(conditions),
+    )
+    return [row, trained]
 
 
 def _theory_row(what: str, problem: Problem, activation: str, repeats: int) -> Row:
