@@ -166,6 +166,15 @@ def test_large_spectra_have_the_trajectories_of_diagonalised_ones(monkeypatch, a
     assert len(spectrum(instance, nodes=30).eigenvalues) == 30
 
 
+def test_a_large_spectrum_at_a_size_where_both_ways_can_be_had(monkeypatch):
+    """N = 2000, D = 1000: Q, R, v and ε_g over the whole run to 1e-5."""
+    instance = drawn(input_dim=2000, latent_dim=1000)
+    times = sl.log_times(200_000, 2000, 50)
+    expected = solve(instance, times)
+    monkeypatch.setattr(SPECTRUM, "LARGE", 900)
+    assert_close(solve(instance, times), expected, 1e-5)
+
+
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
