@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sgdlimit import theory
     from sgdlimit.comparison import compare
     from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
     from sgdlimit.instance import Instance
     from sgdlimit.problem import GaussianMixture, Problem
@@ -22,6 +23,7 @@ _HOME = {
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
+    "Empirical": "inputs.empirical",
     "Gaussian": "inputs.latent",
     "LatentLaw": "inputs.latent",
     "MixtureLaw": "inputs.latent",
@@ -39,6 +41,7 @@ _HOME = {
 __all__ = [
     "DivergenceError",
     "DivergenceWarning",
+    "Empirical",
     "Gaussian",
     "GaussianMixture",
     "Instance",

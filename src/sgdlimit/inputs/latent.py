@@ -24,6 +24,11 @@ class LatentLaw(ABC):
 
     dim: int | None = None
 
+    @property
+    def distinct_samples(self) -> int | None:
+        """How many samples there are to draw from; None where every draw is a fresh one, as theory assumes."""
+        return None
+
     @abstractmethod
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` independent samples; ``dim`` is needed where the law fits any D."""

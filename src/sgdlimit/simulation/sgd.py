@@ -197,7 +197,10 @@ def simulate_together(
         "test_samples": int(test_samples),
         "data": "drawn" if data is None else "given",
     }
-    attrs = [instance.provenance(**provenance) for instance in instances]
+    attrs = [
+        instance.provenance(**provenance, **({} if data is not None else _reuse(instance, int(output_steps[-1]))))
+        for instance in instances
+    ]
     trajectories = [
         combine_runs(some, times, overlaps, some_attrs) for some, some_attrs in zip(measured, attrs, strict=True)
     ]
@@ -210,6 +213,12 @@ def simulate_together(
             }
             trajectories[place] = trajectories[place].assign(stacked)
     return trajectories
+
+
+def _reuse(instance: Instance, steps: int) -> dict[str, float]:
+    """What a trajectory says of samples that were not all fresh ones."""
+    distinct = instance.latent.distinct_samples
+    return {} if distinct is None else {"distinct_samples": distinct, "epochs": steps / distinct}
 
 
 def predicted_bytes(

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+
+
+def correlated(count, dim=30, seed=0):
+    """Gaussian samples whose covariance has eigenvalues from 0.1 to 5."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.normal(size=(dim, dim))).Q
+    return rng.normal(size=(count, dim)) @ (basis * np.sqrt(np.geomspace(0.1, 5, dim))).T
+
+
+def test_moments_are_those_of_what_is_drawn():
+    law = sl.Empirical(correlated(400) + 0.1)
+    drawn = law.sample(np.random.default_rng(1), 200_000)
+    assert {tuple(row) for row in drawn[:500]} <= {tuple(row) for row in law.samples}
+    error = np.sqrt(np.diag(law.covariance(30)) / len(drawn))
+    assert (np.abs(drawn.mean(axis=0) - law.mean(30)) < 4.5 * error).all()
+    np.testing.assert_allclose(np.cov(drawn.T), law.covariance(30), atol=0.1)
+
+
+def test_theory_of_the_true_covariance_follows_sgd_on_data_and_the_isotropic_one_does_not():
+    problem = sl.Problem(
+        input_dim=600, latent_dim=300, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2
+    )
+    law = sl.Empirical(correlated(60_000, 300))
+    instance = problem.draw(0).replace(latent=law)
+    times = sl.log_times(12_000, 600, 60)
+    M = {}
+    for theory in ("conventional", "moment-matched"):
+        runs = sl.simulate(instance, times, runs=4, seed=1, overlaps=theory)
+        M[theory] = sl.compare(sl.solve(instance, times, theory=theory), runs)["M"].sel(quantity="Q").item()
+    floor_runs = sl.simulate(instance.replace(latent=sl.Gaussian()), times, runs=4, seed=1)
+    floor = sl.compare(sl.solve(instance, times), floor_runs)["M"].sel(quantity="Q").item()
+    assert M["moment-matched"] < 2 * floor
+    assert M["conventional"] > 3 * floor
+
+
+def test_reused_samples_are_labelled():
+    problem = sl.Problem(
+        input_dim=60, latent_dim=30, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2
+    )
+    instance = problem.draw(0)
+    run = sl.simulate(instance.replace(latent=sl.Empirical(correlated(400))), [10.0], test_samples=50)
+    assert (run.attrs["distinct_samples"], run.attrs["epochs"]) == (400, 1.5)
+    assert "epochs" not in sl.simulate(instance, [10.0], test_samples=50).attrs
+
+
+def test_standardised_data_has_no_mean_and_unit_deviations():
+    law = sl.Empirical(3 * correlated(400) + 7, standardize=True)
+    np.testing.assert_allclose(law.mean(30), 0, atol=1e-13)
+    np.testing.assert_allclose(np.diag(law.covariance(30)), 1, rtol=1e-12)
+    assert "standardized" in repr(law)
+    assert np.isinf(law.kl_to_standard_normal().value)
+
+
+def spoiled(change):
+    samples = correlated(100)
+    change(samples)
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.ones(5), r"samples: shape \(5,\)"),
+        ("text", "samples: they are not an array"),
+        (spoiled(lambda x: x.__setitem__((7, 3), np.nan)), "samples: 1 of 100 hold NaN .* row 7"),
+        (spoiled(lambda x: x.__setitem__((slice(None), 4), 2.5)), "samples: 1 of 30 coordinates are constant, .* is 4"),
+        (spoiled(lambda x: x.__setitem__((slice(None), 9), -2 * x[:, 2])), "samples: coordinate 9 is a copy of .* 2"),
+        (correlated(30), "samples: 30 samples of 30 coordinates .* at least 31"),
+    ],
+)
+def test_bad_samples_are_named(samples, message):
+    with pytest.raises(sl.ProblemError, match=message):
+        sl.Empirical(samples)
+
+
+def test_data_of_another_dimension_is_refused():
+    problem = sl.Problem(
+        input_dim=60, latent_dim=40, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2
+    )
+    with pytest.raises(sl.ProblemError, match="latent: the law has 30 coordinates where latent_dim is 40"):
+        problem.draw(0).replace(latent=sl.Empirical(correlated(100)))
