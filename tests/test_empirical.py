@@ -1,3 +1,6 @@
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,6 +56,15 @@ def test_standardised_data_has_no_mean_and_unit_deviations():
     np.testing.assert_allclose(np.diag(law.covariance(30)), 1, rtol=1e-12)
     assert "standardized" in repr(law)
     assert np.isinf(law.kl_to_standard_normal().value)
+
+
+def test_the_example_of_the_digits(capsys):
+    """Real data: its covariance is far from isotropic, and the conventional theory does not follow."""
+    path = Path(__file__).parents[1] / "examples" / "digits.py"
+    ratios = runpy.run_path(str(path))["main"](steps=4000, runs=2)
+    assert ratios["digits", "conventional"] > 2
+    assert ratios["fitted mixture", "conventional"] > 2
+    assert capsys.readouterr().out.count("noise floor") == 4
 
 
 def spoiled(change):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sgdlimit import theory
     from sgdlimit.comparison import compare
     from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
     from sgdlimit.instance import Instance
@@ -23,6 +24,7 @@ _HOME = {
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
+    "ClusterMixture": "inputs.clusters",
     "Empirical": "inputs.empirical",
     "Gaussian": "inputs.latent",
     "LatentLaw": "inputs.latent",
@@ -39,6 +41,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ClusterMixture",
     "DivergenceError",
     "DivergenceWarning",
     "Empirical",
