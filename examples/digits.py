@@ -2,9 +2,9 @@
 
     python examples/digits.py
 
-The 1797 digits of scikit-learn have 64 pixels, three of them blank. As latent vectors they pass through a hidden manifold
-to N = 1000 inputs, and a teacher labels them. SGD sees each digit many times; the mixture of ten clusters that is fitted to
-them gives fresh samples of much the same law.
+The 1797 digits of scikit-learn have 64 pixels, three of them blank. As latent vectors they pass through a hidden
+manifold to N = 1000 inputs, and a teacher labels them. SGD sees each digit many times; the mixture of ten clusters that
+is fitted to them gives fresh samples of much the same law.
 """
 
 import sys
