@@ -157,14 +157,16 @@ def test_same_seed_same_bits_for_any_number_of_threads(threads):
         assert a.identical(b)
 
 
-def test_company_does_not_change_a_run():
-    """A condition gives the same bits alone as among others that share its noise."""
-    base = small_problem().draw(seed=0)
+@pytest.mark.parametrize("student_units", [2, 3])
+def test_company_does_not_change_a_run(student_units):
+    """A condition gives the same bits alone as among others that share its noise, or its input."""
+    base = small_problem(student_units=student_units).draw(seed=0)
     laws = [sl.Gaussian(), sl.MixtureLaw([-1.0, 2.0]), sl.MixtureLaw([-2.0, 4.0], standardize=True)]
+    conditions = [base.replace(latent=law, activation=g) for law in laws for g in ("erf", "relu", "linear")]
     times = sl.log_times(2000, 60, 20)
-    together = sl.simulate_together([base.replace(latent=law) for law in laws], times, seed=2)
-    for law, run in zip(laws, together, strict=True):
-        assert run.identical(sl.simulate(base.replace(latent=law), times, seed=2))
+    together = sl.simulate_together(conditions, times, seed=2)
+    for condition, run in zip(conditions, together, strict=True):
+        assert run.identical(sl.simulate(condition, times, seed=2))
 
 
 def test_conditions_share_their_products():
