@@ -22,7 +22,7 @@ from sgdlimit.resources import one_thread
 from sgdlimit.theory.density import block_tridiagonal, gram, trace_gauss
 from sgdlimit.theory.quadrature import Operator, block_gauss
 
-__all__ = ["Spectrum", "reduce", "spectrum", "spectrum_of"]
+__all__ = ["Spectrum", "check_covariance", "reduce", "spectrum", "spectrum_of"]
 
 ROUNDING = 1e-8
 """Negative eigenvalues of a covariance up to this part of the largest are rounding."""
@@ -134,12 +134,12 @@ class Spectrum(eqx.Module):
             if smallest < 0:
                 raise ProblemError(f"{name}: {smallest} is negative; clip rounding errors to 0")
         joint = np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
-        _check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", joint)
-        _check_covariance("teacher_overlap", self.teacher_overlap)
+        check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", joint)
+        check_covariance("teacher_overlap", self.teacher_overlap)
         # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
         seen = self.eigenvalues > ROUNDING * self.eigenvalues.max()
         explained = np.einsum("t,tmn->mn", self.weights[seen] / self.eigenvalues[seen], self.teacher[seen])
-        _check_covariance(
+        check_covariance(
             "teacher_overlap, teacher: T − Σ w p/ω", self.teacher_overlap - explained, self.teacher_overlap
         )
 
@@ -154,9 +154,10 @@ class Spectrum(eqx.Module):
         return np.einsum("t,tkm->km", self.weights, self.overlap)
 
 
-def _check_covariance(
+def check_covariance(
     name: str, matrices: Float[np.ndarray, "*batch d d"], reference: Float[np.ndarray, "*batch d d"] | None = None
 ) -> None:
+    """Refuse with a ProblemError what is not symmetric or has an eigenvalue below 0 by more than rounding."""
     scale = np.abs(matrices if reference is None else reference).max()
     if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=ROUNDING * scale):
         raise ProblemError(f"{name} is not symmetric; give (x + xᵀ)/2")
