@@ -245,14 +245,32 @@ def test_merged_and_full_spectra_have_the_same_moments():
     """Σ w ω^j (q, r, p) for every j is all that the equations of motion see of a spectrum."""
     problem = random_problem(seed=8, D=10, N=40)
     moments = problem.moments
-    nearly = moments.diagonal * (1 + 1e-11 * np.linspace(0, 1, 40))  # no longer constant: all 40 eigenvectors
+    nearly = moments.diagonal * (1 + 1e-9 * np.linspace(0, 1, 40))  # no longer constant: all 40 eigenvectors
     full_moments = InputMoments(nearly, moments.factor, moments.cross, moments.teacher_overlap)
     thin, full = spectrum_of(moments, problem.W), spectrum_of(full_moments, problem.W)
     assert (len(thin.eigenvalues), len(full.eigenvalues)) == (11, 40)
     for name in ("student", "overlap", "teacher"):
         for power in range(8):
             weighted = [np.tensordot(x.weights * x.eigenvalues**power, getattr(x, name), 1) for x in (thin, full)]
-            np.testing.assert_allclose(weighted[0], weighted[1], rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(weighted[0], weighted[1], rtol=1e-8, atol=1e-8)
+
+
+def test_equal_eigenvalues_are_one_node():
+    """Independent inputs are the node ω = 1 of Saad and Solla, with q = Q, r = R and p = T; a block of them is one."""
+    rng, N = np.random.default_rng(8), 60
+    W, teacher = rng.normal(size=(2, N)), rng.normal(size=(3, N))
+    basis = np.linalg.qr(rng.normal(size=(N, N)))[0]
+    for turn in (np.eye(N), basis):
+        alone = spectrum_of(InputMoments(np.zeros(N), turn, teacher.T, teacher @ teacher.T / N), W)
+        np.testing.assert_allclose([*alone.eigenvalues, *alone.weights], [1, 1], rtol=1e-13)
+        for name, other in (("student", W), ("overlap", teacher)):
+            np.testing.assert_allclose(getattr(alone, name), [W @ other.T / N], atol=1e-13)
+        np.testing.assert_allclose(alone.teacher, [teacher @ teacher.T / N], atol=1e-13)
+    scaled = np.sqrt(np.repeat([1.0, 2.0, 5.0], [10, 20, 30]))[:, None] * basis
+    blocks = spectrum_of(InputMoments(np.zeros(N), scaled, 0 * teacher.T, np.eye(3)), W)
+    np.testing.assert_allclose(blocks.eigenvalues, [1, 2, 5])
+    np.testing.assert_allclose(blocks.weights, [1 / 6, 1 / 3, 1 / 2])
+    np.testing.assert_allclose(blocks.Q, W @ scaled.T @ scaled @ W.T / N, atol=1e-12)
 
 
 def test_factors_without_full_rank():

@@ -40,6 +40,10 @@ LARGE = 3000
 """Rows of the largest matrix that is diagonalised; in a few seconds on one core."""
 
 
+EQUAL = 1e-13
+"""Neighbouring eigenvalues closer than this part of the largest are one: float64 does not tell them apart."""
+
+
 RANK_TOLERANCE = 1e-10
 """Directions with less variance than this part of the largest are merged with those of none."""
 
@@ -175,7 +179,8 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     ----------
     moments
         Ω = diag(diagonal) + factorᵀ factor, φ and T. With a constant diagonal (f = sign) only an (r, r) matrix is
-        diagonalised, and the remaining N − r equal eigenvalues make one node; otherwise there are N nodes.
+        diagonalised, and the remaining N − r equal eigenvalues make one node. So do others that are equal up to
+        rounding, as those of independent inputs or orthogonal features; otherwise there are N nodes.
     student_weights
         W, shape (K, N).
     nodes
@@ -218,6 +223,7 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
             eigenvalues, basis = np.linalg.eigh(omega)
         weights = np.full(N, 1 / N)
         products = _products(vectors @ basis)
+    eigenvalues, weights, products = _merged(eigenvalues, weights, products)
     K = len(W)
     full = Spectrum(
         eigenvalues=_clipped(eigenvalues),
@@ -233,6 +239,24 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
 def _clipped(eigenvalues: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     rounded = (eigenvalues < 0) & (eigenvalues > -ROUNDING * eigenvalues.max())
     return np.where(rounded, 0, eigenvalues)
+
+
+def _merged(
+    eigenvalues: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], products: Float[np.ndarray, "n d d"]
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"], Float[np.ndarray, "m d d"]]:
+    """One node for eigenvalues that are equal up to rounding: independent inputs, orthogonal features."""
+    order = np.argsort(eigenvalues, kind="stable")
+    gaps = np.diff(eigenvalues[order])
+    starts = np.append(0, np.flatnonzero(gaps > EQUAL * np.abs(eigenvalues).max()) + 1)
+    if len(starts) == len(eigenvalues):
+        return eigenvalues, weights, products
+    totals = np.add.reduceat(weights[order], starts)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        weighted = np.add.reduceat(np.einsum("t,t...->t...", weights, values)[order], starts)
+        return np.einsum("t,t...->t...", 1 / totals, weighted)
+
+    return mean(eigenvalues), totals, mean(products)
 
 
 def _products(projections: Float[np.ndarray, "d n"]) -> Float[np.ndarray, "n d d"]:
