@@ -95,6 +95,31 @@ def test_linear_student_of_one_unit_in_closed_form():
     np.testing.assert_allclose(slope.v, -eta * (v * Q - v_teacher * R), rtol=1e-14)
 
 
+@pytest.mark.parametrize(("Q", "R", "eta"), [(0.3, 0.1, 0.5), (1.7, -0.9, 2.0), (1.0, 0.99, 0.1)])
+def test_one_soft_unit_learning_another(Q, R, eta):
+    """Biehl & Schwarze (1995), and Saad & Solla (1995), (5)-(6): K = M = 1, T = 1, v = ṽ = 1, independent inputs."""
+    first, second = np.sqrt(2 * (1 + Q) - R**2), 1 + 2 * Q - R**2
+    dR = 2 * eta / np.pi / (1 + Q) * ((1 + Q - R**2) / first - R / np.sqrt(1 + 2 * Q))
+    drift = 4 * eta / np.pi / (1 + Q) * (R / first - Q / np.sqrt(1 + 2 * Q))
+    noise = (
+        np.arcsin(Q / (1 + 3 * Q))
+        + np.arcsin((1 + 2 * (Q - R**2)) / (2 * second))
+        - 2 * np.arcsin(R / np.sqrt((1 + 3 * Q) * 2 * second))
+    )
+    dQ = drift + 4 * eta**2 / np.pi**2 / np.sqrt(1 + 2 * Q) * noise
+    slope = derivative("erf", one_node([[Q]], [[R]], [[1.0]]), [1.0], [1.0], eta)
+    np.testing.assert_allclose([slope.R.item(), slope.Q.item()], [dR, dQ], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_who_knows_the_teacher_rests(activation):
+    """Q = R = T and v = ṽ is a fixed point for every learning rate, as there is no error left to learn from."""
+    T, v = np.array([[1.0, 0.4], [0.4, 1.5]]), [0.8, -1.2]
+    slope = derivative(activation, one_node(T, T, T), v, v, 1.5)
+    for values in (slope.Q, slope.R, slope.v):
+        np.testing.assert_allclose(values, 0, atol=1e-12)
+
+
 # --- identities of the equations -------------------------------------------------------------------------------------
 
 
