@@ -5,6 +5,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.inputs.equivalence import input_moments
+from sgdlimit.inputs.features import draw_features
 from sgdlimit.theory import spectrum
 
 
@@ -15,8 +16,9 @@ def assert_sgd_follows_theory(instance, runs=12, seed=0):
     correlated, and the seeds are fixed.
     """
     N = instance.input_dim
-    times = np.array([0.1, 1, 5])
-    theory = sl.solve(instance, times)
+    times = np.array([1.0, 2, 5])
+    wide = len(spectrum(instance).eigenvalues) > 40
+    theory = sl.solve(instance, times, nodes=40 if wide else None)  # equal shapes are compiled once
     sgd = sl.simulate(instance, times, runs=runs, seed=seed, test_samples=0)
     for name in ("Q", "R", "v"):
         mean, error = sgd[name].mean("run"), sgd[name].std("run", ddof=1) / np.sqrt(runs)
@@ -90,3 +92,85 @@ def test_covariances_that_cannot_be(covariance, message):
     rest = np.ones((2, 4)), [1, 1], np.ones((2, 4)), [1, 1]
     with pytest.raises(sl.ProblemError, match=message):
         sl.Instance.from_covariance(covariance, *rest, activation="erf", learning_rate=0.1)
+
+
+# --- feature matrices of every kind ----------------------------------------------------------------------------------
+
+SHAPES = [(16, 64), (64, 64), (64, 24)]
+ORTHOGONAL = ["orthogonal", "hadamard", "dct"]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ORTHOGONAL)
+def test_rows_or_columns_are_orthogonal(kind, shape):
+    """FFᵀ = N or FᵀF = D times the identity, whichever is smaller; |F_i|² = D for every column, or in the mean."""
+    D, N = shape
+    F = draw_features(kind, D, N, np.random.default_rng(1))
+    assert F.shape == shape
+    smaller = F @ F.T if D <= N else F.T @ F
+    np.testing.assert_allclose(smaller, max(D, N) * np.eye(min(D, N)), atol=1e-11)
+    squares = np.square(F).sum(axis=0)
+    np.testing.assert_allclose(squares.mean(), D)
+    if kind == "hadamard" or D >= N:
+        np.testing.assert_allclose(squares, D)
+    assert not np.array_equal(F, draw_features(kind, D, N, np.random.default_rng(2)))
+
+
+def structured(features, D, N, **changes):
+    settings = {"student_units": 2, "teacher_units": 2, "activation": "erf", "learning_rate": 0.4} | changes
+    return sl.Problem(input_dim=N, latent_dim=D, features=features, **settings)
+
+
+@pytest.mark.parametrize(("D", "N"), [(16, 64), (64, 24)])
+@pytest.mark.parametrize("nonlinearity", ["sign", "erf", "identity"])
+def test_orthogonal_features_have_a_two_level_spectrum(D, N, nonlinearity):
+    """ω₀ + b²/δ for D directions and ω₀ for the others; for D ≥ N the inputs are independent: c alone."""
+    instance = structured("hadamard", D, N, nonlinearity=nonlinearity).draw(seed=0)
+    levels = spectrum(instance)
+    b, c = {"sign": (2 / np.pi, 1), "erf": (1 / np.pi, 1 / 3), "identity": (1, 1)}[nonlinearity]  # b² and c
+    order = np.argsort(levels.eigenvalues)
+    if D < N:
+        np.testing.assert_allclose(levels.eigenvalues[order], [c - b, c - b + b * N / D], atol=1e-12)
+        np.testing.assert_allclose(levels.weights[order], [1 - D / N, D / N], atol=1e-12)
+    else:
+        np.testing.assert_allclose(levels.eigenvalues, [c], atol=1e-12)
+    np.testing.assert_allclose(levels.weights.sum(), 1)
+
+
+def test_without_a_manifold_a_problem_is_that_of_saad_and_solla():
+    """F = √D: X = C, ω = 1, q = Q = W Wᵀ/N, r = R = W W̃ᵀ/N, p = T."""
+    instance = structured("identity", 30, 30, nonlinearity="identity").draw(seed=0)
+    alone = spectrum(instance)
+    np.testing.assert_allclose(alone.eigenvalues, [1], atol=1e-13)
+    np.testing.assert_allclose(alone.Q, instance.student @ instance.student.T / 30)
+    np.testing.assert_allclose(alone.R, instance.student @ instance.teacher.T / 30)
+    np.testing.assert_allclose(alone.teacher[0], alone.teacher_overlap)
+
+
+@pytest.mark.parametrize(
+    ("features", "D", "N", "nonlinearity"),
+    [
+        ("orthogonal", 150, 400, "sign"),
+        ("orthogonal", 400, 250, "erf"),
+        ("hadamard", 128, 512, "sign"),
+        ("hadamard", 512, 300, "identity"),
+        ("dct", 150, 400, "sign"),
+        ("dct", 400, 250, "erf"),
+        ("identity", 400, 400, "identity"),
+    ],
+)
+def test_sgd_on_structured_features_follows_theory(features, D, N, nonlinearity):
+    assert_sgd_follows_theory(structured(features, D, N, nonlinearity=nonlinearity).draw(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("features", "D", "N", "message"),
+    [
+        ("fourier", 4, 8, "features: 'fourier' is not known; use one of 'gaussian'"),
+        ("hadamard", 50, 100, "features: 'hadamard' needs the larger .* to be a power of two, such as 64 or 128"),
+        ("identity", 4, 8, "features: 'identity' needs latent_dim 4 and input_dim 8 to be equal"),
+    ],
+)
+def test_features_that_there_are_none_of(features, D, N, message):
+    with pytest.raises(sl.ProblemError, match=message):
+        structured(features, D, N)

@@ -47,8 +47,8 @@ def marchenko_pastur(
     Raises
     ------
     ProblemError
-        If the ratio is not positive, an overlap is not a covariance, f is not known or has a mean, or ``nodes`` is no
-        positive whole number.
+        If the ratio is not positive, an overlap is not a covariance, f is not known, or ``nodes`` is no positive whole
+        number.
 
     Notes
     -----
@@ -71,10 +71,6 @@ def marchenko_pastur(
         raise ProblemError(f"nodes: {nodes!r} is not a positive whole number; try 64")
     q0, T = _overlap("student_overlap", student_overlap), _overlap("teacher_overlap", teacher_overlap)
     a, b, c = (float(x) for x in nonlinearity_named(nonlinearity).hermite(np.ones(())))
-    if a != 0:
-        raise ProblemError(
-            f"nonlinearity: {nonlinearity!r} has the mean {a:.3g}, and the limit is that of none; use an odd one"
-        )
     delta = float(latent_ratio)
     omega_0 = max(c - a**2 - b**2, 0.0)
 
