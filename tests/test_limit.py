@@ -60,9 +60,9 @@ def of_nodes(delta, total):
 def test_few_nodes_are_enough(delta):
     """Trajectories with 10 nodes, each split in four, and with 40 differ by what the solver allows itself."""
     ten = of_nodes(delta, 10)
-    split = Spectrum(
-        *(np.repeat(x, 4, axis=0) for x in (ten.eigenvalues, ten.weights / 4, ten.student, ten.overlap, ten.teacher)), T
-    )
+    arrays = (ten.eigenvalues, ten.weights / 4, ten.student, ten.overlap, ten.teacher)
+    omega, weights, q, r, p = (np.repeat(array, 4, axis=0) for array in arrays)
+    split = Spectrum(omega, weights, q, r, p, T)
     few, many = (solve_spectrum(limit, V, V_TEACHER, **SETTINGS) for limit in (split, of_nodes(delta, 40)))
     for name in ("Q", "R", "v", "generalization_error"):
         np.testing.assert_allclose(few[name], many[name], atol=1e-6)
