@@ -95,6 +95,31 @@ def test_linear_student_of_one_unit_in_closed_form():
     np.testing.assert_allclose(slope.v, -eta * (v * Q - v_teacher * R), rtol=1e-14)
 
 
+@pytest.mark.parametrize(("Q", "R", "eta"), [(0.3, 0.1, 0.5), (1.7, -0.9, 2.0), (1.0, 0.99, 0.1)])
+def test_one_soft_unit_learning_another(Q, R, eta):
+    """Biehl & Schwarze (1995), and Saad & Solla (1995), (5)-(6): K = M = 1, T = 1, v = ṽ = 1, independent inputs."""
+    first, second = np.sqrt(2 * (1 + Q) - R**2), 1 + 2 * Q - R**2
+    dR = 2 * eta / np.pi / (1 + Q) * ((1 + Q - R**2) / first - R / np.sqrt(1 + 2 * Q))
+    drift = 4 * eta / np.pi / (1 + Q) * (R / first - Q / np.sqrt(1 + 2 * Q))
+    noise = (
+        np.arcsin(Q / (1 + 3 * Q))
+        + np.arcsin((1 + 2 * (Q - R**2)) / (2 * second))
+        - 2 * np.arcsin(R / np.sqrt((1 + 3 * Q) * 2 * second))
+    )
+    dQ = drift + 4 * eta**2 / np.pi**2 / np.sqrt(1 + 2 * Q) * noise
+    slope = derivative("erf", one_node([[Q]], [[R]], [[1.0]]), [1.0], [1.0], eta)
+    np.testing.assert_allclose([slope.R.item(), slope.Q.item()], [dR, dQ], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_who_knows_the_teacher_rests(activation):
+    """Q = R = T and v = ṽ is a fixed point for every learning rate, as there is no error left to learn from."""
+    T, v = np.array([[1.0, 0.4], [0.4, 1.5]]), [0.8, -1.2]
+    slope = derivative(activation, one_node(T, T, T), v, v, 1.5)
+    for values in (slope.Q, slope.R, slope.v):
+        np.testing.assert_allclose(values, 0, atol=1e-12)
+
+
 # --- identities of the equations -------------------------------------------------------------------------------------
 
 
@@ -245,14 +270,32 @@ def test_merged_and_full_spectra_have_the_same_moments():
     """Σ w ω^j (q, r, p) for every j is all that the equations of motion see of a spectrum."""
     problem = random_problem(seed=8, D=10, N=40)
     moments = problem.moments
-    nearly = moments.diagonal * (1 + 1e-11 * np.linspace(0, 1, 40))  # no longer constant: all 40 eigenvectors
+    nearly = moments.diagonal * (1 + 1e-9 * np.linspace(0, 1, 40))  # no longer constant: all 40 eigenvectors
     full_moments = InputMoments(nearly, moments.factor, moments.cross, moments.teacher_overlap)
     thin, full = spectrum_of(moments, problem.W), spectrum_of(full_moments, problem.W)
     assert (len(thin.eigenvalues), len(full.eigenvalues)) == (11, 40)
     for name in ("student", "overlap", "teacher"):
         for power in range(8):
             weighted = [np.tensordot(x.weights * x.eigenvalues**power, getattr(x, name), 1) for x in (thin, full)]
-            np.testing.assert_allclose(weighted[0], weighted[1], rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(weighted[0], weighted[1], rtol=1e-8, atol=1e-8)
+
+
+def test_equal_eigenvalues_are_one_node():
+    """Independent inputs are the node ω = 1 of Saad and Solla, with q = Q, r = R and p = T; a block of them is one."""
+    rng, N = np.random.default_rng(8), 60
+    W, teacher = rng.normal(size=(2, N)), rng.normal(size=(3, N))
+    basis = np.linalg.qr(rng.normal(size=(N, N)))[0]
+    for turn in (np.eye(N), basis):
+        alone = spectrum_of(InputMoments(np.zeros(N), turn, teacher.T, teacher @ teacher.T / N), W)
+        np.testing.assert_allclose([*alone.eigenvalues, *alone.weights], [1, 1], rtol=1e-13)
+        for name, other in (("student", W), ("overlap", teacher)):
+            np.testing.assert_allclose(getattr(alone, name), [W @ other.T / N], atol=1e-13)
+        np.testing.assert_allclose(alone.teacher, [teacher @ teacher.T / N], atol=1e-13)
+    scaled = np.sqrt(np.repeat([1.0, 2.0, 5.0], [10, 20, 30]))[:, None] * basis
+    blocks = spectrum_of(InputMoments(np.zeros(N), scaled, 0 * teacher.T, np.eye(3)), W)
+    np.testing.assert_allclose(blocks.eigenvalues, [1, 2, 5])
+    np.testing.assert_allclose(blocks.weights, [1 / 6, 1 / 3, 1 / 2])
+    np.testing.assert_allclose(blocks.Q, W @ scaled.T @ scaled @ W.T / N, atol=1e-12)
 
 
 def test_factors_without_full_rank():

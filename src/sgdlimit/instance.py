@@ -12,6 +12,7 @@ from sgdlimit.activations import activation_named
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import nonlinearity_named
+from sgdlimit.resources import one_thread
 
 __all__ = ["Instance", "check_instance"]
 
@@ -95,6 +96,94 @@ class Instance:
         latent.check_dim(D)
         self.latent = latent
         self.attrs = dict(attrs or {})
+
+    @classmethod
+    def from_covariance(
+        cls,
+        covariance: ArrayLike,
+        student: ArrayLike,
+        student_output: ArrayLike,
+        teacher: ArrayLike,
+        teacher_output: ArrayLike,
+        *,
+        activation: str,
+        learning_rate: float,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> "Instance":
+        """An instance without a manifold: Gaussian inputs X ~ N(0, Ω) that student and teacher see alike.
+
+        With Ω = I this is the soft committee machine of Biehl & Schwarze (1995) and Saad & Solla (1995), whose spectrum
+        is the single node ω = 1 with q = Q, r = R and p = T.
+
+        Parameters
+        ----------
+        covariance
+            Ω, shape (N, N), symmetric and without negative eigenvalues.
+        student, student_output
+            Initial W and v, shapes (K, N) and (K,).
+        teacher, teacher_output
+            W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
+        activation, learning_rate, attrs
+            As for :class:`Instance`.
+
+        Returns
+        -------
+        Instance
+            With nonlinearity ``"identity"``; its latent has as many dimensions D as Ω has eigenvalues that are not 0,
+            FᵀF/D = Ω, and its ``teacher`` (M, D) is W̃Fᵀ/√N, which gives the same fields.
+
+        Raises
+        ------
+        ProblemError
+            If Ω is not a covariance, an input has no variance, or shapes do not fit.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> W, teacher = rng.normal(size=(2, 2, 50))
+        >>> instance = Instance.from_covariance(np.eye(50), W, [1, 1], teacher, [1, 1], activation="erf",
+        ...                                     learning_rate=0.5)
+        >>> from sgdlimit.theory import spectrum
+        >>> spectrum(instance).eigenvalues
+        array([1.])
+        """
+        matrix = _array("covariance", covariance, ("input_dim", "input_dim"))
+        weights = _array("teacher", teacher, ("teacher_units", "input_dim"))
+        N = len(matrix)
+        if matrix.shape != (N, N):
+            raise ProblemError(f"covariance: shape {matrix.shape} is not square; give one of shape ({N}, {N})")
+        if weights.shape[1] != N:
+            raise ProblemError(
+                f"teacher: shape {weights.shape} does not fit covariance {(N, N)}; give {(len(weights), N)}"
+            )
+        scale = np.abs(matrix).max()
+        if not np.allclose(matrix, matrix.T, rtol=0, atol=1e-10 * scale):
+            raise ProblemError("covariance: is not symmetric; give (Ω + Ωᵀ)/2")
+        if matrix.diagonal().min() <= 0:
+            raise ProblemError(
+                f"covariance: input {matrix.diagonal().argmin()} has the variance {matrix.diagonal().min():g}; leave "
+                "out inputs that do not vary"
+            )
+        with one_thread():
+            variances, directions = np.linalg.eigh(matrix)
+        if variances[0] < -1e-10 * scale * N:
+            raise ProblemError(
+                f"covariance: has the eigenvalue {variances[0]:.3g}; a covariance has none below 0, check its entries"
+            )
+        kept = variances > 1e-12 * variances[-1]
+        root = np.sqrt(variances[kept])[:, None] * directions[:, kept].T  # Ω = rootᵀ root
+        D = len(root)
+        return cls(
+            np.sqrt(D) * root,
+            student,
+            student_output,
+            np.sqrt(D / N) * weights @ root.T,
+            teacher_output,
+            activation=activation,
+            learning_rate=learning_rate,
+            nonlinearity="identity",
+            attrs=attrs,
+        )
 
     @property
     def input_dim(self) -> int:

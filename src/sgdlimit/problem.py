@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 
 from sgdlimit.activations import ACTIVATIONS
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.features import check_features, draw_features
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.inputs.manifold import NONLINEARITIES
 from sgdlimit.instance import Instance
@@ -105,6 +106,10 @@ class Problem(Settings):
         g of student and teacher: ``"erf"`` for erf(x/√2), ``"relu"`` or ``"linear"``.
     nonlinearity
         f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), or ``"identity"``.
+    features
+        How F is drawn: ``"gaussian"``, ``"orthogonal"``, ``"hadamard"`` (the larger of N and D a power of two),
+        ``"dct"`` or ``"identity"`` (N = D, X = f(C)), see :func:`sgdlimit.inputs.features.draw_features`. With
+        ``"identity"`` for f as well there is no manifold: independent Gaussian inputs, which the teacher sees itself.
     learning_rate
         η, the same for both layers.
     latent
@@ -132,6 +137,7 @@ class Problem(Settings):
     activation: str
     learning_rate: Positive
     nonlinearity: str = "sign"
+    features: str = "gaussian"
     latent: Annotated[GaussianLatent | GaussianMixture, Field(discriminator="law")] = GaussianLatent()
     student_scale: Scale = 1.0
     student_output_scale: Scale = 1.0
@@ -172,6 +178,11 @@ class Problem(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _features_fit(self) -> Self:
+        check_features(self.features, self.latent_dim, self.input_dim)
+        return self
+
     def draw(self, seed: int) -> Instance:
         """Draw an instance: features, weights, teacher and the means of a mixture.
 
@@ -192,7 +203,7 @@ class Problem(Settings):
             )
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
         return Instance(
-            features.standard_normal((D, N)),
+            draw_features(self.features, D, N, features),
             self.student_scale * student.standard_normal((K, N)),
             self.student_output_scale * student_output.standard_normal(K),
             self.teacher_scale * teacher.standard_normal((M, D)),

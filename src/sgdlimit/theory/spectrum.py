@@ -22,7 +22,7 @@ from sgdlimit.resources import one_thread
 from sgdlimit.theory.density import block_tridiagonal, gram, trace_gauss
 from sgdlimit.theory.quadrature import Operator, block_gauss
 
-__all__ = ["Spectrum", "reduce", "spectrum", "spectrum_of"]
+__all__ = ["Spectrum", "check_covariance", "reduce", "spectrum", "spectrum_of"]
 
 ROUNDING = 1e-8
 """Negative eigenvalues of a covariance up to this part of the largest are rounding."""
@@ -38,6 +38,10 @@ STEPS = 14
 
 LARGE = 3000
 """Rows of the largest matrix that is diagonalised; in a few seconds on one core."""
+
+
+EQUAL = 1e-13
+"""Neighbouring eigenvalues closer than this part of the largest are one: float64 does not tell them apart."""
 
 
 RANK_TOLERANCE = 1e-10
@@ -134,12 +138,12 @@ class Spectrum(eqx.Module):
             if smallest < 0:
                 raise ProblemError(f"{name}: {smallest} is negative; clip rounding errors to 0")
         joint = np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
-        _check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", joint)
-        _check_covariance("teacher_overlap", self.teacher_overlap)
+        check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", joint)
+        check_covariance("teacher_overlap", self.teacher_overlap)
         # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
         seen = self.eigenvalues > ROUNDING * self.eigenvalues.max()
         explained = np.einsum("t,tmn->mn", self.weights[seen] / self.eigenvalues[seen], self.teacher[seen])
-        _check_covariance(
+        check_covariance(
             "teacher_overlap, teacher: T − Σ w p/ω", self.teacher_overlap - explained, self.teacher_overlap
         )
 
@@ -154,9 +158,10 @@ class Spectrum(eqx.Module):
         return np.einsum("t,tkm->km", self.weights, self.overlap)
 
 
-def _check_covariance(
+def check_covariance(
     name: str, matrices: Float[np.ndarray, "*batch d d"], reference: Float[np.ndarray, "*batch d d"] | None = None
 ) -> None:
+    """Refuse with a ProblemError what is not symmetric or has an eigenvalue below 0 by more than rounding."""
     scale = np.abs(matrices if reference is None else reference).max()
     if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=ROUNDING * scale):
         raise ProblemError(f"{name} is not symmetric; give (x + xᵀ)/2")
@@ -174,7 +179,8 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     ----------
     moments
         Ω = diag(diagonal) + factorᵀ factor, φ and T. With a constant diagonal (f = sign) only an (r, r) matrix is
-        diagonalised, and the remaining N − r equal eigenvalues make one node; otherwise there are N nodes.
+        diagonalised, and the remaining N − r equal eigenvalues make one node. So do others that are equal up to
+        rounding, as those of independent inputs or orthogonal features; otherwise there are N nodes.
     student_weights
         W, shape (K, N).
     nodes
@@ -217,6 +223,7 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
             eigenvalues, basis = np.linalg.eigh(omega)
         weights = np.full(N, 1 / N)
         products = _products(vectors @ basis)
+    eigenvalues, weights, products = _merged(eigenvalues, weights, products)
     K = len(W)
     full = Spectrum(
         eigenvalues=_clipped(eigenvalues),
@@ -232,6 +239,24 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
 def _clipped(eigenvalues: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     rounded = (eigenvalues < 0) & (eigenvalues > -ROUNDING * eigenvalues.max())
     return np.where(rounded, 0, eigenvalues)
+
+
+def _merged(
+    eigenvalues: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], products: Float[np.ndarray, "n d d"]
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"], Float[np.ndarray, "m d d"]]:
+    """One node for eigenvalues that are equal up to rounding: independent inputs, orthogonal features."""
+    order = np.argsort(eigenvalues, kind="stable")
+    gaps = np.diff(eigenvalues[order])
+    starts = np.append(0, np.flatnonzero(gaps > EQUAL * np.abs(eigenvalues).max()) + 1)
+    if len(starts) == len(eigenvalues):
+        return eigenvalues, weights, products
+    totals = np.add.reduceat(weights[order], starts)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        weighted = np.add.reduceat(np.einsum("t,t...->t...", weights, values)[order], starts)
+        return np.einsum("t,t...->t...", 1 / totals, weighted)
+
+    return mean(eigenvalues), totals, mean(products)
 
 
 def _products(projections: Float[np.ndarray, "d n"]) -> Float[np.ndarray, "n d d"]:
