@@ -1,13 +1,18 @@
 """The activations as the compiled loops evaluate them: without branches or library calls, so that they vectorise."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["ERF", "RELU", "activation_and_slope", "erf_and_gauss"]
+from sgdlimit.functions import CELL_WIDTH, CELLS, TABLE_START, Table
+
+__all__ = ["ERF", "RELU", "Tables", "activation_and_slope", "erf_and_gauss", "tabulated"]
 
 ERF, RELU = 0, 1  # codes of sgdlimit.activations, the rest is linear
 
@@ -70,3 +75,35 @@ def activation_and_slope(activation, x):
     if activation == RELU:
         return max(x, 0.0), (1.0 if x > 0 else 0.0)
     return x, 1.0
+
+
+class Tables(NamedTuple):
+    """Functions of the users' own, stacked for a compiled loop."""
+
+    coefficients: Float[np.ndarray, "function cell 4"]
+    kinks: Float[np.ndarray, "function kink 3"]
+
+    @classmethod
+    def of(cls, tables: Sequence[Table]) -> "Tables":
+        """Stack any number of tables; kinks that a function lacks lie at infinity, where none is passed."""
+        most = max((len(table.kinks) for table in tables), default=0)
+        kinks = np.tile([np.inf, 0.0, 0.0], (len(tables), most, 1))
+        for place, table in enumerate(tables):
+            kinks[place, : len(table.kinks)] = table.kinks
+        return cls(np.array([table.coefficients for table in tables]).reshape(len(tables), CELLS + 2, 4), kinks)
+
+
+@njit(inline="always")
+def tabulated(tables, function, x):
+    """g(x) and g'(x) of a function in :class:`Tables`."""
+    place = (x - TABLE_START) / CELL_WIDTH
+    cell = int(min(max(place, -1.0), float(CELLS))) + 1 if place >= 0 else 0
+    rest = x - (TABLE_START + CELL_WIDTH * min(max(cell - 1, 0), CELLS))
+    c = tables.coefficients[function, cell]
+    value = c[0] + rest * (c[1] + rest * (c[2] + rest * c[3]))
+    slope = c[1] + rest * (2 * c[2] + rest * 3 * c[3])
+    for k in range(tables.kinks.shape[1]):
+        if x > tables.kinks[function, k, 0]:
+            value += tables.kinks[function, k, 1] + tables.kinks[function, k, 2] * (x - tables.kinks[function, k, 0])
+            slope += tables.kinks[function, k, 2]
+    return value, slope
