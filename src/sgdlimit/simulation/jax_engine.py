@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, UInt32
 
+from sgdlimit.inputs.manifold import TABULATED
 from sgdlimit.simulation.chains import Chains
 from sgdlimit.simulation.functions import ERF, RELU
 from sgdlimit.simulation.kernels import ERF_INPUT, SIGN
@@ -33,6 +34,8 @@ class Conditions(NamedTuple):
     activations: Int[Array, "batch chain"]
     learning_rates: Float32[Array, "batch chain"]
     teacher_outputs: Float32[Array, "batch chain M"]
+    centres: Float32[Array, "batch chain N"]
+    """No columns where there is nothing to subtract."""
 
 
 class Students(NamedTuple):
@@ -73,7 +76,7 @@ def train_together(
             for size in _powers_of_two(until - step):
                 students = _advance(
                     students, conditions, products, targets, step - start, step,
-                    size=size, N=N, nonlinearity=one.nonlinearity, labelled=len(labels) > 0,
+                    size=size, N=N, nonlinearity=one.applied.code, function=one.function, labelled=len(labels) > 0,
                 )  # fmt: skip
                 step += size
             if step == output_steps[wanted]:
@@ -97,6 +100,7 @@ def _conditions(chains: Sequence[Chains], streams: Sequence[Stream]) -> Conditio
         stacked([c.activations for c in chains]),
         stacked([c.learning_rates for c in chains]),
         stacked([c.teacher_output for c in chains]),
+        stacked([c.applied.centres for c in chains]),
     )
 
 
@@ -138,7 +142,7 @@ def _g_prime(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Arr
     return jnp.where(activation == ERF, gauss, jnp.where(activation == RELU, jnp.float32(x > 0), 1.0))
 
 
-@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "labelled"), donate_argnums=0)
+@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "function", "labelled"), donate_argnums=0)
 def _advance(
     students: Students,
     conditions: Conditions,
@@ -150,10 +154,11 @@ def _advance(
     size: int,
     N: int,
     nonlinearity: int,
+    function: Callable[[Any], Any] | None,
     labelled: bool,
 ) -> Students:
     """Take ``size`` steps from ``place`` in the block: (S28, S29) for every chain at once."""
-    sources, coefficients, shifts, gains, activations, learning_rates, teacher_outputs = conditions
+    sources, coefficients, shifts, gains, activations, learning_rates, teacher_outputs, centres = conditions
     M = teacher_outputs.shape[2]
     root = np.float32(np.sqrt(N))
     rate, g_of = learning_rates[..., None], activations[..., None]
@@ -172,6 +177,11 @@ def _advance(
             X = jnp.where(jnp.signbit(U), np.float32(-1), np.float32(1))
         elif nonlinearity == ERF_INPUT:
             X = lax.erf(U * np.float32(np.sqrt(0.5)))
+        elif nonlinearity == TABULATED and function is not None:
+            X = jnp.vectorize(function)(U)
+        if centres.shape[-1]:
+            X = X[..., :N] - centres
+            X = jnp.pad(X, ((0, 0), (0, 0), (0, U.shape[-1] - N)))
         X = jnp.where(jnp.arange(X.shape[-1]) < N, X, 0)
         W = students.student - students.pending[..., None] * students.row[:, :, None]
         field = jnp.sum(W * X[:, :, None], axis=-1) / root  # (batch, chain, K)

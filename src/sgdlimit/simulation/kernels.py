@@ -9,7 +9,8 @@ import math
 import numpy as np
 from numba import njit
 
-from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss
+from sgdlimit.inputs.manifold import TABULATED
+from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss, tabulated
 
 __all__ = ["ERF_INPUT", "SIGN", "SUB_BLOCK", "inputs_and_labels", "losses", "sgd_block"]
 
@@ -28,11 +29,11 @@ SIGN, ERF_INPUT = 0, 1  # codes of sgdlimit.inputs.manifold, the rest is the ide
 
 
 @njit(inline="always", fastmath=FAST)
-def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, row, r):
-    """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])), the input X of one step."""
+def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, row, r):
+    """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])) − E f(U), the input X."""
     size = row.shape[1]
     one = np.float32(1)
-    if nonlinearity == SIGN:  # in one pass; and for a positive gain, the sign does without it
+    if manifold.code == SIGN:  # in one pass; and for a positive gain, the sign does without it
         if shifted:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
@@ -46,9 +47,14 @@ def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gai
         return
     for j in range(size):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
-    if nonlinearity == ERF_INPUT:
+    if manifold.code == ERF_INPUT:
         for j in range(size):
             row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]
+    if manifold.code == TABULATED:
+        for j in range(size):
+            row[r, j] = tabulated(manifold.tables, 0, np.float64(row[r, j]))[0]
+    for j in range(manifold.centres.shape[1]):
+        row[r, j] -= manifold.centres[c, j]
 
 
 @njit(inline="always", fastmath=FAST)
@@ -73,7 +79,7 @@ def sgd_block(
     shifts,  # (chain, width) float32
     gains,  # (chain,) float32
     same_input,  # (chain,): whether a chain's input is that of the chain before
-    nonlinearity,
+    manifold,  # f, and the means to subtract: a Manifold
     activations,  # (chain,)
     learning_rates,  # (chain,)
     teacher_outputs,  # (chain, M)
@@ -119,7 +125,7 @@ def sgd_block(
             row[:] = 0
             for s in range(start, stop):
                 new, old = s % 2, 1 - s % 2
-                _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, row, new)
+                _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, row, new)
                 for j in range(N, width):
                     row[new, j] = 0
                 for i in range(c, end):
@@ -183,7 +189,7 @@ def inputs_and_labels(
     shifts,
     c,
     gain,
-    nonlinearity,
+    manifold,
     activation,
     teacher_outputs,
     inputs,
@@ -192,7 +198,7 @@ def inputs_and_labels(
     """Form X (step, N) float32 and y (step,) of chain c from its preactivations: test sets and kept inputs."""
     shifted = np.any(shifts[c] != 0)
     for s in range(count):
-        _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, inputs, s)
+        _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, inputs, s)
     _form_labels(
         products, first, second, 0, count, coefficient, shifts, c, gain, activation, teacher_outputs, inputs.shape[1],
         labels.reshape(1, -1), 0,

@@ -149,8 +149,8 @@ def simulate_together(
         )
     times = check_times(times)
     output_steps = _whole_steps(times, instances[0].input_dim)
-    if len({(i.student.shape, i.teacher_output.shape, i.nonlinearity) for i in instances}) > 1:
-        raise ProblemError("instances: differ in K, M or nonlinearity; simulate those apart")
+    if len({(i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre) for i in instances}) > 1:
+        raise ProblemError("instances: differ in K, M, nonlinearity or centre; simulate those apart")
     if keep_inputs:
         _refuse_large(runs, int(output_steps[-1]), instances[0])
     given = GivenSamples.read(data, instances[0], int(output_steps[-1]))
