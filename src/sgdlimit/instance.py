@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike
 
 from sgdlimit.activations import activation_named
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.affine import Affine
+from sgdlimit.inputs.clusters import ClusterMixture
+from sgdlimit.inputs.empirical import Empirical
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import nonlinearity_named
 from sgdlimit.resources import one_thread
@@ -199,6 +202,97 @@ class Instance:
             attrs=attrs,
         )
 
+    @classmethod
+    def from_inputs(
+        cls,
+        inputs: Any,
+        student: ArrayLike,
+        student_output: ArrayLike,
+        teacher: ArrayLike,
+        teacher_output: ArrayLike,
+        *,
+        activation: str,
+        learning_rate: float,
+        centre: bool = False,
+        standardize: bool = False,
+        attrs: Mapping[str, Any] | None = None,
+    ) -> "Instance":
+        """An instance whose inputs X are given data, or of a given law: no manifold, the teacher sees X itself.
+
+        Conventional theory takes X for isotropic Gaussian, Ω = s²I with s² the mean variance of the inputs;
+        moment-matched theory takes the covariance of the data or the law. Neither has a limit for inputs with a mean,
+        and the second says so: centre them, or standardise them.
+
+        Parameters
+        ----------
+        inputs
+            Samples, shape (count, N), of which each step draws one (:class:`sgdlimit.Empirical`); or a law of N
+            coordinates: a :class:`sgdlimit.LatentLaw`, or a fitted ``sklearn.mixture.GaussianMixture``.
+        student, student_output
+            Initial W and v, shapes (K, N) and (K,).
+        teacher, teacher_output
+            W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
+        activation, learning_rate, attrs
+            As for :class:`Instance`.
+        centre
+            Subtract the mean; its root mean square is kept as ``attrs["input_mean"]``.
+        standardize
+            Subtract the mean and divide by the deviation, coordinate by coordinate (19).
+
+        Returns
+        -------
+        Instance
+            With nonlinearity ``"identity"``, D = N, and as latent the inputs over s; its ``teacher`` is sW̃.
+
+        Raises
+        ------
+        ProblemError
+            If samples are not finite, constant, copies of each other or too few, or shapes do not fit.
+
+        Examples
+        --------
+        >>> rng = np.random.default_rng(0)
+        >>> W, teacher = rng.normal(size=(2, 2, 50))
+        >>> instance = Instance.from_inputs(3 + rng.normal(size=(500, 50)), W, [1, 1], teacher, [1, 1],
+        ...                                 activation="erf", learning_rate=0.5, standardize=True)
+        >>> instance.input_dim, instance.latent.distinct_samples
+        (50, 500)
+        """
+        weights = _array("teacher", teacher, ("teacher_units", "input_dim"))
+        W = _array("student", student, ("student_units", "input_dim"))
+        law = _law_of(inputs)
+        N = W.shape[1] if law.dim is None else law.dim
+        for name, array in (("student", W), ("teacher", weights)):
+            if array.shape[1] != N:
+                raise ProblemError(
+                    f"{name}: shape {array.shape} does not fit inputs of {N} coordinates; give {(len(array), N)}"
+                )
+        mean, variance = law.mean(N), law.covariance(N).diagonal()
+        notes = {}
+        if standardize or centre:
+            notes["input_mean"] = float(np.sqrt(np.mean(np.square(mean))))
+        if standardize:
+            law, variance = Affine(law, mean, np.sqrt(variance)), np.ones(N)
+        elif centre:
+            law = Affine(law, mean)
+        s = float(np.sqrt(variance.mean()))
+        if abs(s - 1) > 1e-9:
+            law = Affine(law, 0.0, s)
+        else:
+            s = 1.0
+        return cls(
+            s * np.sqrt(N) * np.eye(N),
+            W,
+            student_output,
+            s * weights,
+            teacher_output,
+            activation=activation,
+            learning_rate=learning_rate,
+            nonlinearity="identity",
+            latent=law,
+            attrs={**(attrs or {}), **notes},
+        )
+
     @property
     def input_dim(self) -> int:
         """Input dimension N."""
@@ -282,6 +376,13 @@ def check_instance(instance: object) -> Instance:
     if not isinstance(instance, Instance):
         raise ProblemError(f"instance: a {type(instance).__name__} is not an Instance; give problem.draw(seed=0)")
     return instance
+
+
+def _law_of(inputs: Any) -> LatentLaw:
+    """Inputs as a law: samples as an empirical one, a mixture fitted by scikit-learn as one of clusters."""
+    if isinstance(inputs, LatentLaw):
+        return inputs
+    return ClusterMixture.from_sklearn(inputs) if hasattr(inputs, "covariance_type") else Empirical(inputs)
 
 
 def _array(name: str, value: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:

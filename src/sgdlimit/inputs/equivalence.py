@@ -86,7 +86,7 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
             raise ProblemError(
                 f"theory: 'moment-matched' needs a centred latent, but this law has means up to "
                 f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
-                "or theory='conventional'"
+                "for given inputs centre=True, or theory='conventional'"
             )
         try:
             with one_thread():
