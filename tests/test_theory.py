@@ -129,7 +129,7 @@ def derivative(activation, inputs, v, v_teacher, eta):
         state = State(q, r, jnp.asarray(inputs.Q), jnp.asarray(inputs.R), jnp.asarray(v, dtype=float))
         nodes = Nodes(jnp.asarray(inputs.eigenvalues), jnp.asarray(inputs.weights), p)
         network = Network(jnp.asarray(inputs.teacher_overlap), jnp.asarray(v_teacher, dtype=float), jnp.asarray(eta))
-        slope = right_hand_side(state, nodes, network, integrals_for(activation))
+        slope = right_hand_side(jnp.zeros(()), state, nodes, network, integrals_for(activation))
     return SimpleNamespace(**{name: np.asarray(x) for name, x in slope._asdict().items()})
 
 

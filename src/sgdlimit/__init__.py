@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sgdlimit.problem import GaussianMixture, Problem
     from sgdlimit.simulation import simulate, simulate_together
     from sgdlimit.theory import solve
+    from sgdlimit.training import Schedule, Training
     from sgdlimit.trajectory import load, log_times, save
 
 _HOME = {
@@ -37,6 +38,8 @@ _HOME = {
     "simulate": "simulation",
     "simulate_together": "simulation",
     "solve": "theory",
+    "Schedule": "training",
+    "Training": "training",
     "load": "trajectory",
     "log_times": "trajectory",
     "save": "trajectory",
@@ -55,6 +58,8 @@ __all__ = [
     "Nonlinearity",
     "Problem",
     "ProblemError",
+    "Schedule",
+    "Training",
     "compare",
     "load",
     "log_times",

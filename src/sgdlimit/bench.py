@@ -170,10 +170,10 @@ def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) 
 
     from sgdlimit.theory.dynamics import Network, Nodes, State, right_hand_side
     from sgdlimit.theory.integrals import integrals_for
-    from sgdlimit.theory.solve import ATOL, RTOL, order_parameters
+    from sgdlimit.theory.solve import ATOL, PLAIN_RULE, RTOL, order_parameters
 
     integrals = integrals_for(activation)
-    steps = int(order_parameters(nodes, v, v_teacher, learning_rate, times, integrals, RTOL, ATOL).steps)
+    steps = int(order_parameters(nodes, v, v_teacher, learning_rate, times, integrals, PLAIN_RULE, RTOL, ATOL).steps)
     with jax.enable_x64(True):
         q, r, p = (jnp.moveaxis(jnp.asarray(x), 0, -1) for x in (nodes.student, nodes.overlap, nodes.teacher))
         state = State(q, r, jnp.asarray(nodes.Q), jnp.asarray(nodes.R), jnp.asarray(v))
@@ -181,7 +181,7 @@ def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) 
         network = Network(jnp.asarray(nodes.teacher_overlap), jnp.asarray(v_teacher), jnp.asarray(learning_rate))
 
         def advance(_, state):
-            slope = right_hand_side(state, fixed, network, integrals)
+            slope = right_hand_side(jnp.zeros(()), state, fixed, network, integrals)
             return jax.tree.map(lambda x, dx: x + 1e-6 * dx, state, slope)
 
         loop = jax.jit(lambda state: jax.lax.fori_loop(0, 6 * steps, advance, state))  # six stages a step

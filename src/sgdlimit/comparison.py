@@ -43,7 +43,7 @@ def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-ab
     """
     if measure not in ("mean-absolute", "rms"):
         raise ProblemError(f"measure: {measure!r} is not known; use 'mean-absolute' or 'rms'")
-    for dim in ("student", "student_", "teacher"):
+    for dim in ("student", "student_", "teacher", "task"):
         if theory.sizes.get(dim) != sgd.sizes.get(dim):
             raise ProblemError(
                 f"theory: has {theory.sizes.get(dim)} along {dim!r}, SGD {sgd.sizes.get(dim)}; compare one problem"
@@ -69,7 +69,7 @@ def magnitude(trajectory: xr.Dataset) -> xr.Dataset:
 
 def over_entries(dataset: xr.Dataset) -> xr.DataArray:
     """Mean over the entries of each quantity (20), along a new dimension ``quantity``."""
-    entries = ("student", "student_", "teacher")
+    entries = ("student", "student_", "teacher", "task")
     means = {name: dataset[name].mean([d for d in entries if d in dataset[name].dims]) for name in dataset}
     return xr.concat(list(means.values()), dim=xr.IndexVariable("quantity", list(means)))
 

@@ -17,6 +17,7 @@ from sgdlimit.inputs.equivalence import input_mean, root_mean_square
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.resources import one_thread
+from sgdlimit.training import PLAIN, Training, check_switch_times
 
 __all__ = ["Instance", "check_instance"]
 
@@ -33,7 +34,8 @@ class Instance:
     student, student_output
         Initial W and v, shapes (K, N) and (K,).
     teacher, teacher_output
-        W̃ and ṽ, shapes (M, D) and (M,).
+        W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
+        weights of shape (tasks, M); :meth:`then` makes it.
     activation, nonlinearity
         Names of g and f; f may be a :class:`sgdlimit.Nonlinearity` of one's own.
     learning_rate
@@ -44,6 +46,10 @@ class Instance:
         Whether the inputs are X = f(U) − E f(U), with the mean that f itself makes of a latent without one, of the
         law's own covariance (:func:`sgdlimit.inputs.equivalence.input_mean`). Nothing is to be done where f is odd.
         With ``False`` SGD sees the mean, and theory, which has no limit for one, is refused.
+    training
+        Options of training, :class:`sgdlimit.Training`.
+    switch_times
+        When the next task begins, increasing, shape (tasks − 1,).
     attrs
         Provenance, handed on to every trajectory.
 
@@ -57,7 +63,8 @@ class Instance:
     student: Float[np.ndarray, "K N"]
     student_output: Float[np.ndarray, "K"]
     teacher: Float[np.ndarray, "M D"]
-    teacher_output: Float[np.ndarray, "M"]
+    teacher_output: Float[np.ndarray, "*tasks M"]
+    switch_times: Float[np.ndarray, "tasks-1"]
 
     def __init__(
         self,
@@ -72,20 +79,24 @@ class Instance:
         nonlinearity: str | Nonlinearity = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
         centre: bool = True,
+        training: Training = PLAIN,
+        switch_times: ArrayLike = (),
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
         self.features = _array("features", features, ("latent_dim", "input_dim"))
         self.student = _array("student", student, ("student_units", "input_dim"))
         self.teacher = _array("teacher", teacher, ("teacher_units", "latent_dim"))
         self.student_output = _array("student_output", student_output, ("student_units",))
-        self.teacher_output = _array("teacher_output", teacher_output, ("teacher_units",))
+        self.switch_times = check_switch_times(switch_times)
+        tasks = 1 + len(self.switch_times)
+        self.teacher_output = _array("teacher_output", teacher_output, ("tasks", "teacher_units")[tasks == 1 :])
         D, N = self.features.shape
         K, M = len(self.student), len(self.teacher)
         for name, array, expected in (
             ("student", self.student, (K, N)),
             ("student_output", self.student_output, (K,)),
             ("teacher", self.teacher, (M, D)),
-            ("teacher_output", self.teacher_output, (M,)),
+            ("teacher_output", self.teacher_output, (M,) if tasks == 1 else (tasks, M)),
         ):
             if array.shape != expected:
                 raise ProblemError(
@@ -108,6 +119,9 @@ class Instance:
             raise ProblemError(f"latent: {latent!r} is not a law; use Gaussian(), MixtureLaw(means), or draw a Problem")
         latent.check_dim(D)
         self.latent = latent
+        if not isinstance(training, Training):
+            raise ProblemError(f"training: {training!r} are no options of training; use sgdlimit.Training(...)")
+        self.training = training
         self.attrs = dict(attrs or {})
 
     @classmethod
@@ -303,6 +317,47 @@ class Instance:
         """A copy with some fields changed: the same network under another law or activation."""
         return Instance(**(vars(self) | changes))
 
+    def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
+        """The same learner with another task to follow: from a time on, another teacher labels the inputs.
+
+        Parameters
+        ----------
+        teacher, teacher_output
+            W̃ and ṽ of the next task, shapes (M', D) and (M',). Its units join those there are, so that R and T hold
+            the overlaps with the teachers of all tasks.
+        at
+            Time t = steps/N at which it takes over, after that of every earlier task.
+
+        Returns
+        -------
+        Instance
+            Whose trajectories have ``task_error`` (time, task), the generalisation error on each of the tasks.
+
+        Examples
+        --------
+        >>> from sgdlimit import Problem
+        >>> problem = Problem(input_dim=20, latent_dim=10, student_units=2, teacher_units=1, activation="erf",
+        ...                   learning_rate=0.2)
+        >>> two = problem.draw(seed=0).then(problem.draw(seed=1).teacher, [1.0], at=50.0)
+        >>> two.teacher.shape, two.teacher_output.shape
+        ((2, 10), (2, 2))
+        """
+        weights = _array("teacher", teacher, ("teacher_units", "latent_dim"))
+        output = _array("teacher_output", teacher_output, ("teacher_units",))
+        if weights.shape != (len(output), self.latent_dim):
+            raise ProblemError(
+                f"teacher: shape {weights.shape} does not fit its {len(output)} output weights and latent_dim "
+                f"{self.latent_dim}; give {(len(output), self.latent_dim)}"
+            )
+        before = np.atleast_2d(self.teacher_output)
+        outputs = np.zeros((len(before) + 1, before.shape[1] + len(output)))
+        outputs[:-1, : before.shape[1]], outputs[-1, before.shape[1] :] = before, output
+        return self.replace(
+            teacher=np.concatenate([self.teacher, weights]),
+            teacher_output=outputs,
+            switch_times=np.append(self.switch_times, at),
+        )
+
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Attributes for a trajectory of this instance; ``input_mean`` is the size of the mean that is subtracted."""
         mean = input_mean(self) if self.centre else None
@@ -312,6 +367,8 @@ class Instance:
             "activation": self.activation,
             "nonlinearity": nonlinearity_named(self.nonlinearity).name,
             "learning_rate": self.learning_rate,
+            "training": self.training.model_dump_json(exclude_defaults=True),
+            **({"switch_times": self.switch_times.tolist()} if len(self.switch_times) else {}),
             "latent": repr(self.latent),
             "input_dim": self.input_dim,
             "latent_dim": self.latent_dim,

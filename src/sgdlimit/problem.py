@@ -7,33 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
+from jaxtyping import Float
+from pydantic import Field, StrictBool, field_validator, model_validator
 
 from sgdlimit.activations import ACTIVATIONS
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.inputs.features import check_features, draw_features
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.inputs.manifold import NAMES
 from sgdlimit.instance import Instance
 from sgdlimit.resources import available_bytes
+from sgdlimit.settings import Settings
+from sgdlimit.training import PLAIN, Training, check_switch_times
 
 __all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
 
 Dimension = Annotated[int, Field(ge=1, strict=True)]
 Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-
-
-class Settings(BaseModel):
-    """Settings whose errors are one sentence naming the field, the value and what would do."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise ProblemError(_explain(error)) from None
 
 
 S = TypeVar("S", bound=Settings)
@@ -120,6 +112,16 @@ class Problem(Settings):
         Law of the latent: ``Gaussian()`` or a :class:`GaussianMixture`.
     student_scale, student_output_scale, teacher_scale, teacher_output_scale
         Standard deviations of the initial W, v and of the teacher's W̃, ṽ, all i.i.d. normal.
+    output_weights
+        ``"normal"`` draws v and ṽ, ``"equal"`` sets all of a layer to its scale: a committee machine.
+    student_alignment
+        An informed start: the cosine between an initial W_k and the direction √N E[X ν_m] of a teacher unit, m = k up
+        to the number of units there are. 0 knows nothing of the teacher, 1 starts at the multiple of it.
+    training
+        Options of training, a :class:`sgdlimit.Training`: a rate for each layer, schedules, label noise, ...
+    switch_times, task_similarity
+        Continual learning: at these times the teacher changes to W̃' = c W̃ + √(1 − c²) Z, with c the similarity to the
+        first task's teacher and Z fresh normal weights of the same scale; ṽ stays.
 
     Raises
     ------
@@ -148,6 +150,11 @@ class Problem(Settings):
     student_output_scale: Scale = 1.0
     teacher_scale: Scale = 1.0
     teacher_output_scale: Scale = 1.0
+    output_weights: Literal["normal", "equal"] = "normal"
+    student_alignment: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
+    training: Training = PLAIN
+    switch_times: tuple[Positive, ...] = ()
+    task_similarity: Annotated[float, Field(ge=-1, le=1, strict=True)] = 0.0
 
     @field_validator("latent", mode="before")
     @classmethod
@@ -184,6 +191,11 @@ class Problem(Settings):
         return self
 
     @model_validator(mode="after")
+    def _tasks_follow(self) -> Self:
+        check_switch_times(self.switch_times)
+        return self
+
+    @model_validator(mode="after")
     def _features_fit(self) -> Self:
         check_features(self.features, self.latent_dim, self.input_dim)
         return self
@@ -207,19 +219,30 @@ class Problem(Settings):
                 f"where {free / 2**30:.1f} GiB are free; make one of them smaller"
             )
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
-        return Instance(
+        instance = Instance(
             draw_features(self.features, D, N, features),
             self.student_scale * student.standard_normal((K, N)),
-            self.student_output_scale * student_output.standard_normal(K),
+            self.student_output_scale * self._outputs(K, student_output),
             self.teacher_scale * teacher.standard_normal((M, D)),
-            self.teacher_output_scale * teacher_output.standard_normal(M),
+            self.teacher_output_scale * self._outputs(M, teacher_output),
             activation=self.activation,
             learning_rate=self.learning_rate,
             nonlinearity=self.nonlinearity,
             centre=self.centre,
             latent=self.draw_latent(seed),
+            training=self.training,
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
         )
+        if self.student_alignment > 0:
+            instance = instance.replace(student=_aligned(instance, self.student_alignment))
+        first, output, similarity = instance.teacher, instance.teacher_output, self.task_similarity
+        for at in self.switch_times:
+            fresh = self.teacher_scale * teacher.standard_normal((M, D))
+            instance = instance.then(similarity * first + np.sqrt(1 - similarity**2) * fresh, output, at)
+        return instance
+
+    def _outputs(self, units: int, rng: np.random.Generator) -> Float[np.ndarray, "units"]:
+        return rng.standard_normal(units) if self.output_weights == "normal" else np.ones(units)
 
     def draw_latent(self, seed: int) -> LatentLaw:
         """Draw the law of the latent alone, the same that :meth:`draw` gives the instance."""
@@ -288,6 +311,17 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     return _validated(Problem, settings, path), _validated(RunSettings, run, path, prefix="run.")
 
 
+def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
+    """Weights as they are, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher's unit."""
+    K, M = len(instance.student), len(instance.teacher)
+    towards = input_moments(instance).cross.T[np.arange(K) % M]
+    length = np.linalg.norm(instance.student, axis=1, keepdims=True)
+    towards = towards / np.linalg.norm(towards, axis=1, keepdims=True)
+    across = instance.student - np.sum(instance.student * towards, axis=1, keepdims=True) * towards
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    return length * (cosine * towards + np.sqrt(1 - cosine**2) * across)
+
+
 def _streams(seed: int) -> list[np.random.Generator]:
     """Independent generators for features, student, its output, teacher, its output and the law, in this order."""
     if not isinstance(seed, int | np.integer) or seed < 0:
@@ -309,31 +343,3 @@ def _validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, pref
         return cls(**settings)
     except ProblemError as error:
         raise ProblemError(f"{path}: {prefix}{error}") from None
-
-
-def _explain(error: ValidationError) -> str:
-    """The first complaint of pydantic as one sentence: field, value, remedy."""
-    complaint = error.errors(include_url=False)[0]
-    place = [str(part) for part in complaint["loc"] if part not in ("gaussian", "gaussian-mixture")]
-    name = ".".join(place)
-    message = complaint["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if complaint["type"] == "extra_forbidden":
-        return f"{name}: {complaint['input']!r} is not a setting of this table; remove it or correct its name"
-    if complaint["type"] in ("model_attributes_type", "model_type"):
-        return f"{name}: {complaint['input']!r} is not a table of settings; in TOML write it as [{name}]"
-    if complaint["type"] == "missing":
-        return f"{name}: is missing; give it a value"
-    if complaint["type"].startswith("union_tag"):
-        return (
-            f"latent: {complaint['input']!r} is not a law; use Gaussian() or GaussianMixture(...), "
-            'in TOML a table with law = "gaussian" or "gaussian-mixture"'
-        )
-    if complaint["type"] == "value_error" and not name:
-        return message
-    if complaint["type"] in ("float_type", "float_parsing"):
-        return f"{name}: {complaint['input']!r} is not a number; give one without quotes"
-    if isinstance(complaint.get("ctx", {}).get("error"), ProblemError):
-        return f"{name}.{message}"
-    if complaint["type"] == "value_error":
-        return f"{name}: {complaint['input']!r} {message if message.startswith('is') else 'is not known; ' + message}"
-    return f"{name}: {complaint['input']!r} will not do; it should be {message[0].lower()}{message[1:]}"

@@ -25,15 +25,18 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "R": ("time", "student", "teacher"),
     "v": ("time", "student"),
     "generalization_error": ("time",),
+    "task_error": ("time", "task"),
 }
-"""Order parameters and their dimensions, (9), (10) and (S48)."""
+"""Order parameters and their dimensions, (9), (10) and (S48); the last only of a teacher that changes."""
 
 LONG_NAMES = {
     "Q": "student-student overlap Q",
     "R": "student-teacher overlap R",
     "v": "output weight v",
     "generalization_error": "generalisation error",
+    "task_error": "generalisation error on each task",
     "generalization_error_stderr": "standard error of the generalisation error",
+    "task_error_stderr": "standard error of the generalisation error on each task",
 }
 
 
@@ -127,8 +130,8 @@ def make_trajectory(
         Labels of the axes that come before those, outermost first: ``run``, ``overlaps``. A variable may have all, the
         first ones or none; without labels it may have ``run``.
     **variables
-        ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,) and optionally
-        ``generalization_error_stderr`` (time,).
+        ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,), ``task_error``
+        (time, task), and their standard errors under the same names with ``_stderr``.
 
     Returns
     -------

@@ -10,12 +10,13 @@ from jaxtyping import Float, Float32, Int
 from sgdlimit.activations import activation_named
 from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.instance import Instance
-from sgdlimit.simulation.kernels import sgd_block
+from sgdlimit.simulation.kernels import Rules, sgd_block
 from sgdlimit.simulation.manifold import Manifold
 from sgdlimit.simulation.pipeline import run_pipeline
 from sgdlimit.simulation.stream import Stream
+from sgdlimit.training import Training, task_units
 
-__all__ = ["Chains", "train"]
+__all__ = ["Chains", "first_step_from", "train"]
 
 LARGEST_WEIGHT = 1e18
 
@@ -27,9 +28,17 @@ class Chains:
     student: Float32[np.ndarray, "chain K width"]
     """N columns and zeros up to the width of the stream's products."""
     output: Float[np.ndarray, "chain K"]
-    teacher_output: Float[np.ndarray, "chain M"]
+    gradient: Float32[np.ndarray, "chain K width"]
+    """Sum over the samples of an unfinished batch; empty for batches of one, which need none."""
+    output_gradient: Float[np.ndarray, "chain K"]
+    teacher_output: Float[np.ndarray, "chain task M"]
+    """Normalised: s_M ṽ."""
     activations: Int[np.ndarray, "chain"]
-    learning_rates: Float[np.ndarray, "chain"]
+    rules: Rules
+    schedules: Sequence[Training]
+    """Those whose schedules the rules' rows stand for."""
+    batch_size: int
+    switch_steps: Int[np.ndarray, "task-1"]
     manifold: Manifold
     """From preactivations to inputs."""
     applied: Manifold
@@ -39,7 +48,7 @@ class Chains:
     output_steps: Int[np.ndarray, "time"]
     kept_student: Float32[np.ndarray, "chain time K N"]
     kept_output: Float[np.ndarray, "chain time K"]
-    diverged_step: Int[np.ndarray, "chain"]
+    diverged_sample: Int[np.ndarray, "chain"]
 
     @classmethod
     def start(cls, instances: Sequence[Instance], output_steps: Int[np.ndarray, "time"], stream: Stream) -> "Chains":
@@ -47,6 +56,7 @@ class Chains:
         N, as_given = instances[0].input_dim, stream.projection is None
         student = np.zeros((len(instances), *instances[0].student_output.shape, stream.width), np.float32)
         student[:, :, :N] = [i.student for i in instances]
+        batch_size = instances[0].training.batch_size
         output = np.stack([i.student_output for i in instances])
         f, manifold = nonlinearity_named(instances[0].nonlinearity), Manifold.of_instances(instances)
         kept_student = np.empty((len(instances), len(output_steps), output.shape[1], N), np.float32)
@@ -56,9 +66,14 @@ class Chains:
         return cls(
             student,
             output,
-            np.stack([i.teacher_output for i in instances]),
+            np.zeros_like(student if batch_size > 1 else student[:, :0]),
+            np.zeros_like(output),
+            np.stack([_normalized_teacher(i) for i in instances]),
             np.array([activation_named(i.activation).code for i in instances]),
-            np.array([i.learning_rate for i in instances]),
+            _rules(instances),
+            list(dict.fromkeys(i.training for i in instances)),
+            batch_size,
+            first_step_from(instances[0].switch_times, N),
             manifold,
             Manifold.of("identity", [None] * len(instances)) if as_given else manifold,
             f.function if isinstance(f, Nonlinearity) else None,
@@ -68,19 +83,51 @@ class Chains:
             np.full(len(instances), -1),
         )
 
+    @property
+    def samples(self) -> int:
+        """Samples up to the last output step."""
+        return int(self.output_steps[-1]) * self.batch_size
+
+    def factors(self, first_sample: int, count: int) -> Float[np.ndarray, "schedule sample"]:
+        """What the schedules multiply the rates with, for some samples."""
+        steps = np.arange(first_sample, first_sample + count) // self.batch_size
+        return np.stack([training.factor(steps / self.kept_student.shape[3]) for training in self.schedules])
+
     def finite_outputs(self, chain: int) -> int:
         """How many output times a chain reached with weights whose squares are finite, in single precision."""
-        step = self.diverged_step[chain]
+        step = self.diverged_sample[chain] // self.batch_size
         reached = len(self.output_steps) if step < 0 else int(np.searchsorted(self.output_steps, step, side="right"))
         kept = self.kept_student[chain, :reached]
         finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
         return reached if finite.all() else int(np.argmin(finite))
 
 
+def first_step_from(times: Float[np.ndarray, "*time"], input_dim: int) -> Int[np.ndarray, "*time"]:
+    """The first step that is not before some times; step n is taken at the time n/N."""
+    return np.ceil(np.asarray(times) * input_dim - 1e-6).astype(np.int64)
+
+
+def _normalized_teacher(instance: Instance) -> Float[np.ndarray, "task M"]:
+    return instance.training.output_scale(task_units(instance.teacher_output)) * np.atleast_2d(instance.teacher_output)
+
+
+def _rules(instances: Sequence[Instance]) -> Rules:
+    trainings = [i.training for i in instances]
+    different = list(dict.fromkeys(trainings))
+    return Rules(
+        learning_rate=np.array([i.learning_rate for i in instances]),
+        output_rate=np.array([i.training.output_rate(i.learning_rate) for i in instances]),
+        output_scale=np.array([i.training.output_scale(len(i.student_output)) for i in instances]),
+        label_noise=np.array([training.label_noise for training in trainings]),
+        weight_decay=np.array([training.weight_decay for training in trainings]),
+        schedule=np.array([different.index(training) for training in trainings]),
+    )
+
+
 def train(
     chains: Chains,
     stream: Stream,
-    labels: Float[np.ndarray, "step"],
+    labels: Float[np.ndarray, "sample"],
     threads: int,
     report: Callable[[float], None],
 ) -> None:
@@ -93,13 +140,11 @@ def train(
     report
         Called with the fraction of steps taken.
     """
-    steps = int(chains.output_steps[-1])
-    blocks = -(-steps // Stream.BLOCK)
+    samples = chains.samples
+    blocks = -(-samples // Stream.BLOCK)
     count = len(chains.student)
     bounds = np.linspace(0, count, min(count, 4 * threads) + 1).astype(int)
-
-    def size(block: int) -> int:
-        return min(Stream.BLOCK, steps - block * Stream.BLOCK)
+    noisy = bool(chains.rules.label_noise.any())
 
     def make(block: int, products: np.ndarray) -> None:
         stream.fill_products(block * Stream.BLOCK, products)
@@ -107,9 +152,10 @@ def train(
     def train(group: int, block: int, products: np.ndarray) -> None:
         some = slice(bounds[group], bounds[group + 1])
         first = block * Stream.BLOCK
+        size = min(Stream.BLOCK, samples - first)
         sgd_block(
             products,
-            size(block),
+            size,
             stream.chosen[some],
             stream.coefficients[some],
             stream.shifts[some],
@@ -117,16 +163,22 @@ def train(
             stream.same_input[some],
             chains.applied.some(some),
             chains.activations[some],
-            chains.learning_rates[some],
+            chains.rules.of(some),
+            chains.factors(first, size),
             chains.teacher_output[some],
-            labels[first : first + size(block)],
+            chains.batch_size * chains.switch_steps,
+            stream.label_noise(first, size if noisy else 0),
+            labels[first : first + size],
+            chains.batch_size,
             chains.student[some],
             chains.output[some],
+            chains.gradient[some],
+            chains.output_gradient[some],
             first,
-            chains.output_steps,
+            chains.batch_size * chains.output_steps,
             chains.kept_student[some],
             chains.kept_output[some],
-            chains.diverged_step[some],
+            chains.diverged_sample[some],
         )
 
     run_pipeline(

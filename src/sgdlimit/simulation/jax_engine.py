@@ -6,7 +6,7 @@ counters, so the same seed means the same samples as on the CPU, up to the round
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Float32, Int, UInt32
 from sgdlimit.inputs.manifold import TABULATED
 from sgdlimit.simulation.chains import Chains
 from sgdlimit.simulation.functions import ERF, RELU
-from sgdlimit.simulation.kernels import ERF_INPUT, SIGN
+from sgdlimit.simulation.kernels import ERF_INPUT, SIGN, Rules
 from sgdlimit.simulation.random import KEY_PARITY, key_of
 from sgdlimit.simulation.stream import COMPONENTS, NORMALS, Normals, Offsets, RescaledMixture, Source, Stream
 
@@ -32,8 +32,8 @@ class Conditions(NamedTuple):
     shifts: Float32[Array, "batch chain width"]
     gains: Float32[Array, "batch chain"]
     activations: Int[Array, "batch chain"]
-    learning_rates: Float32[Array, "batch chain"]
-    teacher_outputs: Float32[Array, "batch chain M"]
+    teacher_outputs: Float32[Array, "batch chain task M"]
+    rules: Rules
     centres: Float32[Array, "batch chain N"]
     """No columns where there is nothing to subtract."""
 
@@ -44,8 +44,23 @@ class Students(NamedTuple):
     student: Float32[Array, "batch chain K width"]
     output: Float32[Array, "batch chain K"]
     pending: Float32[Array, "batch chain K"]
+    shrink: Float32[Array, "batch chain"]
+    """What the waiting update multiplies W with: weight decay."""
     row: Float32[Array, "batch chain width"]
-    diverged_step: Int[Array, "batch chain"]
+    gradient: Float32[Array, "batch chain K width"]
+    """Of the samples of an unfinished batch; empty for batches of one."""
+    output_gradient: Float32[Array, "batch chain K"]
+    diverged_sample: Int[Array, "batch chain"]
+
+
+class Samples(NamedTuple):
+    """What a block brings: products, and for each sample its label if given, noise, rate factors and task."""
+
+    products: Float32[Array, "batch source sample width"]
+    targets: Float32[np.ndarray, "sample"]
+    noise: Float32[np.ndarray, "batch sample"]
+    factors: Float32[np.ndarray, "schedule sample"]
+    tasks: Int[np.ndarray, "sample"]
 
 
 def train_together(
@@ -60,31 +75,40 @@ def train_together(
     sources and conditions, and all chains the same shapes and output steps.
     """
     one = chains[0]
-    output_steps, N = one.output_steps, one.kept_student.shape[3]
-    steps = int(output_steps[-1])
+    output_samples, N = one.batch_size * one.output_steps, one.kept_student.shape[3]
     conditions, students = _conditions(chains, streams), _students(chains)
     make = _maker(streams)
-    wanted = int(output_steps[0] == 0)
-    for start in range(0, steps, Stream.BLOCK):
-        stop = min(start + Stream.BLOCK, steps)
-        products = make(start)
+    noisy = bool(one.rules.label_noise.any())
+    wanted = int(output_samples[0] == 0)
+    for start in range(0, one.samples, Stream.BLOCK):
+        stop = min(start + Stream.BLOCK, one.samples)
         targets = np.zeros(Stream.BLOCK, np.float32)
         targets[: stop - start] = labels[start:stop] if len(labels) else 0
-        step = start
-        while step < stop:
-            until = min(stop, int(output_steps[wanted]))
-            for size in _powers_of_two(until - step):
+        noise = [stream.label_noise(start, Stream.BLOCK) if noisy else np.zeros(Stream.BLOCK) for stream in streams]
+        steps = np.arange(start, start + Stream.BLOCK) // one.batch_size
+        samples = Samples(
+            make(start),
+            targets,
+            np.array(noise, np.float32),
+            one.factors(start, Stream.BLOCK).astype(np.float32),
+            np.searchsorted(one.switch_steps, steps, side="right").astype(np.int32),
+        )
+        sample = start
+        while sample < stop:
+            until = min(stop, int(output_samples[wanted]))
+            for size in _powers_of_two(until - sample):
                 students = _advance(
-                    students, conditions, products, targets, step - start, step,
+                    students, conditions, samples, sample - start, sample,
                     size=size, N=N, nonlinearity=one.applied.code, function=one.function, labelled=len(labels) > 0,
+                    batch_size=one.batch_size,
                 )  # fmt: skip
-                step += size
-            if step == output_steps[wanted]:
+                sample += size
+            if sample == output_samples[wanted]:
                 students = _keep(students, chains, wanted, N)
                 wanted += 1
-        report(stop / steps)
+        report(stop / one.samples)
     for batch, some in enumerate(chains):
-        some.diverged_step[:] = np.asarray(students.diverged_step[batch])
+        some.diverged_sample[:] = np.asarray(students.diverged_sample[batch])
 
 
 def _conditions(chains: Sequence[Chains], streams: Sequence[Stream]) -> Conditions:
@@ -98,8 +122,8 @@ def _conditions(chains: Sequence[Chains], streams: Sequence[Stream]) -> Conditio
         stacked([s.shifts for s in streams]),
         stacked([s.gains for s in streams]),
         stacked([c.activations for c in chains]),
-        stacked([c.learning_rates for c in chains]),
         stacked([c.teacher_output for c in chains]),
+        Rules(*cast(Any, [stacked(list(values)) for values in zip(*(c.rules for c in chains), strict=True)])),
         stacked([c.applied.centres for c in chains]),
     )
 
@@ -108,7 +132,9 @@ def _students(chains: Sequence[Chains]) -> Students:
     student = jnp.asarray(np.stack([c.student for c in chains]))
     output = jnp.asarray(np.stack([c.output for c in chains]).astype(np.float32))
     row = jnp.zeros((*student.shape[:2], student.shape[3]), jnp.float32)
-    return Students(student, output, jnp.zeros_like(output), row, jnp.full(student.shape[:2], -1, jnp.int32))
+    gradient = jnp.asarray(np.stack([c.gradient for c in chains]))
+    shrink, diverged = jnp.ones(student.shape[:2], jnp.float32), jnp.full(student.shape[:2], -1, jnp.int32)
+    return Students(student, output, jnp.zeros_like(output), shrink, row, gradient, jnp.zeros_like(output), diverged)
 
 
 def _powers_of_two(number: int) -> list[int]:
@@ -128,8 +154,14 @@ def _keep(students: Students, chains: Sequence[Chains], wanted: int, N: int) -> 
 @partial(jax.jit, donate_argnums=0)
 def _flush(students: Students) -> Students:
     """Apply the update that waits."""
-    W = students.student - students.pending[..., None] * students.row[:, :, None]
-    return students._replace(student=W, pending=jnp.zeros_like(students.pending))
+    return students._replace(
+        student=_updated(students), pending=jnp.zeros_like(students.pending), shrink=jnp.ones_like(students.shrink)
+    )
+
+
+def _updated(students: Students) -> Float32[Array, "batch chain K width"]:
+    """W with the update that waits."""
+    return students.shrink[..., None, None] * students.student - students.pending[..., None] * students.row[:, :, None]
 
 
 def _g(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -142,36 +174,39 @@ def _g_prime(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Arr
     return jnp.where(activation == ERF, gauss, jnp.where(activation == RELU, jnp.float32(x > 0), 1.0))
 
 
-@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "function", "labelled"), donate_argnums=0)
+@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "function", "labelled", "batch_size"), donate_argnums=0)
 def _advance(
     students: Students,
     conditions: Conditions,
-    products: Float32[Array, "batch source step width"],
-    targets: Float32[Array, "step"],
+    samples: Samples,
     place: int,
-    first_step: int,
+    first_sample: int,
     *,
     size: int,
     N: int,
     nonlinearity: int,
     function: Callable[[Any], Any] | None,
     labelled: bool,
+    batch_size: int,
 ) -> Students:
-    """Take ``size`` steps from ``place`` in the block: (S28, S29) for every chain at once."""
-    sources, coefficients, shifts, gains, activations, learning_rates, teacher_outputs, centres = conditions
-    M = teacher_outputs.shape[2]
+    """Take ``size`` samples from ``place`` in the block: (S28, S29) for every chain at once."""
+    sources, coefficients, shifts, gains, activations, teacher_outputs, rules, centres = conditions
+    M = teacher_outputs.shape[3]
     root = np.float32(np.sqrt(N))
-    rate, g_of = learning_rates[..., None], activations[..., None]
+    g_of, scale = activations[..., None], rules.output_scale[..., None]
 
     def step(students: Students, s: Array) -> tuple[Students, None]:
-        row = lax.dynamic_index_in_dim(products, place + s, axis=2, keepdims=False)  # (batch, source, width)
+        at = place + s
+        row = lax.dynamic_index_in_dim(samples.products, at, axis=2, keepdims=False)  # (batch, source, width)
         first = jnp.take_along_axis(row, sources[..., :1], axis=1)
         second = jnp.take_along_axis(row, sources[..., 1:], axis=1)
         U = gains[..., None] * (first + coefficients[..., None] * second + shifts)  # (batch, chain, width)
         if labelled:
-            y = targets[place + s]
+            y = jnp.asarray(samples.targets)[at]
         else:
-            y = jnp.sum(teacher_outputs * _g(g_of, U[..., N : N + M]), axis=-1)
+            weights = jnp.take(teacher_outputs, jnp.asarray(samples.tasks)[at], axis=2)
+            y = jnp.sum(weights * _g(g_of, U[..., N : N + M]), axis=-1)
+            y += rules.label_noise * jnp.asarray(samples.noise)[:, at, None]
         X = U
         if nonlinearity == SIGN:
             X = jnp.where(jnp.signbit(U), np.float32(-1), np.float32(1))
@@ -183,16 +218,35 @@ def _advance(
             X = X[..., :N] - centres
             X = jnp.pad(X, ((0, 0), (0, 0), (0, U.shape[-1] - N)))
         X = jnp.where(jnp.arange(X.shape[-1]) < N, X, 0)
-        W = students.student - students.pending[..., None] * students.row[:, :, None]
+        W = _updated(students)
         field = jnp.sum(W * X[:, :, None], axis=-1) / root  # (batch, chain, K)
         v, hidden = students.output, _g(g_of, field)
-        error = jnp.sum(v * hidden, axis=-1) - y
-        alive = (students.diverged_step < 0) & jnp.isfinite(error)
-        diverged = jnp.where((students.diverged_step < 0) & ~alive, first_step + s, students.diverged_step)
+        error = scale[..., 0] * jnp.sum(v * hidden, axis=-1) - y
+        alive = (students.diverged_sample < 0) & jnp.isfinite(error)
+        diverged = jnp.where((students.diverged_sample < 0) & ~alive, first_sample + s, students.diverged_sample)
         error = jnp.where(alive, error, 0)[..., None]
-        hidden = jnp.where(alive[..., None], hidden, 0)
-        pending = jnp.where(alive[..., None], rate / root * v * error * _g_prime(g_of, field), 0)
-        return Students(W, v - rate / N * hidden * error, pending, X, diverged), None
+        of_output = scale * jnp.where(alive[..., None], hidden, 0) * error / batch_size
+        of_student = scale * jnp.where(alive[..., None], v * error * _g_prime(g_of, field), 0) / batch_size
+        factor = jnp.asarray(samples.factors)[rules.schedule, at]
+        rate, output_rate = factor * rules.learning_rate, (factor * rules.output_rate)[..., None]
+        shrink = jnp.where(alive, 1 - rate * rules.weight_decay / N, 1)
+        if batch_size == 1:
+            v = v - output_rate / N * of_output
+            pending = rate[..., None] / root * of_student
+            return students._replace(
+                student=W, output=v, pending=pending, shrink=shrink, row=X, diverged_sample=diverged
+            ), None
+        ends = (first_sample + s + 1) % batch_size == 0
+        gradient = students.gradient + of_student[..., None] * X[:, :, None]
+        output_gradient = students.output_gradient + of_output
+        trained = shrink[..., None, None] * W - (rate / root)[..., None, None] * gradient
+        return students._replace(
+            student=jnp.where(ends, trained, W),
+            output=jnp.where(ends, v - output_rate / N * output_gradient, v),
+            gradient=jnp.where(ends, 0, gradient),
+            output_gradient=jnp.where(ends, 0, output_gradient),
+            diverged_sample=diverged,
+        ), None
 
     return lax.scan(step, students, jnp.arange(size, dtype=jnp.int32))[0]
 

@@ -31,7 +31,8 @@ class TestSet:
     """Fresh samples of a condition's own law."""
 
     inputs: Float32[np.ndarray, "sample N"]
-    labels: Float[np.ndarray, "sample"]
+    labels: Float[np.ndarray, "task sample"]
+    """Without noise."""
 
 
 class TestProducts:
@@ -50,11 +51,11 @@ class TestProducts:
     def test_set(self, chains: Chains, index: int, mapper: Mapper) -> TestSet:
         """The test set of one chain's condition."""
         inputs = np.empty((self.count, chains.kept_student.shape[3]), np.float32)
-        labels = np.empty(self.count)
+        labels = np.empty((chains.teacher_output.shape[1], self.count))
 
         def form(block: int) -> None:
             some = slice(block * Stream.BLOCK, min((block + 1) * Stream.BLOCK, self.count))
-            form_samples(chains, index, self.stream, self.blocks[block], inputs[some], labels[some])
+            form_samples(chains, index, self.stream, self.blocks[block], inputs[some], labels[:, some])
 
         list(mapper(form, range(len(self.blocks))))
         return TestSet(inputs, labels)
@@ -66,9 +67,9 @@ def form_samples(
     stream: Stream,
     products: Float32[np.ndarray, "source step width"],
     inputs: Float32[np.ndarray, "count N"],
-    labels: Float[np.ndarray, "count"],
+    labels: Float[np.ndarray, "task count"],
 ) -> None:
-    """Write inputs X and labels y of the first samples of a block, as one chain's condition sees them."""
+    """Write inputs X and labels y of the first samples of a block, as one chain's condition and each task see them."""
     inputs_and_labels(
         products,
         len(inputs),
@@ -91,7 +92,7 @@ class Measurement:
     """What was measured of one run, up to the last output time that it reached with finite weights."""
 
     variables: dict[str, Float[np.ndarray, "..."]]
-    """Q and R with a leading ``overlaps`` axis, v, and the generalisation error with its standard error."""
+    """Q and R with a leading ``overlaps`` axis, v, and generalisation errors with their standard errors."""
     diverged_at: float | None
 
     @property
@@ -129,12 +130,16 @@ def measure(
     variables["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
     variables["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])
     if test_set is not None:
-        losses = mapper(lambda part: _test_errors(student[part], output[part], test_set, instance.activation), parts)
+        scaled = chains.rules.output_scale[index] * output
+        losses = mapper(lambda part: _test_errors(student[part], scaled[part], test_set, instance.activation), parts)
         errors = np.concatenate(list(losses), axis=1)
-        variables["generalization_error"], variables["generalization_error_stderr"] = errors
+        task = np.searchsorted(chains.switch_steps, chains.output_steps[:reached], side="right")
+        variables["generalization_error"], variables["generalization_error_stderr"] = errors[:, range(reached), task]
+        if len(test_set.labels) > 1:
+            variables["task_error"], variables["task_error_stderr"] = errors
     diverged_at = None
-    if chains.diverged_step[index] >= 0:
-        diverged_at = float(chains.diverged_step[index] / instance.input_dim)
+    if chains.diverged_sample[index] >= 0:
+        diverged_at = float(chains.diverged_sample[index] // chains.batch_size / instance.input_dim)
     elif reached < len(times):
         diverged_at = float(times[reached])
     return Measurement(variables, diverged_at)
@@ -142,13 +147,14 @@ def measure(
 
 def _test_errors(
     student: Float32[np.ndarray, "time K N"], output: Float[np.ndarray, "time K"], test_set: TestSet, activation: str
-) -> Float[np.ndarray, "2 time"]:
+) -> Float[np.ndarray, "2 time task"]:
     """ε_g = E Δ²/2 (S48) over the test set, and its standard error."""
     times, K, N = student.shape
     fields = (student.reshape(-1, N) @ test_set.inputs.T / np.float32(np.sqrt(N))).reshape(times, K, -1)
-    errors = np.empty((2, times))
-    losses(fields, activation_named(activation).code, output, test_set.labels, *errors)
-    return errors
+    errors = np.empty((2, len(test_set.labels), times))
+    for task, labels in enumerate(test_set.labels):
+        losses(fields, activation_named(activation).code, output, labels, errors[0, task], errors[1, task])
+    return np.swapaxes(errors, 1, 2)
 
 
 def combine_runs(

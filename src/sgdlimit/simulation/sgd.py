@@ -59,10 +59,11 @@ def simulate(
     test_samples
         Fresh samples of the law on which the generalisation error is measured; 0 leaves it out.
     keep_inputs
-        Keep every sample: variables ``C``, ``X`` and ``y`` with a ``step`` dimension.
+        Keep every sample: variables ``C``, ``X`` and ``y`` with a ``step`` dimension, of samples where a step takes
+        a batch of them.
     data
         Samples to take in order instead of drawing them: ``(C,)`` of shape (steps, D), or ``(C, X, y)`` with the
-        inputs (steps, N) and labels (steps,), where C is only handed on.
+        inputs (steps, N) and labels (steps,), where C is only handed on. A batch takes several.
     threads
         Number of threads; all cores by default.
     engine
@@ -149,11 +150,25 @@ def simulate_together(
         )
     times = check_times(times)
     output_steps = _whole_steps(times, instances[0].input_dim)
-    if len({(i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre) for i in instances}) > 1:
-        raise ProblemError("instances: differ in K, M, nonlinearity or centre; simulate those apart")
+    kinds = {
+        (
+            i.student.shape,
+            i.teacher_output.shape,
+            i.nonlinearity,
+            i.centre,
+            i.training.batch_size,
+            i.switch_times.tobytes(),
+        )
+        for i in instances
+    }
+    if len(kinds) > 1:
+        raise ProblemError(
+            "instances: differ in K, M, nonlinearity, centre, batch_size or switch_times; simulate those apart"
+        )
+    samples = int(output_steps[-1]) * instances[0].training.batch_size
     if keep_inputs:
-        _refuse_large(runs, int(output_steps[-1]), instances[0])
-    given = GivenSamples.read(data, instances[0], int(output_steps[-1]))
+        _refuse_large(runs, samples, instances[0])
+    given = GivenSamples.read(data, instances, samples)
     drawn = stream_of(instances)
     needed = needed_bytes(
         drawn,
@@ -198,7 +213,7 @@ def simulate_together(
         "data": "drawn" if data is None else "given",
     }
     attrs = [
-        instance.provenance(**provenance, **({} if data is not None else _reuse(instance, int(output_steps[-1]))))
+        instance.provenance(**provenance, **({} if data is not None else _reuse(instance, samples)))
         for instance in instances
     ]
     trajectories = [
@@ -215,10 +230,10 @@ def simulate_together(
     return trajectories
 
 
-def _reuse(instance: Instance, steps: int) -> dict[str, float]:
+def _reuse(instance: Instance, samples: int) -> dict[str, float]:
     """What a trajectory says of samples that were not all fresh ones."""
     distinct = instance.latent.distinct_samples
-    return {} if distinct is None else {"distinct_samples": distinct, "epochs": steps / distinct}
+    return {} if distinct is None else {"distinct_samples": distinct, "epochs": samples / distinct}
 
 
 def predicted_bytes(
@@ -307,25 +322,31 @@ def _moments(instances: Sequence[Instance], theories: Sequence[str]) -> list[lis
 class GivenSamples:
     """Samples to take in order instead of drawing: latent vectors, or inputs with their labels."""
 
-    latent: Float[np.ndarray, "step D"] | None
-    inputs: Float[np.ndarray, "step N"] | None
-    labels: Float[np.ndarray, "step"]
+    latent: Float[np.ndarray, "sample D"] | None
+    inputs: Float[np.ndarray, "sample N"] | None
+    labels: Float[np.ndarray, "sample"]
 
     @classmethod
-    def read(cls, data: Sequence[ArrayLike] | None, instance: Instance, steps: int) -> "GivenSamples":
-        """Check ``data`` of :func:`simulate` against the instance and the number of steps."""
+    def read(cls, data: Sequence[ArrayLike] | None, instances: Sequence[Instance], samples: int) -> "GivenSamples":
+        """Check ``data`` of :func:`simulate` against the instances and the number of samples."""
+        instance = instances[0]
         if data is None:
             return cls(None, None, np.empty(0))
         if not isinstance(data, tuple) or len(data) not in (1, 3):
             raise ProblemError("data: is not (C,) or (C, X, y); give a tuple of one or three arrays")
-        shapes = {"C": (steps, instance.latent_dim), "X": (steps, instance.input_dim), "y": (steps,)}
+        if len(data) == 3 and (len(instance.switch_times) or any(i.training.label_noise for i in instances)):
+            raise ProblemError(
+                "data: holds labels y, to which no noise is added and which no other task replaces; give (C,), or "
+                "label_noise=0 without switch_times"
+            )
+        shapes = {"C": (samples, instance.latent_dim), "X": (samples, instance.input_dim), "y": (samples,)}
         arrays = []
         for (name, shape), value in zip(shapes.items(), data, strict=False):
             try:
                 array = np.asarray(value).astype(np.float64 if name == "y" else np.float32, casting="same_kind")
             except (TypeError, ValueError):
                 raise ProblemError(f"data: {name} is not an array of real numbers; give one of shape {shape}") from None
-            if array.ndim != len(shape) or array.shape[1:] != shape[1:] or len(array) < steps:
+            if array.ndim != len(shape) or array.shape[1:] != shape[1:] or len(array) < samples:
                 raise ProblemError(
                     f"data: {name} has shape {array.shape} where the last output time needs at least {shape}; "
                     "give more samples or earlier times"
@@ -346,22 +367,25 @@ class GivenSamples:
 
 def _kept_inputs(
     chains: Chains, index: int, stream: Stream, given: GivenSamples
-) -> tuple[Float32[np.ndarray, "step D"], Float32[np.ndarray, "step N"], Float[np.ndarray, "step"]]:
-    """Samples of one chain, made once more: C, X and y."""
-    steps = int(chains.output_steps[-1])
+) -> tuple[Float32[np.ndarray, "sample D"], Float32[np.ndarray, "sample N"], Float[np.ndarray, "sample"]]:
+    """Samples of one chain, made once more: C, X and y with its noise."""
+    samples = chains.samples
     if given.inputs is not None:
         assert given.latent is not None
-        return given.latent[:steps], given.inputs[:steps], given.labels[:steps]
-    latent = np.empty((steps, stream.locations.shape[1]), np.float32)
-    inputs = np.empty((steps, chains.kept_student.shape[3]), np.float32)
-    labels = np.empty(steps)
+        return given.latent[:samples], given.inputs[:samples], given.labels[:samples]
+    latent = np.empty((samples, stream.locations.shape[1]), np.float32)
+    inputs = np.empty((samples, chains.kept_student.shape[3]), np.float32)
+    of_tasks = np.empty((chains.teacher_output.shape[1], samples))
+    noise = np.empty(samples)
     products = stream.empty_products()
-    for start in range(0, steps, Stream.BLOCK):
-        some = slice(start, min(start + Stream.BLOCK, steps))
+    for start in range(0, samples, Stream.BLOCK):
+        some = slice(start, min(start + Stream.BLOCK, samples))
         latent[some] = stream.latent(index, start, some.stop - start)
+        noise[some] = stream.label_noise(start, some.stop - start)
         stream.fill_products(start, products)
-        form_samples(chains, index, stream, products, inputs[some], labels[some])
-    return latent, inputs, labels
+        form_samples(chains, index, stream, products, inputs[some], of_tasks[:, some])
+    task = np.searchsorted(chains.switch_steps, np.arange(samples) // chains.batch_size, side="right")
+    return latent, inputs, of_tasks[task, range(samples)] + chains.rules.label_noise[index] * noise
 
 
 def _whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:
@@ -376,8 +400,8 @@ def _whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.nda
     return steps
 
 
-def _refuse_large(runs: int, steps: int, instance: Instance) -> None:
-    wanted = runs * steps * (4 * (instance.input_dim + instance.latent_dim) + 8)
+def _refuse_large(runs: int, samples: int, instance: Instance) -> None:
+    wanted = runs * samples * (4 * (instance.input_dim + instance.latent_dim) + 8)
     if wanted > KEPT_INPUTS_LIMIT:
         raise ProblemError(
             f"keep_inputs: {wanted / 2**30:.1f} GiB of samples would be kept, the limit is "

@@ -24,7 +24,7 @@ from sgdlimit.simulation.random import fill_normals, fill_offsets, key_of
 
 __all__ = ["ArraySource", "Source", "Stream", "stream_of"]
 
-NORMALS, COMPONENTS, OTHER = 0, 1, 2  # what a key is for
+NORMALS, COMPONENTS, OTHER, LABELS = 0, 1, 2, 3  # what a key is for
 
 
 class Source(ABC):
@@ -242,6 +242,12 @@ class Stream:
                 latent = np.empty((len(product), len(self.projection.matrix)), np.float32)
                 source.fill(self.keys, first_step, latent)
                 (self.projection.of_normals if source.isotropic else self.projection.of_latent)(latent, product)
+
+    def label_noise(self, first_step: int, count: int) -> Float[np.ndarray, "count"]:
+        """Independent normals for the labels of some samples, the same for all conditions."""
+        normals = np.empty((count, 1), np.float32)
+        fill_normals(*key_of(*self.keys, LABELS), first_step, normals)
+        return normals[:, 0].astype(np.float64)
 
     def latent(self, condition: int, first_step: int, count: int) -> Float32[np.ndarray, "count D"]:
         """The latent vectors C themselves, of one condition; ``first_step`` is a multiple of the block."""

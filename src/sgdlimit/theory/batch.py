@@ -17,13 +17,16 @@ from sgdlimit.theory.solve import (
     RTOL,
     OrderParameters,
     check_positive,
+    check_tasks,
     check_vector,
     order_parameters,
     provenance_of,
     reached,
+    rule_of,
     variables,
 )
 from sgdlimit.theory.spectrum import Spectrum
+from sgdlimit.training import PLAIN, Training, task_units
 from sgdlimit.trajectory import check_times, make_trajectory
 
 __all__ = ["solve_many"]
@@ -37,6 +40,8 @@ def solve_many(
     activation: str,
     learning_rate: ArrayLike,
     times: ArrayLike,
+    training: Training | Sequence[Training] = PLAIN,
+    switch_times: ArrayLike = (),
     rtol: float = RTOL,
     atol: float = ATOL,
     attrs: Mapping[str, Any] | None = None,
@@ -52,13 +57,18 @@ def solve_many(
     spectra
         One spectrum, or one for each case.
     student_output, teacher_output
-        Initial v, shape (K,) or (case, K), and ṽ, shape (M,) or (case, M).
+        Initial v, shape (K,) or (case, K), and ṽ, shape (M,) or (case, M); with ``switch_times`` (tasks, M) or
+        (case, tasks, M).
     activation
         ``"erf"``, ``"relu"`` or ``"linear"``.
     learning_rate
         η, one number or shape (case,).
     times
         Output times t = step/N, shape (time,), increasing, from 0 on.
+    training
+        Options of training, for all cases or for each.
+    switch_times
+        When the next task begins, shape (tasks − 1,), for all cases.
     rtol, atol
         Local error allowed to the solver.
     attrs
@@ -90,22 +100,25 @@ def solve_many(
     given = {
         "spectra": (spectra, not isinstance(spectra, Spectrum)),
         "student_output": (student_output, np.ndim(student_output) > 1),
-        "teacher_output": (teacher_output, np.ndim(teacher_output) > 1),
+        "teacher_output": (teacher_output, np.ndim(teacher_output) > 1 + (np.size(switch_times) > 0)),
         "learning_rate": (learning_rate, np.ndim(learning_rate) > 0),
+        "training": (training, not isinstance(training, Training)),
     }
-    several, outputs, teacher_outputs, rates = _cases(given)
+    several, outputs, teacher_outputs, rates, trainings = _cases(given)
     shapes = {spectrum.overlap.shape[1:] for spectrum in several}
     if len(shapes) > 1:
         raise ProblemError(f"spectra: they have (K, M) of {sorted(shapes)}; give cases of one network size")
     K, M = shapes.pop()
     v = [check_vector("student_output", x, K) for x in outputs]
-    v_teacher = [check_vector("teacher_output", x, M) for x in teacher_outputs]
+    tasks = [check_tasks(x, switch_times, M) for x in teacher_outputs]
     for name, value in [("rtol", rtol), ("atol", atol), *(("learning_rate", rate) for rate in rates)]:
         check_positive(name, value)
     times = check_times(times)
 
     def run(case: int) -> OrderParameters:
-        return order_parameters(several[case], v[case], v_teacher[case], rates[case], times, integrals, rtol, atol)
+        v_teacher, switches = tasks[case]
+        rule = rule_of(trainings[case], rates[case], K, task_units(v_teacher), switches)
+        return order_parameters(several[case], v[case], v_teacher, rates[case], times, integrals, rule, rtol, atol)
 
     with ThreadPoolExecutor(cores()) as pool:
         results = [run(0), *pool.map(run, range(1, len(several)))]  # the first one compiles
@@ -113,7 +126,7 @@ def solve_many(
     counts = np.array([reached(result) for result in results])
     parts = [variables(result) for result in results]
     stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    provenance = provenance_of(activation, rtol, atol, attrs)
+    provenance = provenance_of(activation, rtol, atol, attrs, trainings)
     diverged_at = np.append(times, np.inf)[counts]
     lost = np.flatnonzero(counts < len(times))
     if len(lost):

@@ -1,7 +1,7 @@
 """Solve the equations of motion: from a spectrum to a trajectory."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -14,21 +14,34 @@ from numpy.typing import ArrayLike
 
 from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.theory.compiled import call
-from sgdlimit.theory.dynamics import Network, Nodes, State, field_covariance, generalization_error, right_hand_side
+from sgdlimit.theory.dynamics import (
+    Network,
+    Nodes,
+    Rule,
+    State,
+    field_covariance,
+    generalization_error,
+    right_hand_side,
+)
 from sgdlimit.theory.integrals import Integrals, integrals_for
 from sgdlimit.theory.spectrum import Spectrum, spectrum
+from sgdlimit.training import PLAIN, Training, check_switch_times, task_units
 from sgdlimit.trajectory import check_times, make_trajectory
 
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
 
-__all__ = ["OrderParameters", "integrate", "solve", "solve_spectrum"]
+__all__ = ["OrderParameters", "integrate", "rule_of", "solve", "solve_spectrum"]
 
 RTOL = ATOL = 5e-8
 """Local error of the solver; leaves Q, R and v within 1e-6 of the exact solution."""
 
+PLAIN_RULE = Rule()
+
 SMALLEST_STEP = 1e-12
 MAX_STEPS = 100_000
+TIMES_AT_ONCE = 64
+"""Programs are compiled for multiples of this many output times."""
 
 
 class OrderParameters(NamedTuple):
@@ -38,6 +51,8 @@ class OrderParameters(NamedTuple):
     R: Float[Array, "time K M"]
     v: Float[Array, "time K"]
     generalization_error: Float[Array, "time"]
+    task_error: Float[Array, "time task"]
+    """Generalisation error on every task, whichever is being learned."""
     steps: Int[Array, ""]
 
 
@@ -49,12 +64,14 @@ def integrate(
     times: Float[Array, "time"],
     *,
     integrals: Integrals,
+    rule: Rule = PLAIN_RULE,
     rtol: Float[Array, ""] | float = RTOL,
     atol: Float[Array, ""] | float = ATOL,
 ) -> OrderParameters:
     """Order parameters at given times: a pure function for JAX to trace, batch and differentiate, in float64.
 
-    Nothing is checked. Parameters are those of :func:`solve_spectrum`.
+    Nothing is checked. Parameters are those of :func:`solve_spectrum`, with the training as a
+    :class:`~sgdlimit.theory.dynamics.Rule`, see :func:`rule_of`, and ṽ of shape (tasks, M) if it has times to switch.
 
     Examples
     --------
@@ -71,17 +88,26 @@ def integrate(
     omega, weight = jnp.asarray(spectrum.eigenvalues), jnp.asarray(spectrum.weights)
     q, r, v = nodes_last(spectrum.student), nodes_last(spectrum.overlap), jnp.asarray(student_output)
     nodes = Nodes(omega, weight, nodes_last(spectrum.teacher), jnp.asarray(spectrum.noise))
-    network = Network(jnp.asarray(spectrum.teacher_overlap), jnp.asarray(teacher_output), jnp.asarray(learning_rate))
+    network = Network(
+        jnp.asarray(spectrum.teacher_overlap), jnp.asarray(teacher_output), jnp.asarray(learning_rate), rule
+    )
 
     def slope(t, state, args):
-        return right_hand_side(state, nodes, network, integrals)
+        return right_hand_side(t, state, nodes, network, integrals)
 
     def observe(t, state, args):
         S = field_covariance(state.Q, state.R, network.T)
-        c = jnp.concatenate([state.v, -network.v_teacher])
-        return state.Q, state.R, state.v, generalization_error(S, c, integrals)
+
+        def error(v_teacher):
+            return generalization_error(S, network.output_weights(state.v, v_teacher), integrals)
+
+        errors = jnp.stack([error(v_teacher) for v_teacher in jnp.atleast_2d(network.v_teacher)])
+        return state.Q, state.R, state.v, errors[rule.task(t)], errors
 
     controller = dfx.PIDController(rtol=rtol, atol=atol, norm=_largest_rms, dtmin=SMALLEST_STEP, force_dtmin=False)
+    corners = [jnp.asarray(x) for x in (rule.schedule_times, rule.switch_times) if x is not None]
+    if corners:
+        controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
     solution = dfx.diffeqsolve(
         dfx.ODETerm(slope),
         dfx.Tsit5(),
@@ -112,6 +138,8 @@ def solve_spectrum(
     activation: str,
     learning_rate: float,
     times: ArrayLike,
+    training: Training = PLAIN,
+    switch_times: ArrayLike = (),
     rtol: float = RTOL,
     atol: float = ATOL,
     attrs: Mapping[str, Any] | None = None,
@@ -123,13 +151,17 @@ def solve_spectrum(
     spectrum
         Inputs and initial overlaps.
     student_output, teacher_output
-        Initial v, shape (K,), and ṽ, shape (M,).
+        Initial v, shape (K,), and ṽ, shape (M,), or (tasks, M) for a teacher that changes.
     activation
         ``"erf"``, ``"relu"`` or ``"linear"``.
     learning_rate
         η.
     times
         Output times t = step/N, shape (time,), increasing, from 0 on.
+    training
+        Options of training.
+    switch_times
+        When the next task begins, shape (tasks − 1,).
     rtol, atol
         Local error allowed to the solver.
     attrs
@@ -157,14 +189,16 @@ def solve_spectrum(
     """
     integrals = integrals_for(activation)
     _, K, M = spectrum.overlap.shape
-    v, v_teacher = check_vector("student_output", student_output, K), check_vector("teacher_output", teacher_output, M)
+    v = check_vector("student_output", student_output, K)
+    v_teacher, switch_times = check_tasks(teacher_output, switch_times, M)
     for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol)):
         check_positive(name, value)
     times = check_times(times)
 
-    result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rtol, atol)
+    rule = rule_of(training, learning_rate, K, task_units(v_teacher), switch_times)
+    result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rule, rtol, atol)
     count = reached(result)
-    provenance = provenance_of(activation, rtol, atol, attrs) | {"learning_rate": float(learning_rate)}
+    provenance = provenance_of(activation, rtol, atol, attrs, [training]) | {"learning_rate": float(learning_rate)}
     if count < len(times):
         reason = f"takes more than {MAX_STEPS} steps" if result.steps >= MAX_STEPS else "leaves the finite numbers"
         message = (
@@ -185,19 +219,40 @@ def order_parameters(
     learning_rate: float,
     times: Float[np.ndarray, "time"],
     integrals: Integrals,
+    rule: Rule,
     rtol: float,
     atol: float,
 ) -> OrderParameters:
     """What :func:`integrate` finds, compiled, as NumPy arrays."""
-    # All numbers are arguments, which are traced: a new value of one needs no new compilation.
-    arguments = (spectrum, v, v_teacher, learning_rate, times)
-    result = call(integrate, *arguments, rtol=rtol, atol=atol, static={"integrals": integrals})
-    return OrderParameters(*result)  # type: ignore[arg-type]
+    # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor a few more times.
+    padded = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
+    arguments = (spectrum, v, v_teacher, learning_rate, padded)
+    *variables, steps = call(integrate, *arguments, rule=rule, rtol=rtol, atol=atol, static={"integrals": integrals})
+    return OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
+
+
+def rule_of(
+    training: Training, learning_rate: float, K: int, M: int, switch_times: Float[np.ndarray, "tasks-1"] | None = None
+) -> Rule:
+    """The learning rule as numbers, for :func:`integrate`; M is the number of units a task's teacher has."""
+    schedule = training.schedule
+    return Rule(
+        output_rate=training.output_rate(learning_rate) / learning_rate,
+        student_scale=training.output_scale(K),
+        teacher_scale=training.output_scale(M),
+        label_noise=training.label_noise,
+        weight_decay=training.weight_decay,
+        batch_size=float(training.batch_size),
+        schedule_times=None if schedule is None else np.array(schedule.times),
+        schedule_factors=None if schedule is None else np.array(schedule.factors),
+        switch_times=None if switch_times is None or len(switch_times) == 0 else switch_times,
+    )
 
 
 def variables(result: OrderParameters) -> dict[str, Any]:
-    """Arrays of a trajectory, by name."""
-    return {name: np.asarray(values) for name, values in result._asdict().items() if name != "steps"}
+    """Arrays of a trajectory, by name; errors task by task only where there are several."""
+    left_out = {"steps"} | ({"task_error"} if result.task_error.shape[-1] == 1 else set())
+    return {name: np.asarray(values) for name, values in result._asdict().items() if name not in left_out}
 
 
 def reached(result: OrderParameters) -> int:
@@ -206,12 +261,16 @@ def reached(result: OrderParameters) -> int:
     return len(finite) if finite.all() else int(np.argmin(finite))
 
 
-def provenance_of(activation: str, rtol: float, atol: float, attrs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Attributes of a trajectory of theory."""
+def provenance_of(
+    activation: str, rtol: float, atol: float, attrs: Mapping[str, Any] | None, training: Sequence[Training]
+) -> dict[str, Any]:
+    """Attributes of a trajectory of theory; of several cases, those of each where they differ."""
+    options = [some.model_dump_json(exclude_defaults=True) for some in training]
     return {
         **(attrs or {}),
         "kind": "theory",
         "activation": activation,
+        "training": options[0] if len(set(options)) == 1 else options,
         "rtol": float(rtol),
         "atol": float(atol),
         **{package: version(package) for package in ("sgdlimit", "jax", "diffrax")},
@@ -263,6 +322,8 @@ def solve(
         activation=instance.activation,
         learning_rate=instance.learning_rate,
         times=times,
+        training=instance.training,
+        switch_times=instance.switch_times,
         attrs=instance.provenance(theory=theory),
     )
 
@@ -275,6 +336,22 @@ def check_vector(name: str, values: ArrayLike, length: int) -> Float[np.ndarray,
     if not np.all(np.isfinite(array)):
         raise ProblemError(f"{name}: {array} has numbers that are not finite; give finite ones")
     return array
+
+
+def check_tasks(
+    teacher_output: ArrayLike, switch_times: ArrayLike, M: int
+) -> tuple[Float[np.ndarray, "*tasks M"], Float[np.ndarray, "tasks-1"]]:
+    """Output weights of each task, and when the next one begins; one task has ṽ of shape (M,)."""
+    switches = check_switch_times(switch_times)
+    if len(switches) == 0:
+        return check_vector("teacher_output", teacher_output, M), switches
+    outputs = np.asarray(teacher_output, dtype=np.float64)
+    if outputs.shape != (len(switches) + 1, M):
+        raise ProblemError(
+            f"teacher_output: shape {outputs.shape} does not fit {len(switches)} switch_times; give one row of the "
+            f"{M} teacher units for each task, {(len(switches) + 1, M)}"
+        )
+    return np.stack([check_vector("teacher_output", output, M) for output in outputs]), switches
 
 
 def check_positive(name: str, value: float) -> None:

@@ -1,0 +1,51 @@
+"""Settings: values that are checked when they are given, with errors in one sentence."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sgdlimit.errors import ProblemError
+
+__all__ = ["Settings"]
+
+LAW_TAGS = ("gaussian", "gaussian-mixture")  # pydantic puts them into the place of an error
+
+
+class Settings(BaseModel):
+    """Settings whose errors are one sentence naming the field, the value and what would do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ProblemError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence: field, value, remedy."""
+    complaint = error.errors(include_url=False)[0]
+    place = [str(part) for part in complaint["loc"] if part not in LAW_TAGS]
+    name = ".".join(place)
+    message = complaint["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if complaint["type"] == "extra_forbidden":
+        return f"{name}: {complaint['input']!r} is not a setting of this table; remove it or correct its name"
+    if complaint["type"] in ("model_attributes_type", "model_type"):
+        return f"{name}: {complaint['input']!r} is not a table of settings; in TOML write it as [{name}]"
+    if complaint["type"] == "missing":
+        return f"{name}: is missing; give it a value"
+    if complaint["type"].startswith("union_tag"):
+        return (
+            f"latent: {complaint['input']!r} is not a law; use Gaussian() or GaussianMixture(...), "
+            'in TOML a table with law = "gaussian" or "gaussian-mixture"'
+        )
+    if complaint["type"] == "value_error" and not name:
+        return message
+    if complaint["type"] in ("float_type", "float_parsing"):
+        return f"{name}: {complaint['input']!r} is not a number; give one without quotes"
+    if isinstance(complaint.get("ctx", {}).get("error"), ProblemError):
+        return f"{name}.{message}"
+    if complaint["type"] == "value_error":
+        return f"{name}: {complaint['input']!r} {message if message.startswith('is') else 'is not known; ' + message}"
+    return f"{name}: {complaint['input']!r} will not do; it should be {message[0].lower()}{message[1:]}"

@@ -1,0 +1,139 @@
+"""How the student is trained: what theory's equations and the SGD loop both take into account, option by option."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from pydantic import Field, model_validator
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.settings import Settings
+
+__all__ = ["PLAIN", "Schedule", "Training", "check_switch_times", "task_units"]
+
+Rate = Annotated[float, Field(ge=0, le=1e6, strict=True)]
+
+
+class Schedule(Settings):
+    """A learning rate that changes with time: η(t) = η · factor(t), a polygon through given points.
+
+    Before the first point and after the last the factor is that of the point. Both layers follow it, and so does the
+    weight decay.
+
+    Parameters
+    ----------
+    times
+        Increasing times t = steps/N of the points, at least one.
+    factors
+        The factor at each of them, not negative.
+
+    Examples
+    --------
+    >>> Schedule(times=(10.0, 50.0), factors=(1.0, 0.1)).factor([0.0, 30.0, 99.0]).round(3)
+    array([1.  , 0.55, 0.1 ])
+    """
+
+    times: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(min_length=1)
+    factors: tuple[Rate, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _points_fit(self) -> Self:
+        if len(self.times) != len(self.factors):
+            raise ValueError(f"factors: {len(self.factors)} given for {len(self.times)} times; give one for each")
+        if (np.diff(self.times) <= 0).any():
+            raise ValueError(f"times: {list(self.times)} do not increase; sort them, each once")
+        return self
+
+    def factor(self, t: ArrayLike) -> Float[np.ndarray, "*t"]:
+        """The factor at any times."""
+        at: np.ndarray = np.asarray(t, dtype=np.float64)
+        return np.interp(at, self.times, self.factors)
+
+    @classmethod
+    def of(cls, factor: Callable[[np.ndarray], ArrayLike], times: ArrayLike) -> Self:
+        """The polygon through a function at given times.
+
+        Examples
+        --------
+        >>> Schedule.of(lambda t: 1 / (1 + t), [0.0, 1.0, 3.0]).factors
+        (1.0, 0.5, 0.25)
+        """
+        points = np.asarray(times, dtype=np.float64)
+        values = np.broadcast_to(np.asarray(factor(points), dtype=np.float64), points.shape)
+        return cls(times=tuple(points.tolist()), factors=tuple(values.tolist()))
+
+
+class Training(Settings):
+    """Options of training beyond the learning rate; theory and SGD follow all of them.
+
+    Parameters
+    ----------
+    output_learning_rate
+        η_v of the output weights, v_k ← v_k − (η_v/N) g(λ_k) Δ; that of the first layer by default. With 0 the output
+        weights stay fixed and only the first layer learns.
+    output_normalization
+        The output is ŷ = s_K Σ_k v_k g(λ_k), and the teacher's y = s_M Σ_m ṽ_m g(ν_m), with s_n = 1 for ``"1"``,
+        1/n for ``"1/K"`` and 1/√n for ``"1/sqrt(K)"``. The gradients have the factor too.
+    label_noise
+        Standard deviation s of normal noise on the labels that SGD sees. The generalisation error is without it.
+    weight_decay
+        κ: each step shrinks the first layer, W ← (1 − ηκ/N) W.
+    batch_size
+        Samples n whose gradients a step averages. Time counts steps. To leading order the averaged gradient has the
+        same mean and 1/n of the covariance: the theory's η² G becomes η² G/n and its drift stays.
+    schedule
+        A :class:`Schedule` for the learning rates; constant by default.
+
+    Raises
+    ------
+    ProblemError
+        Naming the field, the value and what would do.
+
+    Examples
+    --------
+    >>> Training(output_learning_rate=0.0, batch_size=10).batch_size
+    10
+    """
+
+    output_learning_rate: Rate | None = None
+    output_normalization: Literal["1", "1/K", "1/sqrt(K)"] = "1"
+    label_noise: Rate = 0.0
+    weight_decay: Rate = 0.0
+    batch_size: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 1
+    schedule: Schedule | None = None
+
+    def output_scale(self, units: int) -> float:
+        """s_n of a layer of n hidden units."""
+        return {"1": 1.0, "1/K": 1 / units, "1/sqrt(K)": units**-0.5}[self.output_normalization]
+
+    def output_rate(self, learning_rate: float) -> float:
+        """η_v, given η of the first layer."""
+        return learning_rate if self.output_learning_rate is None else self.output_learning_rate
+
+    def factor(self, t: ArrayLike) -> Float[np.ndarray, "*t"]:
+        """What the schedule multiplies both rates with at any times."""
+        return np.ones(np.shape(t)) if self.schedule is None else self.schedule.factor(t)
+
+
+def check_switch_times(values: ArrayLike) -> Float[np.ndarray, "tasks-1"]:
+    """Times at which the next task begins, as an array: finite, increasing, above 0."""
+    try:
+        times = np.array(values, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise ProblemError(f"switch_times: {values!r} are not numbers; give increasing times such as [50.0]") from None
+    if not np.isfinite(times).all() or (np.diff(times, prepend=0.0) <= 0).any():
+        raise ProblemError(f"switch_times: {times.tolist()} do not increase from above 0; sort them, each once")
+    return times
+
+
+def task_units(teacher_output: Float[np.ndarray, "*tasks M"]) -> int:
+    """Hidden units of the teacher of one task: all, or where tasks follow each other the most that one makes use of."""
+    if teacher_output.ndim == 1:
+        return len(teacher_output)
+    return int(np.count_nonzero(teacher_output, axis=1).max())
+
+
+PLAIN = Training()
+"""The paper's: one sample a step, one constant rate for both layers."""
