@@ -1,5 +1,8 @@
 """Options of training: SGD against numpy, theory against identities and closed forms, and the two together."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import erf
@@ -283,3 +286,18 @@ def test_options_go_to_toml_and_back(tmp_path):
     path = tmp_path / "problem.toml"
     path.write_text(settings.to_toml())
     assert sl.Problem.from_toml(path) == settings
+
+
+def test_the_example_of_two_tasks(capsys):
+    """Tasks that are alike are not forgotten, and help each other; SGD says the same, to its finite size."""
+    spec = importlib.util.spec_from_file_location("continual", Path(__file__).parents[1] / "examples" / "continual.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    theory_forgets, sgd_forgets, theory_transfers, sgd_transfers = example.main(200, 20, 2).T
+    assert theory_forgets[0] > 0.05 > abs(theory_forgets[-1])
+    assert theory_transfers[-1] > theory_transfers[0] + 0.05
+    np.testing.assert_allclose(sgd_forgets, theory_forgets, atol=0.05)
+    np.testing.assert_allclose(sgd_transfers, theory_transfers, atol=0.05)
+    assert capsys.readouterr().out.count("\n") == 6
