@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
+    from sgdlimit.inputs.manifold import Nonlinearity
     from sgdlimit.instance import Instance
     from sgdlimit.problem import GaussianMixture, Problem
     from sgdlimit.simulation import simulate, simulate_together
@@ -34,6 +35,7 @@ _HOME = {
     "MixtureLaw": "inputs.latent",
     "GaussianMixture": "problem",
     "Instance": "instance",
+    "Nonlinearity": "inputs.manifold",
     "Problem": "problem",
     "simulate": "simulation",
     "simulate_together": "simulation",
@@ -55,6 +57,7 @@ __all__ = [
     "Instance",
     "LatentLaw",
     "MixtureLaw",
+    "Nonlinearity",
     "Problem",
     "ProblemError",
     "Schedule",
