@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgdlimit import theory
     from sgdlimit.comparison import compare
+    from sgdlimit.continual import forgetting_and_transfer
     from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "compare": "comparison",
+    "forgetting_and_transfer": "continual",
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
@@ -61,6 +63,7 @@ __all__ = [
     "Schedule",
     "Training",
     "compare",
+    "forgetting_and_transfer",
     "load",
     "log_times",
     "save",
