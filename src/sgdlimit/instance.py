@@ -292,13 +292,12 @@ class Instance:
         notes = {}
         if standardize or centre:
             notes["input_mean"] = root_mean_square(mean)
-        if standardize:
-            law, variance = Affine(law, mean, np.sqrt(variance)), np.ones(N)
-        elif centre:
-            law = Affine(law, mean)
-        s = float(np.sqrt(variance.mean()))
-        if abs(s - 1) > 1e-9:
-            law = Affine(law, 0.0, s)
+        location = mean if standardize or centre else np.zeros(N)
+        scale = np.sqrt(variance) if standardize else np.ones(N)
+        s = float(np.sqrt(np.mean(variance / np.square(scale))))
+        # A law that needs no change is left as it is, for the known ones are sampled fastest.
+        if np.abs(location).max() > 1e-12 or np.abs(s * scale - 1).max() > 1e-12:
+            law = Affine(law, location, s * scale)
         else:
             s = 1.0
         transform = FeatureTransform.scaled_identity(N, s * np.sqrt(N))

@@ -75,17 +75,24 @@ class Empirical(LatentLaw):
             raise ProblemError(
                 f"samples: coordinate {other} is a copy of coordinate {one}, up to scale; remove one of each such pair"
             )
-        self.standardize = bool(standardize)
+        self._set(array, bool(standardize))
+
+    def _set(self, array: Float[np.ndarray, "count D"], standardize: bool) -> None:
         if standardize:
-            array = (array - array.mean(axis=0)) / deviation
+            array = (array - array.mean(axis=0)) / array.std(axis=0)
         array.setflags(write=False)
-        self.samples: Float[np.ndarray, "count D"] = array
-        self.dim = dim
+        self.samples, self.standardize, self.dim = array, standardize, array.shape[1]
 
     @property
     def distinct_samples(self) -> int:
         """Number of samples there are."""
         return len(self.samples)
+
+    def resampled(self, rng: np.random.Generator) -> "Empirical":
+        """The law of as many of them, drawn with replacement; standardised with their own moments, if these are."""
+        other = object.__new__(Empirical)
+        other._set(self.sample(rng, len(self.samples)), self.standardize)
+        return other
 
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` of them, with replacement."""
