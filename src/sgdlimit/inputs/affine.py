@@ -44,9 +44,9 @@ class Affine(LatentLaw):
         """As many as there are of C."""
         return self.law.distinct_samples
 
-    def resampled(self, rng: np.random.Generator) -> "Affine":
+    def reweighted(self, rng: np.random.Generator) -> "Affine":
         """Of the samples of C; shift and scale stay."""
-        return Affine(self.law.resampled(rng), self.location, self.scale)
+        return Affine(self.law.reweighted(rng), self.location, self.scale)
 
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` independent samples."""

@@ -29,8 +29,8 @@ class LatentLaw(ABC):
         """How many samples there are to draw from; None where every draw is a fresh one, as theory assumes."""
         return None
 
-    def resampled(self, rng: np.random.Generator) -> "LatentLaw":
-        """For a finite set of samples: the law of as many of them, drawn with replacement, treated alike."""
+    def reweighted(self, rng: np.random.Generator) -> "LatentLaw":
+        """For a finite set of samples: the same with random probabilities, as for a bootstrap."""
         raise NotImplementedError
 
     @abstractmethod

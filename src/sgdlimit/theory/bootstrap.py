@@ -1,4 +1,4 @@
-"""What a theory made from finite data is uncertain by: the bootstrap (Efron 1979)."""
+"""What a theory made from finite data is uncertain by: the bootstrap with random weights (Rubin 1981)."""
 
 from typing import TYPE_CHECKING
 
@@ -21,19 +21,16 @@ __all__ = ["bootstrap"]
 LARGEST = 10
 """Eigenvalues that are told of."""
 
-ENOUGH = 2
-"""Samples for each coordinate: two thirds of the samples are in a resample, and they need to span the inputs."""
-
 
 def bootstrap(
     instance: "Instance", times: ArrayLike, *, resamples: int = 20, seed: int = 0, nodes: int | None = None
 ) -> xr.Dataset:
     """Moment-matched theory of finite data, with the standard errors that the data leave it.
 
-    Ω, Φ and T are those of the samples; of the law that the samples came from they are estimates. Each resample draws
-    as many samples from the data, with replacement, and has a spectrum and a trajectory of its own. Their deviation is
-    the standard error of the theory; what their mean is off by, is its bias, for a covariance of too few samples has
-    its eigenvalues too far apart. It is of order N/count, and is subtracted from what is returned.
+    Ω, Φ and T are those of the samples; of the law that the samples came from they are estimates. Each resample gives
+    the samples random probabilities, uniform among all, and has a spectrum and a trajectory of its own. Their deviation
+    is the standard error of the theory; what their mean is off by is its bias, for a covariance of few samples has its
+    eigenvalues too far apart. It is of order N/count, and is subtracted from what is returned.
 
     Parameters
     ----------
@@ -59,8 +56,7 @@ def bootstrap(
     Raises
     ------
     ProblemError
-        If the law is no finite set of samples, or has fewer than two of them for each coordinate, or as of
-        :func:`sgdlimit.solve`.
+        If the law is no finite set of samples, or as of :func:`sgdlimit.solve`.
 
     Examples
     --------
@@ -76,23 +72,17 @@ def bootstrap(
     if not isinstance(resamples, int | np.integer) or resamples < 2:
         raise ProblemError(f"resamples: {resamples!r} is not a whole number of at least 2; try 20")
     law, dim = instance.latent, instance.latent_dim
-    count = law.distinct_samples
-    if count is None:
+    if law.distinct_samples is None:
         raise ProblemError(
             f"latent: {law!r} is no finite set of samples, and its theory has no such error; use solve(instance, times)"
         )
-    if count < ENOUGH * dim:
-        raise ProblemError(
-            f"samples: {count} of {dim} coordinates cannot be resampled, a resample would not span them; give at least "
-            f"{ENOUGH * dim}"
-        )
     streams = np.random.default_rng(seed).spawn(int(resamples))
-    others = (instance.replace(latent=_centred(law.resampled(rng), dim)) for rng in streams)
+    others = (instance.replace(latent=_centred(law.reweighted(rng), dim)) for rng in streams)
     full = [spectrum(one, "moment-matched") for one in (instance, *others)]
     K, M = full[0].overlap.shape[1:]
     most = STEPS * (K + M + 1) if nodes is None else nodes
     trajectories = solve_many(
-        [reduce(one, most) for one in full],
+        [one if len(one.eigenvalues) <= most else reduce(one, most) for one in full],
         instance.student_output,
         instance.teacher_output,
         activation=instance.activation,
