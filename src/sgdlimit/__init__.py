@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgdlimit import theory
+    from sgdlimit.activations import Activation
     from sgdlimit.comparison import compare
-    from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from sgdlimit.trajectory import load, log_times, save
 
 _HOME = {
+    "Activation": "activations",
     "compare": "comparison",
+    "AccuracyWarning": "errors",
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
@@ -44,6 +47,8 @@ _HOME = {
 }
 
 __all__ = [
+    "AccuracyWarning",
+    "Activation",
     "ClusterMixture",
     "DivergenceError",
     "DivergenceWarning",

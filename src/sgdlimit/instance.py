@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from sgdlimit.activations import activation_named
+from sgdlimit.activations import Activation, activation_named, names_of, student_activation
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
@@ -35,8 +35,10 @@ class Instance:
     teacher, teacher_output
         W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
         weights of shape (tasks, M); :meth:`then` makes it.
-    activation, nonlinearity
-        Names of g and f.
+    activation, teacher_activation
+        g of the student, and of the teacher if it has another one: a name or an :class:`sgdlimit.Activation`.
+    nonlinearity
+        Name of f.
     learning_rate
         η > 0.
     latent
@@ -69,7 +71,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         nonlinearity: str = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
@@ -97,7 +100,8 @@ class Instance:
                     f"{name}: shape {array.shape} does not fit features {(D, N)} with K={K} student and M={M} teacher "
                     f"units; give shape {expected}"
                 )
-        self.activation = activation_named(activation).name
+        self.activation = student_activation(activation)
+        self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         self.nonlinearity = nonlinearity_named(nonlinearity).name
         try:
             self.learning_rate = float(learning_rate)
@@ -123,7 +127,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         attrs: Mapping[str, Any] | None = None,
     ) -> "Instance":
@@ -140,7 +145,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
 
         Returns
@@ -197,6 +202,7 @@ class Instance:
             np.sqrt(D / N) * weights @ root.T,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             attrs=attrs,
@@ -211,7 +217,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         centre: bool = False,
         standardize: bool = False,
@@ -232,7 +239,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
         centre
             Subtract the mean; its root mean square is kept as ``attrs["input_mean"]``.
@@ -287,6 +294,7 @@ class Instance:
             s * weights,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             latent=law,
@@ -352,7 +360,7 @@ class Instance:
         """Attributes for a trajectory of this instance."""
         return {
             **self.attrs,
-            "activation": self.activation,
+            **names_of(self.activation, self.teacher_activation),
             "nonlinearity": self.nonlinearity,
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),
