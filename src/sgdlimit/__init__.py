@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgdlimit import theory
+    from sgdlimit.activations import Activation
     from sgdlimit.comparison import compare
     from sgdlimit.continual import forgetting_and_transfer
-    from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from sgdlimit.trajectory import load, log_times, save
 
 _HOME = {
+    "Activation": "activations",
     "compare": "comparison",
     "forgetting_and_transfer": "continual",
+    "AccuracyWarning": "errors",
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
@@ -48,6 +51,8 @@ _HOME = {
 }
 
 __all__ = [
+    "AccuracyWarning",
+    "Activation",
     "ClusterMixture",
     "DivergenceError",
     "DivergenceWarning",

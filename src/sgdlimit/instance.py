@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from sgdlimit.activations import activation_named
+from sgdlimit.activations import Activation, activation_named, names_of, student_activation
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
@@ -36,8 +36,10 @@ class Instance:
     teacher, teacher_output
         W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
         weights of shape (tasks, M); :meth:`then` makes it.
-    activation, nonlinearity
-        Names of g and f; f may be a :class:`sgdlimit.Nonlinearity` of one's own.
+    activation, teacher_activation
+        g of the student, and of the teacher if it has another one: a name or an :class:`sgdlimit.Activation`.
+    nonlinearity
+        f: a name or a :class:`sgdlimit.Nonlinearity`.
     learning_rate
         η > 0.
     latent
@@ -74,7 +76,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         nonlinearity: str | Nonlinearity = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
@@ -103,7 +106,8 @@ class Instance:
                     f"{name}: shape {array.shape} does not fit features {(D, N)} with K={K} student and M={M} teacher "
                     f"units; give shape {expected}"
                 )
-        self.activation = activation_named(activation).name
+        self.activation = student_activation(activation)
+        self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         f = nonlinearity_named(nonlinearity)
         self.nonlinearity = nonlinearity if isinstance(nonlinearity, Nonlinearity) else f.name
         if not isinstance(centre, bool | np.bool_):
@@ -133,7 +137,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         attrs: Mapping[str, Any] | None = None,
     ) -> "Instance":
@@ -150,7 +155,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
 
         Returns
@@ -207,6 +212,7 @@ class Instance:
             np.sqrt(D / N) * weights @ root.T,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             attrs=attrs,
@@ -221,7 +227,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         centre: bool = False,
         standardize: bool = False,
@@ -242,7 +249,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
         centre
             Subtract the mean; its root mean square is kept as ``attrs["input_mean"]``.
@@ -297,6 +304,7 @@ class Instance:
             s * weights,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             latent=law,
@@ -364,7 +372,7 @@ class Instance:
         return {
             **self.attrs,
             **({} if mean is None else {"input_mean": root_mean_square(mean)}),
-            "activation": self.activation,
+            **names_of(self.activation, self.teacher_activation),
             "nonlinearity": nonlinearity_named(self.nonlinearity).name,
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),
