@@ -1,0 +1,2 @@
+def judge(data): return "x", False, "h", ()
+def table(data): return ""
