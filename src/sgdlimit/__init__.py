@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgdlimit import theory
     from sgdlimit.comparison import compare
+    from sgdlimit.diagnosis import Diagnosis, diagnose
     from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "compare": "comparison",
+    "Diagnosis": "diagnosis",
+    "diagnose": "diagnosis",
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
@@ -45,6 +48,7 @@ _HOME = {
 
 __all__ = [
     "ClusterMixture",
+    "Diagnosis",
     "DivergenceError",
     "DivergenceWarning",
     "Empirical",
@@ -58,6 +62,7 @@ __all__ = [
     "Schedule",
     "Training",
     "compare",
+    "diagnose",
     "load",
     "log_times",
     "save",

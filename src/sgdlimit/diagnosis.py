@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from sgdlimit.comparison import AGREEMENT, discrepancy, over_entries
+from sgdlimit.comparison import discrepancy, over_entries
 from sgdlimit.errors import DivergenceWarning, ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
@@ -83,10 +83,11 @@ def diagnose(
 ) -> Diagnosis:
     """Try the ladder of theories on given data, and say which one predicts SGD and what breaks the others.
 
-    Each theory is put beside SGD on the data, and beside SGD on Gaussian inputs for which it is exact: those of the
-    conventional theory are isotropic, those of the moment-matched theory have the covariance of the data. The second
-    distance is the noise floor. A theory agrees where M ≤ :data:`~sgdlimit.comparison.AGREEMENT` floor for each of Q,
-    R and v; the verdict is the first one that does.
+    Each theory is put beside SGD on the data, and beside SGD on the Gaussian inputs it takes them for: isotropic ones
+    for the conventional theory, ones with the covariance of the data for the moment-matched theory. Their scatter
+    between runs, the mean distance of a run from the mean of all, is the noise floor: M of a theory that is exact. A
+    theory agrees where M ≤ :data:`~sgdlimit.comparison.AGREEMENT` floor for each of Q, R and v; the verdict is the
+    first one that does.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def diagnose(
     times
         Output times t = step/N, increasing; 200 log-spaced ones up to t = 100 by default.
     runs
-        SGD runs of each kind, at least 2. Run by run all kinds have the same initial weights and random numbers.
+        SGD runs of each kind, at least 3. Run by run all kinds have the same initial weights and random numbers.
     seed
         Seed of the default network, of the runs and of the fields' samples.
     field_times
@@ -124,13 +125,13 @@ def diagnose(
     >>> import sgdlimit as sl
     >>> problem = sl.Problem(input_dim=200, latent_dim=100, student_units=2, teacher_units=2, activation="erf",
     ...                      learning_rate=0.2)
-    >>> sl.diagnose(problem.draw(seed=0), sl.log_times(2000, 200, 20), runs=2, field_samples=500).verdict
+    >>> sl.diagnose(problem.draw(seed=0), sl.log_times(2000, 200, 20), runs=3, field_samples=500).verdict
     'conventional'
     """
     from sgdlimit.verdict import judge
 
     for name, value, least in (
-        ("runs", runs, 2),
+        ("runs", runs, 3),
         ("field_times", field_times, 1),
         ("field_samples", field_samples, 100),
     ):
@@ -181,17 +182,24 @@ def _climb(
     parts = []
     for name, theory, floor in zip(ladder, theories, floors, strict=True):
         here, there = (some[list(QUANTITIES)].sel(overlaps=name, drop=True) for some in (sgd, floor))
-        M = {
-            label: over_entries(discrepancy(theory, some)) for label, some in (("M_runs", here), ("floor_runs", there))
-        }
+        distances = {"M": discrepancy(theory, here), "floor": _scatter(there), "gaussian": discrepancy(theory, there)}
+        M = {f"{label}_runs": over_entries(some) for label, some in distances.items()}
         M |= {f"{q}_theory": theory[q] for q in QUANTITIES} | {f"{q}_sgd": here[q] for q in QUANTITIES}
         parts.append(xr.Dataset(M))
     joined = xr.concat(parts, dim=xr.IndexVariable("theory", list(ladder)))
     attrs = {key: value for key, value in sgd.attrs.items() if key not in ("kind", "overlaps")}
+    attrs |= {"input_dim": instance.input_dim}
     diverged = [some.attrs["diverged_at"] for some in (sgd, *theories) if "diverged_at" in some.attrs]
     if diverged:
         attrs["diverged_at"] = min(diverged)
     return joined.assign_attrs(attrs), sgd["W"]
+
+
+def _scatter(runs: xr.Dataset) -> xr.Dataset:
+    """Distance of each run from the mean of all, as large as that from a mean of infinitely many."""
+    count = runs.sizes["run"]
+    away = np.abs(runs - runs.mean("run")).drop_vars("time").mean("time", skipna=False)
+    return away * np.sqrt(count / (count - 1))
 
 
 def _exact_for(instance: Instance, theory: str) -> Instance:
