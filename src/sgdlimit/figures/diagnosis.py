@@ -19,7 +19,7 @@ QUANTITIES = {"Q": "$Q$", "R": "$R$", "v": "$v$", "generalization_error": r"$\ep
 STATISTICS = {
     "kolmogorov_smirnov": "Kolmogorov–Smirnov",
     "wasserstein": "1-Wasserstein",
-    "excess_kurtosis": "|excess kurtosis|",
+    "excess_kurtosis": "excess kurtosis",
 }
 LINES = ((0, (3.5, 1.6)), "-", (0, (1.2, 1.2)))  # of the theories, from the simplest
 MARKS = 13
@@ -104,19 +104,21 @@ def _draw_trajectory(panel: Axes, data: xr.Dataset, name: str, theories: list[st
 
 
 def _draw_fields(panel: Axes, data: xr.Dataset) -> None:
-    """Statistics of the fields, mean over runs and fields, and what sampling makes of them at most."""
-    fields = abs(data["fields"]).mean(["run", "field"])
+    """Statistics of the fields, mean over runs and fields, in units of what sampling makes of Gaussian ones."""
+    fields = abs(data["fields"]).mean(["run", "field"]) / data["null"].sel(moment="high")
     times = data["field_time"].values
     for name, series in zip(STATISTICS, cycle(SERIES[2:]), strict=False):
         panel.plot(times, fields.sel(statistic=name), color=series.color, ls=series.linestyle, marker=series.marker)
-        panel.axhline(float(data["null"].sel(moment="high", statistic=name)), color=series.color, lw=0.8, ls=":")
+    low, high = 0.6 * min(1.0, float(fields.min())), 1.6 * max(2.0, float(fields.max()))
+    panel.axhspan(low, 1, color=FLOOR, alpha=0.7, lw=0, zorder=0)
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xlim(times[0] / 1.3, times[-1] * 1.3)
+    panel.set_ylim(low, high)
     log_ticks(panel.xaxis)
     log_ticks(panel.yaxis)
     panel.set_xlabel(TIME)
-    panel.set_ylabel(r"fields $\lambda$, $\nu$: from Gaussian")
+    panel.set_ylabel(r"$\lambda, \nu$ from Gaussian / noise")
 
 
 def _draw_spectrum(panel: Axes, data: xr.Dataset) -> None:
@@ -139,12 +141,13 @@ def _legend(figure: Figure, data: xr.Dataset, theories: list[str]) -> None:
     ]
     handles += [
         Line2D([], [], color="black", ls="", marker="o", mfc="white", label=f"SGD, {data.sizes['run']} runs"),
-        Line2D([], [], color="black", ls="", marker="_", ms=9, label=r"$\mathcal{M}$ of Gaussian counterpart"),
-        Patch(color=FLOOR, alpha=0.7, lw=0, label=rf"agreement: $\mathcal{{M}}$ ≤ {AGREEMENT:g} × noise floor"),
+        Line2D([], [], color="black", ls="", marker="_", ms=9, label=r"(a) same for Gaussian inputs"),
+        Patch(color=FLOOR, alpha=0.7, lw=0, label=rf"(a) agreement: $\mathcal{{M}}$ ≤ {AGREEMENT:g} × noise floor"),
     ]
     handles += [
         Line2D([], [], color=series.color, ls=series.linestyle, marker=series.marker, label=label)
         for label, series in zip(STATISTICS.values(), cycle(SERIES[2:]), strict=False)
     ]
-    handles.append(Line2D([], [], color="#8a8a8a", ls=":", lw=0.8, label="by sampling alone, 99 %"))
-    figure.legend(handles=handles, title=f"verdict: {judge(data).verdict}", loc="outside upper center", ncols=3)
+    handles.append(Patch(color=FLOOR, alpha=0.7, lw=0, label="(e) by sampling alone, 99 %"))
+    title = f"verdict: {judge(data).verdict};  bars: ±2 standard errors,  bands: ±1 deviation over runs"
+    figure.legend(handles=handles, title=title, loc="outside upper center", ncols=3, columnspacing=1.4)

@@ -79,22 +79,22 @@ def _npy(path: Path) -> np.ndarray:
 
 def _npz(path: Path, member: str) -> np.ndarray:
     try:
-        archive = np.load(path, allow_pickle=False)
-        names = archive.files
-        if not member and len(names) == 1:
-            member = names[0]
-        if member not in names:
-            what = f"has no array {member!r}" if member else f"holds {len(names)} arrays"
-            example = names[0] if names else "name"
-            raise ProblemError(
-                f"DATA: {str(path)!r} {what}; choose one of {', '.join(map(repr, names))}, as in {path}:{example}"
-            )
-        return archive[member]
-    except (ValueError, EOFError, AttributeError, BadZipFile):
+        with np.load(path, allow_pickle=False) as archive:
+            names = archive.files
+            chosen = names[0] if len(names) == 1 and not member else member
+            array = archive[chosen] if chosen in names else None
+    except (ValueError, EOFError, AttributeError, TypeError, BadZipFile):
         raise ProblemError(
             f"DATA: {str(path)!r} is no archive of arrays of numbers (objects are not read); write it with "
             "np.savez(path, samples=samples)"
         ) from None
+    if array is None:
+        what = f"has no array {member!r}" if member else f"holds {len(names)} arrays"
+        raise ProblemError(
+            f"DATA: {str(path)!r} {what}; choose one of {', '.join(map(repr, names))}, as in "
+            f"{path}:{names[0] if names else 'samples'}"
+        )
+    return array
 
 
 def _csv(path: Path) -> np.ndarray:
