@@ -3,15 +3,17 @@
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import pytest
 
-CACHE = Path(tempfile.gettempdir()) / f"sgdlimit-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
-os.environ["SGDLIMIT_CACHE_DIR"] = str(CACHE)
+FOLDER = "SGDLIMIT_TEST_PROGRAMS"  # workers inherit it from the process that starts them
+
+if FOLDER not in os.environ:
+    os.environ[FOLDER] = tempfile.mkdtemp(prefix="sgdlimit-tests-")
+os.environ["SGDLIMIT_CACHE_DIR"] = os.environ[FOLDER]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave nothing behind, once the last worker is done."""
     if not hasattr(session.config, "workerinput"):
-        shutil.rmtree(CACHE, ignore_errors=True)
+        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)

@@ -70,7 +70,7 @@ def test_estimated_moments_are_close_to_exact_ones():
         ({"student_units": 0}, "student_units: 0"),
         ({"teacher_units": 1.5}, "teacher_units: 1.5"),
         ({"activation": "tanh"}, "activation: 'tanh' is not known; use one of 'erf', 'relu', 'linear'"),
-        ({"nonlinearity": "cube"}, "nonlinearity: 'cube' is not known"),
+        ({"nonlinearity": "cos"}, "nonlinearity: 'cos' is not known"),
         ({"learning_rate": -1}, "learning_rate: -1"),
         ({"learning_rate": float("nan")}, "learning_rate: nan"),
         ({"dropout": 0.5}, "dropout: 0.5 is not a setting of this table"),

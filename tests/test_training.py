@@ -1,5 +1,8 @@
 """Options of training: SGD against numpy, theory against identities and closed forms, and the two together."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import erf
@@ -218,6 +221,24 @@ def test_theory_follows_sgd_with_each_option_and_not_without():
         assert (without > 2.5 * floor).any(), (name, without, floor)
 
 
+def test_theory_follows_sgd_from_small_large_and_informed_starts():
+    """M against that of the usual start; that of Q grows with Q itself."""
+    times, M, size = sl.log_times(7500, 500, 60), {}, {}
+    starts = {
+        "usual": {},
+        "small": {"student_scale": 0.01, "student_output_scale": 0.1},
+        "large": {"student_scale": 3.0},
+        "informed": {"student_alignment": 0.6},
+    }
+    for name, settings in starts.items():
+        instance = problem(N=500, learning_rate=0.5, output_weights="equal", **settings).draw(seed=5)
+        theory, runs = sl.solve(instance, times), sl.simulate(instance, times, runs=4, seed=1, test_samples=0)
+        M[name] = over_entries(discrepancy(theory, runs)).mean("run").values
+        size[name] = np.array([max(1.0, float(abs(theory["Q"]).mean())), 1.0, 1.0])
+    for name in starts:
+        assert (M[name] <= 2.5 * M["usual"] * size[name]).all(), (name, M)
+
+
 def test_two_tasks_in_theory_and_sgd():
     """A teacher that changes: errors on both tasks, forgetting of the first among them, from theory and from SGD."""
     instance = problem(N=500, learning_rate=0.5, switch_times=(8.0,), task_similarity=0.3).draw(seed=1)
@@ -283,3 +304,18 @@ def test_options_go_to_toml_and_back(tmp_path):
     path = tmp_path / "problem.toml"
     path.write_text(settings.to_toml())
     assert sl.Problem.from_toml(path) == settings
+
+
+def test_the_example_of_two_tasks(capsys):
+    """Tasks that are alike are not forgotten, and help each other; SGD says the same, to its finite size."""
+    spec = importlib.util.spec_from_file_location("continual", Path(__file__).parents[1] / "examples" / "continual.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    theory_forgets, sgd_forgets, theory_transfers, sgd_transfers = example.main(200, 20, 2).T
+    assert theory_forgets[0] > 0.05 > abs(theory_forgets[-1])
+    assert theory_transfers[-1] > theory_transfers[0] + 0.05
+    np.testing.assert_allclose(sgd_forgets, theory_forgets, atol=0.05)
+    np.testing.assert_allclose(sgd_transfers, theory_transfers, atol=0.05)
+    assert capsys.readouterr().out.count("\n") == 6

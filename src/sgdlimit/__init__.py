@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgdlimit import theory
     from sgdlimit.comparison import compare
+    from sgdlimit.continual import forgetting_and_transfer
     from sgdlimit.diagnosis import Diagnosis, diagnose
     from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
+    from sgdlimit.inputs.manifold import Nonlinearity
     from sgdlimit.instance import Instance
     from sgdlimit.problem import GaussianMixture, Problem
     from sgdlimit.simulation import simulate, simulate_together
@@ -25,6 +27,7 @@ _HOME = {
     "compare": "comparison",
     "Diagnosis": "diagnosis",
     "diagnose": "diagnosis",
+    "forgetting_and_transfer": "continual",
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
@@ -35,6 +38,7 @@ _HOME = {
     "MixtureLaw": "inputs.latent",
     "GaussianMixture": "problem",
     "Instance": "instance",
+    "Nonlinearity": "inputs.manifold",
     "Problem": "problem",
     "simulate": "simulation",
     "simulate_together": "simulation",
@@ -57,12 +61,14 @@ __all__ = [
     "Instance",
     "LatentLaw",
     "MixtureLaw",
+    "Nonlinearity",
     "Problem",
     "ProblemError",
     "Schedule",
     "Training",
     "compare",
     "diagnose",
+    "forgetting_and_transfer",
     "load",
     "log_times",
     "save",

@@ -13,8 +13,9 @@ from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.inputs.empirical import Empirical
+from sgdlimit.inputs.equivalence import input_mean, root_mean_square
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
-from sgdlimit.inputs.manifold import nonlinearity_named
+from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.resources import one_thread
 from sgdlimit.training import PLAIN, Training, check_switch_times
 
@@ -36,11 +37,15 @@ class Instance:
         W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
         weights of shape (tasks, M); :meth:`then` makes it.
     activation, nonlinearity
-        Names of g and f.
+        Names of g and f; f may be a :class:`sgdlimit.Nonlinearity` of one's own.
     learning_rate
         η > 0.
     latent
         Law of the latent C.
+    centre
+        Whether the inputs are X = f(U) − E f(U), with the mean that f itself makes of a latent without one, of the
+        law's own covariance (:func:`sgdlimit.inputs.equivalence.input_mean`). Nothing is to be done where f is odd.
+        With ``False`` SGD sees the mean, and theory, which has no limit for one, is refused.
     training
         Options of training, :class:`sgdlimit.Training`.
     switch_times
@@ -71,8 +76,9 @@ class Instance:
         *,
         activation: str,
         learning_rate: float,
-        nonlinearity: str = "sign",
+        nonlinearity: str | Nonlinearity = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
+        centre: bool = True,
         training: Training = PLAIN,
         switch_times: ArrayLike = (),
         attrs: Mapping[str, Any] | None = None,
@@ -98,7 +104,11 @@ class Instance:
                     f"units; give shape {expected}"
                 )
         self.activation = activation_named(activation).name
-        self.nonlinearity = nonlinearity_named(nonlinearity).name
+        f = nonlinearity_named(nonlinearity)
+        self.nonlinearity = nonlinearity if isinstance(nonlinearity, Nonlinearity) else f.name
+        if not isinstance(centre, bool | np.bool_):
+            raise ProblemError(f"centre: {centre!r} is neither True nor False; give one of them")
+        self.centre = bool(centre)
         try:
             self.learning_rate = float(learning_rate)
         except (TypeError, ValueError):
@@ -270,7 +280,7 @@ class Instance:
         mean, variance = law.mean(N), law.covariance(N).diagonal()
         notes = {}
         if standardize or centre:
-            notes["input_mean"] = float(np.sqrt(np.mean(np.square(mean))))
+            notes["input_mean"] = root_mean_square(mean)
         if standardize:
             law, variance = Affine(law, mean, np.sqrt(variance)), np.ones(N)
         elif centre:
@@ -349,11 +359,13 @@ class Instance:
         )
 
     def provenance(self, **more: Any) -> dict[str, Any]:
-        """Attributes for a trajectory of this instance."""
+        """Attributes for a trajectory of this instance; ``input_mean`` is the size of the mean that is subtracted."""
+        mean = input_mean(self) if self.centre else None
         return {
             **self.attrs,
+            **({} if mean is None else {"input_mean": root_mean_square(mean)}),
             "activation": self.activation,
-            "nonlinearity": self.nonlinearity,
+            "nonlinearity": nonlinearity_named(self.nonlinearity).name,
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),
             **({"switch_times": self.switch_times.tolist()} if len(self.switch_times) else {}),

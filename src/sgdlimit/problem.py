@@ -15,7 +15,7 @@ from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.inputs.features import check_features, draw_features
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
-from sgdlimit.inputs.manifold import NONLINEARITIES
+from sgdlimit.inputs.manifold import NAMES
 from sgdlimit.instance import Instance
 from sgdlimit.resources import available_bytes
 from sgdlimit.settings import Settings
@@ -97,7 +97,11 @@ class Problem(Settings):
     activation
         g of student and teacher: ``"erf"`` for erf(x/√2), ``"relu"`` or ``"linear"``.
     nonlinearity
-        f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), or ``"identity"``.
+        f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), ``"identity"``, ``"tanh"``, ``"relu"`` and others, see
+        :func:`sgdlimit.inputs.manifold.nonlinearity_named`. One of your own goes into the instance:
+        ``problem.draw(seed=0).replace(nonlinearity=Nonlinearity(function))``.
+    centre
+        Whether E f(U) is subtracted from the inputs, see :class:`sgdlimit.Instance`.
     features
         How F is drawn: ``"gaussian"``, ``"orthogonal"``, ``"hadamard"`` (the larger of N and D a power of two),
         ``"dct"`` or ``"identity"`` (N = D, X = f(C)), see :func:`sgdlimit.inputs.features.draw_features`. With
@@ -139,6 +143,7 @@ class Problem(Settings):
     activation: str
     learning_rate: Positive
     nonlinearity: str = "sign"
+    centre: StrictBool = True
     features: str = "gaussian"
     latent: Annotated[GaussianLatent | GaussianMixture, Field(discriminator="law")] = GaussianLatent()
     student_scale: Scale = 1.0
@@ -172,8 +177,8 @@ class Problem(Settings):
     @field_validator("nonlinearity")
     @classmethod
     def _known_nonlinearity(cls, value: str) -> str:
-        if value not in NONLINEARITIES:
-            raise ValueError(f"use one of {', '.join(map(repr, NONLINEARITIES))}")
+        if value not in NAMES:
+            raise ValueError(f"use one of {', '.join(map(repr, NAMES))}")
         return value
 
     @model_validator(mode="after")
@@ -223,6 +228,7 @@ class Problem(Settings):
             activation=self.activation,
             learning_rate=self.learning_rate,
             nonlinearity=self.nonlinearity,
+            centre=self.centre,
             latent=self.draw_latent(seed),
             training=self.training,
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},

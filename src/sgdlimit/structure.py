@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from sgdlimit.inputs.equivalence import input_mean
 from sgdlimit.inputs.gaussianity import STATISTICS, from_gaussian, null
 from sgdlimit.inputs.latent import LatentLaw
 from sgdlimit.inputs.manifold import nonlinearity_named
@@ -76,6 +77,7 @@ def _drawn(
     """Local fields λ = XWᵀ/√N and ν = CW̃ᵀ/√D of fresh samples, and random projections of C."""
     D, N = instance.features.shape
     f = nonlinearity_named(instance.nonlinearity).value
+    centre = input_mean(instance) if instance.centre else None
     rng = np.random.default_rng([seed, FIELDS])
     directions = np.random.default_rng([seed, PROJECTIONS]).standard_normal((D, PROJECTIONS_TRIED)) / np.sqrt(D)
     rows = W.reshape(-1, N).T / np.sqrt(N)
@@ -85,7 +87,7 @@ def _drawn(
     for start in range(0, samples, AT_ONCE):
         part = slice(start, min(start + AT_ONCE, samples))
         C = instance.latent.sample(rng, part.stop - start, D)
-        X = f(C @ instance.features / np.sqrt(D))
+        X = f(C @ instance.features / np.sqrt(D)) - (0.0 if centre is None else centre)
         local[part, ..., :K] = (X @ rows).reshape(len(C), *W.shape[:3])
         local[part, ..., K:] = (C @ instance.teacher.T / np.sqrt(D))[:, None, None]
         projected[part] = C @ directions

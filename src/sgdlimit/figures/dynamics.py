@@ -21,6 +21,7 @@ SATURATION_FACTOR = 2.0
 LAW_LABELS = {"gaussian": "Gaussian", "mixture": "mixture", "standardized mixture": "standardised mixture"}
 SATURATED = "#ececec"
 MARKS = 13  # symbols along a curve
+MOST_ENTRIES = 8  # that a legend names
 CIRCLE: dict[str, Any] = {"ls": "", "marker": "o", "mfc": "white", "mew": 1.1, "ms": 4.5}
 TRIANGLE: dict[str, Any] = {"ls": (0, (3.5, 1.6)), "lw": 1.1, "marker": "^", "mec": "white", "mew": 0.6, "ms": 5.5}
 SYMBOLS: tuple[dict[str, Any], ...] = (CIRCLE, TRIANGLE)
@@ -97,26 +98,30 @@ def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> 
     figure = new_figure(5.4)
     panels = figure.subplots(2, 2, sharex=True).ravel()
     times = theory["time"].values
-    start = saturation_time(times, theory["generalization_error"].values)
+    # A teacher that changes never lets the error settle.
+    settles = "task_error" not in theory
+    start = saturation_time(times, theory["generalization_error"].values) if settles else times[-1]
     labels = (r"generalisation error $\epsilon_g$", "overlap $Q$", "overlap $R$", "output weight $v$")
-    for panel, name, label in zip(panels, ("generalization_error", "Q", "R", "v"), labels, strict=True):
+    error = "task_error" if "task_error" in theory else "generalization_error"  # of each task, where there are several
+    for panel, name, label in zip(panels, (error, "Q", "R", "v"), labels, strict=True):
         panel.axvspan(start, times[-1], color=SATURATED, lw=0)
-        for curve, series in zip(
-            _curves(theory[name], [group.data[name] for group in groups]), cycle(SERIES), strict=False
-        ):
+        curves = _curves(theory[name], [group.data[name] for group in groups])
+        for curve, series in zip(curves, cycle(SERIES), strict=False):
             _draw(panel, curve, series.color)
         panel.set_xscale("log")
         panel.set_xlim(times[0], times[-1])
         log_ticks(panel.xaxis)
         panel.set_ylabel(label)
-        if name != "generalization_error":  # the entries by colour, beside the panel, where no curve runs
+        if len(curves) > MOST_ENTRIES:
+            panel.set_title(f"{len(curves)} entries", loc="right", fontsize="medium")
+        elif len(curves) > 1:  # the entries by colour, beside the panel, where no curve runs
             panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.1, handletextpad=0.4)
     panels[0].set_yscale("log")
     log_ticks(panels[0].yaxis)
     label_panels(list(panels))
     for panel in panels[2:]:
         panel.set_xlabel(TIME)
-    _source_legend(figure, groups, setting)
+    _source_legend(figure, groups, setting, settles)
     return figure
 
 
@@ -145,7 +150,7 @@ def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
         if theory.name == "Q" and index[0] > index[1]:
             continue
         entry = dict(zip(entries, index, strict=True))
-        label = f"${theory.name}_{{{','.join(map(str, index))}}}$"
+        label = f"task {index[0]}" if "task" in entries else f"${theory.name}_{{{','.join(map(str, index))}}}$"
         sgd = [(runs.isel(entry).mean("run"), runs.isel(entry).std("run")) for runs in groups]
         curves.append(Curve(label, theory.isel(entry), sgd))
     return curves
@@ -169,7 +174,7 @@ def _marks(times: Float[np.ndarray, "time"]) -> tuple[list[int], list[int]]:
     return sorted(set(nearest[::2])), sorted(set(nearest[1::2]) - set(nearest[::2]))
 
 
-def _source_legend(figure: Figure, groups: list[Runs], setting: list[str]) -> None:
+def _source_legend(figure: Figure, groups: list[Runs], setting: list[str], settles: bool) -> None:
     dark = SERIES[0].color
     runs = groups[0].data.sizes["run"]
     lost = sum(int(group.data["v"].isnull().any(["time", "student"]).sum()) for group in groups)
@@ -181,8 +186,8 @@ def _source_legend(figure: Figure, groups: list[Runs], setting: list[str]) -> No
         Line2D([], [], color=dark, lw=1.5, label="theory (ODE)"),
         *symbols,
         Patch(color=dark, alpha=0.3, lw=0, label=r"$\pm1$ standard deviation over runs"),
-        Patch(
-            color=SATURATED, lw=0, label=rf"saturation: $\epsilon_g$ within ×{SATURATION_FACTOR:g} of its final value"
-        ),
     ]
+    if settles:
+        label = rf"saturation: $\epsilon_g$ within ×{SATURATION_FACTOR:g} of its final value"
+        handles.append(Patch(color=SATURATED, lw=0, label=label))
     figure.legend(handles=handles, title=",  ".join(setting), loc="outside upper center", ncols=3, columnspacing=1.4)

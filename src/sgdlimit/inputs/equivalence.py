@@ -9,16 +9,20 @@ from jaxtyping import Float, Float32
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
-from sgdlimit.inputs.manifold import nonlinearity_named
+from sgdlimit.inputs.manifold import Known, nonlinearity_named
 from sgdlimit.resources import one_thread
 
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
 
-__all__ = ["THEORIES", "InputMoments", "input_moments", "is_centred"]
+__all__ = ["THEORIES", "InputMoments", "input_mean", "input_moments", "is_centred", "root_mean_square"]
 
 THEORIES = ("conventional", "moment-matched")
 """Σ_C = I, and the true Σ_C."""
+
+
+NO_MEAN = 1e-10
+"""Means of the inputs up to this part of their deviation are the rounding of a quadrature."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
     """Second moments of X = f(CF/√D) and ν = CW̃ᵀ/√D by Gaussian equivalence, (9)-(11) for any f and any Σ_C.
 
     With σ_i² = F_iᵀΣ_C F_i/D and a_i, b_i, c_i the coefficients (12) of f at σ_i,
-    Ω = diag(c − a² − b²σ²) + diag(b) FᵀΣ_C F/D diag(b) and φ_m = √N diag(b) FᵀΣ_C W̃_m/D.
+    Ω = diag(c − a² − b²σ²) + diag(b) FᵀΣ_C F/D diag(b) and φ_m = √N diag(b) FᵀΣ_C W̃_m/D. These are covariances: the
+    mean a of the inputs, if f has one, is no part of them, see :func:`input_mean`.
 
     Parameters
     ----------
@@ -115,6 +120,27 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
 def is_centred(mean: Float[np.ndarray, "D"], covariance: Float[np.ndarray, "D D"]) -> bool:
     """Whether a mean is small enough, 0.05 deviations in every coordinate, for equations that take it for zero."""
     return bool(np.abs(mean).max() <= 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)))
+
+
+def input_mean(instance: "Instance") -> Float[np.ndarray, "N"] | None:
+    """What f itself makes of a latent without a mean: E f(U), U ~ N(0, σ²) with the law's own σ_i² = F_iᵀΣ_C F_i/D.
+
+    None where it is zero, as for every odd f. The mean of a latent is not part of it.
+    """
+    f = nonlinearity_named(instance.nonlinearity)
+    if isinstance(f, Known):
+        return None
+    features = carried = instance.features
+    if not isinstance(instance.latent, Gaussian):
+        carried = _moments_of(instance.latent, instance.latent_dim)[1] @ features
+    variance = np.einsum("di,di->i", features, carried) / instance.latent_dim
+    a, _, c = f.hermite(np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
+    return None if np.abs(a).max() <= NO_MEAN * np.sqrt(c.max()) else a
+
+
+def root_mean_square(values: Float[np.ndarray, "N"]) -> float:
+    """√(Σ x_i²/N)."""
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D D"]]:

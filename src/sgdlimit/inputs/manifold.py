@@ -2,20 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from sgdlimit.errors import ProblemError
+from sgdlimit.functions import TracedFunction
+from sgdlimit.inputs.hermite import Coefficients, hermite_coefficients
 
-__all__ = ["NONLINEARITIES", "Nonlinearity", "nonlinearity_named"]
+__all__ = ["NAMES", "NONLINEARITIES", "TABULATED", "Known", "Nonlinearity", "nonlinearity_named"]
 
 Array = np.ndarray
 
+TABULATED = 3
+"""The code by which the compiled kernels know any f that they evaluate by its table."""
+
 
 @dataclass(frozen=True)
-class Nonlinearity:
-    """The function f that folds the latent space into the input space, X = f(U).
+class Known:
+    """A function f with a mean of zero, known to the kernels and in closed form.
 
     ``hermite(σ)`` gives, for U = σz with z ~ N(0, 1), the coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)²
     of (12), here for any variance σ² of U.
@@ -25,7 +33,48 @@ class Nonlinearity:
     code: int
     """How the compiled kernels know it."""
     value: Callable[[Array], Array]
-    hermite: Callable[[Float[Array, "N"]], tuple[Float[Array, "N"], Float[Array, "N"], Float[Array, "N"]]]
+    hermite: Callable[[Float[Array, "*shape"]], tuple[Array, Array, Array]]
+
+
+class Nonlinearity(TracedFunction):
+    """The function f that folds the latent space into the input space, X = f(U), as JAX code of one's own.
+
+    Its Hermite coefficients come by quadrature between its kinks. If E f(U) is not zero, the inputs are centred or have
+    no limit, see ``centre`` of :class:`sgdlimit.Instance`.
+
+    Parameters
+    ----------
+    function
+        Takes a JAX scalar and returns one; no Python branches on its value.
+    name
+        Its name in provenance; by default that of the function.
+    kinks
+        Where f or f' jumps; found by default. Two closer than 0.006, or beyond 24, need to be given.
+
+    Raises
+    ------
+    ProblemError
+        If JAX cannot trace the function, or values or slopes are not finite.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> f = Nonlinearity(lambda u: jnp.clip(u, -1, 1), name="clip")
+    >>> a, b, c = f.hermite(np.array([1.0]))
+    >>> b.round(6)  # the probability of |z| < 1
+    array([0.682689])
+    """
+
+    code = TABULATED
+
+    def __init__(
+        self, function: Callable[[Any], Any], *, name: str | None = None, kinks: ArrayLike | None = None
+    ) -> None:
+        super().__init__(function, "nonlinearity", name=name, kinks=kinks)
+
+    def hermite(self, deviation: Float[Array, "*shape"]) -> Coefficients:
+        """The coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)² of (12) for U = σz, to a relative 1e-10."""
+        return hermite_coefficients(self.value, deviation, self.kinks.positions, self.name)
 
 
 def _erf(u: Array) -> Array:
@@ -35,30 +84,57 @@ def _erf(u: Array) -> Array:
 
 
 NONLINEARITIES = {
-    "sign": Nonlinearity(
+    "sign": Known(
         "sign",
         0,
         lambda u: np.copysign(1.0, u),
         lambda s: (0 * s, np.sqrt(2 / np.pi) / s, 1 + 0 * s),
     ),
-    "erf": Nonlinearity(
+    "erf": Known(
         "erf",
         1,
         _erf,
         lambda s: (0 * s, np.sqrt(2 / np.pi / (1 + s**2)), 2 / np.pi * np.arcsin(s**2 / (1 + s**2))),
     ),
-    "identity": Nonlinearity("identity", 2, np.asarray, lambda s: (0 * s, 1 + 0 * s, s**2)),
+    "identity": Known("identity", 2, np.asarray, lambda s: (0 * s, 1 + 0 * s, s**2)),
 }
 """sign(u), erf(u/√2) and u, by name."""
 
+TRACED = ("tanh", "relu", "leaky-relu", "softplus", "sigmoid", "gelu", "abs", "square", "cube", "sin")
 
-def nonlinearity_named(name: str) -> Nonlinearity:
-    """Look a nonlinearity f up by its name.
+NAMES = (*NONLINEARITIES, *TRACED)
+"""All names of f."""
+
+
+@lru_cache
+def _traced(name: str) -> Nonlinearity:
+    import jax
+    import jax.numpy as jnp
+
+    function, kinks = {
+        "tanh": (jnp.tanh, []),
+        "relu": (jax.nn.relu, [0.0]),
+        "leaky-relu": (lambda u: jnp.where(u > 0, u, 0.01 * u), [0.0]),
+        "softplus": (jax.nn.softplus, []),
+        "sigmoid": (jax.nn.sigmoid, []),
+        "gelu": (lambda u: jax.nn.gelu(u, approximate=False), []),
+        "abs": (jnp.abs, [0.0]),
+        "square": (jnp.square, []),
+        "cube": (lambda u: u**3, []),
+        "sin": (jnp.sin, []),
+    }[name]
+    return Nonlinearity(function, name=name, kinks=kinks)
+
+
+def nonlinearity_named(nonlinearity: str | Nonlinearity) -> Known | Nonlinearity:
+    """Look a nonlinearity f up by its name; one of the user's own is handed back.
 
     Parameters
     ----------
-    name
-        ``"sign"``, ``"erf"`` for erf(u/√2), or ``"identity"``.
+    nonlinearity
+        One of :data:`NAMES`: ``"sign"``, ``"erf"`` for erf(u/√2), ``"identity"``, ``"tanh"``, ``"relu"``,
+        ``"leaky-relu"`` of slope 0.01, ``"softplus"``, ``"sigmoid"``, ``"gelu"``, ``"abs"``, ``"square"``, ``"cube"``,
+        ``"sin"``; or a :class:`Nonlinearity`.
 
     Raises
     ------
@@ -70,9 +146,13 @@ def nonlinearity_named(name: str) -> Nonlinearity:
     >>> nonlinearity_named("sign").value(np.array([-0.3, 2.0]))
     array([-1.,  1.])
     """
-    try:
-        return NONLINEARITIES[name]
-    except (KeyError, TypeError):
-        raise ProblemError(
-            f"nonlinearity: {name!r} is not known; use one of {', '.join(map(repr, NONLINEARITIES))}"
-        ) from None
+    if isinstance(nonlinearity, Nonlinearity):
+        return nonlinearity
+    if isinstance(nonlinearity, str) and nonlinearity in NONLINEARITIES:
+        return NONLINEARITIES[nonlinearity]
+    if isinstance(nonlinearity, str) and nonlinearity in TRACED:
+        return _traced(nonlinearity)
+    raise ProblemError(
+        f"nonlinearity: {nonlinearity!r} is not known; use one of {', '.join(map(repr, NAMES))}, "
+        "or Nonlinearity(function)"
+    )

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from sgdlimit.activations import activation_named
-from sgdlimit.inputs.manifold import nonlinearity_named
+from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.instance import Instance
 from sgdlimit.simulation.kernels import Rules, sgd_block
+from sgdlimit.simulation.manifold import Manifold
 from sgdlimit.simulation.pipeline import run_pipeline
 from sgdlimit.simulation.stream import Stream
 from sgdlimit.training import Training, task_units
@@ -37,10 +39,12 @@ class Chains:
     """Those whose schedules the rules' rows stand for."""
     batch_size: int
     switch_steps: Int[np.ndarray, "task-1"]
-    manifold: int
-    """Code of the instance's f."""
-    nonlinearity: int
-    """Code of the f that training applies to the stream: the same, or the identity where inputs are given."""
+    manifold: Manifold
+    """From preactivations to inputs."""
+    applied: Manifold
+    """What training applies to the stream: the same, or the identity where inputs are given."""
+    function: Callable[[Any], Any] | None
+    """f as JAX code, where it is one's own."""
     output_steps: Int[np.ndarray, "time"]
     kept_student: Float32[np.ndarray, "chain time K N"]
     kept_output: Float[np.ndarray, "chain time K"]
@@ -54,6 +58,7 @@ class Chains:
         student[:, :, :N] = [i.student for i in instances]
         batch_size = instances[0].training.batch_size
         output = np.stack([i.student_output for i in instances])
+        f, manifold = nonlinearity_named(instances[0].nonlinearity), Manifold.of_instances(instances)
         kept_student = np.empty((len(instances), len(output_steps), output.shape[1], N), np.float32)
         kept_output = np.empty((len(instances), len(output_steps), output.shape[1]))
         if output_steps[0] == 0:
@@ -69,8 +74,9 @@ class Chains:
             list(dict.fromkeys(i.training for i in instances)),
             batch_size,
             first_step_from(instances[0].switch_times, N),
-            nonlinearity_named(instances[0].nonlinearity).code,
-            nonlinearity_named("identity" if as_given else instances[0].nonlinearity).code,
+            manifold,
+            Manifold.of("identity", [None] * len(instances)) if as_given else manifold,
+            f.function if isinstance(f, Nonlinearity) else None,
             output_steps,
             kept_student,
             kept_output,
@@ -155,7 +161,7 @@ def train(
             stream.shifts[some],
             stream.gains[some],
             stream.same_input[some],
-            chains.nonlinearity,
+            chains.applied.some(some),
             chains.activations[some],
             chains.rules.of(some),
             chains.factors(first, size),

@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 from sgdlimit.functions import CELL_WIDTH, CELLS, TABLE_START, Table
 
-__all__ = ["ERF", "RELU", "Tables", "activation_and_slope", "erf_and_gauss", "tabulated"]
+__all__ = ["ERF", "RELU", "Tables", "activation_and_slope", "erf_and_gauss", "smooth_part", "tabulated"]
 
 ERF, RELU = 0, 1  # codes of sgdlimit.activations, the rest is linear
 
@@ -94,14 +94,20 @@ class Tables(NamedTuple):
 
 
 @njit(inline="always")
-def tabulated(tables, function, x):
-    """g(x) and g'(x) of a function in :class:`Tables`."""
+def smooth_part(tables, function, x):
+    """g(x) and g'(x) of a function in :class:`Tables`, without its kinks."""
     place = (x - TABLE_START) / CELL_WIDTH
     cell = int(min(max(place, -1.0), float(CELLS))) + 1 if place >= 0 else 0
     rest = x - (TABLE_START + CELL_WIDTH * min(max(cell - 1, 0), CELLS))
     c = tables.coefficients[function, cell]
     value = c[0] + rest * (c[1] + rest * (c[2] + rest * c[3]))
-    slope = c[1] + rest * (2 * c[2] + rest * 3 * c[3])
+    return value, c[1] + rest * (2 * c[2] + rest * 3 * c[3])
+
+
+@njit(inline="always")
+def tabulated(tables, function, x):
+    """g(x) and g'(x) of a function in :class:`Tables`."""
+    value, slope = smooth_part(tables, function, x)
     for k in range(tables.kinks.shape[1]):
         if x > tables.kinks[function, k, 0]:
             value += tables.kinks[function, k, 1] + tables.kinks[function, k, 2] * (x - tables.kinks[function, k, 0])

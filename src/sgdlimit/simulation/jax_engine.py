@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, UInt32
 
+from sgdlimit.inputs.manifold import TABULATED
 from sgdlimit.simulation.chains import Chains
 from sgdlimit.simulation.functions import ERF, RELU
 from sgdlimit.simulation.kernels import ERF_INPUT, SIGN, Rules
@@ -33,6 +34,8 @@ class Conditions(NamedTuple):
     activations: Int[Array, "batch chain"]
     teacher_outputs: Float32[Array, "batch chain task M"]
     rules: Rules
+    centres: Float32[Array, "batch chain N"]
+    """No columns where there is nothing to subtract."""
 
 
 class Students(NamedTuple):
@@ -96,7 +99,8 @@ def train_together(
             for size in _powers_of_two(until - sample):
                 students = _advance(
                     students, conditions, samples, sample - start, sample,
-                    size=size, N=N, nonlinearity=one.nonlinearity, labelled=len(labels) > 0, batch_size=one.batch_size,
+                    size=size, N=N, nonlinearity=one.applied.code, function=one.function, labelled=len(labels) > 0,
+                    batch_size=one.batch_size,
                 )  # fmt: skip
                 sample += size
             if sample == output_samples[wanted]:
@@ -120,6 +124,7 @@ def _conditions(chains: Sequence[Chains], streams: Sequence[Stream]) -> Conditio
         stacked([c.activations for c in chains]),
         stacked([c.teacher_output for c in chains]),
         Rules(*cast(Any, [stacked(list(values)) for values in zip(*(c.rules for c in chains), strict=True)])),
+        stacked([c.applied.centres for c in chains]),
     )
 
 
@@ -169,7 +174,7 @@ def _g_prime(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Arr
     return jnp.where(activation == ERF, gauss, jnp.where(activation == RELU, jnp.float32(x > 0), 1.0))
 
 
-@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "labelled", "batch_size"), donate_argnums=0)
+@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "function", "labelled", "batch_size"), donate_argnums=0)
 def _advance(
     students: Students,
     conditions: Conditions,
@@ -180,11 +185,12 @@ def _advance(
     size: int,
     N: int,
     nonlinearity: int,
+    function: Callable[[Any], Any] | None,
     labelled: bool,
     batch_size: int,
 ) -> Students:
     """Take ``size`` samples from ``place`` in the block: (S28, S29) for every chain at once."""
-    sources, coefficients, shifts, gains, activations, teacher_outputs, rules = conditions
+    sources, coefficients, shifts, gains, activations, teacher_outputs, rules, centres = conditions
     M = teacher_outputs.shape[3]
     root = np.float32(np.sqrt(N))
     g_of, scale = activations[..., None], rules.output_scale[..., None]
@@ -206,6 +212,11 @@ def _advance(
             X = jnp.where(jnp.signbit(U), np.float32(-1), np.float32(1))
         elif nonlinearity == ERF_INPUT:
             X = lax.erf(U * np.float32(np.sqrt(0.5)))
+        elif nonlinearity == TABULATED and function is not None:
+            X = jnp.vectorize(function)(U)
+        if centres.shape[-1]:
+            X = X[..., :N] - centres
+            X = jnp.pad(X, ((0, 0), (0, 0), (0, U.shape[-1] - N)))
         X = jnp.where(jnp.arange(X.shape[-1]) < N, X, 0)
         W = _updated(students)
         field = jnp.sum(W * X[:, :, None], axis=-1) / root  # (batch, chain, K)

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numba import njit
 
-from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss
+from sgdlimit.inputs.manifold import TABULATED
+from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss, smooth_part
 
 __all__ = ["ERF_INPUT", "SIGN", "SUB_BLOCK", "Rules", "inputs_and_labels", "losses", "sgd_block"]
 
@@ -46,11 +47,11 @@ class Rules(NamedTuple):
 
 
 @njit(inline="always", fastmath=FAST)
-def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, row, r):
-    """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])), the input X of one step."""
+def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, row, r):
+    """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])) − E f(U), the input X."""
     size = row.shape[1]
     one = np.float32(1)
-    if nonlinearity == SIGN:  # in one pass; and for a positive gain, the sign does without it
+    if manifold.code == SIGN:  # in one pass; and for a positive gain, the sign does without it
         if shifted:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
@@ -64,9 +65,20 @@ def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gai
         return
     for j in range(size):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
-    if nonlinearity == ERF_INPUT:
+    if manifold.code == ERF_INPUT:
         for j in range(size):
             row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]
+    if manifold.code == TABULATED:
+        for j in range(size):
+            row[r, j] = smooth_part(manifold.tables, 0, np.float64(row[r, j]))[0]
+        kinks = manifold.tables.kinks
+        for k in range(kinks.shape[1]):  # a pass for each, for a loop in the loop above would not vectorise
+            position, jump, slope = np.float32(kinks[0, k, 0]), np.float32(kinks[0, k, 1]), np.float32(kinks[0, k, 2])
+            for j in range(size):
+                u = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
+                row[r, j] += jump + slope * (u - position) if u > position else np.float32(0)
+    for j in range(manifold.centres.shape[1]):
+        row[r, j] -= manifold.centres[c, j]
 
 
 @njit(inline="always", fastmath=FAST)
@@ -107,7 +119,7 @@ def sgd_block(
     shifts,  # (chain, width) float32
     gains,  # (chain,) float32
     same_input,  # (chain,): whether a chain's input is that of the chain before
-    nonlinearity,
+    manifold,  # f, and the means to subtract: a Manifold
     activations,  # (chain,)
     rules,  # Rules of the chains
     factors,  # (schedule, sample): what the schedules multiply the rates with
@@ -172,7 +184,7 @@ def sgd_block(
             row[:] = 0
             for s in range(start, stop):
                 new, old = s % 2, 1 - s % 2
-                _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, row, new)
+                _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, row, new)
                 for j in range(N, width):
                     row[new, j] = 0
                 for i in range(c, end):
@@ -258,7 +270,7 @@ def inputs_and_labels(
     shifts,
     c,
     gain,
-    nonlinearity,
+    manifold,
     activation,
     teacher_outputs,
     inputs,
@@ -267,7 +279,7 @@ def inputs_and_labels(
     """Form X (sample, N) float32 and y (task, sample) of chain c from its preactivations: test sets, kept inputs."""
     shifted = np.any(shifts[c] != 0)
     for s in range(count):
-        _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, nonlinearity, inputs, s)
+        _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, inputs, s)
     for task in range(len(labels)):
         _form_labels(
             products, first, second, 0, count, coefficient, shifts, c, gain, activation, teacher_outputs, task,

@@ -154,11 +154,20 @@ def simulate_together(
     times = check_times(times)
     output_steps = _whole_steps(times, instances[0].input_dim)
     kinds = {
-        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.training.batch_size, i.switch_times.tobytes())
+        (
+            i.student.shape,
+            i.teacher_output.shape,
+            i.nonlinearity,
+            i.centre,
+            i.training.batch_size,
+            i.switch_times.tobytes(),
+        )
         for i in instances
     }
     if len(kinds) > 1:
-        raise ProblemError("instances: differ in K, M, nonlinearity, batch_size or switch_times; simulate those apart")
+        raise ProblemError(
+            "instances: differ in K, M, nonlinearity, centre, batch_size or switch_times; simulate those apart"
+        )
     samples = int(output_steps[-1]) * instances[0].training.batch_size
     if keep_inputs:
         _refuse_large(runs, samples, instances[0])

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.equivalence import InputMoments, input_moments
+from sgdlimit.inputs.equivalence import InputMoments, input_mean, input_moments, root_mean_square
 from sgdlimit.instance import Instance, check_instance
 from sgdlimit.resources import one_thread
 from sgdlimit.theory.density import block_tridiagonal, gram, trace_gauss
@@ -298,7 +298,8 @@ def spectrum(instance: Instance, theory: str = "conventional", *, nodes: int | N
     Raises
     ------
     ProblemError
-        If the theory is not known or does not apply to the law of the latent, or ``nodes`` is too small.
+        If the theory is not known or does not apply to the law of the latent, f gives the inputs a mean that is not
+        centred, or ``nodes`` is too small.
 
     Examples
     --------
@@ -309,6 +310,12 @@ def spectrum(instance: Instance, theory: str = "conventional", *, nodes: int | N
     (6, 2, 3)
     """
     check_instance(instance)
+    mean = None if instance.centre else input_mean(instance)
+    if mean is not None:
+        raise ProblemError(
+            f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
+            "eigenvalue of order N, and theory no limit; use centre=True, or an odd nonlinearity"
+        )
     return spectrum_of(input_moments(instance, theory), instance.student, nodes)
 
 

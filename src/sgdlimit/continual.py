@@ -1,0 +1,61 @@
+"""Continual learning: what a change of teacher does to what was learned before, and what was learned to what comes."""
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from sgdlimit.errors import ProblemError
+
+__all__ = ["forgetting_and_transfer"]
+
+
+def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
+    """Forgetting of each task that ended, and transfer to each task that began later.
+
+    Parameters
+    ----------
+    trajectory
+        Of theory or SGD, with a teacher that changes: ``task_error`` (…, time, task) and ``attrs["switch_times"]``.
+        Other dimensions (run, case) are kept.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``task``: ``forgetting``, ε_j at the end of training minus ε_j when task j ended, NaN for the last task;
+        and ``transfer``, ε_j of the initial student minus ε_j when task j began, NaN for the first: what the tasks
+        before have saved of learning it. Errors are those at the last output time not after each change.
+
+    Raises
+    ------
+    ProblemError
+        If the trajectory has one task only, or ends before the last change.
+
+    Examples
+    --------
+    >>> times, errors = [0.0, 5.0, 9.0], [[1.0, 1.0], [0.1, 0.7], [0.4, 0.2]]
+    >>> one = xr.Dataset({"task_error": (("time", "task"), errors)}, {"time": times}, {"switch_times": "[5.0]"})
+    >>> measured = forgetting_and_transfer(one)
+    >>> measured.forgetting.values.round(3), measured.transfer.values.round(3)
+    (array([0.3, nan]), array([nan, 0.3]))
+    """
+    if "task_error" not in trajectory or "switch_times" not in trajectory.attrs:
+        raise ProblemError("trajectory: its teacher never changes; give one of an instance with switch_times")
+    switches = np.array(json.loads(trajectory.attrs["switch_times"]))
+    times = trajectory["time"].values
+    if not times[0] <= switches[0] or not switches[-1] <= times[-1]:
+        raise ProblemError(
+            f"trajectory: its output times {times[0]:g} to {times[-1]:g} must begin before the first change of "
+            f"teacher, {switches[0]:g}, and reach the last, {switches[-1]:g}; ask for more"
+        )
+    error = trajectory["task_error"].drop_vars("time")
+    of_task = xr.DataArray(np.arange(error.sizes["task"]), dims="task")
+    at = np.searchsorted(times, switches, side="right") - 1
+    ended = error.isel(time=xr.DataArray(np.append(at, -1), dims="task"), task=of_task)
+    began = error.isel(time=xr.DataArray(np.append(0, at), dims="task"), task=of_task)
+    return xr.Dataset(
+        {
+            "forgetting": (error.isel(time=-1) - ended).where(of_task < len(switches)),
+            "transfer": (error.isel(time=0) - began).where(of_task > 0),
+        }
+    )
