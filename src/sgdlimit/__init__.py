@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sgdlimit.activations import Activation
     from sgdlimit.comparison import compare
     from sgdlimit.continual import forgetting_and_transfer
+    from sgdlimit.diagnosis import Diagnosis, diagnose
     from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _HOME = {
     "Activation": "activations",
     "compare": "comparison",
+    "Diagnosis": "diagnosis",
+    "diagnose": "diagnosis",
     "forgetting_and_transfer": "continual",
     "AccuracyWarning": "errors",
     "DivergenceError": "errors",
@@ -54,6 +57,7 @@ __all__ = [
     "AccuracyWarning",
     "Activation",
     "ClusterMixture",
+    "Diagnosis",
     "DivergenceError",
     "DivergenceWarning",
     "Empirical",
@@ -68,6 +72,7 @@ __all__ = [
     "Schedule",
     "Training",
     "compare",
+    "diagnose",
     "forgetting_and_transfer",
     "load",
     "log_times",
