@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from sgdlimit.activations import activation_named
+from sgdlimit.activations import Activation, activation_named, names_of, student_activation
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
@@ -37,8 +37,10 @@ class Instance:
     teacher, teacher_output
         W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
         weights of shape (tasks, M); :meth:`then` makes it.
-    activation, nonlinearity
-        Names of g and f; f may be a :class:`sgdlimit.Nonlinearity` of one's own.
+    activation, teacher_activation
+        g of the student, and of the teacher if it has another one: a name or an :class:`sgdlimit.Activation`.
+    nonlinearity
+        f: a name or a :class:`sgdlimit.Nonlinearity`.
     learning_rate
         η > 0.
     latent
@@ -78,7 +80,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         nonlinearity: str | Nonlinearity = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
@@ -114,7 +117,8 @@ class Instance:
                 "leave it out"
             )
         self.transform = transform
-        self.activation = activation_named(activation).name
+        self.activation = student_activation(activation)
+        self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         f = nonlinearity_named(nonlinearity)
         self.nonlinearity = nonlinearity if isinstance(nonlinearity, Nonlinearity) else f.name
         if not isinstance(centre, bool | np.bool_):
@@ -144,7 +148,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         attrs: Mapping[str, Any] | None = None,
     ) -> "Instance":
@@ -161,7 +166,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
 
         Returns
@@ -218,6 +223,7 @@ class Instance:
             np.sqrt(D / N) * weights @ root.T,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             attrs=attrs,
@@ -232,7 +238,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         centre: bool = False,
         standardize: bool = False,
@@ -253,7 +260,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
         centre
             Subtract the mean; its root mean square is kept as ``attrs["input_mean"]``.
@@ -308,6 +315,7 @@ class Instance:
             s * weights,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             latent=law,
@@ -377,7 +385,7 @@ class Instance:
         return {
             **self.attrs,
             **({} if mean is None else {"input_mean": root_mean_square(mean)}),
-            "activation": self.activation,
+            **names_of(self.activation, self.teacher_activation),
             "nonlinearity": nonlinearity_named(self.nonlinearity).name,
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),

@@ -15,7 +15,7 @@ from sgdlimit.resources import one_thread
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
 
-__all__ = ["THEORIES", "InputMoments", "input_mean", "input_moments", "root_mean_square"]
+__all__ = ["THEORIES", "InputMoments", "input_mean", "input_moments", "is_centred", "root_mean_square"]
 
 THEORIES = ("conventional", "moment-matched")
 """Σ_C = I, and the true Σ_C."""
@@ -87,7 +87,7 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
     teacher_root = teacher
     if theory == "moment-matched" and not isinstance(instance.latent, Gaussian):
         mean, covariance = _moments_of(instance.latent, latent_dim)
-        if np.abs(mean).max() > 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)):
+        if not is_centred(mean, covariance):
             raise ProblemError(
                 f"theory: 'moment-matched' needs a centred latent, but this law has means up to "
                 f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
@@ -109,6 +109,11 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
         cross=np.sqrt(input_dim / latent_dim) * factor.T @ teacher_root.T,
         teacher_overlap=teacher_root @ teacher_root.T / latent_dim,
     )
+
+
+def is_centred(mean: Float[np.ndarray, "D"], covariance: Float[np.ndarray, "D D"]) -> bool:
+    """Whether a mean is small enough, 0.05 deviations in every coordinate, for equations that take it for zero."""
+    return bool(np.abs(mean).max() <= 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)))
 
 
 def input_mean(instance: "Instance") -> Float[np.ndarray, "N"] | None:

@@ -86,6 +86,7 @@ def bootstrap(
         instance.student_output,
         instance.teacher_output,
         activation=instance.activation,
+        teacher_activation=instance.teacher_activation,
         learning_rate=instance.learning_rate,
         times=times,
         training=instance.training,
