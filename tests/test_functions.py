@@ -5,7 +5,7 @@ from scipy.special import erf
 from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.problem import Problem
 from sgdlimit.simulation.functions import Tables, activation_and_slope, erf_and_gauss
-from sgdlimit.simulation.stream import Projection
+from sgdlimit.simulation.projection import Projection
 
 
 @njit

@@ -14,6 +14,7 @@ from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.inputs.empirical import Empirical
 from sgdlimit.inputs.equivalence import input_mean, root_mean_square
+from sgdlimit.inputs.features import FeatureTransform
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.resources import one_thread
@@ -48,6 +49,9 @@ class Instance:
         Whether the inputs are X = f(U) − E f(U), with the mean that f itself makes of a latent without one, of the
         law's own covariance (:func:`sgdlimit.inputs.equivalence.input_mean`). Nothing is to be done where f is odd.
         With ``False`` SGD sees the mean, and theory, which has no limit for one, is refused.
+    transform
+        The features as a fast transform, where they are one: what :meth:`sgdlimit.Problem.draw` and
+        :meth:`from_inputs` find. It must stand for the same matrix; :meth:`replace` drops it with the features.
     training
         Options of training, :class:`sgdlimit.Training`.
     switch_times
@@ -82,6 +86,7 @@ class Instance:
         nonlinearity: str | Nonlinearity = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
         centre: bool = True,
+        transform: FeatureTransform | None = None,
         training: Training = PLAIN,
         switch_times: ArrayLike = (),
         attrs: Mapping[str, Any] | None = None,
@@ -106,6 +111,12 @@ class Instance:
                     f"{name}: shape {array.shape} does not fit features {(D, N)} with K={K} student and M={M} teacher "
                     f"units; give shape {expected}"
                 )
+        if transform is not None and (len(transform.rows), len(transform.columns)) != (D, N):
+            raise ProblemError(
+                f"transform: its shape {(len(transform.rows), len(transform.columns))} does not fit features {(D, N)}; "
+                "leave it out"
+            )
+        self.transform = transform
         self.activation = student_activation(activation)
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         f = nonlinearity_named(nonlinearity)
@@ -288,17 +299,17 @@ class Instance:
         notes = {}
         if standardize or centre:
             notes["input_mean"] = root_mean_square(mean)
-        if standardize:
-            law, variance = Affine(law, mean, np.sqrt(variance)), np.ones(N)
-        elif centre:
-            law = Affine(law, mean)
-        s = float(np.sqrt(variance.mean()))
-        if abs(s - 1) > 1e-9:
-            law = Affine(law, 0.0, s)
+        location = mean if standardize or centre else np.zeros(N)
+        scale = np.sqrt(variance) if standardize else np.ones(N)
+        s = float(np.sqrt(np.mean(variance / np.square(scale))))
+        # A law that needs no change is left as it is, for the known ones are sampled fastest.
+        if np.abs(location).max() > 1e-12 or np.abs(s * scale - 1).max() > 1e-12:
+            law = Affine(law, location, s * scale)
         else:
             s = 1.0
+        transform = FeatureTransform.scaled_identity(N, s * np.sqrt(N))
         return cls(
-            s * np.sqrt(N) * np.eye(N),
+            transform.dense(),
             W,
             student_output,
             s * weights,
@@ -308,6 +319,7 @@ class Instance:
             learning_rate=learning_rate,
             nonlinearity="identity",
             latent=law,
+            transform=transform,
             attrs={**(attrs or {}), **notes},
         )
 
@@ -323,7 +335,8 @@ class Instance:
 
     def replace(self, **changes: Any) -> "Instance":
         """A copy with some fields changed: the same network under another law or activation."""
-        return Instance(**(vars(self) | changes))
+        dropped: dict[str, Any] = {"transform": None} if "features" in changes else {}
+        return Instance(**(vars(self) | dropped | changes))
 
     def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
         """The same learner with another task to follow: from a time on, another teacher labels the inputs.

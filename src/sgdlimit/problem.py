@@ -228,8 +228,9 @@ class Problem(Settings):
                 f"where {free / 2**30:.1f} GiB are free; make one of them smaller"
             )
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
+        matrix, transform = draw_features(self.features, D, N, features)
         instance = Instance(
-            draw_features(self.features, D, N, features),
+            matrix,
             self.student_scale * student.standard_normal((K, N)),
             self.student_output_scale * self._outputs(K, student_output),
             self.teacher_scale * teacher.standard_normal((M, D)),
@@ -239,6 +240,7 @@ class Problem(Settings):
             learning_rate=self.learning_rate,
             nonlinearity=self.nonlinearity,
             centre=self.centre,
+            transform=transform,
             latent=self.draw_latent(seed),
             training=self.training,
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
