@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sgdlimit import theory
     from sgdlimit.comparison import compare
     from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.hidden_manifold_cpp import from_hidden_manifold_cpp
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
@@ -24,6 +25,7 @@ _HOME = {
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
+    "from_hidden_manifold_cpp": "hidden_manifold_cpp",
     "ClusterMixture": "inputs.clusters",
     "Empirical": "inputs.empirical",
     "Gaussian": "inputs.latent",
@@ -53,6 +55,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "compare",
+    "from_hidden_manifold_cpp",
     "load",
     "log_times",
     "save",
