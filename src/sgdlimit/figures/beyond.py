@@ -56,7 +56,7 @@ def finite_size_scaling(study: xr.Dataset, exponents: xr.Dataset) -> Figure:
 def lemma_errors(study: xr.Dataset) -> Figure:
     """Error of Lemma V.1 against ε, and of Lemma V.3 against D_KL.
 
-    Dashed with hollow markers in b: functions that do not fulfil condition 2 of Lemma V.3. Grey: an error above 1 %.
+    Dashed with hollow markers in b: functions that do not fulfil condition 2 of Lemma V.3. Grey: an error above 0.01.
 
     Parameters
     ----------
