@@ -7,7 +7,7 @@ from scipy.special import erf
 import sgdlimit as sl
 from sgdlimit.figures.beyond import finite_size_scaling, lemma_errors
 from sgdlimit.studies.finite_size import exponents, finite_size
-from sgdlimit.studies.lemmas import function_correlation, function_expectation, lemmas, orders
+from sgdlimit.studies.lemmas import function_correlation, function_expectation, lemmas, orders, shared_component
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,16 @@ def test_lemma_V1_is_of_first_order_and_of_second_for_even_functions(study):
         assert np.abs(slopes.sel(pair=pair) - order).max() < 0.01, pair
 
 
+def test_lemma_V1_fails_without_correlation_where_components_are_shared(study):
+    """Uncorrelated, and yet E u₁²u₂² = E (1 + μ₁²)(1 + μ₂²)/(1 + α²/2)² with μ₁μ₂ = 0 is not 1."""
+    alpha = np.array([0.5, 3.0])
+    expected = (1 + alpha**2) / (1 + alpha**2 / 2) ** 2 - 1
+    np.testing.assert_allclose(shared_component(("x²", "x²"), alpha), expected, rtol=1e-12)
+    error = np.abs(study["shared_error"])
+    assert float(error.sel(pair="relu, relu").max()) > 0.05
+    assert float(error.sel(pair="sign, sign").max()) < 1e-15  # odd functions do not see these clusters
+
+
 def test_lemma_V3_is_exact_for_squares_only(study):
     error = np.abs(study["expectation_error"])
     assert float(error.sel(function="x²").max()) < 1e-12
@@ -76,4 +86,4 @@ def test_sizes_that_cannot_share_times_are_refused():
 
 
 def test_lemma_figure_draws(study):
-    assert len(lemma_errors(study).axes) == 2
+    assert len(lemma_errors(study).axes) == 3

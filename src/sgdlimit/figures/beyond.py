@@ -54,22 +54,22 @@ def finite_size_scaling(study: xr.Dataset, exponents: xr.Dataset) -> Figure:
 
 @styled
 def lemma_errors(study: xr.Dataset) -> Figure:
-    """Error of Lemma V.1 against ε, and of Lemma V.3 against D_KL.
+    """Error of Lemma V.1 against ε, and at ε = 0 against α where components are shared; of Lemma V.3 against D_KL.
 
-    Dashed with hollow markers in b: functions that do not fulfil condition 2 of Lemma V.3. Grey: an error above 0.01.
+    Dashed with hollow markers in c: functions that do not fulfil condition 2 of Lemma V.3. Grey: an error above 0.01.
 
     Parameters
     ----------
     study
-        ``correlation_error`` (pair, spread, epsilon), ``expectation_error`` (function, alpha), ``kl`` (alpha,),
-        ``condition`` (function,).
+        ``correlation_error`` (pair, spread, epsilon), ``shared_error`` (pair, alpha), ``expectation_error`` (function,
+        alpha), ``kl`` (alpha,), ``condition`` (function,).
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     figure = new_figure(3.8)
-    left, right = figure.subplots(1, 2)
+    left, middle, right = figure.subplots(1, 3)
     for pair, series in zip(study["pair"].values, cycle(SERIES), strict=False):
         for spread, dashes in zip((study["spread"].values[0], study["spread"].values[-1]), ("-", ":"), strict=True):
             error = np.abs(study["correlation_error"].sel(pair=pair, spread=spread))
@@ -77,6 +77,12 @@ def lemma_errors(study: xr.Dataset) -> Figure:
             left.plot(study["epsilon"], error, color=series.color, ls=dashes, label=label)
     left.set(xscale="log", yscale="log", xlabel=r"$\epsilon = E\,u_1u_2$", ylabel="|error of Lemma V.1|")
     left.legend(title=rf"solid $\alpha={study['spread'].values[0]:g}$, dotted {study['spread'].values[-1]:g}")
+    for pair, series in zip(study["pair"].values, cycle(SERIES), strict=False):
+        error = np.abs(study["shared_error"].sel(pair=pair))
+        if error.max() > 1e-12:  # for odd functions it is 0 by symmetry
+            middle.plot(study["alpha"], error, color=series.color, label=str(pair))
+    middle.set(xscale="log", yscale="log", xlabel=r"$\alpha$", ylabel="|error of Lemma V.1|", ylim=(1e-9, 10))
+    middle.legend(title=r"$\epsilon=0$, components shared")
     for function, series in zip(study["function"].values, cycle(SERIES), strict=False):
         chosen = study.sel(function=function)
         error = np.abs(chosen["expectation_error"])
@@ -84,7 +90,9 @@ def lemma_errors(study: xr.Dataset) -> Figure:
         style = {"ls": "-"} if holds else {"ls": "--", "marker": series.marker, "mfc": "white", "markevery": 4}
         right.plot(study["kl"], np.maximum(error, 1e-16), color=series.color, label=str(function), **style)
     right.set(xscale="log", yscale="log", xlabel=r"$D_{KL}$", ylabel="|error of Lemma V.3|", ylim=(1e-9, 10))
-    right.axhspan(0.01, 10, color=FLOOR, alpha=0.5, lw=0)
+    for panel in (left, middle, right):
+        panel.set_ylim(1e-9, 10)
+        panel.axhspan(0.01, 10, color=FLOOR, alpha=0.5, lw=0)
     right.legend()
-    label_panels([left, right])
+    label_panels([left, middle, right])
     return figure

@@ -13,7 +13,7 @@ from scipy.special import erf, ndtr
 
 from sgdlimit.inputs.latent import MixtureLaw
 
-__all__ = ["PAIRS", "function_correlation", "function_expectation", "lemmas", "orders"]
+__all__ = ["PAIRS", "function_correlation", "function_expectation", "lemmas", "orders", "shared_component"]
 
 Array = np.ndarray
 
@@ -61,6 +61,22 @@ def function_correlation(pair: tuple[str, str], spread: float, correlations: Seq
     return np.array(errors)
 
 
+def shared_component(pair: tuple[str, str], spreads: Sequence[float]) -> Array:
+    """E f(u₁) g(u₂) − E f(u₁) E g(u₂) at ε = 0 where the two draw their component together, shape (spread,).
+
+    The components lie at (±α, 0) and (0, ±α), all standardised by √(1 + α²/2): E u₁u₂ = 0, and yet (21), which takes
+    p_k p_l for the probability of a pair of components, does not hold. So it is in a clustered data set.
+    """
+    f, g = (MEAN_OVER_NORMAL[name] for name in pair)
+    first, second = np.array([1.0, -1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, -1.0])
+    errors = []
+    for spread in spreads:
+        scale = np.sqrt(1 + spread**2 / 2)
+        of_f, of_g = (h(spread * means / scale, 1 / scale) for h, means in ((f, first), (g, second)))
+        errors.append(np.mean((of_f - of_f.mean()) * (of_g - of_g.mean())))
+    return np.array(errors)
+
+
 def function_expectation(name: str, spreads: Sequence[float]) -> Array:
     """E f(x) under the standardised mixture minus E f(x) under N(0, 1), the error of Lemma V.3, shape (spread,).
 
@@ -97,8 +113,9 @@ def lemmas(spreads: Sequence[float] = (0.0, 1.0, 2.0), points: int = 25) -> xr.D
     Returns
     -------
     xarray.Dataset
-        ``correlation_error`` (pair, spread, epsilon); ``expectation_error`` (function, alpha), ``kl`` (alpha,), and
-        ``condition`` (function,): whether condition 2 of Lemma V.3 holds.
+        ``correlation_error`` (pair, spread, epsilon); ``shared_error`` (pair, alpha), at ε = 0 where components are
+        shared; ``expectation_error`` (function, alpha), ``kl`` (alpha,), and ``condition`` (function,): whether
+        condition 2 of Lemma V.3 holds.
     """
     epsilon, alpha = np.geomspace(1e-4, 0.15, points), np.geomspace(0.05, 9, points)
     laws = [MixtureLaw([2 * a, -a], weights=[1 / 3, 2 / 3], standardize=True) for a in alpha]
@@ -108,6 +125,7 @@ def lemmas(spreads: Sequence[float] = (0.0, 1.0, 2.0), points: int = 25) -> xr.D
                 ("pair", "spread", "epsilon"),
                 [[function_correlation(pair, spread, epsilon) for spread in spreads] for pair in PAIRS],
             ),
+            "shared_error": (("pair", "alpha"), [shared_component(pair, alpha) for pair in PAIRS]),
             "expectation_error": (("function", "alpha"), [function_expectation(name, alpha) for name in EXPECTATIONS]),
             "condition": ("function", [CONDITION_HOLDS[name] for name in EXPECTATIONS]),
             "kl": ("alpha", [float(law.kl_to_standard_normal()) for law in laws]),
