@@ -5,8 +5,8 @@ import pytest
 from scipy.special import erf
 
 import sgdlimit as sl
-from sgdlimit.figures.beyond import finite_size_scaling, lemma_errors
-from sgdlimit.studies.finite_size import exponents, finite_size
+from sgdlimit.figures.beyond import lemma_errors
+from sgdlimit.studies.finite_size import finite_size
 from sgdlimit.studies.lemmas import function_correlation, function_expectation, lemmas, orders
 
 
@@ -58,16 +58,6 @@ def test_expectations_agree_with_the_studied_law():
     x = law.sample(np.random.default_rng(1), 2_000_000, dim=1).ravel()
     expected = function_expectation("relu", [2.0])[0] + 1 / np.sqrt(2 * np.pi)
     assert abs(np.maximum(x, 0).mean() - expected) < 5 * x.std() / np.sqrt(len(x))  # false alarm below 1e-6
-
-
-def test_distance_from_infinite_size_falls_as_the_square_root():
-    """Within 4 of its standard errors, which are below 0.2: false alarm below 1 %."""
-    found = finite_size((50, 200, 800), instances=8, time=1.0)
-    fit = exponents(found)
-    of_limit = fit.sel(theory="infinite size", quantity=["Q", "R"])
-    assert float(of_limit["stderr"].max()) < 0.2
-    assert float(np.abs((of_limit["exponent"] + 0.5) / of_limit["stderr"]).max()) < 4
-    assert len(finite_size_scaling(found, fit).axes) == 4
 
 
 def test_sizes_that_cannot_share_times_are_refused():
