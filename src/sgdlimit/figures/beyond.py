@@ -88,7 +88,9 @@ def lemma_errors(study: xr.Dataset) -> Figure:
         error = np.abs(chosen["expectation_error"])
         holds = bool(chosen["condition"])
         style = {"ls": "-"} if holds else {"ls": "--", "marker": series.marker, "mfc": "white", "markevery": 4}
-        right.plot(study["kl"], np.maximum(error, 1e-16), color=series.color, label=str(function), **style)
+        right.plot(
+            study["kl"], np.maximum(error, 1e-16), color=series.color, label=str(function).replace("⁴", "$^4$"), **style
+        )
     right.set(xscale="log", yscale="log", xlabel=r"$D_{KL}$", ylabel="|error of Lemma V.3|", ylim=(1e-9, 10))
     for panel in (left, middle, right):
         panel.set_ylim(1e-9, 10)
