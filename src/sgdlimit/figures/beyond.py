@@ -45,6 +45,7 @@ def finite_size_scaling(study: xr.Dataset, exponents: xr.Dataset) -> Figure:
         left.set(xscale="log", yscale="log", xlabel="$N$", ylabel=r"$\sqrt{N}\,\mathcal{M}$")
         left.set_xticks(sizes, labels=[str(size) for size in sizes])
         left.set_xticks([], minor=True)
+        left.margins(y=0.35)
         right.set(xscale="log", yscale="log", xlabel=TIME, ylabel=r"$\sqrt{N}$ × deviation of $Q$")
         left.legend()
         right.legend()

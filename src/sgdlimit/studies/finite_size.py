@@ -23,6 +23,7 @@ def finite_size(
     sizes: Sequence[int],
     *,
     instances: int,
+    runs: int = 2,
     time: float = 5.0,
     activation: str = "erf",
     learning_rate: float = 0.2,
@@ -34,8 +35,8 @@ def finite_size(
     ----------
     sizes
         Input dimensions N, each a multiple of the smallest, which is even.
-    instances
-        Number of drawn networks of each size, one SGD run each, with seeds 0, 1, ...
+    instances, runs
+        Number of drawn networks of each size, with seeds 0, 1, ..., and of SGD runs of each.
     time
         Last time t = steps/N.
     activation, learning_rate
@@ -46,8 +47,8 @@ def finite_size(
     Returns
     -------
     xarray.Dataset
-        ``M`` (size, instance, theory, quantity), the mean of |SGD − theory| over the times and entries (18)-(20); and
-        ``deviation`` (size, theory, quantity, time), its root mean square over instances and entries.
+        ``M`` over (size, instance, theory, quantity), the mean of |SGD − theory| over times, entries and runs (18)-(20);
+        and ``deviation`` over (size, theory, quantity, time), its root mean square over instances, runs and entries.
 
     Raises
     ------
@@ -73,15 +74,15 @@ def finite_size(
         )
         pairs = []
         for seed in range(instances):
-            pairs.append(_differences(problem.draw(seed), times, seed))
+            pairs.append(_differences(problem.draw(seed), times, runs, seed))
             progress(costs[: place * instances + seed + 1].sum() / costs.sum())
         of_size = xr.concat(pairs, dim=xr.IndexVariable("instance", range(instances)))
-        M.append(over_entries(np.abs(of_size).mean("time")))
-        deviation.append(np.sqrt(over_entries(np.square(of_size)).mean("instance")))
+        M.append(over_entries(np.abs(of_size).mean(["time", "run"])))
+        deviation.append(np.sqrt(over_entries(np.square(of_size)).mean(["instance", "run"])))
     index = xr.IndexVariable("size", list(sizes))
     return xr.Dataset(
         {"M": xr.concat(M, dim=index), "deviation": xr.concat(deviation, dim=index)},
-        attrs={"activation": activation, "learning_rate": learning_rate, "latent_ratio": 0.5, "instances": instances},
+        attrs={"activation": activation, "learning_rate": learning_rate, "latent_ratio": 0.5, "runs": runs},
     )
 
 
@@ -125,8 +126,8 @@ def exponents(study: xr.Dataset) -> xr.Dataset:
     )
 
 
-def _differences(instance: Instance, times: np.ndarray, seed: int) -> xr.Dataset:
-    sgd = simulate(instance, times, seed=seed, test_samples=0).isel(run=0, drop=True)
+def _differences(instance: Instance, times: np.ndarray, runs: int, seed: int) -> xr.Dataset:
+    sgd = simulate(instance, times, runs=runs, seed=seed, test_samples=0)
     # 70 nodes leave errors far below 1/√N and cost the same at every size.
     theories = (solve(instance, times, nodes=70), infinite_theory(instance, times))
     parts = [sgd[list(NAMES)] - theory[list(NAMES)] for theory in theories]
