@@ -4,7 +4,7 @@ from scipy.special import erf
 
 from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.problem import Problem
-from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss
+from sgdlimit.simulation.functions import Tables, activation_and_slope, erf_and_gauss
 from sgdlimit.simulation.stream import Projection
 
 
@@ -14,9 +14,12 @@ def _both(x, value, gauss):
         value[i], gauss[i] = erf_and_gauss(x[i])
 
 
+NO_TABLES = Tables.of([])
+
+
 @njit
 def _activation(code, x):
-    return activation_and_slope(code, x)
+    return activation_and_slope(code, x, NO_TABLES)
 
 
 def test_erf_and_gauss_are_those_of_the_library():
