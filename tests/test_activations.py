@@ -1,6 +1,6 @@
-"""Activations of one's own: their averages against closed forms and exact rules, SGD against theory, what is refused."""
+"""Activations of one's own: averages against closed forms and exact rules, SGD against theory, what is refused."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import equinox as eqx
 import hypothesis.extra.numpy as hnp
@@ -51,7 +51,7 @@ def covariances():
 
 @pytest.mark.parametrize("name", ["erf", "relu", "linear"])
 def test_averages_of_any_activation_where_closed_forms_are_known(name):
-    """The error stated of the noise is a standard error from 8 randomisations: 24 matrices, bound 6: 1 % false alarms."""
+    """The error stated of the noise is a standard error from 8 randomisations: 96 values, bound 6: 5 % false alarms."""
     activation = activation_named(name)
     general, closed = Quadrature(activation, activation), integrals_for(name)
     for S in covariances():
@@ -59,7 +59,7 @@ def test_averages_of_any_activation_where_closed_forms_are_known(name):
             np.testing.assert_allclose(value, exact, atol=1e-8)
         c = jnp.array([0.5, 1.0, -1.0, 0.3])
         (value, error), (exact, _) = noise(general, S, c), noise(closed, S, c)
-        assert 0 < error < 2e-3
+        assert 0 < error < 4e-3
         assert np.max(np.abs(value - exact) / np.maximum(1, np.abs(exact))) < 6 * error
 
 
@@ -99,11 +99,11 @@ def test_kinks_and_jumps_off_the_middle_against_integration_along_one_field():
     """E over the other field given the first, by a fine rule on either side of the kinks."""
     S = jnp.asarray([[1.2, 0.1, 0.7, 0.0], [0.1, 0.8, 0.2, 0.3], [0.7, 0.2, 0.9, 0.1], [0.0, 0.3, 0.1, 1.1]])
     correlation, gain, curvature = two_point(SHELF_AND_STEP, S)
-    student, teacher = SHELF_AND_STEP.student, SHELF_AND_STEP.teacher
+    student = SHELF_AND_STEP.student
     edges = np.concatenate([[-9], student.traced.kinks.positions, [9]])
     nodes, weights = np.polynomial.legendre.leggauss(60)
-    x = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in zip(edges[:-1], edges[1:], strict=True)])
-    w = np.concatenate([(b - a) / 2 * weights for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    x = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in pairwise(edges)])
+    w = np.concatenate([(b - a) / 2 * weights for a, b in pairwise(edges)])
     w = w * np.exp(-(x**2) / 2 / S[0, 0]) / np.sqrt(2 * np.pi * S[0, 0])
     mean, deviation = S[0, 2] / S[0, 0] * x, np.sqrt(S[2, 2] - S[0, 2] ** 2 / S[0, 0])
     t = (0.4 - mean) / deviation
@@ -165,7 +165,7 @@ def test_sgd_follows_the_theory(student, teacher):
     theory = sl.solve(instance, times)
     runs = sl.simulate(instance, times, runs=8, seed=3, test_samples=4000)
     assert theory.attrs["integrals"] == "quasi-Monte Carlo"
-    assert 0 < theory.attrs["integral_error"] < 1e-3
+    assert 0 < theory.attrs["integral_error"] < 2e-3
     assert theory.attrs.get("teacher_activation") == runs.attrs.get("teacher_activation") == teacher
     for name in ("Q", "R", "v", "generalization_error"):
         error = runs[name].std("run", ddof=1) / np.sqrt(8)
@@ -214,7 +214,8 @@ def test_what_cannot_be_used_is_named(make, message):
     assert "\n" not in str(error.value)
 
 
-def test_an_accuracy_that_is_out_of_reach_gives_a_warning():
+def test_an_accuracy_that_is_out_of_reach_gives_a_warning(monkeypatch):
+    monkeypatch.setattr("sgdlimit.theory.integrals._quadrature.HIGHEST_LEVEL", 10)
     one = sl.theory.Spectrum([1.0], [1.0], [np.eye(2)], [np.zeros((2, 2))], [np.eye(2)], np.eye(2))
     activation = sl.Activation(lambda x: jnp.exp(x / 2) * jnp.tanh(x), accuracy=1e-9)
     with pytest.warns(sl.AccuracyWarning, match="accuracy: .* 1e-09 was asked for"):

@@ -234,23 +234,35 @@ def order_parameters(
     rtol: float,
     atol: float,
 ) -> OrderParameters:
-    """What :func:`integrate` finds, compiled, as NumPy arrays."""
+    """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
+
     # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor a few more times.
-    padded = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
-    arguments = (spectrum, v, v_teacher, learning_rate, padded)
-    tolerances = {"rtol": max(rtol, integrals.finest_tolerance), "atol": max(atol, integrals.finest_tolerance)}
-    *variables, steps, _ = call(integrate, *arguments, rule=rule, **tolerances, static={"integrals": integrals})
-    result = OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
-    count = reached(result)
-    if np.isinf(integrals.accuracy) or count == 0:
-        return result
-    some = np.linspace(0, count - 1, ERRORS_ALONG).astype(int)
-    states = result.Q[some], result.R[some], result.v[some], times[some]
-    shared = spectrum.teacher_overlap, v_teacher, learning_rate
-    (errors,) = call(integral_errors, *states, *shared, rule=rule, static={"integrals": integrals})
-    if errors.max() > integrals.accuracy and (finer := integrals.finer()):
-        return order_parameters(spectrum, v, v_teacher, learning_rate, times, finer, rule, rtol, atol)
-    return result._replace(integral_error=float(errors.max()))
+    def integrated(integrals: Integrals) -> OrderParameters:
+        padded = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
+        arguments = (spectrum, v, v_teacher, learning_rate, padded)
+        tolerances = {"rtol": max(rtol, integrals.finest_tolerance), "atol": max(atol, integrals.finest_tolerance)}
+        *variables, steps, _ = call(integrate, *arguments, rule=rule, **tolerances, static={"integrals": integrals})
+        return OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
+
+    def largest_error(integrals: Integrals, *states: Any) -> float:
+        shared = spectrum.teacher_overlap, v_teacher, learning_rate
+        some = np.linspace(0, len(states[0]) - 1, ERRORS_ALONG).astype(int)
+        moving = [values[some] for values in states]
+        (errors,) = call(integral_errors, *moving, *shared, rule=rule, static={"integrals": integrals})
+        return float(errors.max())
+
+    if np.isinf(integrals.accuracy):
+        return integrated(integrals)
+    start = spectrum.Q[None], spectrum.R[None], v[None], times[:1]
+    integrals = integrals.reaching(largest_error(integrals, *start))
+    while True:
+        result = integrated(integrals)
+        if (count := reached(result)) == 0:
+            return result
+        error = largest_error(integrals, result.Q[:count], result.R[:count], result.v[:count], times[:count])
+        if (finer := integrals.reaching(error)) == integrals:
+            return result._replace(integral_error=error)
+        integrals = finer
 
 
 def integral_errors(

@@ -37,8 +37,8 @@ SMALLEST = 1e-12
 
 ALIKE = 1e-13
 RANDOMISATIONS = 8
-MOST_POINTS = 17
-"""Logarithm to base 2 of the points of one randomisation."""
+HIGHEST_LEVEL = 15
+"""Logarithm to base 2 of the most points of one randomisation."""
 
 
 def _normalized_hermite(x: np.ndarray) -> Float[np.ndarray, "x order"]:
@@ -173,13 +173,12 @@ class Quadrature(Integrals):
         """With a kink in g' the noise has steps where points cross it."""
         return 1e-6 if len(self.student.traced.kinks.positions) else 0.0
 
-    def finer(self) -> "Quadrature | None":
-        """Four times the points."""
-        return (
-            None
-            if self.level >= MOST_POINTS
-            else Quadrature(self.student, self.teacher, min(self.level + 2, MOST_POINTS))
-        )
+    def reaching(self, error: float) -> Integrals:
+        """The same with more points, of which the error is taken for a power −0.7."""
+        if not error > self.accuracy:
+            return self
+        more = int(np.ceil(np.log2(error / self.accuracy) / 0.7)) if np.isfinite(error) else HIGHEST_LEVEL
+        return Quadrature(self.student, self.teacher, min(self.level + more, HIGHEST_LEVEL))
 
     # --- two fields ---
 
