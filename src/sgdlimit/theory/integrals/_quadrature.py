@@ -58,6 +58,8 @@ def _spike_coefficients(h: Float[Array, "*shape"]) -> Float[Array, "*shape order
     if h.size == 0:
         return jnp.zeros((*h.shape, ORDERS))
 
+    h = jnp.clip(h, -40, 40)  # beyond there is nothing left, but powers of h overflow when derivatives are taken
+
     def following(before, j):
         last, here = before
         return (here, (h * here - jnp.sqrt(j) * last) / jnp.sqrt(j + 1)), here
