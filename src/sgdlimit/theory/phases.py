@@ -143,6 +143,8 @@ def phase_diagram(
             inputs = spectrum(instance, theory, nodes=most)
             known[drawn] = inputs, instance.student_output, instance.teacher_output
         cases.append(known[drawn])
+    if len({inputs.overlap.shape[1:] for inputs, _, _ in known.values()}) > 1:
+        raise ProblemError("settings: the network's size varies; draw one diagram for each number of units")
     spectra, outputs, teacher_outputs = (list(values) for values in zip(*cases, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # the result says which cells diverge
