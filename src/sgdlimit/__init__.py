@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgdlimit import theory
+    from sgdlimit.activations import Activation
     from sgdlimit.comparison import compare
     from sgdlimit.continual import forgetting_and_transfer
-    from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.diagnosis import Diagnosis, diagnose
+    from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
     from sgdlimit.trajectory import load, log_times, save
 
 _HOME = {
+    "Activation": "activations",
     "compare": "comparison",
+    "Diagnosis": "diagnosis",
+    "diagnose": "diagnosis",
     "forgetting_and_transfer": "continual",
+    "AccuracyWarning": "errors",
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
@@ -48,7 +54,10 @@ _HOME = {
 }
 
 __all__ = [
+    "AccuracyWarning",
+    "Activation",
     "ClusterMixture",
+    "Diagnosis",
     "DivergenceError",
     "DivergenceWarning",
     "Empirical",
@@ -63,6 +72,7 @@ __all__ = [
     "Schedule",
     "Training",
     "compare",
+    "diagnose",
     "forgetting_and_transfer",
     "load",
     "log_times",

@@ -109,6 +109,59 @@ def run(
     typer.echo(summary)
 
 
+class Role(StrEnum):
+    """What the data are to the network."""
+
+    inputs = "inputs"
+    latent = "latent"
+
+
+class Preprocess(StrEnum):
+    """What is done to the data first."""
+
+    standardize = "standardize"
+    centre = "centre"
+    none = "none"
+
+
+@app.command()
+def check(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Samples in rows: a .npy, .csv or .npz file (data.npz:name for one of several arrays), or a data set "
+            "of scikit-learn: digits, iris, wine, breast_cancer, diabetes.",
+        ),
+    ],
+    role: Annotated[
+        Role,
+        typer.Option("--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."),
+    ] = Role.inputs,
+    preprocess: Annotated[Preprocess, typer.Option(help="What is done to each column first.")] = Preprocess.standardize,
+    activation: Annotated[str, typer.Option(help="Of student and teacher.")] = "erf",
+    learning_rate: Annotated[float, typer.Option(help="η.")] = 0.2,
+    input_dim: Annotated[int, typer.Option(min=1, help="N, where the data are the latent.")] = 1000,
+    time: Annotated[float, typer.Option(help="Length of training in units of N steps.")] = 100.0,
+    runs: Annotated[int, typer.Option(help="SGD runs of each kind.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the network and of the runs.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results, new or empty. [default: results/check-DATA, numbered]")
+    ] = None,
+) -> None:
+    """Check data: which theory predicts SGD on them, and what breaks in those that do not."""
+    from sgdlimit.check import check_data, load_network
+
+    network = load_network(
+        data, role=role.value, preprocess=preprocess.value, activation=activation, learning_rate=learning_rate,
+        input_dim=input_dim, seed=seed,
+    )  # fmt: skip
+    folder = _result_folder(out, Path("results") / f"check-{Path(data.partition(':')[0]).stem}")
+    with _progress() as progress:
+        summary = check_data(network, folder, time=time, runs=runs, seed=seed, progress=progress)
+    typer.echo(summary)
+
+
 @app.command()
 def bench(
     out: Annotated[Path | None, typer.Option(help="File for the rows as JSON; must not exist.")] = None,

@@ -1,6 +1,7 @@
 """Figures and tables, drawn from datasets and from nothing else."""
 
 from sgdlimit.figures._style import save_figure
+from sgdlimit.figures.diagnosis import diagnosis
 from sgdlimit.figures.discrepancy import discrepancy_against_kl
 from sgdlimit.figures.dynamics import example_dynamics, saturation_time, trajectory
 from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
@@ -11,6 +12,7 @@ from sgdlimit.figures.tables import discrepancy_table, flatness, flatness_statem
 from sgdlimit.figures.universality import universality
 
 __all__ = [
+    "diagnosis",
     "discrepancy_against_kl",
     "discrepancy_table",
     "example_dynamics",

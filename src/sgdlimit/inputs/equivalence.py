@@ -15,7 +15,7 @@ from sgdlimit.resources import one_thread
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
 
-__all__ = ["THEORIES", "InputMoments", "input_mean", "input_moments", "root_mean_square"]
+__all__ = ["THEORIES", "InputMoments", "input_mean", "input_moments", "is_centred", "root_mean_square"]
 
 THEORIES = ("conventional", "moment-matched")
 """Σ_C = I, and the true Σ_C."""
@@ -87,20 +87,14 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
     teacher_root = teacher
     if theory == "moment-matched" and not isinstance(instance.latent, Gaussian):
         mean, covariance = _moments_of(instance.latent, latent_dim)
-        if np.abs(mean).max() > 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)):
+        if not is_centred(mean, covariance):
             raise ProblemError(
                 f"theory: 'moment-matched' needs a centred latent, but this law has means up to "
                 f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
                 "for given inputs centre=True, or theory='conventional'"
             )
-        try:
-            with one_thread():
-                lower = np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            raise ProblemError(
-                "latent: its covariance is not positive definite; correct it, or give it some noise"
-            ) from None
-        root, teacher_root = lower.T @ features, teacher @ lower
+        half = _half(covariance)
+        root, teacher_root = half.T @ features, teacher @ half
     deviation = np.sqrt(np.einsum("di,di->i", root, root) / latent_dim)  # without a copy of the squares
     if not (np.isfinite(deviation).all() and deviation.min() > 0):
         raise ProblemError(
@@ -117,6 +111,11 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
     )
 
 
+def is_centred(mean: Float[np.ndarray, "D"], covariance: Float[np.ndarray, "D D"]) -> bool:
+    """Whether a mean is small enough, 0.05 deviations in every coordinate, for equations that take it for zero."""
+    return bool(np.abs(mean).max() <= 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)))
+
+
 def input_mean(instance: "Instance") -> Float[np.ndarray, "N"] | None:
     """What f itself makes of a latent without a mean: E f(U), U ~ N(0, σ²) with the law's own σ_i² = F_iᵀΣ_C F_i/D.
 
@@ -131,6 +130,21 @@ def input_mean(instance: "Instance") -> Float[np.ndarray, "N"] | None:
     variance = np.einsum("di,di->i", features, carried) / instance.latent_dim
     a, _, c = f.hermite(np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
     return None if np.abs(a).max() <= NO_MEAN * np.sqrt(c.max()) else a
+
+
+def _half(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
+    """L with L Lᵀ = Σ_C; also for coordinates that depend on each other, as those of data may."""
+    with one_thread():
+        try:
+            return np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            variances, directions = np.linalg.eigh(covariance)
+    if variances[0] < -1e-10 * variances[-1] * len(variances):
+        raise ProblemError(
+            f"latent: its covariance has the eigenvalue {variances[0]:.3g}, and a covariance has none below 0; "
+            "correct it, or give it some noise"
+        )
+    return directions * np.sqrt(np.maximum(variances, 0))
 
 
 def root_mean_square(values: Float[np.ndarray, "N"]) -> float:

@@ -36,6 +36,7 @@ def simulate(
     overlaps: str | Sequence[str] = "conventional",
     test_samples: int = 4000,
     keep_inputs: bool = False,
+    keep_weights: bool = False,
     data: tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     threads: int | None = None,
     engine: str = "auto",
@@ -102,6 +103,7 @@ def simulate(
         overlaps=overlaps,
         test_samples=test_samples,
         keep_inputs=keep_inputs,
+        keep_weights=keep_weights,
         data=data,
         threads=threads,
         engine=engine,
@@ -118,6 +120,7 @@ def simulate_together(
     overlaps: str | Sequence[str] = "conventional",
     test_samples: int = 4000,
     keep_inputs: bool = False,
+    keep_weights: bool = False,
     data: tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike] | None = None,
     threads: int | None = None,
     engine: str = "auto",
@@ -179,11 +182,14 @@ def simulate_together(
         threads=threads,
         runs_at_once=runs if engine == "jax" else 1,
     )
+    if keep_weights:
+        needed += 4 * runs * len(instances) * len(times) * instances[0].student.size
     refuse_what_does_not_fit(needed, available_bytes())
     moments = _moments(instances, names)
 
     measured: list[list[Measurement]] = [[] for _ in instances]
     kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in instances]
+    weights: list[list[Float32[np.ndarray, "time K N"]]] = [[] for _ in instances]
     with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         stream = given.stream(instances, drawn)
         streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
@@ -205,6 +211,8 @@ def simulate_together(
                 some.append(measurement)
             for index in range(len(instances) if keep_inputs else 0):
                 kept[index].append(_kept_inputs(chains, index, streams[run], given))
+            for index in range(len(instances) if keep_weights else 0):
+                weights[index].append(chains.kept_student[index])
     provenance = {
         "kind": "simulation",
         "seed": int(seed),
@@ -227,6 +235,10 @@ def simulate_together(
                 for name, arrays in zip(dims, zip(*samples, strict=True), strict=True)
             }
             trajectories[place] = trajectories[place].assign(stacked)
+    for place, some in enumerate(weights if keep_weights else ()):
+        reached = trajectories[place].sizes["time"]
+        W = np.stack([student[:reached] for student in some])
+        trajectories[place] = trajectories[place].assign(W=(("run", "time", "student", "input"), W))
     return trajectories
 
 

@@ -12,7 +12,8 @@ import xarray as xr
 from jaxtyping import Array, Float, Int
 from numpy.typing import ArrayLike
 
-from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+from sgdlimit.activations import Activation, names_of
+from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.theory.compiled import call
 from sgdlimit.theory.dynamics import (
     Network,
@@ -54,6 +55,8 @@ class OrderParameters(NamedTuple):
     generalization_error: Float[Array, "time"]
     task_error: Float[Array, "time task"]
     """Generalisation error on every task, whichever is being learned."""
+    integral_error: Float[Array, "time"]
+    """Estimated error of the Gaussian averages, see :meth:`Integrals.error`."""
     steps: Int[Array, ""]
 
 
@@ -103,10 +106,11 @@ def integrate(
         S = field_covariance(state.Q, state.R, network.T)
 
         def error(v_teacher):
-            return generalization_error(S, network.output_weights(state.v, v_teacher), integrals)
+            return generalization_error(S, network.output_weights(state.v, v_teacher), len(state.v), integrals)
 
         errors = jnp.stack([error(v_teacher) for v_teacher in jnp.atleast_2d(network.v_teacher)])
-        return state.Q, state.R, state.v, errors[rule.task(t)], errors
+        c = network.output_weights(state.v, network.teacher_at(t))
+        return state.Q, state.R, state.v, errors[rule.task(t)], errors, integrals.error(S, c, len(state.v))
 
     controller = dfx.PIDController(rtol=rtol, atol=atol, norm=_largest_rms, dtmin=SMALLEST_STEP, force_dtmin=False)
     corners = [jnp.asarray(x) for x in (rule.schedule_times, rule.switch_times) if x is not None]
@@ -140,7 +144,8 @@ def solve_spectrum(
     student_output: ArrayLike,
     teacher_output: ArrayLike,
     *,
-    activation: str,
+    activation: str | Activation,
+    teacher_activation: str | Activation | None = None,
     learning_rate: float,
     times: ArrayLike,
     training: Training = PLAIN,
@@ -157,8 +162,8 @@ def solve_spectrum(
         Inputs and initial overlaps.
     student_output, teacher_output
         Initial v, shape (K,), and ṽ, shape (M,), or (tasks, M) for a teacher that changes.
-    activation
-        ``"erf"``, ``"relu"`` or ``"linear"``.
+    activation, teacher_activation
+        g of the student and of the teacher, the same by default: a name or an :class:`sgdlimit.Activation`.
     learning_rate
         η.
     times
@@ -175,7 +180,9 @@ def solve_spectrum(
     Returns
     -------
     xarray.Dataset
-        Q, R, v and generalization_error, see :mod:`sgdlimit.trajectory`. If the trajectory diverges it ends at the
+        Q, R, v and generalization_error, see :mod:`sgdlimit.trajectory`. ``attrs["integrals"]`` says how the Gaussian
+        averages were done and ``attrs["integral_error"]`` the largest error estimated along the trajectory, with a
+        warning if it exceeds the ``accuracy`` of the activation. If the trajectory diverges it ends at the
         last finite output time, ``attrs["diverged_at"]`` is the first not reached, and a DivergenceWarning is given.
 
     Raises
@@ -192,7 +199,7 @@ def solve_spectrum(
     >>> trajectory.generalization_error.values.round(3)
     array([1., 0.])
     """
-    integrals = integrals_for(activation)
+    integrals = integrals_for(activation, teacher_activation)
     _, K, M = spectrum.overlap.shape
     v = check_vector("student_output", student_output, K)
     v_teacher, switch_times = check_tasks(teacher_output, switch_times, M)
@@ -203,7 +210,8 @@ def solve_spectrum(
     rule = rule_of(training, learning_rate, K, task_units(v_teacher), switch_times)
     result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rule, rtol, atol)
     count = reached(result)
-    provenance = provenance_of(activation, rtol, atol, attrs, [training]) | {"learning_rate": float(learning_rate)}
+    provenance = provenance_of(integrals, [result], rtol, atol, attrs, [training])
+    provenance |= names_of(activation, teacher_activation) | {"learning_rate": float(learning_rate)}
     if count < len(times):
         reason = f"takes more than {MAX_STEPS} steps" if result.steps >= MAX_STEPS else "leaves the finite numbers"
         message = (
@@ -232,8 +240,18 @@ def order_parameters(
     # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor a few more times.
     padded = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     arguments = (spectrum, v, v_teacher, learning_rate, padded)
-    *variables, steps = call(integrate, *arguments, rule=rule, rtol=rtol, atol=atol, static={"integrals": integrals})
-    return OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
+    tolerances = {"rtol": max(rtol, integrals.finest_tolerance), "atol": max(atol, integrals.finest_tolerance)}
+    *variables, steps = call(integrate, *arguments, rule=rule, **tolerances, static={"integrals": integrals})
+    result = OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
+    if integral_error([result]) > integrals.accuracy and (finer := integrals.finer()):
+        return order_parameters(spectrum, v, v_teacher, learning_rate, times, finer, rule, rtol, atol)
+    return result
+
+
+def integral_error(results: Sequence[OrderParameters]) -> float:
+    """The largest error estimated of the Gaussian averages where trajectories are finite."""
+    errors = np.concatenate([np.asarray(result.integral_error)[: reached(result)] for result in results])
+    return float(np.max(errors, initial=0.0))
 
 
 def rule_of(
@@ -256,7 +274,7 @@ def rule_of(
 
 def variables(result: OrderParameters) -> dict[str, Any]:
     """Arrays of a trajectory, by name; errors task by task only where there are several."""
-    left_out = {"steps"} | ({"task_error"} if result.task_error.shape[-1] == 1 else set())
+    left_out = {"steps", "integral_error"} | ({"task_error"} if result.task_error.shape[-1] == 1 else set())
     return {name: np.asarray(values) for name, values in result._asdict().items() if name not in left_out}
 
 
@@ -267,17 +285,34 @@ def reached(result: OrderParameters) -> int:
 
 
 def provenance_of(
-    activation: str, rtol: float, atol: float, attrs: Mapping[str, Any] | None, training: Sequence[Training]
+    integrals: Integrals,
+    results: Sequence[OrderParameters],
+    rtol: float,
+    atol: float,
+    attrs: Mapping[str, Any] | None,
+    training: Sequence[Training],
 ) -> dict[str, Any]:
-    """Attributes of a trajectory of theory; of several cases, those of each where they differ."""
+    """Attributes of a trajectory of theory; of several cases, those of each where they differ.
+
+    Warns if the Gaussian averages were not done to the accuracy asked for.
+    """
     options = [some.model_dump_json(exclude_defaults=True) for some in training]
+    error = integral_error(results)
+    if error > integrals.accuracy:
+        warnings.warn(
+            f"accuracy: the Gaussian averages are known to {error:.1g} only where {integrals.accuracy:.1g} was asked "
+            "for; allow a larger error, or smaller output weights and learning rates",
+            AccuracyWarning,
+            stacklevel=3,
+        )
     return {
         **(attrs or {}),
         "kind": "theory",
-        "activation": activation,
+        "integrals": integrals.method,
+        "integral_error": error,
         "training": options[0] if len(set(options)) == 1 else options,
-        "rtol": float(rtol),
-        "atol": float(atol),
+        "rtol": float(max(rtol, integrals.finest_tolerance)),
+        "atol": float(max(atol, integrals.finest_tolerance)),
         **{package: version(package) for package in ("sgdlimit", "jax", "diffrax")},
     }
 
@@ -325,6 +360,7 @@ def solve(
         instance.student_output,
         instance.teacher_output,
         activation=instance.activation,
+        teacher_activation=instance.teacher_activation,
         learning_rate=instance.learning_rate,
         times=times,
         training=instance.training,

@@ -1,0 +1,226 @@
+"""From the numbers of a diagnosis to a verdict in plain words."""
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from sgdlimit.comparison import AGREEMENT
+
+__all__ = ["BEYOND_NOISE", "DECISIVE", "Verdict", "judge", "margins", "table"]
+
+DECISIVE = ("Q", "R", "v")
+"""The order parameters that all have to agree. (ε_g of one network may agree by chance where these don't.)"""
+
+BEYOND_NOISE = 2.0
+"""Fields are called non-Gaussian where their mean Kolmogorov–Smirnov distance is above this many times what sampling
+makes of a Gaussian one, whose deviation is a fifth of its mean."""
+
+NAMES = {"generalization_error": "ε_g"}
+
+
+class Verdict(NamedTuple):
+    """What is decided, in the order of a :class:`sgdlimit.Diagnosis`."""
+
+    verdict: str
+    borderline: bool
+    headline: str
+    reasons: tuple[str, ...]
+
+
+def margins(data: xr.Dataset) -> xr.Dataset:
+    """M beside the noise floor, with standard errors over runs, and the margin M − AGREEMENT floor from paired runs.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``M``, ``floor``, ``gaussian`` (M of Gaussian inputs with the covariance that the theory assumes) and
+        ``margin``, each with a ``_stderr``, and ``agrees``; dims (theory, quantity).
+    """
+    result = xr.Dataset()
+    pairs = {name: data[f"{name}_runs"] for name in ("M", "floor", "gaussian")}
+    pairs["margin"] = pairs["M"] - AGREEMENT * pairs["floor"]
+    for name, values in pairs.items():
+        result[name] = values.mean("run", skipna=False)
+        result[f"{name}_stderr"] = values.std("run", ddof=1, skipna=False) / np.sqrt(values.sizes["run"])
+    result["agrees"] = result["margin"] <= 0  # false for what could not be computed
+    return result
+
+
+def judge(data: xr.Dataset) -> Verdict:
+    """The first theory whose M is within AGREEMENT noise floors for each of Q, R and v, and what breaks.
+
+    Parameters
+    ----------
+    data
+        See :attr:`sgdlimit.Diagnosis.data`.
+    """
+    found = margins(data).sel(quantity=list(DECISIVE))
+    theories = [str(name) for name in data["theory"].values]
+    agree = found["agrees"].all("quantity").values
+    verdict = theories[int(np.argmax(agree))] if agree.any() else "neither"
+    tried = theories[: theories.index(verdict) + 1] if agree.any() else theories
+    uncertain = [name for name in tried if _could_turn(found.sel(theory=name))]
+    return Verdict(verdict, bool(uncertain), _headline(found, verdict, uncertain), tuple(_reasons(data)))
+
+
+def table(data: xr.Dataset) -> str:
+    """M of each theory beside its floor, as lines of text."""
+    found = margins(data)
+    lines = [
+        f"{'theory':16}{'quantity':22}{'M':>9}{'± s.e.':>9}{'floor':>9}{'± s.e.':>9}{'M/floor':>9}{'Gaussian':>10}",
+    ]
+    for theory in data["theory"].values:
+        if np.isnan(found["M"].sel(theory=theory)).all():
+            lines.append(f"{theory:16}does not apply to inputs with a mean")
+            continue
+        for quantity in data["quantity"].values:
+            row = {str(name): float(values) for name, values in found.sel(theory=theory, quantity=quantity).items()}
+            numbers = "".join(f"{row[name]:9.4f}" for name in ("M", "M_stderr", "floor", "floor_stderr"))
+            ratios = f"{row['M'] / row['floor']:9.2f}{row['gaussian'] / row['floor']:10.2f}"
+            lines.append(f"{theory:16}{quantity:22}{numbers}{ratios}")
+    return "\n".join(lines)
+
+
+def _could_turn(found: xr.Dataset) -> bool:
+    """Whether two standard errors more or less would change what is said of one theory."""
+    if np.isnan(found["margin"]).any():
+        return False
+    low, high = (found["margin"] + sign * 2 * found["margin_stderr"] for sign in (-1, 1))
+    return bool(((low <= 0).all() & (high > 0).any()).item())
+
+
+def _worst(found: xr.Dataset, name: str = "M") -> tuple[str, float]:
+    """The order parameter with the largest M in units of its floor, and that ratio."""
+    ratios = found[name] / found["floor"]
+    place = int(np.argmax(ratios.values))
+    quantity = str(ratios["quantity"].values[place])
+    return NAMES.get(quantity, quantity), float(ratios[place])
+
+
+def _headline(found: xr.Dataset, verdict: str, uncertain: list[str]) -> str:
+    said = {}
+    for name in map(str, found["theory"].values):
+        one = found.sel(theory=name)
+        if np.isnan(one["M"]).any():
+            said[name] = "does not apply to inputs with a mean"
+        else:
+            quantity, ratio = _worst(one)
+            said[name] = f"M({quantity}) is {ratio:.1f} × the noise floor"
+    if verdict == "neither":
+        headline = f"neither theory predicts SGD on these data ({_listed(said)})"
+    else:
+        below = dict(list(said.items())[: list(said).index(verdict)])
+        headline = f"{verdict} theory predicts SGD on these data (at most, {said[verdict]})"
+        headline += f", a simpler one does not ({_listed(below)})" if below else ""
+    headline = f"Verdict: {headline}."
+    if uncertain:
+        names = " and of ".join(uncertain)
+        headline += f" Borderline: M of {names} is within two standard errors of {AGREEMENT:g} floors; take more runs."
+    return headline
+
+
+def _listed(said: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {what}" for name, what in said.items())
+
+
+def _reasons(data: xr.Dataset) -> list[str]:
+    """What theories of Gaussian inputs take for granted, and whether it is so; what matters is named first."""
+    broken, kept = [], []
+    for is_broken, sentence in (_mean(data), _covariance(data), _self_averaging(data), *_gaussianity(data)):
+        (broken if is_broken else kept).append(sentence)
+    return [*broken, *kept, *_cautions(data)]
+
+
+def _mean(data: xr.Dataset) -> tuple[bool, str]:
+    removed = data.attrs.get("mean_removed", 0.0)
+    if float(data["mean"]) > 0.05:
+        return True, (
+            f"non-zero mean: {float(data['mean']):.2f} deviations (root mean square over coordinates), {_shift(data)}; "
+            "no theory of Gaussian inputs has it"
+        )
+    if removed > 0.05:
+        return False, f"mean: there was one, {removed:.2f} deviations (root mean square); it was subtracted"
+    return False, "mean: none"
+
+
+def _shift(data: xr.Dataset) -> str:
+    return f"local fields are shifted by up to {float(data['field_mean'].max()):.1f} deviations"
+
+
+def _covariance(data: xr.Dataset) -> tuple[bool, str]:
+    """Whether the covariance differs from the identity by more than samples of independent coordinates would."""
+    largest, expected = float(data["eigenvalues"].max()), float(data["largest_noise"])
+    partners, noise = float(data["partners"]), float(data["partners_noise"])
+    text = f"largest eigenvalue {largest:.1f} where isotropic data have {expected:.1f}"
+    if largest <= 1.2 * expected and partners <= 1.2 * noise + 0.1:
+        return False, f"covariance: isotropic ({text})"
+    size = data.sizes["node"]
+    return True, (
+        f"covariance: not isotropic ({text}); a coordinate correlates with {partners:.1f} others"
+        + (f" (of which {noise:.1f} by chance)" if noise >= 0.1 else "")
+        + f", nine tenths of it within {float(data['correlation_range']):.0f} neighbours of {size}"
+    )
+
+
+def _self_averaging(data: xr.Dataset) -> tuple[bool, str]:
+    """Whether the last theory follows Gaussian inputs of its covariance: if not, that covariance is a cause."""
+    found = margins(data).sel(quantity=list(DECISIVE))
+    name = [str(name) for name in data["theory"].values if not np.isnan(found["M"].sel(theory=name)).any()][-1]
+    quantity, ratio = _worst(found.sel(theory=name), "gaussian")
+    if ratio <= AGREEMENT:
+        return False, f"size: {name} theory follows SGD on Gaussian inputs of its covariance ({ratio:.1f} × the floor)"
+    return True, (
+        f"size: even on Gaussian inputs of this covariance {name} theory misses SGD (M({quantity}) is {ratio:.1f} × "
+        f"the floor); an eigenvalue of {float(data['eigenvalues'].max()):.0f} is not small beside the "
+        f"{data.attrs['input_dim']} inputs, and overlaps do not self-average"
+    )
+
+
+def _gaussianity(data: xr.Dataset) -> list[tuple[bool, str]]:
+    """The local fields at the output time where they are furthest from Gaussian, and the data themselves."""
+    null = data["null"].sel(moment="mean", drop=True)
+    along = data["fields"].mean(["run", "field"])
+    furthest = along.isel(field_time=int(np.argmax(along.sel(statistic="kolmogorov_smirnov").values)))
+    sentences = []
+    for label, mean in (
+        (f"local fields, at t = {float(furthest['field_time']):.3g} where they are furthest", furthest),
+        ("random projections of the data", data["projections"].mean("projection")),
+    ):
+        found = {str(name): float(mean.sel(statistic=name)) for name in mean["statistic"].values}
+        noise = {name: float(null.sel(statistic=name)) for name in found}
+        spread = float(data["null"].sel(moment="deviation", statistic="excess_kurtosis"))
+        broken = found["kolmogorov_smirnov"] > BEYOND_NOISE * noise["kolmogorov_smirnov"]
+        sentences.append((
+            broken,
+            f"{label}: {'not Gaussian' if broken else 'Gaussian, to within what can be seen'} "
+            f"(Kolmogorov–Smirnov {found['kolmogorov_smirnov']:.3f}, {noise['kolmogorov_smirnov']:.3f} by sampling "
+            f"alone; Wasserstein {found['wasserstein']:.3f}, {noise['wasserstein']:.3f}; excess kurtosis "
+            f"{found['excess_kurtosis']:+.2f}, ±{spread:.2f})",
+        ))  # fmt: skip
+    return sentences
+
+
+def _cautions(data: xr.Dataset) -> list[str]:
+    """What limits the answer itself."""
+    cautions = []
+    if "diverged_at" in data.attrs:
+        cautions.append(
+            f"training diverges at t = {data.attrs['diverged_at']:.3g}, all is compared up to there; a smaller "
+            "learning rate, or standardised data, may help"
+        )
+    distinct, size = data.attrs.get("distinct_samples"), data.sizes["node"]
+    if distinct is not None:
+        cautions.append(
+            f"samples: {distinct} are seen {data.attrs['epochs']:.1f} times each; theory is for fresh ones"
+            + (f", and {10 * size} would make a stable covariance" if distinct < 10 * size else "")
+        )
+    floor = margins(data)["floor"].sel(theory="conventional")
+    scale = abs(data["R_sgd"]).sel(theory="conventional").mean()
+    share = float(floor.sel(quantity="R") / scale)
+    if share > 0.1:
+        cautions.append(
+            f"resolution: with {data.attrs['input_dim']} inputs noise alone is {share:.0%} of |R|; smaller deviations "
+            "from theory cannot be seen"
+        )
+    return cautions

@@ -1,0 +1,276 @@
+"""Diagnoses of data whose right verdict is known, of data with a mean, and of files that will not do."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit.check import load_network
+from sgdlimit.diagnosis import default_network
+from sgdlimit.inputs.gaussianity import from_gaussian, null
+from sgdlimit.inputs.read import read_samples
+from sgdlimit.verdict import judge, margins
+from test_cli import refused, sgdlimit
+
+N, D = 400, 200
+TIMES = sl.log_times(30 * N, N, 60)
+QUICK = {"runs": 4, "field_samples": 4000, "test_samples": 1000}
+
+
+def blocks(block_size, standardize=True):
+    means = 9 * np.random.default_rng(0).uniform(-1, 1, (2, D))
+    return sl.MixtureLaw(means, block_size=block_size, standardize=standardize)
+
+
+@pytest.fixture(scope="module")
+def diagnoses():
+    found = {}
+    for block_size in (1, 5, D):
+        network = default_network(blocks(block_size), input_dim=N)
+        found[block_size] = sl.diagnose(network, TIMES, **QUICK)
+    return found
+
+
+def test_blocks_get_the_right_verdict(diagnoses):
+    """The largest M over floor that counts is 1.5 where a theory holds and 4 where it does not; 2 divides them."""
+    assert {size: d.verdict for size, d in diagnoses.items()} == {1: "conventional", 5: "moment-matched", D: "neither"}
+    assert "neither theory predicts SGD" in diagnoses[D].headline
+    for diagnosis in diagnoses.values():
+        found = margins(diagnosis.data)
+        # Gaussian inputs that the conventional theory is exact for: M is the floor, up to its own noise.
+        ratio = (found["gaussian"] / found["floor"]).sel(theory="conventional", quantity=["Q", "R", "v"])
+        assert (abs(ratio - 1) < 0.5).all()
+
+
+def test_reasons_name_what_breaks(diagnoses):
+    said = {size: "\n".join(d.reasons) for size, d in diagnoses.items()}
+    assert "covariance: isotropic" in said[1]
+    assert "not isotropic" in said[5]
+    assert int(diagnoses[5].data["correlation_range"]) in (3, 4)  # lags within a block of five
+    for size in (1, 5):
+        assert "not Gaussian" not in said[size]
+    assert said[D].count("not Gaussian") == 2
+    assert "mean: none" in said[D]
+
+
+def test_a_mean_is_named_and_the_diagnosis_goes_on_without_it():
+    network = default_network(blocks(1, standardize=False), input_dim=N, preprocess="none")
+    found = sl.diagnose(network, TIMES, **QUICK)
+    assert found.verdict == "neither"
+    assert found.reasons[0].startswith("non-zero mean: ")
+    assert margins(found.data)["M"].sel(theory="moment-matched").isnull().all()
+    assert found.centred is not None
+    assert found.centred.verdict in ("conventional", "moment-matched")
+    for words in ("moment-matched  does not apply to inputs with a mean", "Less their mean: Verdict: "):
+        assert words in str(found)
+
+
+def test_the_verdict_follows_the_numbers(diagnoses):
+    """Three runs whose M is so many floors."""
+
+    def verdict(conventional, matched, spread=0.01):
+        M = np.array([conventional, matched])[:, None, None] + spread * np.array([-1, 0, 1])
+        dims = ("theory", "quantity", "run")
+        ones = np.ones((2, 4, 3))
+        data = found_data.assign(M_runs=(dims, M * ones), floor_runs=(dims, ones), gaussian_runs=(dims, ones))
+        judged = judge(data)
+        return judged.verdict, judged.borderline
+
+    found_data = diagnoses[1].data.isel(run=slice(3))
+    assert verdict(1.0, 1.0) == ("conventional", False)
+    assert verdict(2.5, 1.0) == ("moment-matched", False)
+    assert verdict(2.5, 3.0) == ("neither", False)
+    assert verdict(2.1, 1.0, spread=0.5) == ("moment-matched", True)
+    assert verdict(2.5, 1.9, spread=0.5) == ("moment-matched", True)
+    assert verdict(1.0, 1.9, spread=0.5) == ("conventional", False)  # the second theory does not matter
+
+
+def test_a_diagnosis_is_the_same_bits_again():
+    network = default_network(blocks(5), input_dim=N)
+    one, other = (sl.diagnose(network, TIMES[:20], seed=3, **QUICK) for _ in range(2))
+    assert str(one) == str(other)
+    assert one.data.identical(other.data)
+
+
+def test_kept_weights_are_those_that_are_measured():
+    instance = default_network(blocks(5), input_dim=N)
+    runs = sl.simulate(instance, TIMES[:20], runs=2, test_samples=0, keep_weights=True)
+    assert runs["W"].dims == ("run", "time", "student", "input")
+    from sgdlimit.inputs.equivalence import input_moments
+
+    Q, R = input_moments(instance).overlaps(runs["W"].values)
+    np.testing.assert_array_equal(Q, runs["Q"])
+    np.testing.assert_array_equal(R, runs["R"])
+
+
+def test_statistics_of_known_distributions():
+    """Uniform: kurtosis −1.2; KS and W₁ by quadrature. 10⁵ samples, five standard errors."""
+    from scipy.special import ndtr, ndtri
+
+    x = np.random.default_rng(0).uniform(-1, 1, 100_000)
+    at = np.linspace(-np.sqrt(3), np.sqrt(3), 10_001)
+    distance = np.abs((at / np.sqrt(3) + 1) / 2 - ndtr(at)).max()
+    p = (np.arange(1_000_000) + 0.5) / 1_000_000
+    wasserstein = np.abs(np.sqrt(3) * (2 * p - 1) - ndtri(p)).mean()
+    assert (np.abs(from_gaussian(x) - [-1.2, distance, wasserstein]) < [0.02, 0.006, 0.006]).all()
+    np.testing.assert_allclose(from_gaussian(5 + 3 * x), from_gaussian(x), rtol=1e-9)
+
+
+def test_noise_of_the_statistics():
+    """Kurtosis: deviation √(24/n), here of 200 repetitions, five standard errors. Few distinct samples have more."""
+    noise = null(2000)
+    assert noise.deviation[0] == pytest.approx(np.sqrt(24 / 2000), rel=0.25)
+    assert noise.mean[1] == pytest.approx(0.64 / np.sqrt(2000), rel=0.1)  # Lilliefors' table
+    assert (null(2000, distinct=200).mean[1:] > 2 * noise.mean[1:]).all()
+
+
+def test_data_as_inputs_and_as_latent():
+    samples = 3 + 2 * np.random.default_rng(1).normal(size=(4000, 60))
+    inputs = default_network(samples)
+    assert (inputs.input_dim, inputs.latent_dim, inputs.nonlinearity) == (60, 60, "identity")
+    assert inputs.attrs["mean_removed"] == pytest.approx(1.5, rel=0.02)
+    np.testing.assert_allclose(inputs.latent.mean(60), 0, atol=1e-12)
+    latent = default_network(samples, role="latent", input_dim=N, preprocess="centre")
+    assert (latent.input_dim, latent.latent_dim, latent.nonlinearity) == (N, 60, "sign")
+    assert latent.latent.covariance(60)[0, 0] == pytest.approx(4, rel=0.1)
+    assert default_network(blocks(5), input_dim=N).latent.sample  # a law stays the law it is
+    assert isinstance(default_network(blocks(5), input_dim=N).latent, sl.MixtureLaw)
+    found = sl.diagnose(inputs, sl.log_times(600, 60, 30), **QUICK)
+    assert found.verdict == "conventional"
+    assert any("4000 are seen 0.1 times each" in reason for reason in found.reasons)
+    assert any("it was subtracted" in reason for reason in found.reasons)
+
+
+def test_settings_that_will_not_do():
+    for settings, words in (
+        ({"runs": 2}, "runs: 2 is not a whole number ≥ 3"),
+        ({"field_samples": 10}, "field_samples: 10"),
+        ({"field_times": 0}, "field_times: 0"),
+    ):
+        with pytest.raises(sl.ProblemError, match=words):
+            sl.diagnose(blocks(1), TIMES, **settings)
+    with pytest.raises(sl.ProblemError, match="role: 'labels' is not known"):
+        default_network(blocks(1), role="labels")  # type: ignore[arg-type]
+    with pytest.raises(sl.ProblemError, match="preprocess: 'whiten' is not known"):
+        default_network(blocks(1), preprocess="whiten")  # type: ignore[arg-type]
+    with pytest.raises(sl.ProblemError, match="dim: this law fits any"):
+        default_network(sl.Gaussian())
+
+
+def written(folder, name):
+    rng = np.random.default_rng(0)
+    good = rng.normal(size=(200, 5))
+    path = folder / name
+    if name == "good.npy":
+        np.save(path, good)
+    elif name == "images.npy":
+        np.save(path, rng.normal(size=(200, 2, 3)))
+    elif name == "one.npz":
+        np.savez(path, samples=good)
+    elif name == "two.npz":
+        np.savez(path, a=good, b=good[:, :4])
+    elif name == "headings.csv":
+        np.savetxt(path, good, delimiter=",", header="a,b,c,d,e", comments="")
+    elif name == "plain.csv":
+        np.savetxt(path, good, delimiter=",")
+    elif name == "words.csv":
+        path.write_text("1,2\n3,many\n", encoding="utf-8")
+    elif name == "ragged.csv":
+        path.write_text("1,2\n3\n", encoding="utf-8")
+    elif name == "headings only.csv":
+        path.write_text("a,b\n", encoding="utf-8")
+    elif name == "binary.csv":
+        path.write_bytes(b"\xff\xfe\x00\x01")
+    elif name == "objects.npy":
+        np.save(path, np.array([{}, SimpleNamespace()], dtype=object), allow_pickle=True)
+    elif name == "objects.npz":
+        np.savez(path, a=np.array([{}], dtype=object))
+    elif name in ("garbage.npy", "garbage.npz"):
+        path.write_bytes(b"no array at all")
+    elif name == "complex.npy":
+        np.save(path, good + 1j)
+    elif name == "vector.npy":
+        np.save(path, good[:, 0])
+    elif name == "nan.npy":
+        good[3, 2] = np.nan
+        np.save(path, good)
+    elif name == "constant.npy":
+        good[:, 1] = 7
+        np.save(path, good)
+    elif name == "copied.npy":
+        good[:, 1] = 2 * good[:, 0]
+        np.save(path, good)
+    elif name == "few.npy":
+        np.save(path, good[:5])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("good.npy", 5), ("images.npy", 6), ("one.npz", 5), ("two.npz:b", 4), ("headings.csv", 5), ("plain.csv", 5)],
+)
+def test_files_are_read(tmp_path, name, shape):
+    file, _, member = name.partition(":")
+    path = written(tmp_path, file)
+    assert read_samples(f"{path}:{member}" if member else str(path)).shape == (200, shape)
+
+
+def test_named_data_sets_are_read_unless_a_file_has_the_name(tmp_path, monkeypatch):
+    assert read_samples("wine").shape == (178, 13)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wine").write_text("1,2", encoding="utf-8")
+    with pytest.raises(sl.ProblemError, match="'wine' is neither a file ending in"):
+        read_samples("wine")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none.npy", "cannot be read"),
+        ("table.xlsx", "neither a file ending in .npy, .npz, .csv nor a data set; those known are .*digits"),
+        ("two.npz", "holds 2 arrays; choose one of 'a', 'b', as in .*two.npz:a"),
+        ("two.npz:c", "has no array 'c'; choose one of"),
+        ("words.csv", "line 2, column 2 .* is 'many', not a number"),
+        ("ragged.csv", "line 2 .* has 1 columns where the first has 2"),
+        ("headings only.csv", "holds no numbers"),
+        ("binary.csv", "is not a csv file"),
+        ("objects.npy", "does not hold an array of numbers"),
+        ("objects.npz", "no archive of arrays of numbers"),
+        ("garbage.npy", "does not hold an array of numbers"),
+        ("garbage.npz", "no archive of arrays of numbers"),
+        ("complex.npy", "holds complex128 where real numbers are needed"),
+        ("vector.npy", r"has shape \(200,\)"),
+        ("nan.npy", "1 of 200 hold NaN .* row 3"),
+        ("constant.npy", "1 of 5 coordinates are constant, the first is 1"),
+        ("copied.npy", "coordinate 1 is a copy of coordinate 0"),
+        ("few.npy", "5 samples of 5 coordinates .* at least 6"),
+    ],
+)
+def test_bad_data_are_named(tmp_path, name, words):
+    file, _, member = name.partition(":")
+    path = written(tmp_path, file)
+    with pytest.raises(sl.ProblemError, match=words) as refusal:
+        load_network(f"{path}:{member}" if member else str(path))
+    assert "\n" not in str(refusal.value)
+
+
+def test_check_writes_a_verdict_a_figure_and_a_dataset(tmp_path):
+    path = written(tmp_path, "good.npy")
+    done = sgdlimit("check", path, "--time", "20", "--runs", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Verdict: ")
+    folder = tmp_path / "results" / "check-good"
+    assert (folder / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "diagnosis.pdf").read_bytes().startswith(b"%PDF")
+    assert (folder / "verdict.txt").read_text(encoding="utf-8") in done.stdout
+    data = sl.load(folder / "diagnosis.zarr")
+    assert judge(data).headline in done.stdout  # the dataset holds all that the verdict rests on
+    assert data.attrs["data_source"] == str(path)
+    refused(sgdlimit("check", path, "--out", folder, cwd=tmp_path), 2, "--out", "not an empty folder")
+
+
+def test_check_refuses_with_status_2_and_writes_nothing(tmp_path):
+    refused(sgdlimit("check", "none.npy", cwd=tmp_path), 2, "none.npy", "cannot be read")
+    refused(sgdlimit("check", "wine", "--activation", "cosine", cwd=tmp_path), 2, "activation", "cosine")
+    assert not (tmp_path / "results").exists()
