@@ -66,6 +66,10 @@ CAPTIONS = {
     "figure_S4": f"Figure S4. {DISCREPANCY} for standardised mixtures, erf. Dotted: mean scale. Insets: the example.",
     "universality_relu": "M(Q), M(R) and M(v) against block size for standardised mixtures, ReLU.",
     "universality_erf": "M(Q), M(R) and M(v) against block size for standardised mixtures, erf.",
+    "lemmas": "Beyond the paper: errors of its lemmas. a: Lemma V.1 against ε, of order ε as stated, and of order ε² "
+    "for even functions. b: Lemma V.3 against D_KL, skewed standardised mixtures; of these functions it is exact for "
+    "x² only, and wrong by more than 0.01 (grey) for sign, ReLU and erf once the mixture is far from Gaussian. Dashed: "
+    "functions outside its condition on derivatives.",
 }
 
 

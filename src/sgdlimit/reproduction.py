@@ -16,11 +16,13 @@ import xarray as xr
 from sgdlimit.comparison import compare
 from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.figures import discrepancy_table, flatness, paper_figures, save_figure, trajectory, write_table
+from sgdlimit.figures.beyond import lemma_errors
 from sgdlimit.inputs.latent import Gaussian, MixtureLaw
 from sgdlimit.problem import GaussianMixture, Problem, RunSettings
 from sgdlimit.report import write_report
 from sgdlimit.resources import available_bytes
 from sgdlimit.simulation import predicted_bytes, simulate
+from sgdlimit.studies.lemmas import lemmas
 from sgdlimit.studies.paper import PRESETS, examples, grid, grid_conditions
 from sgdlimit.studies.sample_means import sample_means
 from sgdlimit.studies.universality import blocks
@@ -86,6 +88,8 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
         )
         assert isinstance(law, MixtureLaw)
         means = sample_means(law)
+    with watch.stage("lemmas"):
+        of_lemmas = lemmas()
     datasets = {
         "examples_theory": theory,
         "examples_sgd": sgd,
@@ -96,7 +100,8 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
     with watch.stage("figures"):
         for name, dataset in datasets.items():
             save(dataset, folder / "data" / f"{name}.zarr")
-        drawings = paper_figures(**datasets)
+        save(of_lemmas, folder / "data" / "lemmas.zarr")
+        drawings = paper_figures(**datasets) | {"lemmas": lambda: lemma_errors(of_lemmas)}
         pictures = {}
         for done, (name, draw) in enumerate(drawings.items()):
             pictures[name] = save_figure(draw(), folder / "figures", name)[0]

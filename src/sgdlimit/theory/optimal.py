@@ -178,8 +178,8 @@ def log_final_error(
             end,
             integrals=integrals,
             rule=followed,
-            rtol=RTOL,
-            atol=ATOL,
+            rtol=max(RTOL, integrals.finest_tolerance),
+            atol=max(ATOL, integrals.finest_tolerance),
             adjoint=dfx.ForwardMode(),
         )
         log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
@@ -192,9 +192,7 @@ def log_final_error(
 class _Objective:
     """ln ε at the end and its gradient, as a function of the logarithms of the schedule's factors."""
 
-    def __init__(
-        self, instance: "Instance", theory: str, times: Float[np.ndarray, "knot"], nodes: int | None
-    ) -> None:
+    def __init__(self, instance: "Instance", theory: str, times: Float[np.ndarray, "knot"], nodes: int | None) -> None:
         K, M = len(instance.student), len(instance.teacher)
         units = task_units(instance.teacher_output)
         rule = rule_of(instance.training, instance.learning_rate, K, units, instance.switch_times)
@@ -208,7 +206,7 @@ class _Objective:
             times[-1:],
             rule._replace(schedule_times=times),
         )
-        self._integrals = integrals_for(instance.activation)
+        self._integrals = integrals_for(instance.activation, instance.teacher_activation)
 
     def __call__(self, log_factors: Float[np.ndarray, "knot"]) -> tuple[float, Float[np.ndarray, "knot"]]:
         self.evaluations += 1

@@ -126,7 +126,9 @@ def phase_diagram(
     if at[0] <= 0 or len(at) < 5:
         raise ProblemError(f"times: {len(at)} from {at[0]:g} on will not do; give at least 5, above 0 and log-spaced")
     if not isinstance(settings, Mapping) or len(settings) != 2:
-        raise ProblemError(f"settings: {settings!r} are not two names with values; give {{'learning_rate': [...], ...}}")
+        raise ProblemError(
+            f"settings: {settings!r} are not two names with values; give {{'learning_rate': [...], ...}}"
+        )
     axes = {name: [x.item() if isinstance(x, np.generic) else x for x in values] for name, values in settings.items()}
     cells = [_changed(problem, dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
     if not cells:
@@ -153,6 +155,7 @@ def phase_diagram(
             np.stack(outputs),
             np.stack(teacher_outputs),
             activation=problem.activation,
+            teacher_activation=problem.teacher_activation,
             learning_rate=[cell.learning_rate for cell in cells],
             times=at,
             training=[cell.training for cell in cells],
