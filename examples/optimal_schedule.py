@@ -14,14 +14,21 @@ from sgdlimit.figures import optimal_schedule, save_figure
 from sgdlimit.studies.optimal_schedule import schedule_against_constant
 
 
-def main(input_dim: int = 1000, duration: int = 100, units: int = 2, runs: int = 8, folder: str = "results") -> float:
+def main(
+    input_dim: int = 1000,
+    duration: int = 100,
+    units: int = 2,
+    runs: int = 8,
+    activation: str = "erf",
+    folder: str = "results",
+) -> float:
     """By how many standard errors SGD's final error is below that with SGD's own best constant rate."""
     problem = sl.Problem(
         input_dim=input_dim,
         latent_dim=input_dim,
         student_units=units,
         teacher_units=units,
-        activation="erf",
+        activation=activation,
         nonlinearity="identity",
         features="identity",
         learning_rate=0.2,

@@ -1,6 +1,6 @@
 """The learning rate as a function of time that leaves the least generalisation error, by gradients through theory.
 
-A schedule is a polygon η(t) = η factor(t); minimised is ln ε at the end over the logarithms of the factors at its points.
+A schedule is a polygon η(t) = η factor(t); ln ε at the end is minimised over the logarithms of the factors at points.
 The gradient comes from forward-mode derivatives of the solved equations of motion: they share its steps, and a dozen of
 them cost less to compile and run than the checkpoints of reverse mode.
 """
@@ -95,7 +95,7 @@ def optimal_schedule(
     Parameters
     ----------
     instance
-        A :class:`sgdlimit.Instance` without a schedule. Both layers follow the schedule; the ratio of their rates stays.
+        A :class:`sgdlimit.Instance` without a schedule. Both layers follow the one found; the ratio of their rates stays.
     duration
         Time t = steps/N at which training ends.
     theory
