@@ -95,7 +95,7 @@ def optimal_schedule(
     Parameters
     ----------
     instance
-        A :class:`sgdlimit.Instance` without a schedule. Both layers follow the one found; the ratio of their rates stays.
+        A :class:`sgdlimit.Instance` without a schedule. Both layers follow the one found, at their ratio of rates.
     duration
         Time t = steps/N at which training ends.
     theory
