@@ -23,6 +23,8 @@ LABELS = {
 }
 NONE = "#e4e4e4"
 DIVERGED = "white"
+SMALLEST = 1e-6
+"""Values below this one have its colour."""
 
 
 @styled
@@ -83,8 +85,9 @@ def _legend(figure: Figure, diagram: xr.Dataset) -> None:
 
 
 def _norm(values: np.ndarray) -> Normalize | None:
-    shown = values[np.isfinite(values)]
-    return LogNorm() if len(shown) and shown.min() > 0 and shown.max() > 3 * shown.min() else None
+    shown = np.maximum(values[np.isfinite(values)], SMALLEST)
+    wide = len(shown) > 0 and shown.max() > 3 * shown.min()
+    return LogNorm(shown.min(), shown.max(), clip=True) if wide else None
 
 
 def _is_log(at: np.ndarray) -> bool:

@@ -66,7 +66,7 @@ def schedule_against_constant(
     label = xr.IndexVariable("rate", names)
     sgd = xr.concat([run["generalization_error"] for run in simulated], dim=label)
     final = sgd.isel(time=-1)
-    own = int(final[1:].mean("run").argmin()) + 1
+    own = int(final[1:].mean("run").values.argmin()) + 1
     predicted = names[1 + sorted({*constant_factors, 1.0}).index(1.0)]
     attrs: dict[str, str | float] = {"theory_constant": predicted, "best_constant": names[own]}
     for name, constant in (("gain", names[own]), ("gain_over_theory", predicted)):

@@ -1,6 +1,6 @@
 """The learning rate as a function of time that leaves the least generalisation error, by gradients through theory.
 
-A schedule is a polygon η(t) = η factor(t); minimised is ln ε at the end over the logarithms of the factors at its points.
+A schedule is a polygon η(t) = η factor(t); ln ε at the end is minimised over the logarithms of the factors at points.
 The gradient comes from forward-mode derivatives of the solved equations of motion: they share its steps, and a dozen of
 them cost less to compile and run than the checkpoints of reverse mode.
 """
@@ -95,7 +95,7 @@ def optimal_schedule(
     Parameters
     ----------
     instance
-        A :class:`sgdlimit.Instance` without a schedule. Both layers follow the schedule; the ratio of their rates stays.
+        A :class:`sgdlimit.Instance` without a schedule. Both layers follow the one found, at their ratio of rates.
     duration
         Time t = steps/N at which training ends.
     theory
@@ -178,8 +178,8 @@ def log_final_error(
             end,
             integrals=integrals,
             rule=followed,
-            rtol=RTOL,
-            atol=ATOL,
+            rtol=max(RTOL, integrals.finest_tolerance),
+            atol=max(ATOL, integrals.finest_tolerance),
             adjoint=dfx.ForwardMode(),
         )
         log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
@@ -206,7 +206,7 @@ class _Objective:
             times[-1:],
             rule._replace(schedule_times=times),
         )
-        self._integrals = integrals_for(instance.activation)
+        self._integrals = integrals_for(instance.activation, instance.teacher_activation)
 
     def __call__(self, log_factors: Float[np.ndarray, "knot"]) -> tuple[float, Float[np.ndarray, "knot"]]:
         self.evaluations += 1

@@ -26,7 +26,10 @@ PROMINENCE = 0.1
 DEEPEST = 10.0
 """A fall from the plateau by more than this factor counts as one by this factor."""
 
-RTOL = ATOL = 1e-6
+RESOLVED = 1e-6
+"""Errors below this one are not told apart; there the solver's own would make slopes."""
+
+RTOL = ATOL = 1e-7
 
 
 def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
@@ -35,7 +38,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     The plateau is where the fall of the error, s(t) = −d ln ε/d ln t, has its most prominent minimum between two
     maxima: between the first fall and the one that ends the plateau. A minimum that is less than 0.1 below either
     side is none. The plateau is left when ε first falls below √(ε_plateau ε_end), half way on a logarithmic scale; an
-    ε_end below ε_plateau/10 counts as this, for it would depend on when training ends.
+    ε_end below ε_plateau/10 counts as this, for it would depend on when training ends. Errors below 1e-6 count as 1e-6.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     (173, 0.1)
     """
     at, errors = np.asarray(times, dtype=np.float64), np.asarray(error, dtype=np.float64)
-    log_t, log_error = np.log(at), np.log(errors)
+    log_t, log_error = np.log(at), np.log(np.maximum(errors, RESOLVED))
     fall = -np.gradient(log_error, log_t)
     places, found = find_peaks(-fall, prominence=PROMINENCE)
     if len(places) == 0:
@@ -145,6 +148,8 @@ def phase_diagram(
             inputs = spectrum(instance, theory, nodes=most)
             known[drawn] = inputs, instance.student_output, instance.teacher_output
         cases.append(known[drawn])
+    if len({inputs.overlap.shape[1:] for inputs, _, _ in known.values()}) > 1:
+        raise ProblemError("settings: the network's size varies; draw one diagram for each number of units")
     spectra, outputs, teacher_outputs = (list(values) for values in zip(*cases, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # the result says which cells diverge
@@ -153,6 +158,7 @@ def phase_diagram(
             np.stack(outputs),
             np.stack(teacher_outputs),
             activation=problem.activation,
+            teacher_activation=problem.teacher_activation,
             learning_rate=[cell.learning_rate for cell in cells],
             times=at,
             training=[cell.training for cell in cells],
