@@ -73,7 +73,7 @@ def test_the_verdict_follows_the_numbers(diagnoses):
     def verdict(conventional, matched, spread=0.01):
         M = np.array([conventional, matched])[:, None, None] + spread * np.array([-1, 0, 1])
         dims = ("theory", "quantity", "run")
-        ones = np.ones((2, 4, 3))
+        ones = np.full((2, 4, 3), 0.005)
         data = found_data.assign(M_runs=(dims, M * ones), floor_runs=(dims, ones), gaussian_runs=(dims, ones))
         judged = judge(data)
         return judged.verdict, judged.borderline
@@ -85,6 +85,14 @@ def test_the_verdict_follows_the_numbers(diagnoses):
     assert verdict(2.1, 1.0, spread=0.5) == ("moment-matched", True)
     assert verdict(2.5, 1.9, spread=0.5) == ("moment-matched", True)
     assert verdict(1.0, 1.9, spread=0.5) == ("conventional", False)  # the second theory does not matter
+
+
+def test_nothing_is_decided_where_nothing_can_be_seen(diagnoses):
+    data = diagnoses[1].data
+    noisy = judge(data.assign(floor_runs=data["floor_runs"] + 1, M_runs=data["M_runs"] + 1))
+    assert noisy.verdict == "undecided"
+    assert "noise alone is" in noisy.headline
+    assert judge(data.assign_attrs(diverged_at=3.0)).headline.startswith("Verdict: undecided, for training diverges")
 
 
 def test_a_diagnosis_is_the_same_bits_again(diagnoses):

@@ -44,7 +44,8 @@ class Diagnosis:
     """Which theory predicts SGD on some data, and why others do not. ``print`` it for the whole of it."""
 
     verdict: str
-    """The first theory of :data:`LADDER` that agrees with SGD, or ``"neither"``."""
+    """The first theory of :data:`LADDER` that agrees with SGD, ``"neither"``, or ``"undecided"`` where training
+    diverges or noise is as large as what is compared."""
     borderline: bool
     """Whether another set of runs could turn it: a margin is within two standard errors of the threshold."""
     headline: str
@@ -185,7 +186,7 @@ def _climb(
     joined = xr.concat(parts, dim=xr.IndexVariable("theory", list(ladder)))
     attrs = {key: value for key, value in sgd.attrs.items() if key not in ("kind", "overlaps")}
     attrs |= {"input_dim": instance.input_dim}
-    diverged = [some.attrs["diverged_at"] for some in (sgd, *theories) if "diverged_at" in some.attrs]
+    diverged = [some.attrs["diverged_at"] for some in (sgd, *floors, *theories) if "diverged_at" in some.attrs]
     if diverged:
         attrs["diverged_at"] = min(diverged)
     return joined.assign_attrs(attrs), sgd["W"]
