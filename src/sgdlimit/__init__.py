@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sgdlimit.continual import forgetting_and_transfer
     from sgdlimit.diagnosis import Diagnosis, diagnose
     from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.hidden_manifold_cpp import from_hidden_manifold_cpp
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
@@ -34,6 +35,7 @@ _HOME = {
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
+    "from_hidden_manifold_cpp": "hidden_manifold_cpp",
     "ClusterMixture": "inputs.clusters",
     "Empirical": "inputs.empirical",
     "Gaussian": "inputs.latent",
@@ -74,6 +76,7 @@ __all__ = [
     "compare",
     "diagnose",
     "forgetting_and_transfer",
+    "from_hidden_manifold_cpp",
     "load",
     "log_times",
     "save",

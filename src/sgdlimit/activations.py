@@ -16,7 +16,7 @@ from sgdlimit.functions import TracedFunction
 
 __all__ = ["ACTIVATIONS", "TEACHER_ONLY", "Activation", "activation_named", "names_of", "student_activation"]
 
-ACCURACY = 1e-3
+ACCURACY = 2e-3
 HIGHEST_DEGREE = 4
 
 
@@ -71,7 +71,7 @@ class Activation:
         coefficients: tuple[float, ...] | None = None,
     ) -> None:
         if not (np.ndim(accuracy) == 0 and np.isreal(accuracy) and 0 < accuracy < 1):
-            raise ProblemError(f"accuracy: {accuracy!r} is not between 0 and 1; try 1e-3")
+            raise ProblemError(f"accuracy: {accuracy!r} is not between 0 and 1; try 2e-3")
         self.name, self._trace = name, trace
         self.accuracy, self.coefficients = float(accuracy), coefficients
 

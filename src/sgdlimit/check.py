@@ -1,56 +1,53 @@
-"""From data in a file to a folder with a diagnosis: what ``sgdlimit check`` does."""
+"""From data to a folder with their diagnosis: what ``sgdlimit check`` does."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from sgdlimit.diagnosis import default_network, diagnose
+from sgdlimit.diagnosis import diagnose
 from sgdlimit.errors import ProblemError
 from sgdlimit.figures import save_figure
-from sgdlimit.inputs.read import read_samples
 from sgdlimit.instance import Instance
 from sgdlimit.trajectory import log_times, save
 
-__all__ = ["check_data", "load_network"]
+__all__ = ["check_data", "output_times"]
 
 TIMES = 200  # output times
 
 
-def load_network(source: str, **settings: Any) -> Instance:
-    """The network of :func:`sgdlimit.diagnosis.default_network` for a file or a named data set.
-
-    Parameters
-    ----------
-    source
-        See :func:`sgdlimit.inputs.read.read_samples`.
-    **settings
-        Those of ``default_network``.
+def output_times(network: Instance, time: float) -> Float[np.ndarray, "time"]:
+    """Log-spaced output times of a training of so many units of N steps.
 
     Raises
     ------
     ProblemError
-        If the data or a setting will not do.
+        If that is less than a step.
     """
-    network = default_network(read_samples(source), **settings)
-    return network.replace(attrs={**network.attrs, "data_source": source})
+    if not (np.isfinite(time) and 1 <= time * network.input_dim <= 1e12):
+        raise ProblemError(f"--time: {time:g} is not a length of training; give units of N steps, such as 100")
+    return log_times(round(time * network.input_dim), network.input_dim, TIMES)
 
 
 def check_data(
-    network: Instance, folder: Path, *, time: float, runs: int, seed: int, progress: Callable[[str, float], None]
+    network: Instance,
+    times: Float[np.ndarray, "time"],
+    folder: Path,
+    *,
+    runs: int,
+    seed: int,
+    progress: Callable[[str, float], None],
 ) -> str:
     """Diagnose a network on its data and write everything into a folder.
 
     Parameters
     ----------
-    network
-        From :func:`load_network`.
+    network, times
+        From :func:`sgdlimit.diagnosis.default_network` and :func:`output_times`.
     folder
         An empty folder; it gets ``diagnosis.zarr``, ``diagnosis.png``, ``diagnosis.pdf`` and ``verdict.txt``, and for
         inputs with a mean ``centred.zarr``, the same for the data less their mean.
-    time
-        Length of training in units of N steps.
     runs, seed
         See :func:`sgdlimit.diagnose`.
     progress
@@ -61,9 +58,6 @@ def check_data(
     str
         The verdict, the numbers behind it, and where the results are.
     """
-    if not (np.isfinite(time) and 1 <= time * network.input_dim <= 1e12):
-        raise ProblemError(f"--time: {time:g} is not a length of training; give units of N steps, such as 100")
-    times = log_times(round(time * network.input_dim), network.input_dim, TIMES)
     found = diagnose(network, times, runs=runs, seed=seed, progress=lambda done: progress("theory and SGD", done))
     save(found.data, folder / "diagnosis.zarr")
     if found.centred is not None:

@@ -143,22 +143,27 @@ def check(
     learning_rate: Annotated[float, typer.Option(help="η.")] = 0.2,
     input_dim: Annotated[int, typer.Option(min=1, help="N, where the data are the latent.")] = 1000,
     time: Annotated[float, typer.Option(help="Length of training in units of N steps.")] = 100.0,
-    runs: Annotated[int, typer.Option(help="SGD runs of each kind.")] = 5,
+    runs: Annotated[int, typer.Option(min=3, help="SGD runs of each kind.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the network and of the runs.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results, new or empty. [default: results/check-DATA, numbered]")
     ] = None,
 ) -> None:
     """Check data: which theory predicts SGD on them, and what breaks in those that do not."""
-    from sgdlimit.check import check_data, load_network
+    from sgdlimit.inputs.read import read_samples
 
-    network = load_network(
-        data, role=role.value, preprocess=preprocess.value, activation=activation, learning_rate=learning_rate,
-        input_dim=input_dim, seed=seed,
+    samples = read_samples(data)
+    from sgdlimit.check import check_data, output_times
+    from sgdlimit.diagnosis import default_network
+
+    network = default_network(
+        samples, role=role.value, preprocess=preprocess.value, activation=activation, learning_rate=learning_rate,
+        input_dim=input_dim, seed=seed, attrs={"data_source": data},
     )  # fmt: skip
-    folder = _result_folder(out, Path("results") / f"check-{Path(data.partition(':')[0]).stem}")
+    times = output_times(network, time)
+    folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
     with _progress() as progress:
-        summary = check_data(network, folder, time=time, runs=runs, seed=seed, progress=progress)
+        summary = check_data(network, times, folder, runs=runs, seed=seed, progress=progress)
     typer.echo(summary)
 
 

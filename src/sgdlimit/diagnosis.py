@@ -1,7 +1,7 @@
 """Which theory predicts SGD on given data, and what breaks in those that do not."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,7 @@ from sgdlimit.simulation import simulate_together
 from sgdlimit.structure import structure
 from sgdlimit.theory import solve
 from sgdlimit.trajectory import log_times
+from sgdlimit.verdict import judge, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +44,8 @@ class Diagnosis:
     """Which theory predicts SGD on some data, and why others do not. ``print`` it for the whole of it."""
 
     verdict: str
-    """The first theory of :data:`LADDER` that agrees with SGD, or ``"neither"``."""
+    """The first theory of :data:`LADDER` that agrees with SGD, ``"neither"``, or ``"undecided"`` where training
+    diverges or noise is as large as what is compared."""
     borderline: bool
     """Whether another set of runs could turn it: a margin is within two standard errors of the threshold."""
     headline: str
@@ -62,8 +64,6 @@ class Diagnosis:
         return diagnosis(self.data)
 
     def __str__(self) -> str:
-        from sgdlimit.verdict import table
-
         lines = [self.headline, "", table(self.data), "", *(f"* {reason}" for reason in self.reasons)]
         if self.centred is not None:
             lines += ["", f"Less their mean: {self.centred.headline}", "", table(self.centred.data)]
@@ -97,7 +97,8 @@ def diagnose(
     times
         Output times t = step/N, increasing; 200 log-spaced ones up to t = 100 by default.
     runs
-        SGD runs of each kind, at least 3. Run by run all kinds have the same initial weights and random numbers.
+        SGD runs of each kind, at least 3. All have the same initial weights; run by run Gaussian inputs and mixtures
+        also share their noise, which other laws cannot.
     seed
         Seed of the default network, of the runs and of the fields' samples.
     field_times
@@ -125,11 +126,9 @@ def diagnose(
     >>> import sgdlimit as sl
     >>> problem = sl.Problem(input_dim=200, latent_dim=100, student_units=2, teacher_units=2, activation="erf",
     ...                      learning_rate=0.2)
-    >>> sl.diagnose(problem.draw(seed=0), sl.log_times(2000, 200, 20), runs=3, field_samples=500).verdict
+    >>> sl.diagnose(problem.draw(seed=0), sl.log_times(2000, 200, 60), runs=3, field_samples=500).verdict
     'conventional'
     """
-    from sgdlimit.verdict import judge
-
     for name, value, least in (
         ("runs", runs, 3),
         ("field_times", field_times, 1),
@@ -176,9 +175,7 @@ def _climb(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # it becomes a reason
         sgd, *floors = simulate_together(conditions, times, runs=runs, seed=seed, progress=progress, **options)
-        theories = [
-            solve(instance, times, theory=name, nodes=NODES if name != "conventional" else None) for name in ladder
-        ]
+        theories = [solve(instance, times, theory=name, nodes=NODES) for name in ladder]
     parts = []
     for name, theory, floor in zip(ladder, theories, floors, strict=True):
         here, there = (some[list(QUANTITIES)].sel(overlaps=name, drop=True) for some in (sgd, floor))
@@ -189,7 +186,7 @@ def _climb(
     joined = xr.concat(parts, dim=xr.IndexVariable("theory", list(ladder)))
     attrs = {key: value for key, value in sgd.attrs.items() if key not in ("kind", "overlaps")}
     attrs |= {"input_dim": instance.input_dim}
-    diverged = [some.attrs["diverged_at"] for some in (sgd, *theories) if "diverged_at" in some.attrs]
+    diverged = [some.attrs["diverged_at"] for some in (sgd, *floors, *theories) if "diverged_at" in some.attrs]
     if diverged:
         attrs["diverged_at"] = min(diverged)
     return joined.assign_attrs(attrs), sgd["W"]
@@ -219,6 +216,7 @@ def default_network(
     learning_rate: float = 0.2,
     input_dim: int = 1000,
     seed: int = 0,
+    attrs: Mapping[str, Any] | None = None,
 ) -> Instance:
     """A network of two student and two teacher units, with normal weights, for samples or a law.
 
@@ -240,6 +238,8 @@ def default_network(
         N of the manifold.
     seed
         Seed of weights, teacher and features.
+    attrs
+        Provenance to keep.
 
     Returns
     -------
@@ -265,13 +265,13 @@ def default_network(
     scale = np.sqrt(variance) if preprocess == "standardize" else np.ones(D)
     if removed > 1e-9 or np.abs(scale - 1).max() > 1e-9:
         law = Affine(law, mean, scale)
-    manifold = {} if role == "latent" else {"features": "identity", "nonlinearity": "identity"}
+    manifold: dict[str, Any] = {} if role == "latent" else {"features": "identity", "nonlinearity": "identity"}
     problem = Problem(
         input_dim=input_dim if role == "latent" else D, latent_dim=D, student_units=2, teacher_units=2,
         activation=activation, learning_rate=learning_rate, **manifold,
     )  # fmt: skip
     drawn = problem.draw(seed)
-    attrs = {**drawn.attrs, "role": role, "preprocess": preprocess, "mean_removed": removed}
+    attrs = {**drawn.attrs, **(attrs or {}), "role": role, "preprocess": preprocess, "mean_removed": removed}
     if role == "latent":
         return drawn.replace(latent=law, attrs=attrs)
     weights = (drawn.student, drawn.student_output, drawn.teacher, drawn.teacher_output)

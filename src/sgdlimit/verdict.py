@@ -7,16 +7,21 @@ import xarray as xr
 
 from sgdlimit.comparison import AGREEMENT
 
-__all__ = ["BEYOND_NOISE", "DECISIVE", "Verdict", "judge", "margins", "table"]
+__all__ = ["DECISIVE", "RESOLVED", "Verdict", "judge", "margins", "table"]
 
 DECISIVE = ("Q", "R", "v")
 """The order parameters that all have to agree. (ε_g of one network may agree by chance where these don't.)"""
 
-BEYOND_NOISE = 2.0
-"""Fields are called non-Gaussian where their mean Kolmogorov–Smirnov distance is above this many times what sampling
-makes of a Gaussian one, whose deviation is a fifth of its mean."""
+RESOLVED = 0.5
+"""Nothing is decided where the noise floor of Q is above this part of its mean |Q|: almost any theory would agree."""
 
 NAMES = {"generalization_error": "ε_g"}
+
+LABELS = {
+    "kolmogorov_smirnov": "Kolmogorov–Smirnov",
+    "wasserstein": "Wasserstein",
+    "excess_kurtosis": "excess kurtosis",
+}
 
 
 class Verdict(NamedTuple):
@@ -60,8 +65,11 @@ def judge(data: xr.Dataset) -> Verdict:
     agree = found["agrees"].all("quantity").values
     verdict = theories[int(np.argmax(agree))] if agree.any() else "neither"
     tried = theories[: theories.index(verdict) + 1] if agree.any() else theories
+    reasons, obstacle = tuple(_reasons(data)), _obstacle(data, tried)
+    if obstacle:
+        return Verdict("undecided", True, f"Verdict: undecided, for {obstacle}.", reasons)
     uncertain = [name for name in tried if _could_turn(found.sel(theory=name))]
-    return Verdict(verdict, bool(uncertain), _headline(found, verdict, uncertain), tuple(_reasons(data)))
+    return Verdict(verdict, bool(uncertain), _headline(found, verdict, uncertain), reasons)
 
 
 def table(data: xr.Dataset) -> str:
@@ -76,10 +84,29 @@ def table(data: xr.Dataset) -> str:
             continue
         for quantity in data["quantity"].values:
             row = {str(name): float(values) for name, values in found.sel(theory=theory, quantity=quantity).items()}
-            numbers = "".join(f"{row[name]:9.4f}" for name in ("M", "M_stderr", "floor", "floor_stderr"))
+            numbers = "".join(f"{row[name]:9.2g}" for name in ("M", "M_stderr", "floor", "floor_stderr"))
             ratios = f"{row['M'] / row['floor']:9.2f}{row['gaussian'] / row['floor']:10.2f}"
             lines.append(f"{theory:16}{quantity:22}{numbers}{ratios}")
     return "\n".join(lines)
+
+
+def _obstacle(data: xr.Dataset, tried: list[str]) -> str:
+    """What makes any comparison meaningless, and what would help; empty where nothing does."""
+    if "diverged_at" in data.attrs:
+        return (
+            f"training diverges at t = {data.attrs['diverged_at']:.3g}, on these data or on Gaussian inputs of their "
+            "size; lower the learning rate, or standardise the data"
+        )
+    share = margins(data)["floor"].sel(quantity="Q", drop=True) / abs(data["Q_theory"]).mean(
+        [dim for dim in data["Q_theory"].dims if dim != "theory"]
+    )
+    worst = float(share.sel(theory=tried).max())
+    if worst <= RESOLVED:
+        return ""
+    return (
+        f"noise alone is {worst:.0%} of Q, and any theory would do; lower the learning rate, standardise the data, or "
+        "take more inputs"
+    )
 
 
 def _could_turn(found: xr.Dataset) -> bool:
@@ -178,25 +205,26 @@ def _self_averaging(data: xr.Dataset) -> tuple[bool, str]:
 
 
 def _gaussianity(data: xr.Dataset) -> list[tuple[bool, str]]:
-    """The local fields at the output time where they are furthest from Gaussian, and the data themselves."""
-    null = data["null"].sel(moment="mean", drop=True)
+    """The local fields at the output time where they are furthest from Gaussian, and the data themselves.
+
+    They are called non-Gaussian where the mean Kolmogorov–Smirnov distance over fields is above what 99 % of single
+    Gaussian variables have.
+    """
     along = data["fields"].mean(["run", "field"])
     furthest = along.isel(field_time=int(np.argmax(along.sel(statistic="kolmogorov_smirnov").values)))
+    high = {str(name): float(data["null"].sel(moment="high", statistic=name)) for name in data["statistic"].values}
     sentences = []
     for label, mean in (
         (f"local fields, at t = {float(furthest['field_time']):.3g} where they are furthest", furthest),
         ("random projections of the data", data["projections"].mean("projection")),
     ):
-        found = {str(name): float(mean.sel(statistic=name)) for name in mean["statistic"].values}
-        noise = {name: float(null.sel(statistic=name)) for name in found}
-        spread = float(data["null"].sel(moment="deviation", statistic="excess_kurtosis"))
-        broken = found["kolmogorov_smirnov"] > BEYOND_NOISE * noise["kolmogorov_smirnov"]
+        found = {name: float(mean.sel(statistic=name)) for name in high}
+        broken = found["kolmogorov_smirnov"] > high["kolmogorov_smirnov"]
+        numbers = "; ".join(f"{LABELS[name]} {found[name]:.3f}, {high[name]:.3f}" for name in LABELS)
         sentences.append((
             broken,
-            f"{label}: {'not Gaussian' if broken else 'Gaussian, to within what can be seen'} "
-            f"(Kolmogorov–Smirnov {found['kolmogorov_smirnov']:.3f}, {noise['kolmogorov_smirnov']:.3f} by sampling "
-            f"alone; Wasserstein {found['wasserstein']:.3f}, {noise['wasserstein']:.3f}; excess kurtosis "
-            f"{found['excess_kurtosis']:+.2f}, ±{spread:.2f})",
+            f"{label}: {'not Gaussian' if broken else 'Gaussian as far as can be seen'} ({numbers}; the second numbers "
+            "are what 99 % of Gaussian variables stay below)",
         ))  # fmt: skip
     return sentences
 
@@ -204,11 +232,6 @@ def _gaussianity(data: xr.Dataset) -> list[tuple[bool, str]]:
 def _cautions(data: xr.Dataset) -> list[str]:
     """What limits the answer itself."""
     cautions = []
-    if "diverged_at" in data.attrs:
-        cautions.append(
-            f"training diverges at t = {data.attrs['diverged_at']:.3g}, all is compared up to there; a smaller "
-            "learning rate, or standardised data, may help"
-        )
     distinct, size = data.attrs.get("distinct_samples"), data.sizes["node"]
     if distinct is not None:
         cautions.append(

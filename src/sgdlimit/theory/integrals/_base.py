@@ -1,7 +1,6 @@
 """What theory needs of an activation: Gaussian averages over the local fields."""
 
 from abc import abstractmethod
-from typing import Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -57,6 +56,6 @@ class Integrals(eqx.Module):
         """Estimated error of an average in the equations of motion, relative to it or to 1 where it is smaller."""
         return jnp.zeros(())
 
-    def finer(self) -> Self | None:
-        """The same with a smaller error, if that can be had."""
-        return None
+    def reaching(self, error: float) -> "Integrals":
+        """The same, so much finer that what had this error has the accuracy, as far as that can be had."""
+        return self

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from sgdlimit.activations import Activation
 from sgdlimit.theory.integrals._base import Integrals
-from sgdlimit.theory.integrals._kinks import Correlated, bell, ramp_ramp, spike_ramp, spike_step, step_ramp, step_step
+from sgdlimit.theory.integrals._kinks import KinkPairs, bell, kink_pairs
 
 __all__ = ["Quadrature"]
 
@@ -37,8 +37,8 @@ SMALLEST = 1e-12
 
 ALIKE = 1e-13
 RANDOMISATIONS = 8
-MOST_POINTS = 17
-"""Logarithm to base 2 of the points of one randomisation."""
+HIGHEST_LEVEL = 15
+"""Logarithm to base 2 of the most points of one randomisation."""
 
 
 def _normalized_hermite(x: np.ndarray) -> Float[np.ndarray, "x order"]:
@@ -55,6 +55,10 @@ PROJECTION = WEIGHTS[:, None] * _normalized_hermite(GRID)
 
 def _spike_coefficients(h: Float[Array, "*shape"]) -> Float[Array, "*shape order"]:
     """E[δ(z − h) He_j(z)]/√j!."""
+    if h.size == 0:
+        return jnp.zeros((*h.shape, ORDERS))
+
+    h = jnp.clip(h, -40, 40)  # beyond there is nothing left, but powers of h overflow when derivatives are taken
 
     def following(before, j):
         last, here = before
@@ -98,10 +102,15 @@ class _Fields(NamedTuple):
     kinks: _Kinks
 
 
-def _product(first: Float[Array, "k order"], second: Float[Array, "n order"], rho: Float[Array, "k n"]):
-    """Σ_j f_j h_j ρ^j."""
-    powers = jnp.cumprod(jnp.broadcast_to(rho[..., None], (*rho.shape, ORDERS - 1)), axis=-1)
-    return first[:, :1] * second[:, 0] + jnp.einsum("kj,nj,knj->kn", first[:, 1:], second[:, 1:], powers)
+def _sum(
+    first: tuple[Float[Array, "k order"], Float[Array, "k order"]],
+    second: tuple[Float[Array, "n order"], Float[Array, "n order"]],
+    rho: Float[Array, "k n"],
+) -> Float[Array, "k n"]:
+    """Σ_j f_j h_j ρ^j of two functions, each a smooth part and kinks, without the part of two kinks."""
+    (f, at_f), (h, at_h) = first, second
+    products = (f + at_f)[:, None] * (h + at_h) - at_f[:, None] * at_h
+    return jnp.sum(products * rho[..., None] ** np.arange(ORDERS), axis=-1)
 
 
 def _root(S: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -144,7 +153,7 @@ class Quadrature(Integrals):
 
     student: Activation = eqx.field(static=True)
     teacher: Activation = eqx.field(static=True)
-    level: int = eqx.field(static=True, default=11)
+    level: int = eqx.field(static=True, default=10)
     """Logarithm to base 2 of the points of one randomisation."""
 
     def __repr__(self) -> str:
@@ -166,51 +175,58 @@ class Quadrature(Integrals):
         """With a kink in g' the noise has steps where points cross it."""
         return 1e-6 if len(self.student.traced.kinks.positions) else 0.0
 
-    def finer(self) -> "Quadrature | None":
-        """Four times the points."""
-        return (
-            None
-            if self.level >= MOST_POINTS
-            else Quadrature(self.student, self.teacher, min(self.level + 2, MOST_POINTS))
-        )
+    def reaching(self, error: float) -> Integrals:
+        """The same with more points, of which the error is taken for a power −0.7."""
+        if not error > self.accuracy:
+            return self
+        more = int(np.ceil(np.log2(error / self.accuracy) / 0.7)) if np.isfinite(error) else HIGHEST_LEVEL
+        return Quadrature(self.student, self.teacher, min(self.level + more, HIGHEST_LEVEL))
 
     # --- two fields ---
 
     def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[g_a g_b]."""
         fields = self._fields(S, K)
-        smooth, kinked = self._smooth(fields, 0, K), self._kinked(fields)
-        both = _product(smooth + kinked, smooth + kinked, fields.rho) - _product(kinked, kinked, fields.rho)
-        x, y, pair = self._pairs(fields, len(S))
-        sigma_x, sigma_y = fields.sigma[:, None, None, None], fields.sigma[:, None, None]
-        kinks = (
-            x.steps * y.steps * step_step(x.h, y.h, pair)
-            + x.steps * y.ramps * sigma_y * step_ramp(x.h, y.h, pair)
-            + x.ramps * y.steps * sigma_x * step_ramp(y.h, x.h, pair)
-            + x.ramps * y.ramps * sigma_x * sigma_y * ramp_ramp(x.h, y.h, pair)
-        )
-        return both + jnp.sum(kinks, axis=(2, 3))
+        g = self._smooth(fields, 0, K), self._kinked(fields)
+        total = _sum(g, g, fields.rho)
+        if self._has_kinks:
+            x, y, pairs = self._pairs(fields)
+            ramps_x, ramps_y = x.ramps * fields.sigma[:, None, None, None], y.ramps * fields.sigma[:, None, None]
+            of_step = x.steps * (y.steps * pairs.step_step + ramps_y * pairs.step_ramp)
+            of_ramp = ramps_x * (y.steps * pairs.ramp_step + ramps_y * pairs.ramp_ramp)
+            total += jnp.sum(of_step + of_ramp, axis=(2, 3))
+        return total
 
     def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
         """E[g'_k g'_a]; the slope of a teacher that jumps has spikes."""
         fields = self._fields(S, K)
         smooth, kinked = self._smooth(fields, 1, K), self._kinked_slope(fields)
-        rho = fields.rho[:K]
-        both = _product((smooth + kinked)[:K], smooth + kinked, rho) - _product(kinked[:K], kinked, rho)
-        x, y, pair = self._pairs(fields, K)
-        spikes = y.steps * fields.reciprocal[:, None, None] * spike_step(y.h, x.h, pair)
-        return both + jnp.sum(x.ramps * (y.ramps * step_step(x.h, y.h, pair) + spikes), axis=(2, 3))
+        total = _sum((smooth[:K], kinked[:K]), (smooth, kinked), fields.rho[:K])
+        if self._has_kinks:
+            x, y, pairs = self._pairs(fields)
+            spikes_y = y.steps * fields.reciprocal[:, None, None]
+            of_step = x.ramps * (y.ramps * pairs.step_step + spikes_y * pairs.step_spike)
+            total += jnp.sum(of_step, axis=(2, 3))[:K]
+        return total
 
     def curvature(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
         """E[g''_k g_a], with a spike at every kink of g_k."""
         fields = self._fields(S, K)
-        smooth, kinked = self._smooth(fields, 0, K), self._kinked(fields)
-        bend, rho = self._smooth(fields, 2, K)[:K], fields.rho[:K]
-        spikes = self._spikes(fields)[:K]
-        both = _product(bend + spikes, smooth + kinked, rho) - _product(spikes, kinked, rho)
-        x, y, pair = self._pairs(fields, K)
-        at = y.steps * spike_step(x.h, y.h, pair) + y.ramps * fields.sigma[:, None, None] * spike_ramp(x.h, y.h, pair)
-        return both + jnp.sum(x.ramps * fields.reciprocal[:K, None, None, None] * at, axis=(2, 3))
+        bend = self._smooth(fields, 2, K)[:K], self._spikes(fields)[:K]
+        total = _sum(bend, (self._smooth(fields, 0, K), self._kinked(fields)), fields.rho[:K])
+        if self._has_kinks:
+            x, y, pairs = self._pairs(fields)
+            spikes_x, ramps_y = (
+                x.ramps * fields.reciprocal[:, None, None, None],
+                y.ramps * fields.sigma[:, None, None],
+            )
+            of_spike = spikes_x * (y.steps * pairs.spike_step + ramps_y * pairs.spike_ramp)
+            total += jnp.sum(of_spike, axis=(2, 3))[:K]
+        return total
+
+    @property
+    def _has_kinks(self) -> bool:
+        return any(len(activation.traced.kinks.positions) for activation in (self.student, self.teacher))
 
     def _fields(self, S: Float[Array, "n n"], K: int) -> _Fields:
         variance = jnp.diagonal(S)
@@ -261,11 +277,11 @@ class Quadrature(Integrals):
         """Of the second derivatives of the ramps."""
         return _weighted(fields.reciprocal[:, None] * fields.kinks.ramps, _spike_coefficients(fields.kinks.h))
 
-    def _pairs(self, fields: _Fields, rows: int) -> tuple[_Kinks, _Kinks, Correlated]:
-        """Kinks of two fields, (row, n, kink of the one, kink of the other), and their correlation."""
-        x = _Kinks(*(part[:rows, None, :, None] for part in fields.kinks))
+    def _pairs(self, fields: _Fields) -> tuple[_Kinks, _Kinks, KinkPairs]:
+        """Kinks of two fields, (n, n, kink of the one, kink of the other), and averages of the two."""
+        x = _Kinks(*(part[:, None, :, None] for part in fields.kinks))
         y = _Kinks(*(part[None, :, None, :] for part in fields.kinks))
-        return x, y, Correlated.of(fields.rho[:rows, :, None, None])
+        return x, y, kink_pairs(x.h, y.h, fields.rho[..., None, None])
 
     # --- all fields ---
 
