@@ -45,7 +45,7 @@ def test_the_schedule_of_linear_regression_is_the_known_one(regression):
     def time_left(E):
         return np.log(start / E) + NOISE**2 * (1 / E - 1 / start) - 40.0
 
-    least = brentq(time_left, 1e-6, start) / 2
+    least = float(np.asarray(brentq(time_left, 1e-6, start))) / 2
     assert least < regression.error < 1.03 * least  # no schedule is better; a polygon of 10 points comes close
     assert regression.converged
     np.testing.assert_allclose(sl.solve(regression.scheduled, [40.0]).generalization_error, regression.error, rtol=1e-4)

@@ -33,7 +33,7 @@ def finite_size_scaling(study: xr.Dataset, exponents: xr.Dataset) -> Figure:
     sizes = study["size"].values
     for theory, (left, right) in zip(theories, panels, strict=True):
         for quantity, series in zip(study["quantity"].values, SERIES, strict=False):
-            scaled = np.sqrt(study["size"]) * study["M"].sel(theory=theory, quantity=quantity)
+            scaled = study["size"] ** 0.5 * study["M"].sel(theory=theory, quantity=quantity)
             error = scaled.std("instance", ddof=1) / np.sqrt(scaled.sizes["instance"])
             fit = exponents.sel(theory=theory, quantity=quantity)
             label = rf"${quantity}$: $N^{{{float(fit['exponent']):.2f} \pm {float(fit['stderr']):.2f}}}$"

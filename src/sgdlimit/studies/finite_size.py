@@ -1,6 +1,7 @@
 """Beyond the paper: how fast SGD approaches the theory as the input dimension N grows at fixed δ = D/N."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -47,7 +48,7 @@ def finite_size(
     Returns
     -------
     xarray.Dataset
-        ``M`` over (size, instance, theory, quantity), the mean of |SGD − theory| over times, entries and runs (18)-(20);
+        ``M`` over (size, instance, theory, quantity), the mean of |SGD − theory| over times, entries and runs (18);
         and ``deviation`` over (size, theory, quantity, time), its root mean square over instances, runs and entries.
 
     Raises
@@ -77,8 +78,8 @@ def finite_size(
             pairs.append(_differences(problem.draw(seed), times, runs, seed))
             progress(costs[: place * instances + seed + 1].sum() / costs.sum())
         of_size = xr.concat(pairs, dim=xr.IndexVariable("instance", range(instances)))
-        M.append(over_entries(np.abs(of_size).mean(["time", "run"])))
-        deviation.append(np.sqrt(over_entries(np.square(of_size)).mean(["instance", "run"])))
+        M.append(over_entries(abs(of_size).mean(["time", "run"])))
+        deviation.append(over_entries(of_size**2).mean(["instance", "run"]) ** 0.5)
     index = xr.IndexVariable("size", list(sizes))
     return xr.Dataset(
         {"M": xr.concat(M, dim=index), "deviation": xr.concat(deviation, dim=index)},
@@ -100,8 +101,11 @@ def infinite_theory(instance: Instance, times: np.ndarray) -> xr.Dataset:
         instance.student_output,
         instance.teacher_output,
         activation=instance.activation,
+        teacher_activation=instance.teacher_activation,
         learning_rate=instance.learning_rate,
         times=times,
+        training=instance.training,
+        switch_times=instance.switch_times,
     )
 
 
@@ -113,9 +117,9 @@ def exponents(study: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         ``exponent`` and ``stderr`` over (theory, quantity). The theory of infinite size expects −1/2.
     """
-    logs = np.log(study["M"]).stack(point=("size", "instance"))
+    logs = xr.DataArray(np.log(study["M"])).stack(point=("size", "instance"))
     sizes = np.log(logs["size"].values.astype(float))
-    fits = [[linregress(sizes, logs.sel(theory=t, quantity=q).values) for q in NAMES] for t in THEORIES]
+    fits: Any = [[linregress(sizes, logs.sel(theory=t, quantity=q).values) for q in NAMES] for t in THEORIES]
     dims = ("theory", "quantity")
     return xr.Dataset(
         {

@@ -5,7 +5,7 @@ The gradient comes from forward-mode derivatives of the solved equations of moti
 them cost less to compile and run than the checkpoints of reverse mode.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import diffrax as dfx
 import jax
@@ -231,7 +231,8 @@ def _best_constant(objective: _Objective, log_factors: Float[np.ndarray, "rate"]
             f"rates: the best of {len(errors)} is the {'last' if best else 'first'} one; give a range beyond it"
         )
     around = (log_factors[best - 1], log_factors[best + 1])
-    return float(minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-3}).x)
+    found: Any = minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-3})
+    return float(found.x)
 
 
 def _with(instance: "Instance", schedule: Schedule) -> "Instance":

@@ -1,9 +1,9 @@
 """Phase diagrams: where theory ends and when it leaves its plateau, over a grid of two settings of a problem."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import xarray as xr
@@ -132,7 +132,10 @@ def phase_diagram(
         raise ProblemError(
             f"settings: {settings!r} are not two names with values; give {{'learning_rate': [...], ...}}"
         )
-    axes = {name: [x.item() if isinstance(x, np.generic) else x for x in values] for name, values in settings.items()}
+    axes = {
+        name: [x.item() if isinstance(x, np.generic) else x for x in cast(Iterable[Any], values)]
+        for name, values in settings.items()
+    }
     cells = [_changed(problem, dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
     if not cells:
         raise ProblemError("settings: one has no values; give some for both")
@@ -158,6 +161,7 @@ def phase_diagram(
             np.stack(outputs),
             np.stack(teacher_outputs),
             activation=problem.activation,
+            teacher_activation=problem.teacher_activation,
             teacher_activation=problem.teacher_activation,
             learning_rate=[cell.learning_rate for cell in cells],
             times=at,
