@@ -84,7 +84,7 @@ def table(data: xr.Dataset) -> str:
             continue
         for quantity in data["quantity"].values:
             row = {str(name): float(values) for name, values in found.sel(theory=theory, quantity=quantity).items()}
-            numbers = "".join(f"{row[name]:9.2g}" for name in ("M", "M_stderr", "floor", "floor_stderr"))
+            numbers = "".join(f"{row[name]:9.3g}" for name in ("M", "M_stderr", "floor", "floor_stderr"))
             ratios = f"{row['M'] / row['floor']:9.2f}{row['gaussian'] / row['floor']:10.2f}"
             lines.append(f"{theory:16}{quantity:22}{numbers}{ratios}")
     return "\n".join(lines)
@@ -154,9 +154,29 @@ def _listed(said: dict[str, str]) -> str:
 def _reasons(data: xr.Dataset) -> list[str]:
     """What theories of Gaussian inputs take for granted, and whether it is so; what matters is named first."""
     broken, kept = [], []
-    for is_broken, sentence in (_mean(data), _covariance(data), _self_averaging(data), *_gaussianity(data)):
+    for is_broken, sentence in (
+        *_samples(data),
+        _mean(data),
+        _covariance(data),
+        _self_averaging(data),
+        *_gaussianity(data),
+    ):
         (broken if is_broken else kept).append(sentence)
     return [*broken, *kept, *_cautions(data)]
+
+
+def _samples(data: xr.Dataset) -> list[tuple[bool, str]]:
+    """Of a finite data set: theory is for fresh samples, and seeing each many times is enough to break it."""
+    distinct, size = data.attrs.get("distinct_samples"), data.sizes["node"]
+    if distinct is None:
+        return []
+    epochs = data.attrs["epochs"]
+    text = f"samples: {distinct} are seen {epochs:.1f} times each"
+    if epochs > 1:
+        text += f"; theory is for fresh ones, and up to t = {distinct / data.attrs['input_dim']:.2g} they are"
+    if distinct < 10 * size:
+        text += f"; a stable covariance takes {10 * size}"
+    return [(epochs > 1, text)]
 
 
 def _mean(data: xr.Dataset) -> tuple[bool, str]:
@@ -232,12 +252,6 @@ def _gaussianity(data: xr.Dataset) -> list[tuple[bool, str]]:
 def _cautions(data: xr.Dataset) -> list[str]:
     """What limits the answer itself."""
     cautions = []
-    distinct, size = data.attrs.get("distinct_samples"), data.sizes["node"]
-    if distinct is not None:
-        cautions.append(
-            f"samples: {distinct} are seen {data.attrs['epochs']:.1f} times each; theory is for fresh ones"
-            + (f", and {10 * size} would make a stable covariance" if distinct < 10 * size else "")
-        )
     floor = margins(data)["floor"].sel(theory="conventional")
     scale = abs(data["R_sgd"]).sel(theory="conventional").mean()
     share = float(floor.sel(quantity="R") / scale)
