@@ -81,13 +81,6 @@ def test_sgd_gains_what_theory_says(regression):
     assert len(draw_schedule(study).axes) == 3
 
 
-def test_the_example_of_the_schedule(tmp_path, capsys):
-    gain = runpy.run_path(str(EXAMPLES / "optimal_schedule.py"))["main"](50, 40, 1, 4, "linear", str(tmp_path))
-    assert gain > 2
-    assert "times less" in capsys.readouterr().out
-    assert (tmp_path / "optimal_schedule.png").exists()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
