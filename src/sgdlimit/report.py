@@ -66,13 +66,6 @@ CAPTIONS = {
     "figure_S4": f"Figure S4. {DISCREPANCY} for standardised mixtures, erf. Dotted: mean scale. Insets: the example.",
     "universality_relu": "M(Q), M(R) and M(v) against block size for standardised mixtures, ReLU.",
     "universality_erf": "M(Q), M(R) and M(v) against block size for standardised mixtures, erf.",
-    "finite_size": "Beyond the paper: SGD at δ = 1/2 and growing N, for the theory of each instance (above) and that "
-    "of infinite size (below). Left: √N M, flat where M falls like N^(−1/2). Right: √N times the root mean square "
-    "deviation of Q, which falls onto one curve.",
-    "lemmas": "Beyond the paper: errors of its lemmas. a: Lemma V.1 against ε, of order ε as stated, and of order ε² "
-    "for even functions. b: Lemma V.3 against D_KL, skewed standardised mixtures; of these functions it is exact for "
-    "x² only, and wrong by more than 0.01 (grey) for sign, ReLU and erf once the mixture is far from Gaussian. Dashed: "
-    "functions outside its condition on derivatives.",
 }
 
 
@@ -96,7 +89,6 @@ def write_report(
     sample_means: xr.Dataset,
     provenance: Mapping[str, str],
     preset: str,
-    exponents: xr.Dataset | None = None,
 ) -> None:
     """Write one HTML file that needs nothing else: figures embedded, no scripts, no outside resources.
 
@@ -112,8 +104,6 @@ def write_report(
         Versions, seeds, wall time, command: shown as they are.
     preset
         Name of the preset.
-    exponents
-        Of the finite-size study, :func:`sgdlimit.studies.finite_size.exponents`; without it there is no such section.
     """
     activations = [str(name) for name in grid["activation"].values]
     sections = [
@@ -136,7 +126,6 @@ def write_report(
             ["figure_S2"],
         ),
         _universality(blocks, activations),
-        *([] if exponents is None else [_finite_size(exponents)]),
         _left_out(grid, blocks),
     ]
     placed = {name for section in sections for name in section.figures}
@@ -305,27 +294,6 @@ def _universality(blocks: xr.Dataset, activations: list[str]) -> Section:
             )
             for activation in activations
         ],
-    )
-
-
-def _finite_size(exponents: xr.Dataset) -> Section:
-    fits = [
-        f"Against the theory of {theory}, M falls like "
-        + ", ".join(
-            f"N^({float(fit['exponent']):.2f} ± {float(fit['stderr']):.2f}) for {fit['quantity'].item()}"
-            for fit in (exponents.sel(theory=theory, quantity=q) for q in exponents["quantity"].values)
-        )
-        + "."
-        for theory in exponents["theory"].values
-    ]
-    away = np.abs(exponents["exponent"] + 0.5) / exponents["stderr"]
-    fits.append(f"The exponent furthest from −1/2 is {float(away.max()):.1f} standard errors away.")
-    return Section(
-        "How large is large enough",
-        "The paper has N = 1000 only. Fluctuations of SGD about the theory of its own instance, and the differences "
-        "between an instance and the limit of infinite size, should both vanish like N^(−1/2).",
-        fits,
-        ["finite_size"],
     )
 
 

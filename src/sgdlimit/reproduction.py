@@ -16,14 +16,11 @@ import xarray as xr
 from sgdlimit.comparison import compare
 from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.figures import discrepancy_table, flatness, paper_figures, save_figure, trajectory, write_table
-from sgdlimit.figures.beyond import finite_size_scaling, lemma_errors
 from sgdlimit.inputs.latent import Gaussian, MixtureLaw
 from sgdlimit.problem import GaussianMixture, Problem, RunSettings
 from sgdlimit.report import write_report
 from sgdlimit.resources import available_bytes
 from sgdlimit.simulation import predicted_bytes, simulate
-from sgdlimit.studies.finite_size import exponents, finite_size
-from sgdlimit.studies.lemmas import lemmas
 from sgdlimit.studies.paper import PRESETS, examples, grid, grid_conditions
 from sgdlimit.studies.sample_means import sample_means
 from sgdlimit.studies.universality import blocks
@@ -89,12 +86,6 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
         )
         assert isinstance(law, MixtureLaw)
         means = sample_means(law)
-    with watch.stage("finite size"):
-        by_size = finite_size(
-            preset.sizes, instances=preset.size_instances, progress=lambda done: progress("finite size", done)
-        )
-    with watch.stage("lemmas"):
-        of_lemmas = lemmas()
     datasets = {
         "examples_theory": theory,
         "examples_sgd": sgd,
@@ -105,12 +96,7 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
     with watch.stage("figures"):
         for name, dataset in datasets.items():
             save(dataset, folder / "data" / f"{name}.zarr")
-        save(of_lemmas, folder / "data" / "lemmas.zarr")
-        save(by_size, folder / "data" / "finite_size.zarr")
-        drawings = paper_figures(**datasets) | {
-            "lemmas": lambda: lemma_errors(of_lemmas),
-            "finite_size": lambda: finite_size_scaling(by_size, exponents(by_size)),
-        }
+        drawings = paper_figures(**datasets)
         pictures = {}
         for done, (name, draw) in enumerate(drawings.items()):
             pictures[name] = save_figure(draw(), folder / "figures", name)[0]
@@ -123,7 +109,6 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
         folder / "index.html",
         figures=pictures,
         **datasets,
-        exponents=exponents(by_size),
         provenance=_provenance(preset_name, first_instance, watch, total),
         preset=preset_name,
     )
@@ -162,14 +147,9 @@ def _paper_seconds(quick: Stopwatch) -> float:
         preset = PRESETS[name]
         return preset.instances * (1 + 2 * len(preset.components) * sum(spread > 0 for spread in preset.spreads))
 
-    def size_cost(name: str) -> float:
-        """Steps times the cost of one, N² D/N."""
-        return float(np.sum(np.power(PRESETS[name].sizes, 3.0)))
-
     growth = {
         "grid": runs("paper") / runs("quick"),
         "blocks": PRESETS["paper"].block_instances / PRESETS["quick"].block_instances,
-        "finite size": size_cost("paper") / size_cost("quick"),
     }
     return sum(seconds * growth.get(name, 1.0) for name, seconds in quick.seconds.items())
 

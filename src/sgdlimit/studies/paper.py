@@ -50,8 +50,6 @@ class Preset:
     block_instances: int
     block_spreads: tuple[float, ...] = (0.0, 3.0, 6.0, 9.0)
     block_sizes: tuple[int, ...] = (1, 5, 20, 500)
-    sizes: tuple[int, ...] = (250, 500, 1000)
-    size_instances: int = 16
     activations: tuple[str, ...] = ("relu", "erf")
     example_components: int = 2
     example_spread: float = 9.0
@@ -87,7 +85,6 @@ PRESETS = {
         components=(2, 3, 4, 5),
         spreads=tuple(float(a) for a in range(10)),
         block_instances=KEPT_INSTANCES,
-        sizes=(250, 500, 1000, 2000, 4000),
     ),
 }
 """``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""
