@@ -10,13 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sgdlimit.figures._style import FLOOR, SERIES, label_panels, log_ticks, new_figure, styled
+from sgdlimit.figures.findings import SECOND_ORDER
 
 __all__ = ["lemma_correlation", "lemma_expectation"]
 
 NAMES = {"relu": "ReLU", "erf": "erf", "sign": "sgn", "cube": "$x^3$", "identity": "$x$", "square": "$x^2$"}
 ORDERS = {0: ((0, (4, 1.6)), "as printed (21)"), 1: ("-", r"with $\epsilon\,E[u_1 f]\,E[u_2 g]$")}
-SECOND_ORDER = 1.5
-"""Slopes above it are those of an error of second order or higher; below, a term linear in ε is missing."""
 TITLES = {
     "combination": r"$u_2 = \epsilon u_1 + \sqrt{1-\epsilon^2}\,z$",
     "common noise": "common noise",
@@ -67,13 +66,13 @@ def lemma_correlation(data: xr.Dataset, *, spread: float | None = None) -> Figur
         lower.set_xlabel(r"$D_{\mathrm{KL}}(u_1\,\|\,\mathcal{N})$ [nats]")
         lower.set_xscale("log")
         lower.set_yscale("log")
-    panels[1, 0].text(0.97, middle, r"$\epsilon$", transform=panels[1, 0].get_yaxis_transform(), ha="right", va="bottom")
-    panels[1, 0].text(
-        0.97, middle**2, r"$\epsilon^2$", transform=panels[1, 0].get_yaxis_transform(), ha="right", va="bottom"
-    )
+    for level, label in ((middle, r"$\epsilon$"), (middle**2, r"$\epsilon^2$")):
+        panels[1, 0].annotate(label, (data["kl"].values[0], level), (2, -3), textcoords="offset points", va="top")
     panels[0, 0].set_ylabel(rf"error of Lemma V.1, $\alpha = {spread:g}$")
     panels[1, 0].set_ylabel(rf"error to first order, $\epsilon = {middle:.2g}$")
-    label_panels(list(panels.ravel()), [TITLES.get(str(name), str(name)) for name in data["construction"].values] + [""] * 3)
+    label_panels(
+        list(panels.ravel()), [TITLES.get(str(name), str(name)) for name in data["construction"].values] + [""] * 3
+    )
     _correlation_legend(figure, data)
     return figure
 
@@ -84,9 +83,9 @@ def _decades(panel: Axes, epsilons: np.ndarray) -> None:
     panel.set_yscale("log")
     panel.set_xlim(epsilons[0] / 1.2, epsilons[-1] * 1.2)
     panel.set_ylim(1e-10, 2)
-    for power, at in ((1, 0.22), (2, 0.12)):
+    for power, label, at in ((1, r"$\epsilon$", (2e-3, 1.5e-2)), (2, r"$\epsilon^2$", (1.4e-3, 8e-6))):
         panel.plot(epsilons, epsilons**power, color="#8a8a8a", lw=0.9, ls=":", zorder=0.5)
-        panel.text(at, at**power * 1.5, rf"$\epsilon^{power}$" if power > 1 else r"$\epsilon$", ha="right", va="bottom")
+        panel.text(*at, label, ha="center", va="center")
 
 
 def _mark(panel: Axes, x: np.ndarray, y: np.ndarray, good: np.ndarray, series) -> None:
@@ -96,7 +95,9 @@ def _mark(panel: Axes, x: np.ndarray, y: np.ndarray, good: np.ndarray, series) -
 
 def _correlation_legend(figure: Figure, data: xr.Dataset) -> None:
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=series.color, marker=series.marker, label=", ".join(NAMES[f] for f in str(pair).split(", ")))
+        Line2D(
+            [], [], color=series.color, marker=series.marker, label=", ".join(NAMES[f] for f in str(pair).split(", "))
+        )
         for pair, series in zip(data["pair"].values, cycle(SERIES), strict=False)
     ]
     handles += [Line2D([], [], color="black", ls=style, label=label) for style, label in ORDERS.values()]
@@ -129,7 +130,7 @@ def lemma_expectation(data: xr.Dataset, *, functions: tuple[str, ...] = ("erf", 
     figure = new_figure(5.6)
     panels = figure.subplots(2, len(functions), sharey="row", squeeze=False)
     spreads = [float(a) for a in data["spread"].values if a > 0]
-    shown = [spreads[k] for k in sorted({len(spreads) // 3, 2 * len(spreads) // 3, len(spreads) - 1})]
+    shown = [spreads[k] for k in sorted({0, len(spreads) // 2, len(spreads) - 1})]
     for (upper, lower), f in zip(panels.T, functions, strict=True):
         chosen = data.sel(function=f)
         scale = data.attrs["relative_tolerance"] / float(chosen["tolerance"])
@@ -140,12 +141,21 @@ def lemma_expectation(data: xr.Dataset, *, functions: tuple[str, ...] = ("erf", 
         for series, spread in zip(cycle(SERIES), shown, strict=False):
             curve = abs(chosen["sum_difference"].sel(spread=spread).values) * scale
             lower.plot(
-                data["count"], curve, color=series.color, marker=series.marker, ls=series.linestyle, mec="white", mew=0.5
+                data["count"],
+                curve,
+                color=series.color,
+                marker=series.marker,
+                ls=series.linestyle,
+                mec="white",
+                mew=0.5,
             )
+        counts = data["count"].values
+        for power, at in ((0.5, 0.25), (1.0, 0.02)):
+            lower.plot(counts, at * counts**-power, color="#8a8a8a", lw=0.9, ls=":", zorder=0.5)
         upper.set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
         lower.set_xlabel("coordinates in the sum, $D$")
         lower.set_xscale("log", base=2)
-        lower.set_xticks(data["count"].values, labels=[str(D) for D in data["count"].values])
+        lower.set_xticks(counts, labels=[str(D) for D in counts])
         lower.set_yscale("log")
     for row in panels:
         for panel in row:
@@ -182,3 +192,5 @@ def _expectation_legends(figure: Figure, panels: np.ndarray, data: xr.Dataset, s
         for spread, series in zip(shown, cycle(SERIES), strict=False)
     ]
     panels[1, -1].legend(handles=sums, loc="lower left")
+    for power, at in ((r"-1/2", (16, 0.11)), (r"-1", (2, 4e-3))):
+        panels[1, 0].text(*at, f"$D^{{{power}}}$", ha="center", va="center")

@@ -38,6 +38,7 @@ TOLERANCE = 0.05
 """A difference between expectations of f is called negligible up to this part of √(E f²) under N(0, 1)."""
 
 FUNCTION_PAIRS = (("relu", "relu"), ("erf", "relu"), ("sign", "sign"), ("cube", "relu"))
+EPSILONS = tuple(np.geomspace(1e-3, 0.3, 13).tolist())
 STRONGEST = 0.95  # correlation within a component; at 1 the two variables are one
 _FAR = 9.0  # the normal density beyond it is below rounding
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(120)
@@ -124,9 +125,7 @@ CONSTRUCTIONS = {
 }
 
 
-def function_correlation(
-    shape: ArrayLike, spreads: Sequence[float], epsilons: ArrayLike = tuple(np.geomspace(1e-3, 0.3, 13))
-) -> xr.Dataset:
+def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: ArrayLike = EPSILONS) -> xr.Dataset:
     """Lemma V.1: what E f(u1) g(u2) differs from its approximation by, against ε = E u1 u2 and the distance from N.
 
     To order 0 the approximation is Σ p_k p_l ⟨f⟩_k ⟨g⟩_l (21). To order 1 it has + ε E[u1 f(u1)] E[u2 g(u2)], the
@@ -160,7 +159,7 @@ def function_correlation(
     array([1., 2.])
     """
     epsilons, points = np.asarray(epsilons, dtype=float), _means(shape)
-    if not (len(epsilons) >= 4 and 0 < epsilons[0] and (np.diff(epsilons) > 0).all() and epsilons[-1] < 1):
+    if not (len(epsilons) >= 4 and epsilons[0] > 0 and (np.diff(epsilons) > 0).all() and epsilons[-1] < 1):
         raise ProblemError(f"epsilons: {epsilons.tolist()} are not four or more increasing numbers in (0, 1)")
     if not min(spreads) > 0:
         raise ProblemError(f"spreads: {list(spreads)} must be positive; without spread there are no components")
@@ -263,7 +262,12 @@ def function_expectation(
             "kl": (dims[1:], [[float(law.kl_to_standard_normal()) for law in row] for row in laws.values()]),
             "sum_difference": (("function", "spread", "count"), np.moveaxis(sums, -1, 0)),
         },
-        coords={"function": list(FUNCTIONS), "components": list(shapes), "spread": list(spreads), "count": list(counts)},
+        coords={
+            "function": list(FUNCTIONS),
+            "components": list(shapes),
+            "spread": list(spreads),
+            "count": list(counts),
+        },
         attrs={"sum_components": max(small), "relative_tolerance": TOLERANCE},
     )
     return data.assign(
@@ -279,7 +283,7 @@ def _means(shape: ArrayLike) -> Array:
 
 
 def _expectations(law: MixtureLaw, count: int) -> Array:
-    """E f(U) for every f and U the scaled sum of D = count coordinates: a mixture over how many have which component."""
+    """E f(U) for every f, U the scaled sum of D = count coordinates: a mixture over how many have which component."""
     points, s, m = (law.means - law.location) / law.scale, 1 / law.scale, law.components
     bars = np.array(list(combinations(range(count + m - 1), m - 1))).reshape(-1, m - 1)
     edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, count + m - 1)))
