@@ -67,6 +67,15 @@ def test_the_example_of_the_digits(capsys):
     assert capsys.readouterr().out.count("noise floor") == 4
 
 
+def test_the_example_of_digits_as_inputs(capsys):
+    """v, measured alike for both theories, is where the covariance tells them apart."""
+    path = Path(__file__).parents[1] / "examples" / "digits_as_inputs.py"
+    found = runpy.run_path(str(path))["main"](time=30.0, runs=2, resamples=2)
+    assert found["conventional v"] > 2 * found["moment-matched v"]
+    assert 0 < found["stderr"] < 0.02
+    assert capsys.readouterr().out.count("noise floor") == 4
+
+
 def spoiled(change):
     samples = correlated(100)
     change(samples)

@@ -6,6 +6,7 @@ import pytest
 import sgdlimit as sl
 from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.inputs.features import draw_features
+from sgdlimit.simulation.projection import StructuredProjection, projection_of
 from sgdlimit.theory import spectrum
 
 
@@ -105,7 +106,7 @@ ORTHOGONAL = ["orthogonal", "hadamard", "dct"]
 def test_rows_or_columns_are_orthogonal(kind, shape):
     """FFᵀ = N or FᵀF = D times the identity, whichever is smaller; |F_i|² = D for every column, or in the mean."""
     D, N = shape
-    F = draw_features(kind, D, N, np.random.default_rng(1))
+    F, _ = draw_features(kind, D, N, np.random.default_rng(1))
     assert F.shape == shape
     smaller = F @ F.T if D <= N else F.T @ F
     np.testing.assert_allclose(smaller, max(D, N) * np.eye(min(D, N)), atol=1e-11)
@@ -113,7 +114,7 @@ def test_rows_or_columns_are_orthogonal(kind, shape):
     np.testing.assert_allclose(squares.mean(), D)
     if kind == "hadamard" or D >= N:
         np.testing.assert_allclose(squares, D)
-    assert not np.array_equal(F, draw_features(kind, D, N, np.random.default_rng(2)))
+    assert not np.array_equal(F, draw_features(kind, D, N, np.random.default_rng(2))[0])
 
 
 def structured(features, D, N, **changes):
@@ -161,6 +162,36 @@ def test_without_a_manifold_a_problem_is_that_of_saad_and_solla():
 )
 def test_sgd_on_structured_features_follows_theory(features, D, N, nonlinearity):
     assert_sgd_follows_theory(structured(features, D, N, nonlinearity=nonlinearity).draw(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "D", "N"),
+    [("hadamard", 30, 64), ("hadamard", 128, 50), ("dct", 30, 50), ("dct", 50, 30), ("identity", 40, 40)],
+)
+def test_fast_products_are_the_dense_ones(kind, D, N):
+    """To the rounding of float32: a transform adds up D numbers in log D steps."""
+    instance = structured(kind, D, N).draw(seed=3)
+    fast, dense = projection_of(instance), projection_of(instance.replace(features=np.array(instance.features)))
+    assert isinstance(fast, StructuredProjection)
+    assert not isinstance(dense, StructuredProjection)
+    latent = np.random.default_rng(0).normal(size=(37, D)).astype(np.float32)
+    exact = latent.astype(float) @ np.hstack([instance.features, instance.teacher.T]) / np.sqrt(D)
+    products = [np.zeros((37, dense.matrix.shape[1]), np.float32) for _ in range(2)]
+    for projection, out in zip((fast, dense), products, strict=True):
+        projection.of_latent(latent, out)
+        np.testing.assert_allclose(out[:, : N + 2], exact, atol=3e-6)
+        assert (out[:, N + 2 :] == 0).all()
+    locations = np.random.default_rng(1).normal(size=(2, D))
+    np.testing.assert_allclose(fast.shifts(locations), dense.shifts(locations), atol=1e-5)
+    np.testing.assert_allclose(fast.matrix, dense.matrix, atol=1e-6)
+
+
+def test_samples_of_fast_products_obey_the_model():
+    instance = structured("dct", 50, 80).draw(seed=3).replace(latent=sl.MixtureLaw([-1.0, 2.0], standardize=True))
+    run = sl.simulate(instance, [1.0], keep_inputs=True, test_samples=0)
+    U = run["C"].values[0] @ instance.features / np.sqrt(50)
+    sure = np.abs(U) > 1e-4
+    np.testing.assert_array_equal(run["X"].values[0][sure], np.sign(U)[sure])
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from scipy.special import erf
 
 from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.problem import Problem
-from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss
-from sgdlimit.simulation.stream import Projection
+from sgdlimit.simulation.functions import Tables, activation_and_slope, erf_and_gauss
+from sgdlimit.simulation.projection import Projection
 
 
 @njit
@@ -14,9 +14,16 @@ def _both(x, value, gauss):
         value[i], gauss[i] = erf_and_gauss(x[i])
 
 
+NONE = Tables.of([])
+
+
 @njit
+def _of_code(code, x, tables):
+    return activation_and_slope(code, x, tables)
+
+
 def _activation(code, x):
-    return activation_and_slope(code, x)
+    return _of_code(code, x, NONE)
 
 
 def test_erf_and_gauss_are_those_of_the_library():

@@ -65,6 +65,15 @@ def test_moments_are_those_of_the_data():
     np.testing.assert_allclose(isotropic.teacher_overlap, variance * NETWORK[2] @ NETWORK[2].T / N)
 
 
+def test_coordinates_may_depend_on_each_other():
+    """A covariance without full rank: the last coordinate is what the others leave of a constant sum."""
+    data = np.random.default_rng(8).normal(size=(4000, N))
+    data[:, -1] = -data[:, :-1].sum(axis=1)
+    moments = input_moments(sl.Instance.from_inputs(data, *NETWORK, **SETTINGS, centre=True), "moment-matched")
+    X = data - data.mean(axis=0)
+    np.testing.assert_allclose(moments.factor.T @ moments.factor, X.T @ X / len(X), atol=1e-10)
+
+
 def test_sgd_sees_the_data_themselves():
     data = np.random.default_rng(8).normal(size=(400, N)) @ ROOT + 3
     for centre, standardize, expected in (

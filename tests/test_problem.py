@@ -69,7 +69,7 @@ def test_estimated_moments_are_close_to_exact_ones():
         ({"latent_dim": -3}, "latent_dim: -3"),
         ({"student_units": 0}, "student_units: 0"),
         ({"teacher_units": 1.5}, "teacher_units: 1.5"),
-        ({"activation": "tanh"}, "activation: 'tanh' is not known; use one of 'erf', 'relu', 'linear'"),
+        ({"activation": "swish"}, "activation: 'swish' is not known; use one of 'erf', 'relu', 'linear'"),
         ({"nonlinearity": "cos"}, "nonlinearity: 'cos' is not known"),
         ({"learning_rate": -1}, "learning_rate: -1"),
         ({"learning_rate": float("nan")}, "learning_rate: nan"),
@@ -177,7 +177,7 @@ def test_wrong_arrays_are_named(place, value, message):
     [
         ({"learning_rate": 0}, "learning_rate: 0"),
         ({"learning_rate": "fast"}, "learning_rate: 'fast'"),
-        ({"activation": "gelu"}, "activation: 'gelu'"),
+        ({"activation": "swish"}, "activation: 'swish'"),
         ({"nonlinearity": None}, "nonlinearity: None"),
         ({"latent": "gaussian"}, "latent: 'gaussian' is not a law"),
         ({"latent": sl.MixtureLaw(np.ones((2, 5)))}, "latent: the law has 5 coordinates where latent_dim is 6"),

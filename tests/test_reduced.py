@@ -259,7 +259,7 @@ def test_noise_that_cannot_be():
         ({"student_output": 1.0}, r"student_output: shape \(\)"),
         ({"times": [2.0, 1.0]}, "times: "),
         ({"rtol": 0}, "rtol: 0"),
-        ({"activation": "tanh"}, "activation: 'tanh'"),
+        ({"activation": "swish"}, "activation: 'swish'"),
     ],
 )
 def test_batches_that_cannot_be(changes, message):

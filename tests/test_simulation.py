@@ -31,7 +31,7 @@ def numpy_sgd(instance, X, y):
         "erf": (lambda x: erf(x / np.sqrt(2)), lambda x: np.sqrt(2 / np.pi) * np.exp(-(x**2) / 2)),
         "relu": (lambda x: np.maximum(x, 0), lambda x: 1.0 * (x > 0)),
         "linear": (lambda x: x, lambda x: np.ones_like(x)),
-    }[instance.activation]
+    }[instance.activation.name]
     W, v, eta, N = instance.student.copy(), instance.student_output.copy(), instance.learning_rate, instance.input_dim
     for x, label in zip(X, y, strict=True):
         field = W @ x / np.sqrt(N)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgdlimit import theory
+    from sgdlimit.activations import Activation
     from sgdlimit.comparison import compare
     from sgdlimit.continual import forgetting_and_transfer
     from sgdlimit.diagnosis import Diagnosis, diagnose
-    from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.hidden_manifold_cpp import from_hidden_manifold_cpp
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
     from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
     from sgdlimit.trajectory import load, log_times, save
 
 _HOME = {
+    "Activation": "activations",
     "compare": "comparison",
     "Diagnosis": "diagnosis",
     "diagnose": "diagnosis",
     "forgetting_and_transfer": "continual",
+    "AccuracyWarning": "errors",
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
+    "from_hidden_manifold_cpp": "hidden_manifold_cpp",
     "ClusterMixture": "inputs.clusters",
     "Empirical": "inputs.empirical",
     "Gaussian": "inputs.latent",
@@ -51,6 +56,8 @@ _HOME = {
 }
 
 __all__ = [
+    "AccuracyWarning",
+    "Activation",
     "ClusterMixture",
     "Diagnosis",
     "DivergenceError",
@@ -69,6 +76,7 @@ __all__ = [
     "compare",
     "diagnose",
     "forgetting_and_transfer",
+    "from_hidden_manifold_cpp",
     "load",
     "log_times",
     "save",

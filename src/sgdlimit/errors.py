@@ -1,10 +1,14 @@
-"""The two ways a request can fail."""
+"""The ways a request can fail, and what is worth a warning."""
 
-__all__ = ["DivergenceError", "DivergenceWarning", "ProblemError"]
+__all__ = ["AccuracyWarning", "DivergenceError", "DivergenceWarning", "ProblemError"]
 
 
 class ProblemError(ValueError):
     """A setting or an array that cannot be used; the message names the field, the value and what would do."""
+
+
+class AccuracyWarning(RuntimeWarning):
+    """Gaussian averages with a larger error than was asked for; ``attrs["integral_error"]`` says how large."""
 
 
 class DivergenceError(ArithmeticError):

@@ -95,6 +95,10 @@ class TracedFunction:
         """g''(x) off the kinks, float64."""
         return self._derivative(2, x)
 
+    def in_jax(self, order: int) -> Callable[[Any], Any]:
+        """g (order 0), g' or g'' as a function of JAX arrays, elementwise."""
+        return self._compiled[order]
+
     @cached_property
     def kinks(self) -> Kinks:
         """Where g or g' jumps within [−24, 24], and by how much."""
@@ -144,7 +148,7 @@ class TracedFunction:
     def _derivative(self, order: int, x: ArrayLike) -> Values:
         import jax
 
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), jax.ensure_compile_time_eval():  # also while something else is traced
             return np.asarray(self._compiled[order](np.asarray(x, dtype=np.float64)), dtype=np.float64)
 
     @cached_property

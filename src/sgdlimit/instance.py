@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from sgdlimit.activations import activation_named
+from sgdlimit.activations import Activation, activation_named, names_of, student_activation
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.inputs.empirical import Empirical
 from sgdlimit.inputs.equivalence import input_mean, root_mean_square
+from sgdlimit.inputs.features import FeatureTransform
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.resources import one_thread
@@ -36,8 +37,10 @@ class Instance:
     teacher, teacher_output
         W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
         weights of shape (tasks, M); :meth:`then` makes it.
-    activation, nonlinearity
-        Names of g and f; f may be a :class:`sgdlimit.Nonlinearity` of one's own.
+    activation, teacher_activation
+        g of the student, and of the teacher if it has another one: a name or an :class:`sgdlimit.Activation`.
+    nonlinearity
+        f: a name or a :class:`sgdlimit.Nonlinearity`.
     learning_rate
         η > 0.
     latent
@@ -46,6 +49,9 @@ class Instance:
         Whether the inputs are X = f(U) − E f(U), with the mean that f itself makes of a latent without one, of the
         law's own covariance (:func:`sgdlimit.inputs.equivalence.input_mean`). Nothing is to be done where f is odd.
         With ``False`` SGD sees the mean, and theory, which has no limit for one, is refused.
+    transform
+        The features as a fast transform, where they are one: what :meth:`sgdlimit.Problem.draw` and
+        :meth:`from_inputs` find. It must stand for the same matrix; :meth:`replace` drops it with the features.
     training
         Options of training, :class:`sgdlimit.Training`.
     switch_times
@@ -74,11 +80,13 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         nonlinearity: str | Nonlinearity = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
         centre: bool = True,
+        transform: FeatureTransform | None = None,
         training: Training = PLAIN,
         switch_times: ArrayLike = (),
         attrs: Mapping[str, Any] | None = None,
@@ -103,7 +111,14 @@ class Instance:
                     f"{name}: shape {array.shape} does not fit features {(D, N)} with K={K} student and M={M} teacher "
                     f"units; give shape {expected}"
                 )
-        self.activation = activation_named(activation).name
+        if transform is not None and (len(transform.rows), len(transform.columns)) != (D, N):
+            raise ProblemError(
+                f"transform: its shape {(len(transform.rows), len(transform.columns))} does not fit features {(D, N)}; "
+                "leave it out"
+            )
+        self.transform = transform
+        self.activation = student_activation(activation)
+        self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         f = nonlinearity_named(nonlinearity)
         self.nonlinearity = nonlinearity if isinstance(nonlinearity, Nonlinearity) else f.name
         if not isinstance(centre, bool | np.bool_):
@@ -133,7 +148,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         attrs: Mapping[str, Any] | None = None,
     ) -> "Instance":
@@ -150,7 +166,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
 
         Returns
@@ -207,6 +223,7 @@ class Instance:
             np.sqrt(D / N) * weights @ root.T,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             attrs=attrs,
@@ -221,7 +238,8 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str,
+        activation: str | Activation,
+        teacher_activation: str | Activation | None = None,
         learning_rate: float,
         centre: bool = False,
         standardize: bool = False,
@@ -242,7 +260,7 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, learning_rate, attrs
+        activation, teacher_activation, learning_rate, attrs
             As for :class:`Instance`.
         centre
             Subtract the mean; its root mean square is kept as ``attrs["input_mean"]``.
@@ -281,25 +299,27 @@ class Instance:
         notes = {}
         if standardize or centre:
             notes["input_mean"] = root_mean_square(mean)
-        if standardize:
-            law, variance = Affine(law, mean, np.sqrt(variance)), np.ones(N)
-        elif centre:
-            law = Affine(law, mean)
-        s = float(np.sqrt(variance.mean()))
-        if abs(s - 1) > 1e-9:
-            law = Affine(law, 0.0, s)
+        location = mean if standardize or centre else np.zeros(N)
+        scale = np.sqrt(variance) if standardize else np.ones(N)
+        s = float(np.sqrt(np.mean(variance / np.square(scale))))
+        # A law that needs no change is left as it is, for the known ones are sampled fastest.
+        if np.abs(location).max() > 1e-12 or np.abs(s * scale - 1).max() > 1e-12:
+            law = Affine(law, location, s * scale)
         else:
             s = 1.0
+        transform = FeatureTransform.scaled_identity(N, s * np.sqrt(N))
         return cls(
-            s * np.sqrt(N) * np.eye(N),
+            transform.dense(),
             W,
             student_output,
             s * weights,
             teacher_output,
             activation=activation,
+            teacher_activation=teacher_activation,
             learning_rate=learning_rate,
             nonlinearity="identity",
             latent=law,
+            transform=transform,
             attrs={**(attrs or {}), **notes},
         )
 
@@ -315,7 +335,8 @@ class Instance:
 
     def replace(self, **changes: Any) -> "Instance":
         """A copy with some fields changed: the same network under another law or activation."""
-        return Instance(**(vars(self) | changes))
+        dropped: dict[str, Any] = {"transform": None} if "features" in changes else {}
+        return Instance(**(vars(self) | dropped | changes))
 
     def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
         """The same learner with another task to follow: from a time on, another teacher labels the inputs.
@@ -364,7 +385,7 @@ class Instance:
         return {
             **self.attrs,
             **({} if mean is None else {"input_mean": root_mean_square(mean)}),
-            "activation": self.activation,
+            **names_of(self.activation, self.teacher_activation),
             "nonlinearity": nonlinearity_named(self.nonlinearity).name,
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),

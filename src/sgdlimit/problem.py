@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field, StrictBool, field_validator, model_validator
 
-from sgdlimit.activations import ACTIVATIONS
+from sgdlimit.activations import ACTIVATIONS, TEACHER_ONLY
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.inputs.features import check_features, draw_features
@@ -94,8 +94,9 @@ class Problem(Settings):
         N and D.
     student_units, teacher_units
         K and M.
-    activation
-        g of student and teacher: ``"erf"`` for erf(x/√2), ``"relu"`` or ``"linear"``.
+    activation, teacher_activation
+        g of the student, and of the teacher if it has another one: ``"erf"`` for erf(x/√2), ``"relu"``, ``"linear"``,
+        ``"tanh"`` or any other of :data:`sgdlimit.activations.ACTIVATIONS`; ``"sign"`` for teachers only.
     nonlinearity
         f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), ``"identity"``, ``"tanh"``, ``"relu"`` and others, see
         :func:`sgdlimit.inputs.manifold.nonlinearity_named`. One of your own goes into the instance:
@@ -141,6 +142,7 @@ class Problem(Settings):
     student_units: Dimension
     teacher_units: Dimension
     activation: str
+    teacher_activation: str | None = None
     learning_rate: Positive
     nonlinearity: str = "sign"
     centre: StrictBool = True
@@ -169,8 +171,15 @@ class Problem(Settings):
 
     @field_validator("activation")
     @classmethod
-    def _known_activation(cls, value: str) -> str:
-        if value not in ACTIVATIONS:
+    def _student_activation(cls, value: str) -> str:
+        if value not in ACTIVATIONS or value in TEACHER_ONLY:
+            raise ValueError(f"use one of {', '.join(repr(name) for name in ACTIVATIONS if name not in TEACHER_ONLY)}")
+        return value
+
+    @field_validator("teacher_activation")
+    @classmethod
+    def _teacher_activation(cls, value: str | None) -> str | None:
+        if value is not None and value not in ACTIVATIONS:
             raise ValueError(f"use one of {', '.join(map(repr, ACTIVATIONS))}")
         return value
 
@@ -219,16 +228,19 @@ class Problem(Settings):
                 f"where {free / 2**30:.1f} GiB are free; make one of them smaller"
             )
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
+        matrix, transform = draw_features(self.features, D, N, features)
         instance = Instance(
-            draw_features(self.features, D, N, features),
+            matrix,
             self.student_scale * student.standard_normal((K, N)),
             self.student_output_scale * self._outputs(K, student_output),
             self.teacher_scale * teacher.standard_normal((M, D)),
             self.teacher_output_scale * self._outputs(M, teacher_output),
             activation=self.activation,
+            teacher_activation=self.teacher_activation,
             learning_rate=self.learning_rate,
             nonlinearity=self.nonlinearity,
             centre=self.centre,
+            transform=transform,
             latent=self.draw_latent(seed),
             training=self.training,
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},

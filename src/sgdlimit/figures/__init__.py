@@ -5,7 +5,9 @@ from sgdlimit.figures.diagnosis import diagnosis
 from sgdlimit.figures.discrepancy import discrepancy_against_kl
 from sgdlimit.figures.dynamics import example_dynamics, saturation_time, trajectory
 from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
+from sgdlimit.figures.optimal_schedule import optimal_schedule
 from sgdlimit.figures.paper import paper_figures
+from sgdlimit.figures.phase_diagram import phase_diagram
 from sgdlimit.figures.tables import discrepancy_table, flatness, flatness_statement, write_table
 from sgdlimit.figures.universality import universality
 
@@ -17,7 +19,9 @@ __all__ = [
     "flatness",
     "flatness_statement",
     "kl_against_spread",
+    "optimal_schedule",
     "paper_figures",
+    "phase_diagram",
     "sample_mean_law",
     "saturation_time",
     "save_figure",

@@ -44,6 +44,10 @@ class Affine(LatentLaw):
         """As many as there are of C."""
         return self.law.distinct_samples
 
+    def reweighted(self, rng: np.random.Generator) -> "Affine":
+        """Of the samples of C; shift and scale stay."""
+        return Affine(self.law.reweighted(rng), self.location, self.scale)
+
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` independent samples."""
         return (self.law.sample(rng, count, dim) - self.location) / self.scale

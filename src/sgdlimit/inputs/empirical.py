@@ -75,32 +75,47 @@ class Empirical(LatentLaw):
             raise ProblemError(
                 f"samples: coordinate {other} is a copy of coordinate {one}, up to scale; remove one of each such pair"
             )
-        self.standardize = bool(standardize)
+        self._set(array, bool(standardize), np.full(count, 1 / count))
+
+    def _set(self, array: Float[np.ndarray, "count D"], standardize: bool, weights: Float[np.ndarray, "count"]) -> None:
         if standardize:
-            array = (array - array.mean(axis=0)) / deviation
+            array = array - weights @ array
+            array = array / np.sqrt(weights @ np.square(array))
         array.setflags(write=False)
-        self.samples: Float[np.ndarray, "count D"] = array
-        self.dim = dim
+        self.samples, self.standardize, self.weights, self.dim = array, standardize, weights, array.shape[1]
 
     @property
     def distinct_samples(self) -> int:
         """Number of samples there are."""
         return len(self.samples)
 
+    def reweighted(self, rng: np.random.Generator) -> "Empirical":
+        """The same samples with random probabilities, uniform among all; standardised with their moments, if these are.
+
+        What the bootstrap does by drawing with replacement, but no sample is lost, nor what only a few of them have.
+        """
+        weights = rng.standard_exponential(len(self.samples))
+        other = object.__new__(Empirical)
+        other._set(self.samples, self.standardize, weights / weights.sum())
+        return other
+
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` of them, with replacement."""
         self.check_dim(dim)
-        return self.samples[rng.integers(len(self.samples), size=count)]
+        if np.ptp(self.weights) == 0:
+            return self.samples[rng.integers(len(self.samples), size=count)]
+        return self.samples[rng.choice(len(self.samples), size=count, p=self.weights)]
 
     def mean(self, dim: int) -> Float[np.ndarray, "D"]:
         """Their mean."""
         self.check_dim(dim)
-        return self.samples.mean(axis=0)
+        return self.weights @ self.samples
 
     def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
         """Their covariance."""
         self.check_dim(dim)
-        return np.cov(self.samples.T, bias=True).reshape(dim, dim)
+        centred = self.samples - self.mean(dim)
+        return (self.weights * centred.T) @ centred
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
         """Infinite: a finite set of points has no density."""

@@ -93,14 +93,8 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
                 f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
                 "for given inputs centre=True, or theory='conventional'"
             )
-        try:
-            with one_thread():
-                lower = np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            raise ProblemError(
-                "latent: its covariance is not positive definite; correct it, or give it some noise"
-            ) from None
-        root, teacher_root = lower.T @ features, teacher @ lower
+        half = _half(covariance)
+        root, teacher_root = half.T @ features, teacher @ half
     deviation = np.sqrt(np.einsum("di,di->i", root, root) / latent_dim)  # without a copy of the squares
     if not (np.isfinite(deviation).all() and deviation.min() > 0):
         raise ProblemError(
@@ -136,6 +130,21 @@ def input_mean(instance: "Instance") -> Float[np.ndarray, "N"] | None:
     variance = np.einsum("di,di->i", features, carried) / instance.latent_dim
     a, _, c = f.hermite(np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
     return None if np.abs(a).max() <= NO_MEAN * np.sqrt(c.max()) else a
+
+
+def _half(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
+    """L with L Lᵀ = Σ_C; also for coordinates that depend on each other, as those of data may."""
+    with one_thread():
+        try:
+            return np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            variances, directions = np.linalg.eigh(covariance)
+    if variances[0] < -1e-10 * variances[-1] * len(variances):
+        raise ProblemError(
+            f"latent: its covariance has the eigenvalue {variances[0]:.3g}, and a covariance has none below 0; "
+            "correct it, or give it some noise"
+        )
+    return directions * np.sqrt(np.maximum(variances, 0))
 
 
 def root_mean_square(values: Float[np.ndarray, "N"]) -> float:

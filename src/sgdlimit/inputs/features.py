@@ -1,13 +1,15 @@
 """Feature matrices F of the hidden manifold, by name."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sgdlimit.errors import ProblemError
 
-__all__ = ["FEATURES", "check_features", "draw_features"]
+__all__ = ["FEATURES", "FeatureTransform", "check_features", "draw_features"]
 
 
 def _gaussian(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
@@ -20,37 +22,56 @@ def _orthogonal(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "
     return basis.T if D < N else basis
 
 
-def _hadamard(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
-    from scipy.linalg import hadamard
+@dataclass(frozen=True)
+class FeatureTransform:
+    """Features that are part of an orthogonal transform, F_ij = row_factors_i H[rows_i, columns_j] column_factors_j.
 
-    return _subsampled(hadamard(max(D, N)).astype(float), D, N, rng)
+    So that a product CF need not be taken with a matrix.
+    """
+
+    kind: Literal["hadamard", "dct", "identity"]
+    """H: Hadamard's matrix, √n times the orthonormal cosine transform, or the identity."""
+    size: int
+    """n."""
+    rows: Int[np.ndarray, "D"]
+    row_factors: Float[np.ndarray, "D"]
+    columns: Int[np.ndarray, "N"]
+    column_factors: Float[np.ndarray, "N"]
+
+    @classmethod
+    def scaled_identity(cls, size: int, scale: float) -> "FeatureTransform":
+        """F = scale · I."""
+        places = np.arange(size)
+        return cls("identity", size, places, np.ones(size), places, np.full(size, scale))
+
+    @classmethod
+    def draw(cls, kind: Literal["hadamard", "dct"], D: int, N: int, rng: np.random.Generator) -> "FeatureTransform":
+        """D random rows and N random columns (all of the longer side) of a transform, with random signs."""
+        size = max(D, N)
+        rows, columns = rng.permutation(size)[:D], rng.permutation(size)[:N]
+        return cls(kind, size, rows, rng.choice([-1.0, 1.0], size=D), columns, rng.choice([-1.0, 1.0], size=N))
+
+    def dense(self) -> Float[np.ndarray, "D N"]:
+        """F itself."""
+        if self.kind == "identity":
+            matrix = np.eye(self.size)
+        elif self.kind == "hadamard":
+            from scipy.linalg import hadamard
+
+            matrix = hadamard(self.size).astype(float)
+        else:
+            from scipy.fft import dct
+
+            matrix = np.sqrt(self.size) * np.asarray(dct(np.eye(self.size), axis=0, norm="ortho"))
+        return self.row_factors[:, None] * matrix[self.rows][:, self.columns] * self.column_factors
 
 
-def _dct(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
-    from scipy.fft import dct
-
-    size = max(D, N)
-    return _subsampled(np.sqrt(size) * np.asarray(dct(np.eye(size), axis=0, norm="ortho")), D, N, rng)
-
-
-def _identity(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
-    return np.sqrt(D) * np.eye(D)
-
-
-def _subsampled(
-    transform: Float[np.ndarray, "n n"], D: int, N: int, rng: np.random.Generator
-) -> Float[np.ndarray, "D N"]:
-    """D random rows and N random columns (all of the longer side) of an orthogonal transform, with random signs."""
-    chosen = transform[rng.permutation(len(transform))[:D]][:, rng.permutation(len(transform))[:N]]
-    return rng.choice([-1.0, 1.0], size=(D, 1)) * chosen * rng.choice([-1.0, 1.0], size=N)
-
-
-FEATURES: dict[str, Callable[[int, int, np.random.Generator], Float[np.ndarray, "D N"]]] = {
+FEATURES: dict[str, Callable[[int, int, np.random.Generator], Float[np.ndarray, "D N"] | FeatureTransform]] = {
     "gaussian": _gaussian,
     "orthogonal": _orthogonal,
-    "hadamard": _hadamard,
-    "dct": _dct,
-    "identity": _identity,
+    "hadamard": lambda D, N, rng: FeatureTransform.draw("hadamard", D, N, rng),
+    "dct": lambda D, N, rng: FeatureTransform.draw("dct", D, N, rng),
+    "identity": lambda D, N, rng: FeatureTransform.scaled_identity(D, np.sqrt(D)),
 }
 """How each kind of F is drawn."""
 
@@ -78,7 +99,9 @@ def check_features(kind: str, latent_dim: int, input_dim: int) -> None:
         )
 
 
-def draw_features(kind: str, latent_dim: int, input_dim: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
+def draw_features(
+    kind: str, latent_dim: int, input_dim: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "D N"], FeatureTransform | None]:
     """Draw a feature matrix F whose columns have the squared length D on average.
 
     Parameters
@@ -92,6 +115,13 @@ def draw_features(kind: str, latent_dim: int, input_dim: int, rng: np.random.Gen
     rng
         Where the random numbers come from.
 
+    Returns
+    -------
+    features
+        F, shape (D, N).
+    transform
+        The same as a fast transform, for the last three kinds.
+
     Raises
     ------
     ProblemError
@@ -99,10 +129,11 @@ def draw_features(kind: str, latent_dim: int, input_dim: int, rng: np.random.Gen
 
     Examples
     --------
-    >>> F = draw_features("hadamard", 2, 4, np.random.default_rng(0))
+    >>> F, transform = draw_features("hadamard", 2, 4, np.random.default_rng(0))
     >>> F @ F.T
     array([[4., 0.],
            [0., 4.]])
     """
     check_features(kind, latent_dim, input_dim)
-    return FEATURES[kind](latent_dim, input_dim, rng)
+    drawn = FEATURES[kind](latent_dim, input_dim, rng)
+    return (drawn.dense(), drawn) if isinstance(drawn, FeatureTransform) else (drawn, None)

@@ -29,6 +29,10 @@ class LatentLaw(ABC):
         """How many samples there are to draw from; None where every draw is a fresh one, as theory assumes."""
         return None
 
+    def reweighted(self, rng: np.random.Generator) -> "LatentLaw":
+        """For a finite set of samples: the same with random probabilities, as for a bootstrap."""
+        raise NotImplementedError
+
     @abstractmethod
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` independent samples; ``dim`` is needed where the law fits any D."""

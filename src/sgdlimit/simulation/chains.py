@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from sgdlimit.activations import activation_named
+from sgdlimit.activations import Activation
 from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.instance import Instance
+from sgdlimit.simulation.functions import FIRST_TABLE, Tables
 from sgdlimit.simulation.kernels import Rules, sgd_block
 from sgdlimit.simulation.manifold import Manifold
 from sgdlimit.simulation.pipeline import run_pipeline
@@ -34,6 +35,10 @@ class Chains:
     teacher_output: Float[np.ndarray, "chain task M"]
     """Normalised: s_M ṽ."""
     activations: Int[np.ndarray, "chain"]
+    teacher_activations: Int[np.ndarray, "chain"]
+    functions: Sequence[Activation]
+    """Those of the activations that stand in the tables, by place."""
+    tables: Tables
     rules: Rules
     schedules: Sequence[Training]
     """Those whose schedules the rules' rows stand for."""
@@ -63,13 +68,18 @@ class Chains:
         kept_output = np.empty((len(instances), len(output_steps), output.shape[1]))
         if output_steps[0] == 0:
             kept_student[:, 0], kept_output[:, 0] = student[:, :, :N], output
+        used = dict.fromkeys(g for i in instances for g in (i.activation, i.teacher_activation) if g is not None)
+        functions = [activation for activation in used if activation.code is None]
         return cls(
             student,
             output,
             np.zeros_like(student if batch_size > 1 else student[:, :0]),
             np.zeros_like(output),
             np.stack([_normalized_teacher(i) for i in instances]),
-            np.array([activation_named(i.activation).code for i in instances]),
+            _codes([i.activation for i in instances], functions),
+            _codes([i.teacher_activation or i.activation for i in instances], functions),
+            functions,
+            Tables.of([activation.traced.table for activation in functions]),
             _rules(instances),
             list(dict.fromkeys(i.training for i in instances)),
             batch_size,
@@ -105,6 +115,11 @@ class Chains:
 def first_step_from(times: Float[np.ndarray, "*time"], input_dim: int) -> Int[np.ndarray, "*time"]:
     """The first step that is not before some times; step n is taken at the time n/N."""
     return np.ceil(np.asarray(times) * input_dim - 1e-6).astype(np.int64)
+
+
+def _codes(activations: Sequence[Activation], functions: Sequence[Activation]) -> Int[np.ndarray, "chain"]:
+    """What the kernels know activations by: built-in codes, then places in the tables."""
+    return np.array([g.code if g.code is not None else FIRST_TABLE + functions.index(g) for g in activations])
 
 
 def _normalized_teacher(instance: Instance) -> Float[np.ndarray, "task M"]:
@@ -163,6 +178,8 @@ def train(
             stream.same_input[some],
             chains.applied.some(some),
             chains.activations[some],
+            chains.teacher_activations[some],
+            chains.tables,
             chains.rules.of(some),
             chains.factors(first, size),
             chains.teacher_output[some],

@@ -12,9 +12,20 @@ from numba.extending import intrinsic
 
 from sgdlimit.functions import CELL_WIDTH, CELLS, TABLE_START, Table
 
-__all__ = ["ERF", "RELU", "Tables", "activation_and_slope", "erf_and_gauss", "smooth_part", "tabulated"]
+__all__ = [
+    "ERF",
+    "FIRST_TABLE",
+    "LINEAR",
+    "RELU",
+    "Tables",
+    "activation_and_slope",
+    "erf_and_gauss",
+    "smooth_part",
+    "tabulated",
+]
 
-ERF, RELU = 0, 1  # codes of sgdlimit.activations, the rest is linear
+ERF, RELU, LINEAR = 0, 1, 2  # codes of sgdlimit.activations
+FIRST_TABLE = 3
 
 LOG2_E = 1 / math.log(2)
 LN2 = math.log(2)
@@ -66,17 +77,6 @@ def erf_and_gauss(x: float) -> tuple[float, float]:
     return math.copysign(1 - tail * t * gauss, x), gauss
 
 
-@njit(inline="always")
-def activation_and_slope(activation, x):
-    """g(x) and g'(x)."""
-    if activation == ERF:
-        value, gauss = erf_and_gauss(x)
-        return value, SLOPE * gauss
-    if activation == RELU:
-        return max(x, 0.0), (1.0 if x > 0 else 0.0)
-    return x, 1.0
-
-
 class Tables(NamedTuple):
     """Functions of the users' own, stacked for a compiled loop."""
 
@@ -113,3 +113,16 @@ def tabulated(tables, function, x):
             value += tables.kinks[function, k, 1] + tables.kinks[function, k, 2] * (x - tables.kinks[function, k, 0])
             slope += tables.kinks[function, k, 2]
     return value, slope
+
+
+@njit(inline="always")
+def activation_and_slope(activation, x, tables):
+    """g(x) and g'(x)."""
+    if activation == ERF:
+        value, gauss = erf_and_gauss(x)
+        return value, SLOPE * gauss
+    if activation == RELU:
+        return max(x, 0.0), (1.0 if x > 0 else 0.0)
+    if activation == LINEAR:
+        return x, 1.0
+    return tabulated(tables, activation - FIRST_TABLE, x)

@@ -14,9 +14,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int, UInt32
 
+from sgdlimit.activations import Activation
 from sgdlimit.inputs.manifold import TABULATED
 from sgdlimit.simulation.chains import Chains
-from sgdlimit.simulation.functions import ERF, RELU
+from sgdlimit.simulation.functions import ERF, FIRST_TABLE, RELU
 from sgdlimit.simulation.kernels import ERF_INPUT, SIGN, Rules
 from sgdlimit.simulation.random import KEY_PARITY, key_of
 from sgdlimit.simulation.stream import COMPONENTS, NORMALS, Normals, Offsets, RescaledMixture, Source, Stream
@@ -32,6 +33,7 @@ class Conditions(NamedTuple):
     shifts: Float32[Array, "batch chain width"]
     gains: Float32[Array, "batch chain"]
     activations: Int[Array, "batch chain"]
+    teacher_activations: Int[Array, "batch chain"]
     teacher_outputs: Float32[Array, "batch chain task M"]
     rules: Rules
     centres: Float32[Array, "batch chain N"]
@@ -100,7 +102,7 @@ def train_together(
                 students = _advance(
                     students, conditions, samples, sample - start, sample,
                     size=size, N=N, nonlinearity=one.applied.code, function=one.function, labelled=len(labels) > 0,
-                    batch_size=one.batch_size,
+                    batch_size=one.batch_size, functions=tuple(one.functions),
                 )  # fmt: skip
                 sample += size
             if sample == output_samples[wanted]:
@@ -122,6 +124,7 @@ def _conditions(chains: Sequence[Chains], streams: Sequence[Stream]) -> Conditio
         stacked([s.shifts for s in streams]),
         stacked([s.gains for s in streams]),
         stacked([c.activations for c in chains]),
+        stacked([c.teacher_activations for c in chains]),
         stacked([c.teacher_output for c in chains]),
         Rules(*cast(Any, [stacked(list(values)) for values in zip(*(c.rules for c in chains), strict=True)])),
         stacked([c.applied.centres for c in chains]),
@@ -164,17 +167,29 @@ def _updated(students: Students) -> Float32[Array, "batch chain K width"]:
     return students.shrink[..., None, None] * students.student - students.pending[..., None] * students.row[:, :, None]
 
 
-def _g(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
-    erf = lax.erf(x * np.float32(np.sqrt(0.5)))
-    return jnp.where(activation == ERF, erf, jnp.where(activation == RELU, jnp.maximum(x, 0), x))
+def _g(activation: Int[Array, "..."], x: Float[Array, "..."], functions: tuple[Activation, ...]) -> Float[Array, "..."]:
+    value = jnp.where(activation == RELU, jnp.maximum(x, 0), x)
+    value = jnp.where(activation == ERF, lax.erf(x * np.float32(np.sqrt(0.5))), value)
+    for place, function in enumerate(functions):
+        value = jnp.where(activation == FIRST_TABLE + place, function.traced.in_jax(0)(x), value)
+    return value
 
 
-def _g_prime(activation: Int[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
-    gauss = np.float32(np.sqrt(2 / np.pi)) * jnp.exp(-x * x / 2)
-    return jnp.where(activation == ERF, gauss, jnp.where(activation == RELU, jnp.float32(x > 0), 1.0))
+def _g_prime(
+    activation: Int[Array, "..."], x: Float[Array, "..."], functions: tuple[Activation, ...]
+) -> Float[Array, "..."]:
+    slope = jnp.where(activation == RELU, jnp.float32(x > 0), 1.0)
+    slope = jnp.where(activation == ERF, np.float32(np.sqrt(2 / np.pi)) * jnp.exp(-x * x / 2), slope)
+    for place, function in enumerate(functions):
+        slope = jnp.where(activation == FIRST_TABLE + place, function.traced.in_jax(1)(x), slope)
+    return slope
 
 
-@partial(jax.jit, static_argnames=("size", "N", "nonlinearity", "function", "labelled", "batch_size"), donate_argnums=0)
+@partial(
+    jax.jit,
+    static_argnames=("size", "N", "nonlinearity", "function", "labelled", "batch_size", "functions"),
+    donate_argnums=0,
+)
 def _advance(
     students: Students,
     conditions: Conditions,
@@ -188,12 +203,13 @@ def _advance(
     function: Callable[[Any], Any] | None,
     labelled: bool,
     batch_size: int,
+    functions: tuple[Activation, ...],
 ) -> Students:
     """Take ``size`` samples from ``place`` in the block: (S28, S29) for every chain at once."""
-    sources, coefficients, shifts, gains, activations, teacher_outputs, rules, centres = conditions
+    sources, coefficients, shifts, gains, activations, teacher_activations, teacher_outputs, rules, centres = conditions
     M = teacher_outputs.shape[3]
     root = np.float32(np.sqrt(N))
-    g_of, scale = activations[..., None], rules.output_scale[..., None]
+    g_of, teacher_g, scale = activations[..., None], teacher_activations[..., None], rules.output_scale[..., None]
 
     def step(students: Students, s: Array) -> tuple[Students, None]:
         at = place + s
@@ -205,7 +221,7 @@ def _advance(
             y = jnp.asarray(samples.targets)[at]
         else:
             weights = jnp.take(teacher_outputs, jnp.asarray(samples.tasks)[at], axis=2)
-            y = jnp.sum(weights * _g(g_of, U[..., N : N + M]), axis=-1)
+            y = jnp.sum(weights * _g(teacher_g, U[..., N : N + M], functions), axis=-1)
             y += rules.label_noise * jnp.asarray(samples.noise)[:, at, None]
         X = U
         if nonlinearity == SIGN:
@@ -220,13 +236,13 @@ def _advance(
         X = jnp.where(jnp.arange(X.shape[-1]) < N, X, 0)
         W = _updated(students)
         field = jnp.sum(W * X[:, :, None], axis=-1) / root  # (batch, chain, K)
-        v, hidden = students.output, _g(g_of, field)
+        v, hidden = students.output, _g(g_of, field, functions)
         error = scale[..., 0] * jnp.sum(v * hidden, axis=-1) - y
         alive = (students.diverged_sample < 0) & jnp.isfinite(error)
         diverged = jnp.where((students.diverged_sample < 0) & ~alive, first_sample + s, students.diverged_sample)
         error = jnp.where(alive, error, 0)[..., None]
         of_output = scale * jnp.where(alive[..., None], hidden, 0) * error / batch_size
-        of_student = scale * jnp.where(alive[..., None], v * error * _g_prime(g_of, field), 0) / batch_size
+        of_student = scale * jnp.where(alive[..., None], v * error * _g_prime(g_of, field, functions), 0) / batch_size
         factor = jnp.asarray(samples.factors)[rules.schedule, at]
         rate, output_rate = factor * rules.learning_rate, (factor * rules.output_rate)[..., None]
         shrink = jnp.where(alive, 1 - rate * rules.weight_decay / N, 1)

@@ -93,6 +93,7 @@ def _form_labels(
     c,
     gain,
     activation,
+    tables,
     teacher_outputs,
     task,
     N,
@@ -107,7 +108,7 @@ def _form_labels(
             continue
         for s in range(start, stop):
             field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
-            labels[row, s - start] += weight * activation_and_slope(activation, np.float64(field))[0]
+            labels[row, s - start] += weight * activation_and_slope(activation, np.float64(field), tables)[0]
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -121,6 +122,8 @@ def sgd_block(
     same_input,  # (chain,): whether a chain's input is that of the chain before
     manifold,  # f, and the means to subtract: a Manifold
     activations,  # (chain,)
+    teacher_activations,  # (chain,)
+    tables,  # Tables of the activations that are not built in
     rules,  # Rules of the chains
     factors,  # (schedule, sample): what the schedules multiply the rates with
     teacher_outputs,  # (chain, task, M)
@@ -172,8 +175,8 @@ def sgd_block(
                     labels[i - c, : stop - start] = given_labels[start:stop]
                 else:
                     _form_labels(
-                        products, first, second, start, stop, coefficient, shifts, i, gain, activations[i],
-                        teacher_outputs, task, N, labels, i - c,
+                        products, first, second, start, stop, coefficient, shifts, i, gain,
+                        teacher_activations[i], tables, teacher_outputs, task, N, labels, i - c,
                     )  # fmt: skip
                 if noise.shape[0] > 0:
                     for s in range(start, stop):
@@ -212,7 +215,9 @@ def sgd_block(
                         field[K - 1] = total_k
                     prediction, scale = 0.0, rules.output_scale[i]
                     for k in range(K):
-                        hidden[k], slope[k] = activation_and_slope(activations[i], shrink[place] / root * field[k])
+                        hidden[k], slope[k] = activation_and_slope(
+                            activations[i], shrink[place] / root * field[k], tables
+                        )
                         prediction += student_output[i, k] * hidden[k]
                     error = scale * prediction - labels[place, s - start]
                     if not math.isfinite(error):
@@ -271,7 +276,8 @@ def inputs_and_labels(
     c,
     gain,
     manifold,
-    activation,
+    teacher_activation,
+    tables,
     teacher_outputs,
     inputs,
     labels,
@@ -282,13 +288,13 @@ def inputs_and_labels(
         _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, inputs, s)
     for task in range(len(labels)):
         _form_labels(
-            products, first, second, 0, count, coefficient, shifts, c, gain, activation, teacher_outputs, task,
-            inputs.shape[1], labels, task,
+            products, first, second, 0, count, coefficient, shifts, c, gain, teacher_activation, tables,
+            teacher_outputs, task, inputs.shape[1], labels, task,
         )  # fmt: skip
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def losses(fields, activation, output, labels, error, error_stderr):
+def losses(fields, activation, tables, output, labels, error, error_stderr):
     """Mean Δ²/2 over samples at every output time, and its standard error.
 
     ``fields`` (time, K, sample) float32, ``output`` (time, K) normalised, ``labels`` (sample,), results (time,).
@@ -300,7 +306,7 @@ def losses(fields, activation, output, labels, error, error_stderr):
         for k in range(K):
             v = output[t, k]
             for s in range(samples):
-                difference[s] += v * activation_and_slope(activation, np.float64(fields[t, k, s]))[0]
+                difference[s] += v * activation_and_slope(activation, np.float64(fields[t, k, s]), tables)[0]
         total, squares = 0.0, 0.0
         for s in range(samples):
             loss = 0.5 * difference[s] * difference[s]

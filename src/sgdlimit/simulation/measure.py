@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Float32
 
-from sgdlimit.activations import activation_named
 from sgdlimit.errors import DivergenceError, DivergenceWarning
 from sgdlimit.inputs.equivalence import InputMoments
 from sgdlimit.instance import Instance
@@ -80,7 +79,8 @@ def form_samples(
         index,
         stream.gains[index],
         chains.manifold,
-        chains.activations[index],
+        chains.teacher_activations[index],
+        chains.tables,
         chains.teacher_output,
         inputs,
         labels,
@@ -131,7 +131,7 @@ def measure(
     variables["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])
     if test_set is not None:
         scaled = chains.rules.output_scale[index] * output
-        losses = mapper(lambda part: _test_errors(student[part], scaled[part], test_set, instance.activation), parts)
+        losses = mapper(lambda part: _test_errors(chains, index, student[part], scaled[part], test_set), parts)
         errors = np.concatenate(list(losses), axis=1)
         task = np.searchsorted(chains.switch_steps, chains.output_steps[:reached], side="right")
         variables["generalization_error"], variables["generalization_error_stderr"] = errors[:, range(reached), task]
@@ -146,14 +146,18 @@ def measure(
 
 
 def _test_errors(
-    student: Float32[np.ndarray, "time K N"], output: Float[np.ndarray, "time K"], test_set: TestSet, activation: str
+    chains: Chains,
+    index: int,
+    student: Float32[np.ndarray, "time K N"],
+    output: Float[np.ndarray, "time K"],
+    test_set: TestSet,
 ) -> Float[np.ndarray, "2 time task"]:
     """ε_g = E Δ²/2 (S48) over the test set, and its standard error."""
     times, K, N = student.shape
     fields = (student.reshape(-1, N) @ test_set.inputs.T / np.float32(np.sqrt(N))).reshape(times, K, -1)
     errors = np.empty((2, len(test_set.labels), times))
     for task, labels in enumerate(test_set.labels):
-        losses(fields, activation_named(activation).code, output, labels, errors[0, task], errors[1, task])
+        losses(fields, chains.activations[index], chains.tables, output, labels, errors[0, task], errors[1, task])
     return np.swapaxes(errors, 1, 2)
 
 

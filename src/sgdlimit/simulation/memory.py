@@ -34,7 +34,8 @@ def needed_bytes(
     kept = 4 * conditions * student_units * (output_times * input_dim + stream.width)
     # The test set's products and inputs, and for each thread the local fields of some output times.
     test_set = -(-test_samples // stream.BLOCK) * block + 4 * test_samples * (input_dim + 25 * student_units * threads)
-    features = (4 + 4 + 8) * latent_dim * stream.width + (4 + 8) * latent_dim * input_dim
+    held = stream.projection.nbytes if stream.projection is not None else 0
+    features = held + (4 + 8) * latent_dim * input_dim
     return runs_at_once * (kept + block) + (threads + 1) * block + latent + test_set + features
 
 

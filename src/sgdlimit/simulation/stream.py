@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.instance import Instance
-from sgdlimit.resources import one_thread
+from sgdlimit.simulation.projection import Projection, padded, projection_of
 from sgdlimit.simulation.random import fill_normals, fill_offsets, key_of
 
 __all__ = ["ArraySource", "Source", "Stream", "stream_of"]
@@ -119,67 +119,6 @@ class ArraySource(Source):
         block[len(given) :] = 0
 
 
-class Projection:
-    """[F, W̃ᵀ]/√D and columns of zeros, which takes latent vectors to preactivations and teacher fields.
-
-    Normals z need not be multiplied with all of it: it is QR with Q orthogonal and R upper triangular, and zQ has the
-    law of z. So their product is that of z with R, a fifth less work, and the latent vector it belongs to is zQᵀ.
-    """
-
-    LARGEST = 2048  # latent dimensions up to which the factorisation costs next to nothing
-    PANEL = 128  # columns of the triangle that are multiplied at once
-
-    def __init__(self, features: Float[np.ndarray, "D N"], teacher: Float[np.ndarray, "M D"]) -> None:
-        latent_dim = len(features)
-        used = np.hstack([features, teacher.T]) / np.sqrt(latent_dim)
-        self._used = used
-        self.matrix = np.zeros((latent_dim, _padded(used.shape[1])), np.float32)
-        self.matrix[:, : used.shape[1]] = used
-
-    @cached_property
-    def triangle(self) -> Float32[np.ndarray, "rank width"]:
-        """R; in large latent dimensions the whole matrix."""
-        latent_dim, columns = self._used.shape
-        if latent_dim > self.LARGEST:
-            return self.matrix
-        with one_thread():
-            R = np.linalg.qr(self._used, mode="r")
-        triangle = np.zeros((len(R), self.matrix.shape[1]), np.float32)
-        triangle[:, :columns] = R
-        return triangle
-
-    def shifts(self, locations: Float[np.ndarray, "condition D"]) -> Float32[np.ndarray, "condition width"]:
-        """What subtracting locations from the latent does to the product."""
-        shifts = np.zeros((len(locations), self.matrix.shape[1]), np.float32)
-        moved = locations.any(axis=1)
-        shifts[moved, : self._used.shape[1]] = -locations[moved] @ self._used
-        return shifts
-
-    def of_latent(self, latent: Float32[np.ndarray, "step D"], out: Float32[np.ndarray, "step width"]) -> None:
-        """Write the product of latent vectors."""
-        np.matmul(latent, self.matrix, out=out)
-
-    def of_normals(self, normals: Float32[np.ndarray, "step D"], out: Float32[np.ndarray, "step width"]) -> None:
-        """Write the product of isotropic latent vectors, in rotated coordinates."""
-        triangle = self.triangle
-        if triangle is self.matrix:
-            return self.of_latent(normals, out)
-        rank = len(triangle)
-        for start in range(0, rank, self.PANEL):
-            stop = min(start + self.PANEL, rank)
-            np.matmul(normals[:, :stop], triangle[:stop, start:stop], out=out[:, start:stop])
-        np.matmul(normals[:, :rank], triangle[:, rank:], out=out[:, rank:])
-        return None
-
-    def unrotated(self, normals: Float32[np.ndarray, "step D"]) -> Float32[np.ndarray, "step D"]:
-        """The latent vectors zQᵀ whose product :meth:`of_normals` takes."""
-        if self.triangle is self.matrix:
-            return normals
-        with one_thread():
-            Q = np.linalg.qr(self._used, mode="complete").Q
-        return (normals @ Q.T).astype(np.float32)
-
-
 @dataclass(frozen=True)
 class Stream:
     """All conditions' samples: sources, the matrix they are multiplied with, and how each condition combines them."""
@@ -205,7 +144,7 @@ class Stream:
             projection=None,
             chosen=np.zeros((conditions, 2), np.int64),
             coefficients=np.zeros(conditions, np.float32),
-            shifts=np.zeros((conditions, _padded(inputs.shape[1])), np.float32),
+            shifts=np.zeros((conditions, padded(inputs.shape[1])), np.float32),
             gains=np.ones(conditions, np.float32),
             locations=np.zeros((conditions, 1), np.float32),
             keys=(),
@@ -239,7 +178,7 @@ class Stream:
             if self.projection is None:
                 source.fill(self.keys, first_step, product)
             else:
-                latent = np.empty((len(product), len(self.projection.matrix)), np.float32)
+                latent = np.empty((len(product), self.projection.latent_dim), np.float32)
                 source.fill(self.keys, first_step, latent)
                 (self.projection.of_normals if source.isotropic else self.projection.of_latent)(latent, product)
 
@@ -257,11 +196,6 @@ class Stream:
             if self.sources[source].isotropic and self.projection is not None:
                 part[:] = self.projection.unrotated(part)
         return self.gains[condition] * (parts[0] + self.coefficients[condition] * parts[1] - self.locations[condition])
-
-
-def _padded(columns: int) -> int:
-    """The next multiple of a 512-bit register of float32. (A power of two, 1024, made the product 5 % slower.)"""
-    return -(-columns // 16) * 16
 
 
 def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) -> Stream:
@@ -287,7 +221,7 @@ def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) 
             ):
                 raise ProblemError(f"{name}: differs between instances simulated together; simulate them one by one")
     latent_dim = first.latent_dim
-    projection = Projection(first.features, first.teacher)
+    projection = projection_of(first)
     sources: dict[tuple, tuple[int, Source]] = {}
 
     def index(source: Source) -> int:

@@ -148,11 +148,11 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
     conditions, place = grid_conditions(preset, seed)
     trajectories = train(conditions, preset, seed, progress, test_samples=0)
     theories = {
-        instance.activation: solve(instance, preset.times) for instance in conditions[: len(preset.activations)]
+        instance.activation.name: solve(instance, preset.times) for instance in conditions[: len(preset.activations)]
     }
 
     by_chain = over_chains(trajectories, preset.times)
-    theory_of_chain = [theories[instance.activation] for instance in conditions]
+    theory_of_chain = [theories[instance.activation.name] for instance in conditions]
     stacked = discrepancies(over_chains(theory_of_chain, preset.times), by_chain)
 
     index = arranged(place, shape)

@@ -83,7 +83,7 @@ def _theories(conditions: Sequence[Instance], theory: str, preset: Preset) -> xr
         spectra = dict(zip(laws, pool.map(lambda one: spectrum(one, theory), laws.values()), strict=True))
     solved = {}
     for activation in preset.activations:
-        one = next(c for c in conditions if c.activation == activation)
+        one = next(c for c in conditions if c.activation.name == activation)
         several = solve_many(
             list(spectra.values()),
             one.student_output,
@@ -93,5 +93,5 @@ def _theories(conditions: Sequence[Instance], theory: str, preset: Preset) -> xr
             times=preset.times,
         )
         solved |= {(activation, law): several.isel(case=case, drop=True) for case, law in enumerate(spectra)}
-    keys = [(c.activation, None if theory == "conventional" else id(c.latent)) for c in conditions]
+    keys = [(c.activation.name, None if theory == "conventional" else id(c.latent)) for c in conditions]
     return over_chains([solved[key] for key in keys], preset.times)

@@ -1,8 +1,25 @@
 """Theory: the equations of motion of the order parameters, for any inputs that have a spectrum."""
 
 from sgdlimit.theory.batch import solve_many
+from sgdlimit.theory.bootstrap import bootstrap
 from sgdlimit.theory.limit import marchenko_pastur
+from sgdlimit.theory.optimal import Optimum, optimal_schedule
+from sgdlimit.theory.phases import phase_diagram, plateau_exit
 from sgdlimit.theory.solve import solve, solve_spectrum
 from sgdlimit.theory.spectrum import Spectrum, reduce, spectrum, spectrum_of
 
-__all__ = ["Spectrum", "marchenko_pastur", "reduce", "solve", "solve_many", "solve_spectrum", "spectrum", "spectrum_of"]
+__all__ = [
+    "Optimum",
+    "Spectrum",
+    "bootstrap",
+    "marchenko_pastur",
+    "optimal_schedule",
+    "phase_diagram",
+    "plateau_exit",
+    "reduce",
+    "solve",
+    "solve_many",
+    "solve_spectrum",
+    "spectrum",
+    "spectrum_of",
+]

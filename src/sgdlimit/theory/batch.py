@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from sgdlimit.activations import Activation, names_of
 from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.resources import cores
 from sgdlimit.theory.integrals import integrals_for
@@ -37,7 +38,8 @@ def solve_many(
     student_output: ArrayLike,
     teacher_output: ArrayLike,
     *,
-    activation: str,
+    activation: str | Activation,
+    teacher_activation: str | Activation | None = None,
     learning_rate: ArrayLike,
     times: ArrayLike,
     training: Training | Sequence[Training] = PLAIN,
@@ -59,8 +61,8 @@ def solve_many(
     student_output, teacher_output
         Initial v, shape (K,) or (case, K), and ṽ, shape (M,) or (case, M); with ``switch_times`` (tasks, M) or
         (case, tasks, M).
-    activation
-        ``"erf"``, ``"relu"`` or ``"linear"``.
+    activation, teacher_activation
+        As for :func:`solve_spectrum`.
     learning_rate
         η, one number or shape (case,).
     times
@@ -96,7 +98,7 @@ def solve_many(
     >>> fan.generalization_error.sel(time=100).values.round(3)
     array([0.221, 0.   ])
     """
-    integrals = integrals_for(activation)
+    integrals = integrals_for(activation, teacher_activation)
     given = {
         "spectra": (spectra, not isinstance(spectra, Spectrum)),
         "student_output": (student_output, np.ndim(student_output) > 1),
@@ -126,7 +128,8 @@ def solve_many(
     counts = np.array([reached(result) for result in results])
     parts = [variables(result) for result in results]
     stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    provenance = provenance_of(activation, rtol, atol, attrs, trainings)
+    provenance = provenance_of(integrals, results, rtol, atol, attrs, trainings)
+    provenance |= names_of(activation, teacher_activation)
     diverged_at = np.append(times, np.inf)[counts]
     lost = np.flatnonzero(counts < len(times))
     if len(lost):

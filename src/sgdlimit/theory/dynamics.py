@@ -113,9 +113,11 @@ def field_covariance(Q: Float[Array, "K K"], R: Float[Array, "K M"], T: Float[Ar
     return jnp.block([[Q, R], [R.T, T]])
 
 
-def generalization_error(S: Float[Array, "n n"], c: Float[Array, "n"], integrals: Integrals) -> Float[Array, ""]:
+def generalization_error(
+    S: Float[Array, "n n"], c: Float[Array, "n"], K: int, integrals: Integrals
+) -> Float[Array, ""]:
     """Generalisation error ε = E[Δ²]/2 = ½ Σ_ab c_a c_b E[g_a g_b], (S48)."""
-    return c @ integrals.correlation(S) @ c / 2
+    return c @ integrals.correlation(S, K) @ c / 2
 
 
 def forces(
@@ -130,7 +132,7 @@ def forces(
     pull = v[:, None] * gain * c
     H = pull[:, :K] + jnp.diag(v * (integrals.curvature(S, K) @ c))
     A = pull[:, K:]
-    G = v[:, None] * v * (integrals.quartic(S, K) @ c @ c + label_noise**2 * gain[:, :K])
+    G = v[:, None] * v * (integrals.noise(S, c, K) + label_noise**2 * gain[:, :K])
     return H, A, G
 
 
@@ -149,5 +151,5 @@ def right_hand_side(t: Float[Array, ""], state: State, nodes: Nodes, network: Ne
     decay = jnp.tensordot(pull, jnp.concatenate([omega * q, jnp.swapaxes(r, 0, 1)]), 1) + rule.weight_decay * q
     dq = -eta * (decay + jnp.swapaxes(decay, 0, 1)) + eta**2 / rule.batch_size * noise * omega * G[..., None]
     dr = -eta * (jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1) + rule.weight_decay * r)
-    dv = -eta * rule.output_rate * rule.student_scale * (integrals.correlation(S)[:K] @ c)
+    dv = -eta * rule.output_rate * rule.student_scale * (integrals.correlation(S, K)[:K] @ c)
     return State(dq, dr, dq @ (weight * omega), dr @ weight, dv)

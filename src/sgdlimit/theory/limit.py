@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh_tridiagonal
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.manifold import nonlinearity_named
+from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.theory.spectrum import Spectrum, check_covariance
 
 __all__ = ["marchenko_pastur"]
@@ -21,7 +21,7 @@ def marchenko_pastur(
     student_overlap: ArrayLike,
     teacher_overlap: ArrayLike,
     *,
-    nonlinearity: str = "sign",
+    nonlinearity: str | Nonlinearity = "sign",
     nodes: int = 64,
 ) -> Spectrum:
     """Spectrum of the hidden manifold of infinite size with Gaussian features, Σ_C = I and random initial weights.
@@ -40,7 +40,7 @@ def marchenko_pastur(
     teacher_overlap
         T = W̃ W̃ᵀ/D, shape (M, M).
     nonlinearity
-        f of the manifold: ``"sign"``, ``"erf"`` or ``"identity"``.
+        f of the manifold, by name or a :class:`sgdlimit.Nonlinearity`; inputs are centred, X = f(U) − E f(U).
     nodes
         Nodes of the Gauss rule for the density; a polynomial in ω up to the degree 2·nodes − 1 is integrated exactly.
 

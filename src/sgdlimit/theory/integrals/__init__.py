@@ -1,32 +1,37 @@
-"""Gaussian integrals of activation functions, one class per activation."""
+"""Gaussian integrals of activation functions: closed forms where there are any, quadrature for the rest."""
 
-from sgdlimit.errors import ProblemError
+from sgdlimit.activations import Activation, activation_named, student_activation
 from sgdlimit.theory.integrals._base import Integrals
 from sgdlimit.theory.integrals._erf import Erf
 from sgdlimit.theory.integrals._linear import Linear
+from sgdlimit.theory.integrals._polynomial import Polynomial
+from sgdlimit.theory.integrals._quadrature import Quadrature
 from sgdlimit.theory.integrals._relu import ReLU
 
-__all__ = ["Erf", "Integrals", "Linear", "ReLU", "integrals_for"]
+__all__ = ["Erf", "Integrals", "Linear", "Polynomial", "Quadrature", "ReLU", "integrals_for"]
 
-INTEGRALS: dict[str, Integrals] = {"erf": Erf(), "relu": ReLU(), "linear": Linear()}
+CLOSED: dict[str, Integrals] = {"erf": Erf(), "relu": ReLU(), "linear": Linear()}
 
 
-def integrals_for(name: str) -> Integrals:
-    """Integrals of the activation of that name.
+def integrals_for(activation: str | Activation, teacher_activation: str | Activation | None = None) -> Integrals:
+    """Integrals of the student's activation and the teacher's, which is the same by default.
 
     Raises
     ------
     ProblemError
-        If theory has no integrals for it.
+        If there is no activation of that name, or the student's jumps.
 
     Examples
     --------
     >>> integrals_for("erf")
     Erf()
+    >>> integrals_for("erf", "sign").method
+    'quasi-Monte Carlo'
     """
-    try:
-        return INTEGRALS[name]
-    except (KeyError, TypeError):
-        raise ProblemError(
-            f"activation: {name!r} has no integrals; use one of {', '.join(map(repr, INTEGRALS))}"
-        ) from None
+    student = student_activation(activation)
+    teacher = student if teacher_activation is None else activation_named(teacher_activation)
+    if student is teacher and student.code is not None:
+        return CLOSED[student.name]
+    if student.coefficients is not None and teacher.coefficients is not None:
+        return Polynomial(student.coefficients, teacher.coefficients)
+    return Quadrature(student, teacher)

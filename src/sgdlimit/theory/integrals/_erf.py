@@ -18,20 +18,24 @@ def _determinant(S: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return a[:, None] * a - jnp.square(S)
 
 
+def _correlation(S: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
+    a = 1 + jnp.diagonal(S, axis1=-2, axis2=-1)
+    return (2 / jnp.pi) * arcsine(S / jnp.sqrt(a[..., :, None] * a[..., None, :]))
+
+
 @final
 class Erf(Integrals):
     """Integrals of g(x) = erf(x/√2), with g' = √(2/π) exp(−x²/2).
 
     Examples
     --------
-    >>> print(f"{Erf().correlation(jnp.eye(1))[0, 0]:.6f}")  # (2/π) asin(1/2)
+    >>> print(f"{Erf().correlation(jnp.eye(1), 1)[0, 0]:.6f}")  # (2/π) asin(1/2)
     0.333333
     """
 
-    def correlation(self, S: Float[Array, "*batch n n"]) -> Float[Array, "*batch n n"]:
+    def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[g_a g_b] = (2/π) asin(S_ab/√((1 + S_aa)(1 + S_bb)))."""
-        a = 1 + jnp.diagonal(S, axis1=-2, axis2=-1)
-        return (2 / jnp.pi) * arcsine(S / jnp.sqrt(a[..., :, None] * a[..., None, :]))
+        return _correlation(S)
 
     def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
         """E[g'_k g'_a] = (2/π)/√((1 + S_kk)(1 + S_aa) − S_ka²)."""
@@ -56,4 +60,4 @@ class Erf(Integrals):
         a, b, c = (z[:, None, None] for z in (variance[k], variance[l], S[k, l]))
         determinant = _determinant(S)[k, l][:, None, None]
         tilted = S - (b * xx + a * yy - c * (x + y)) / determinant
-        return ((2 / jnp.pi) / jnp.sqrt(determinant) * self.correlation(tilted))[position]
+        return ((2 / jnp.pi) / jnp.sqrt(determinant) * _correlation(tilted))[position]

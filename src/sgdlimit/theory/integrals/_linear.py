@@ -20,7 +20,7 @@ class Linear(Integrals):
     [[1. 1.]]
     """
 
-    def correlation(self, S: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[λ_a λ_b] = S_ab."""
         return S
 

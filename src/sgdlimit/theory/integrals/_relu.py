@@ -89,11 +89,11 @@ class ReLU(Integrals):
 
     Examples
     --------
-    >>> print(f"{ReLU().correlation(jnp.eye(2))[0, 1]:.6f}")  # (E max(x, 0))² = 1/(2π)
+    >>> print(f"{ReLU().correlation(jnp.eye(2), 1)[0, 1]:.6f}")  # (E max(x, 0))² = 1/(2π)
     0.159155
     """
 
-    def correlation(self, S: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[g_a g_b] = s_a s_b [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π), the arc-cosine kernel of Cho & Saul (2009)."""
         deviation, _, _, rho = _directions(S)
         return deviation[:, None] * deviation * _arc_cosine_kernel(rho)
