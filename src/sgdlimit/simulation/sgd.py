@@ -215,6 +215,7 @@ def simulate_together(
                 weights[index].append(chains.kept_student[index])
     provenance = {
         "kind": "simulation",
+        "exactness": "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error",
         "seed": int(seed),
         "engine": engine,
         "test_samples": int(test_samples),

@@ -2,6 +2,7 @@
 
 from sgdlimit.theory.batch import solve_many
 from sgdlimit.theory.bootstrap import bootstrap
+from sgdlimit.theory.exactness import exactness
 from sgdlimit.theory.limit import marchenko_pastur
 from sgdlimit.theory.optimal import Optimum, optimal_schedule
 from sgdlimit.theory.phases import phase_diagram, plateau_exit
@@ -12,6 +13,7 @@ __all__ = [
     "Optimum",
     "Spectrum",
     "bootstrap",
+    "exactness",
     "marchenko_pastur",
     "optimal_schedule",
     "phase_diagram",

@@ -25,6 +25,7 @@ from sgdlimit.theory.dynamics import (
     generalization_error,
     right_hand_side,
 )
+from sgdlimit.theory.exactness import exactness_of_averages, exactness_of_solution
 from sgdlimit.theory.integrals import Integrals, integrals_for
 from sgdlimit.theory.spectrum import Spectrum, spectrum
 from sgdlimit.training import PLAIN, Training, check_switch_times, task_units
@@ -257,7 +258,7 @@ def order_parameters(
         return float(errors.max())
 
     if np.isinf(integrals.accuracy):
-        return integrated(integrals)
+        return integrated(integrals)._replace(integral_error=integrals.known_error)
     start = spectrum.Q[None], spectrum.R[None], v[None], times[:1]
     integrals = integrals.reaching(largest_error(integrals, *start))
     while True:
@@ -347,6 +348,7 @@ def provenance_of(
     return {
         **(attrs or {}),
         "kind": "theory",
+        "exactness": str(exactness_of_averages(integrals)),
         "integrals": integrals.method,
         "integral_error": error,
         "training": options[0] if len(set(options)) == 1 else options,
@@ -394,7 +396,7 @@ def solve(
     >>> dict(solve(problem.draw(seed=0), times=[0.0, 1.0]).sizes)
     {'time': 2, 'student': 2, 'student_': 2, 'teacher': 3}
     """
-    return solve_spectrum(
+    solution = solve_spectrum(
         spectrum(instance, theory, nodes=nodes),
         instance.student_output,
         instance.teacher_output,
@@ -406,6 +408,8 @@ def solve(
         switch_times=instance.switch_times,
         attrs=instance.provenance(theory=theory),
     )
+    integrals = integrals_for(instance.activation, instance.teacher_activation)
+    return solution.assign_attrs(exactness=str(exactness_of_solution(instance, theory, integrals)))
 
 
 def check_vector(name: str, values: ArrayLike, length: int) -> Float[np.ndarray, "length"]:

@@ -93,6 +93,16 @@ class ReLU(Integrals):
     0.159155
     """
 
+    @property
+    def method(self) -> str:
+        """Quadrature, of the orthants of four fields; all others are closed forms."""
+        return "quadrature"
+
+    @property
+    def known_error(self) -> float:
+        """Of the orthants."""
+        return 5e-9
+
     def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[g_a g_b] = s_a s_b [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π), the arc-cosine kernel of Cho & Saul (2009)."""
         deviation, _, _, rho = _directions(S)
