@@ -76,29 +76,12 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     """
     path = Path(prefix)
     header, rows = _read_log(path.with_name(path.name + ".dat"))
-    settings = dict(re.findall(r"\b([DNMK](?==[0-9]+\b)|lr(?==[0-9.e+-]+\b)|f|g)=([^\s,]+)", header))
-    missing = {"D", "N", "M", "K", "lr", "f", "g"} - settings.keys()
-    if missing:
-        raise ProblemError(
-            f"prefix: the header of {path.name}.dat lacks {', '.join(sorted(missing))}; give a log of hmm_online"
-        )
-    if "Scenario 2" not in header:
-        raise ProblemError(
-            f"prefix: {path.name}.dat is not of scenario 2, teacher on the coefficients; give one that is"
-        )
-    layers = re.search("_(both|1st)_", path.name)
-    if layers is None:
-        raise ProblemError(
-            f"prefix: {path.name!r} says neither _both_ nor _1st_, the layers that were trained; keep hmm_online's name"
-        )
+    settings = _settings(header, path.name)
     D, N, M, K = (int(settings[name]) for name in "DNMK")
     simulation = _trajectory(rows, K, M, source=path.name)
     columns = _columns(K, M)
     ode_path = path.with_name(path.name + "_ode.dat")
     ode = _trajectory(_read_log(ode_path)[1], K, M, source=ode_path.name) if ode_path.exists() else None
-    for table, known in ((settings["f"], NONLINEARITIES), (settings["g"], ACTIVATIONS)):
-        if table not in known:
-            raise ProblemError(f"prefix: function {table!r} has no counterpart here; use one of {', '.join(known)}")
 
     def stored(name: str, *shape: int) -> np.ndarray:
         array = read_armadillo(path.with_name(f"{path.name}_{name}.dat"), dims=len(shape))
@@ -124,7 +107,7 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
         nonlinearity=NONLINEARITIES[settings["f"]],
         activation=ACTIVATIONS[settings["g"]],
         learning_rate=float(settings["lr"]),
-        training=Training(output_learning_rate=None if layers[1] == "both" else 0.0),
+        training=Training(output_learning_rate=None if settings["layers"] == "both" else 0.0),
         source=path.name,
     )
     return HiddenManifoldRun(instance, simulation, ode)
@@ -172,6 +155,27 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ProblemError(f"prefix: {path.name} holds NaN or infinite values; run hmm_online again")
     return array
+
+
+def _settings(header: str, name: str) -> dict[str, str]:
+    """What the header and the name of a log say of the run, checked: sizes, rate, functions and layers trained."""
+    settings = dict(re.findall(r"\b([DNMK](?==[0-9]+\b)|lr(?==[0-9.e+-]+\b)|f|g)=([^\s,]+)", header))
+    missing = {"D", "N", "M", "K", "lr", "f", "g"} - settings.keys()
+    if missing:
+        raise ProblemError(
+            f"prefix: the header of {name}.dat lacks {', '.join(sorted(missing))}; give a log of hmm_online"
+        )
+    if "Scenario 2" not in header:
+        raise ProblemError(f"prefix: {name}.dat is not of scenario 2, teacher on the coefficients; give one that is")
+    layers = re.search("_(both|1st)_", name)
+    if layers is None:
+        raise ProblemError(
+            f"prefix: {name!r} says neither _both_ nor _1st_, the layers that were trained; keep hmm_online's name"
+        )
+    for table, known in ((settings["f"], NONLINEARITIES), (settings["g"], ACTIVATIONS)):
+        if table not in known:
+            raise ProblemError(f"prefix: function {table!r} has no counterpart here; use one of {', '.join(known)}")
+    return {**settings, "layers": layers[1]}
 
 
 def _read_log(path: Path) -> tuple[str, Float[np.ndarray, "time column"]]:
