@@ -170,7 +170,10 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     small = sl.Problem(
         input_dim=80, latent_dim=40, student_units=2, teacher_units=2, activation="relu", learning_rate=0.1
     )
-    tiny = replace(PRESETS["quick"], problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40))
+    tiny = replace(
+        PRESETS["quick"], problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40),
+        sizes={20: 3, 40: 2}, sizes_time=1.0,
+    )  # fmt: skip
     monkeypatch.setitem(PRESETS, "quick", tiny)
     stages = []
     summary = reproduce("quick", tmp_path, progress=lambda stage, fraction: stages.append((stage, fraction)))
@@ -179,6 +182,7 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     names = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     assert names == {path.stem for path in (tmp_path / "figures").glob("*.pdf")}
     assert names >= {f"figure_{n}" for n in ("2", "3", "4", "5", "S1", "S2", "S3", "S4")}
+    assert names >= {"finite_size", "lemma_V1", "lemma_V3"}
     assert {path.name for path in (tmp_path / "tables").glob("table_*")} == {
         "table_I_erf.csv", "table_I_erf.md", "table_II_relu.csv", "table_II_relu.md",
     }  # fmt: skip

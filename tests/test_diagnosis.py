@@ -155,8 +155,9 @@ def test_settings_that_will_not_do():
         ("field_samples", 10, "field_samples: 10"),
         ("field_times", 0, "field_times: 0"),
     ):
+        settings: dict[str, Any] = {**QUICK, name: value}
         with pytest.raises(sl.ProblemError, match=words):
-            sl.diagnose(blocks(1), TIMES, **(QUICK | {name: value}))
+            sl.diagnose(blocks(1), TIMES, **settings)
     with pytest.raises(sl.ProblemError, match="role: 'labels' is not known"):
         default_network(blocks(1), role="labels")  # type: ignore[arg-type]
     with pytest.raises(sl.ProblemError, match="preprocess: 'whiten' is not known"):

@@ -16,6 +16,7 @@ from sgdlimit.figures import (
     discrepancy_table,
     example_dynamics,
     findings,
+    finite_size,
     flatness,
     flatness_statement,
     kl_against_spread,
@@ -30,6 +31,7 @@ from sgdlimit.figures import (
 from sgdlimit.figures._style import SERIES
 from sgdlimit.inputs.latent import MixtureLaw
 from sgdlimit.report import write_report
+from sgdlimit.studies.lemmas import function_correlation, function_expectation
 from sgdlimit.studies.published import COLUMNS, PUBLISHED
 from sgdlimit.studies.sample_means import sample_means
 
@@ -125,6 +127,25 @@ def synthetic_blocks(instances: int = 4, spreads=(0, 3, 9)) -> xr.Dataset:
     return xr.Dataset(data, coords)
 
 
+def synthetic_sizes(exponent: float = -0.5) -> xr.Dataset:
+    """The finite-size study, with M that falls with a planted exponent."""
+    rng = np.random.default_rng(4)
+    sizes, times = np.repeat([250, 500, 1000], 4), np.geomspace(0.01, 10, 20)
+    M = 0.1 * sizes**exponent * np.exp(0.02 * rng.standard_normal((2, 3, 12)))
+    data = xr.Dataset(
+        {
+            "M": (("theory", "quantity", "sample"), M),
+            "deviation": (("theory", "quantity", "sample", "time"), M[..., None] * times),
+            "exponent": (("theory", "quantity"), np.full((2, 3), exponent)),
+            "exponent_stderr": (("theory", "quantity"), np.full((2, 3), 0.01)),
+            "prefactor": (("theory", "quantity"), np.full((2, 3), 0.1)),
+        },
+        coords={"theory": ["instance", "infinite size"], "quantity": list("QRv"), "time": times},
+        attrs={"activation": "erf", "latent_ratio": 0.5},
+    )
+    return data.assign_coords(size=("sample", sizes))
+
+
 @pytest.fixture(scope="module")
 def trajectories() -> tuple[xr.Dataset, xr.Dataset]:
     return example_trajectories()
@@ -143,6 +164,17 @@ def blocks():
 @pytest.fixture(scope="module")
 def means():
     return sample_means(MixtureLaw(np.array([-7.0, 1.0, 8.0]), standardize=True), count=50, repeats=200)
+
+
+@pytest.fixture(scope="module")
+def beyond():
+    """Datasets of the studies beyond the paper, under the names the report knows them by."""
+    shape = [-0.5, 0.7, -0.1]
+    return {
+        "sizes": synthetic_sizes(),
+        "correlations": function_correlation(shape, [3.0, 9.0]),
+        "expectations": function_expectation({2: [-1.0, 1.0], 3: shape}, [0.0, 3.0, 9.0]),
+    }
 
 
 def data_lines(panel, points: int) -> list:
@@ -255,6 +287,17 @@ def test_universality_marks_where_it_holds(blocks):
         assert all(line.get_markerfacecolor() != "white" for line in filled)
 
 
+def test_finite_size_collapses_and_says_when_the_exponent_differs():
+    figure = finite_size(synthetic_sizes())
+    assert_labelled(figure, 4)
+    for panel in figure.axes[2:]:
+        curves = [line.get_ydata() for line in data_lines(panel, 20)]
+        assert len(curves) == 3
+        np.testing.assert_allclose(curves[0], curves[2], rtol=0.05)  # planted: on one curve but for the scatter
+    assert "all agree with −½" in findings.size_verdict(synthetic_sizes())
+    assert "M(Q) (20.0)" in findings.size_verdict(synthetic_sizes(exponent=-0.3))
+
+
 def test_figures_of_laws(grid, means):
     figure = sample_mean_law(means)
     assert_labelled(figure, 3)
@@ -352,7 +395,7 @@ def test_sample_means_against_quadrature(means):
         sample_means(MixtureLaw(np.zeros(2)), count=0)
 
 
-def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectories, means):
+def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectories, means, beyond):
     pixel = b"\x89PNG not drawn here"
     datasets = {
         "grid": grid,
@@ -360,9 +403,10 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
         "examples_theory": trajectories[0],
         "examples_sgd": trajectories[1],
         "sample_means": means,
+        **beyond,
     }
     names = list(paper_figures(**datasets))
-    assert len(names) == 12
+    assert len(names) == 15
     (tmp_path / "one.png").write_bytes(pixel)
     figures = dict.fromkeys(names, pixel) | {"one's own": tmp_path / "one.png"}
     provenance = {"command": "sgdlimit reproduce --preset quick", "note": "<script>alert(1)</script>"}
@@ -386,7 +430,7 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
     assert "sgdlimit reproduce --preset quick" in html
 
 
-def test_report_of_the_smallest_study(tmp_path, trajectories, means):
+def test_report_of_the_smallest_study(tmp_path, trajectories, means, beyond):
     """One instance, one activation, none kept: no numbers to speak of, and it says so."""
     grid = synthetic_grid(1, components=(3,), spreads=(0, 9)).sel(activation=["relu"])
     grid["kept"] = grid["kept"] & False
@@ -399,6 +443,7 @@ def test_report_of_the_smallest_study(tmp_path, trajectories, means):
         examples_theory=trajectories[0],
         examples_sgd=trajectories[1],
         sample_means=means,
+        **beyond,
         provenance={},
         preset="quick",
     )

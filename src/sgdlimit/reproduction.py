@@ -21,6 +21,8 @@ from sgdlimit.problem import GaussianMixture, Problem, RunSettings
 from sgdlimit.report import write_report
 from sgdlimit.resources import available_bytes
 from sgdlimit.simulation import predicted_bytes, simulate
+from sgdlimit.studies.finite_size import finite_size
+from sgdlimit.studies.lemmas import function_correlation, function_expectation
 from sgdlimit.studies.paper import PRESETS, examples, grid, grid_conditions
 from sgdlimit.studies.sample_means import sample_means
 from sgdlimit.studies.universality import blocks
@@ -32,6 +34,8 @@ __all__ = ["memory_of_preset", "memory_of_problem", "reproduce", "run_problem"]
 Progress = Callable[[str, float], None]
 
 LIBRARIES = 400 << 20  # bytes that Python, numpy, JAX and the compiled code take, measured
+
+LEMMA_SPREADS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0)  # in every preset: they cost seconds
 
 
 class Stopwatch:
@@ -86,12 +90,26 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
         )
         assert isinstance(law, MixtureLaw)
         means = sample_means(law)
+    with watch.stage("finite size"):
+        by_size = finite_size(
+            preset.sizes,
+            time=preset.sizes_time,
+            first_instance=first_instance,
+            progress=lambda done: progress("finite size", done),
+        )
+    with watch.stage("lemmas"):
+        shapes = preset.mean_shapes()
+        correlations = function_correlation(shapes[3], LEMMA_SPREADS[1:])
+        expectations = function_expectation(shapes, LEMMA_SPREADS)
     datasets = {
         "examples_theory": theory,
         "examples_sgd": sgd,
         "grid": measured,
         "blocks": by_block,
         "sample_means": means,
+        "sizes": by_size,
+        "correlations": correlations,
+        "expectations": expectations,
     }
     with watch.stage("figures"):
         for name, dataset in datasets.items():
@@ -147,9 +165,13 @@ def _paper_seconds(quick: Stopwatch) -> float:
         preset = PRESETS[name]
         return preset.instances * (1 + 2 * len(preset.components) * sum(spread > 0 for spread in preset.spreads))
 
+    def work(name: str) -> int:
+        return sum(count * size**3 for size, count in PRESETS[name].sizes.items())
+
     growth = {
         "grid": runs("paper") / runs("quick"),
         "blocks": PRESETS["paper"].block_instances / PRESETS["quick"].block_instances,
+        "finite size": work("paper") / work("quick"),
     }
     return sum(seconds * growth.get(name, 1.0) for name, seconds in quick.seconds.items())
 

@@ -4,7 +4,9 @@ from sgdlimit.figures._style import save_figure
 from sgdlimit.figures.diagnosis import diagnosis
 from sgdlimit.figures.discrepancy import discrepancy_against_kl
 from sgdlimit.figures.dynamics import example_dynamics, saturation_time, trajectory
+from sgdlimit.figures.finite_size import finite_size
 from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
+from sgdlimit.figures.lemmas import lemma_correlation, lemma_expectation
 from sgdlimit.figures.optimal_schedule import optimal_schedule
 from sgdlimit.figures.paper import paper_figures
 from sgdlimit.figures.phase_diagram import phase_diagram
@@ -16,9 +18,12 @@ __all__ = [
     "discrepancy_against_kl",
     "discrepancy_table",
     "example_dynamics",
+    "finite_size",
     "flatness",
     "flatness_statement",
     "kl_against_spread",
+    "lemma_correlation",
+    "lemma_expectation",
     "optimal_schedule",
     "paper_figures",
     "phase_diagram",

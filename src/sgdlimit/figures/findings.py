@@ -14,18 +14,26 @@ __all__ = [
     "beside_published",
     "block_ratios",
     "block_verdict",
+    "correlation_orders",
+    "correlation_verdict",
     "discrepancy_numbers",
     "discrepancy_verdict",
     "divergences",
     "dropped_instances",
     "example_numbers",
     "example_verdict",
+    "expectation_verdict",
     "kl_verdict",
     "sample_mean_verdict",
+    "size_exponents",
+    "size_verdict",
 ]
 
 ASYMPTOTE = 0.2
 """A curve is said to level off if it changes by less than this share of its value over the last third of the α."""
+
+SECOND_ORDER = 1.5
+"""An error with a larger slope in ε is of second order or higher; with a smaller one a linear term is missing."""
 
 
 def example_numbers(theory: xr.Dataset, sgd: xr.Dataset, activation: str, law: str) -> pd.DataFrame:
@@ -162,6 +170,93 @@ def block_verdict(blocks: xr.Dataset, activation: str) -> str:
     return (
         f"{ACTIVATION_LABELS[activation]}, α = {float(chosen['spread'].max()):g}, mean of {chosen.sizes['instance']} "
         f"instances: {'; '.join(parts)}. In brackets is the largest of M(Q), M(R), M(v) over its noise floor."
+    )
+
+
+def size_exponents(sizes: xr.Dataset) -> pd.DataFrame:
+    """The fitted exponent of N for each theory and quantity, with its standard error."""
+    cells = [
+        [f"{e:.2f} ± {s:.2f}" for e, s in zip(values, errors, strict=True)]
+        for values, errors in zip(sizes["exponent"].values, sizes["exponent_stderr"].values, strict=True)
+    ]
+    columns = [f"M({name})" for name in sizes["quantity"].values]
+    return pd.DataFrame(cells, index=[f"theory, {name}" for name in sizes["theory"].values], columns=columns)
+
+
+def size_verdict(sizes: xr.Dataset) -> str:
+    """Whether M falls like N^(−1/2): the fitted exponents within three standard errors of −1/2."""
+    off = abs(sizes["exponent"] + 0.5) / sizes["exponent_stderr"]
+    parts = []
+    for theory in sizes["theory"].values:
+        values = {f"M({name})": float(off.sel(theory=theory, quantity=name)) for name in sizes["quantity"].values}
+        apart = [f"{name} ({value:.1f})" for name, value in values.items() if value > 3]
+        parts.append(
+            f"against the theory of {'each' if theory == 'instance' else ''} {theory} ".replace("  ", " ")
+            + (
+                f"{', '.join(apart)} differ from −½ by more than three standard errors"
+                if apart
+                else "all agree with −½"
+            )
+        )
+    counts = ", ".join(f"{int((sizes['size'] == N).sum())} of N = {N}" for N in np.unique(sizes["size"]))
+    return (
+        f"M falls with a power of N; {'; '.join(parts)} (instances: {counts}). The least certain exponent is known to "
+        f"±{float(sizes['exponent_stderr'].max()):.2f}."
+    )
+
+
+def correlation_orders(correlations: xr.Dataset) -> pd.DataFrame:
+    """The least order in ε of the error of Lemma V.1 over all α: rows by construction, columns by f, g and order."""
+    least = correlations["slope"].min("spread")
+    columns = {
+        f"{pair}; {'as printed' if order == 0 else 'with the next term'}": least.sel(pair=pair, order=order).values
+        for order in least["order"].values
+        for pair in least["pair"].values
+    }
+    return pd.DataFrame(columns, index=[str(name) for name in least["construction"].values])
+
+
+def correlation_verdict(correlations: xr.Dataset) -> str:
+    """What order the errors of Lemma V.1 have, and where the next term does not make it second order."""
+    least = correlations["slope"].min(["spread", "pair"])
+    printed = float(least.sel(order=0).min())
+    second = [
+        str(name) for name in least["construction"].values if least.sel(order=1, construction=name) > SECOND_ORDER
+    ]
+    first = [str(name) for name in least["construction"].values if str(name) not in second]
+    text = f"As printed, the error is of order ε^{printed:.1f} or higher for all pairs of functions and all α."
+    if second:
+        text += (
+            " With the term ε E[u1 f] E[u2 g], of which the covariances of the equivalent Gaussian model are made, "
+            f"the error is of second order or higher for: {', '.join(second)}."
+        )
+    if first:
+        text += (
+            f" It stays of first order for: {', '.join(first)}. There f and g see more of the mixture than its "
+            "covariance, so a Gaussian model with the same covariance is off by O(ε)."
+        )
+    return text
+
+
+def expectation_verdict(expectations: xr.Dataset) -> str:
+    """For which f the condition of Lemma V.3 is met, for which its conclusion holds, and how sums of coordinates do."""
+    parts = []
+    for name in expectations["function"].values:
+        one = expectations.sel(function=name)
+        condition, holds = bool(one["condition"].all()), one["holds"]
+        relative = abs(one["difference"]) * expectations.attrs["relative_tolerance"] / one["tolerance"]
+        parts.append(
+            f"{name}: condition {'met' if condition else 'not met'}, conclusion holds in {int(holds.sum())} of "
+            f"{holds.size} mixtures (largest difference {float(relative.max()):.1%})"
+        )
+    last = expectations["sum_difference"].isel(count=-1, spread=-1)
+    sums = ", ".join(f"{f} {abs(float(last.sel(function=f))):.1e}" for f in ("erf", "relu", "sign"))
+    return (
+        f"Negligible is up to {expectations.attrs['relative_tolerance']:.0%} of the root mean square of f. "
+        f"{'; '.join(parts)}. The condition does not decide: E|x| and P(x > 0), and with them E f of ReLU and sgn, are "
+        "not fixed by mean and variance, and where erf agrees it is by symmetry or because the difference is small. In "
+        f"the model f acts on sums of many coordinates: with D = {int(last['count'])} of them, at "
+        f"α = {float(last['spread']):g}, the differences are {sums}."
     )
 
 

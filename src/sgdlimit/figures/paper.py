@@ -1,4 +1,4 @@
-"""Every figure of the paper by name, and the block-size study that goes beyond it."""
+"""Every figure of the paper by name, and those of the studies that go beyond it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 
 from sgdlimit.figures.discrepancy import discrepancy_against_kl
 from sgdlimit.figures.dynamics import example_dynamics
+from sgdlimit.figures.finite_size import finite_size
 from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
+from sgdlimit.figures.lemmas import lemma_correlation, lemma_expectation
 from sgdlimit.figures.universality import universality
 
 __all__ = ["paper_figures"]
@@ -21,8 +23,11 @@ def paper_figures(
     examples_theory: xr.Dataset,
     examples_sgd: xr.Dataset,
     sample_means: xr.Dataset,
+    sizes: xr.Dataset,
+    correlations: xr.Dataset,
+    expectations: xr.Dataset,
 ) -> dict[str, Callable[[], Figure]]:
-    """Figures 2-5 and S1-S4, Figures 2 and 4 for erf as well, and M against block size, each drawn when called.
+    """Figures 2-5 and S1-S4, Figures 2 and 4 for erf as well, and beyond the paper, each drawn when called.
 
     Parameters
     ----------
@@ -34,12 +39,18 @@ def paper_figures(
         See :func:`~sgdlimit.figures.example_dynamics`.
     sample_means
         See :func:`~sgdlimit.figures.sample_mean_law`.
+    sizes
+        See :func:`~sgdlimit.figures.finite_size`.
+    correlations, expectations
+        See :func:`~sgdlimit.figures.lemma_correlation` and :func:`~sgdlimit.figures.lemma_expectation`.
 
     Returns
     -------
     dict
         By name: ``figure_2``, ``figure_3``, …, ``figure_S4``, ``figure_2_erf``, ``figure_4_erf``,
-        ``universality_relu``, ``universality_erf``; those of an activation that was not computed are missing.
+        ``universality_relu``,
+        ``universality_erf``, ``finite_size``, ``lemma_V1``, ``lemma_V3``; those of an activation that was not computed
+        are missing.
     """
     theory, sgd = examples_theory, examples_sgd
     names = {
@@ -59,4 +70,7 @@ def paper_figures(
     return figures | {
         "figure_S1": partial(sample_mean_law, sample_means),
         "figure_S2": partial(kl_against_spread, grid),
+        "finite_size": partial(finite_size, sizes),
+        "lemma_V1": partial(lemma_correlation, correlations),
+        "lemma_V3": partial(lemma_expectation, expectations),
     }

@@ -11,7 +11,7 @@ import xarray as xr
 
 from sgdlimit.comparison import discrepancy, magnitude, over_entries
 from sgdlimit.errors import DivergenceWarning
-from sgdlimit.inputs.latent import Gaussian, LatentLaw
+from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.instance import Instance
 from sgdlimit.problem import GaussianMixture, Problem
 from sgdlimit.simulation import simulate_together
@@ -54,6 +54,10 @@ class Preset:
     example_components: int = 2
     example_spread: float = 9.0
     example_runs: int = 10
+    sizes: Mapping[int, int] = field(default_factory=lambda: {250: 32, 500: 16, 1000: 8, 2000: 2})
+    """Instances of each N in the finite-size study, and its last t."""
+    sizes_time: float = 10.0
+    lemma_components: tuple[int, ...] = (2, 3, 5)
     steps: int = 100_000
     first_instance: int = 0
     problem: Problem = field(
@@ -76,6 +80,14 @@ class Preset:
         """The law of instance ``seed``; its means are proportional to the spread."""
         return self.problem.model_copy(update={"latent": latent}).draw_latent(seed)
 
+    def mean_shapes(self) -> dict[int, np.ndarray]:
+        """Component means of the first instance's scalar mixtures at α = 1, shape (m,) for each m."""
+        laws = {
+            m: self.law(self.first_instance, GaussianMixture(components=m, spread=1.0, standardize=False))
+            for m in self.lemma_components
+        }
+        return {m: law.means for m, law in laws.items() if isinstance(law, MixtureLaw)}
+
 
 PRESETS = {
     "quick": Preset("quick", instances=2, components=(2, 5), spreads=(0.0, 3.0, 6.0, 9.0), block_instances=2),
@@ -85,6 +97,7 @@ PRESETS = {
         components=(2, 3, 4, 5),
         spreads=tuple(float(a) for a in range(10)),
         block_instances=KEPT_INSTANCES,
+        sizes={250: 64, 500: 32, 1000: 16, 2000: 6, 4000: 2},
     ),
 }
 """``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""

@@ -162,7 +162,6 @@ def phase_diagram(
             np.stack(teacher_outputs),
             activation=problem.activation,
             teacher_activation=problem.teacher_activation,
-            teacher_activation=problem.teacher_activation,
             learning_rate=[cell.learning_rate for cell in cells],
             times=at,
             training=[cell.training for cell in cells],
