@@ -62,9 +62,11 @@ def write(folder, instance, name="hmm_online_sgn_erf_both_scenario2_N120", scena
     return folder / name
 
 
-def test_files_of_a_known_instance_give_its_theory(tmp_path):
-    instance, times = run(), np.array([0.0, 1.0, 5.0])
-    read = sl.from_hidden_manifold_cpp(write(tmp_path, instance))
+@pytest.mark.parametrize(("layers", "output_learning_rate"), [("both", None), ("1st", 0.0)])
+def test_files_of_a_known_instance_give_its_theory(tmp_path, layers, output_learning_rate):
+    times = np.array([0.0, 1.0, 5.0])
+    instance = run().replace(training=sl.Training(output_learning_rate=output_learning_rate))
+    read = sl.from_hidden_manifold_cpp(write(tmp_path, instance, f"hmm_online_sgn_erf_{layers}_scenario2_N120"))
     theory, ours = sl.solve(read.instance, times), sl.solve(instance, times)
     for name in ("Q", "R", "v", "generalization_error"):
         np.testing.assert_allclose(theory[name], ours[name], atol=2e-6, err_msg=name)
@@ -100,6 +102,8 @@ def test_armadillo_is_column_major(tmp_path):
         (b"ARMA_MAT_BIN_FN004\n1 1\n" + bytes(4), "FN004"),
         (b"ARMA_MAT_TXT_FN008\n1 1\n0.0\n", "TXT"),
         (b"ARMA_CUB_BIN_FN008\n1 1 1\n" + bytes(8), "CUB"),
+        (b"ARMA_MAT_BIN_FN008\n1 1 1\n" + bytes(8), "size line"),
+        (b"ARMA_MAT_BIN_FN008", "size line"),
         (b"ARMA_MAT_BIN_FN008\n1 -1\n" + bytes(8), "size line"),
         (b"ARMA_MAT_BIN_FN008\n1 1\n" + struct.pack("<d", np.nan), "NaN"),
         (b"", "starts with"),
@@ -111,10 +115,39 @@ def test_other_and_broken_files_are_refused(tmp_path, data, message):
         read_armadillo(tmp_path / "x.dat")
 
 
+def test_a_cut_cube_and_a_matrix_in_its_place_are_refused(tmp_path):
+    (tmp_path / "x.dat").write_bytes(b"ARMA_CUB_BIN_FN008\n1 1 2\n" + bytes(8))
+    with pytest.raises(sl.ProblemError, match=r"8 bytes of values, \(1, 1, 2\) takes 16"):
+        read_armadillo(tmp_path / "x.dat", dims=3)
+    armadillo(tmp_path / "x.dat", np.eye(2))
+    with pytest.raises(sl.ProblemError, match="ARMA_CUB_BIN_FN008"):
+        read_armadillo(tmp_path / "x.dat", dims=3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (", K=2", ", K=two", "lacks K"),
+        ("lr=0.3", "lr=nan", "lacks lr"),
+        ("f=sgn", "f=lin", "'lin' has no counterpart"),
+        ("f=sgn", "f=relu", "'relu' has no counterpart"),
+        ("\n0.1, 0.5", "\n0.1, nan", "row 2 of the log .* NaN"),
+        ("\n0.1, 0.5", "\n0.1", "cut"),
+    ],
+)
+def test_logs_that_will_not_do_are_refused(tmp_path, old, new, message):
+    prefix = write(tmp_path, run())
+    log = prefix.with_name(prefix.name + ".dat")
+    assert old in log.read_text()
+    log.write_text(log.read_text().replace(old, new))
+    with pytest.raises(sl.ProblemError, match=message):
+        sl.from_hidden_manifold_cpp(prefix)
+
+
 def test_runs_that_cannot_be_expressed_are_refused(tmp_path):
     instance = run()
-    with pytest.raises(sl.ProblemError, match="first layer only"):
-        sl.from_hidden_manifold_cpp(write(tmp_path, instance, "hmm_online_sgn_erf_1st_scenario2"))
+    with pytest.raises(sl.ProblemError, match="neither _both_ nor _1st_"):
+        sl.from_hidden_manifold_cpp(write(tmp_path, instance, "renamed"))
     with pytest.raises(sl.ProblemError, match="scenario 2"):
         sl.from_hidden_manifold_cpp(write(tmp_path, instance, scenario=1))
     prefix = write(tmp_path, instance)

@@ -3,6 +3,13 @@
 ``hmm_online --store`` writes no weights but order parameters, each an Armadillo binary beside its log ``PREFIX.dat``:
 ``_sigma0`` (K, K, D), ``_r0`` (K, M, D), ``_rhos`` (D,), ``_W0``, ``_T0``, ``_tildeT0``. ``hmm_ode --prefix`` reads
 these, and ``_v0``, ``_A0``, and writes the log ``PREFIX_ode.dat``.
+
+By the sources ``hmm_online.cpp``, ``hmm_ode.cpp`` and ``libscmpp.h`` of sgoldt/hidden-manifold-model: F is (N, D)
+there, w (K, N) and B (M, D), with the fields, rates and Δ²/2 of this package. With the unit eigenvectors ψ_τ and
+eigenvalues ρ_τ of FᵀF/N, S = wF/√N, Γ_τ = S ψ_τ and B_τ = B ψ_τ, the files hold σ_τ = Γ_τ Γ_τᵀ, r_τ = Γ_τ B_τᵀ, ρ_τ,
+wwᵀ/N, BBᵀ/D and Σ_τ ρ_τ B_τ B_τᵀ/D. A log has the columns t, ε_g and two more, the upper triangle of Q by rows, R by
+rows, the upper triangle of T, ṽ, v, and those of Σ = SSᵀ/D and W, in six digits; Q and R are those of preactivations of
+unit variance. Nothing in that source stores ``_v0`` and ``_A0``: without them v and ṽ are those of the log.
 """
 
 import re
@@ -17,13 +24,14 @@ from jaxtyping import Float
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.manifold import nonlinearity_named
 from sgdlimit.instance import Instance
+from sgdlimit.training import Training
 from sgdlimit.trajectory import make_trajectory
 
 __all__ = ["HiddenManifoldRun", "from_hidden_manifold_cpp", "read_armadillo"]
 
 HEADERS = {b"ARMA_MAT_BIN_FN008": 2, b"ARMA_CUB_BIN_FN008": 3}
 ACTIVATIONS = {"erf": "erf", "relu": "relu", "lin": "linear"}
-NONLINEARITIES = {"sgn": "sign", "erf": "erf", "lin": "identity"}
+NONLINEARITIES = {"sgn": "sign", "erf": "erf"}  # hmm_online has no moments of the linear f: it logs Q = R = 0
 ROUNDING = 1e-6
 
 
@@ -57,8 +65,8 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     Raises
     ------
     ProblemError
-        If a file is missing, cut or of another type, if the files contradict each other, or if the run cannot be
-        expressed here: only the first layer trained, a scenario other than 2, D > N.
+        If a file is missing, cut or of another type, if the files contradict each other, if the name does not say which
+        layers were trained, or if the run cannot be expressed here: a scenario other than 2, D > N, f linear or ReLU.
 
     Examples
     --------
@@ -68,26 +76,12 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     """
     path = Path(prefix)
     header, rows = _read_log(path.with_name(path.name + ".dat"))
-    settings = dict(re.findall(r"\b(D|N|M|K|lr|f|g)=([^\s,]+)", header))
-    missing = {"D", "N", "M", "K", "lr", "f", "g"} - settings.keys()
-    if missing:
-        raise ProblemError(
-            f"prefix: the header of {path.name}.dat lacks {', '.join(sorted(missing))}; give a log of hmm_online"
-        )
-    if "Scenario 2" not in header:
-        raise ProblemError(
-            f"prefix: {path.name}.dat is not of scenario 2, teacher on the coefficients; give one that is"
-        )
-    if "_1st_" in path.name:
-        raise ProblemError(f"prefix: {path.name} trained the first layer only; give a run with --both")
+    settings = _settings(header, path.name)
     D, N, M, K = (int(settings[name]) for name in "DNMK")
     simulation = _trajectory(rows, K, M, source=path.name)
     columns = _columns(K, M)
     ode_path = path.with_name(path.name + "_ode.dat")
     ode = _trajectory(_read_log(ode_path)[1], K, M, source=ode_path.name) if ode_path.exists() else None
-    for table, known in ((settings["f"], NONLINEARITIES), (settings["g"], ACTIVATIONS)):
-        if table not in known:
-            raise ProblemError(f"prefix: function {table!r} has no counterpart here; use one of {', '.join(known)}")
 
     def stored(name: str, *shape: int) -> np.ndarray:
         array = read_armadillo(path.with_name(f"{path.name}_{name}.dat"), dims=len(shape))
@@ -113,6 +107,7 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
         nonlinearity=NONLINEARITIES[settings["f"]],
         activation=ACTIVATIONS[settings["g"]],
         learning_rate=float(settings["lr"]),
+        training=Training(output_learning_rate=None if settings["layers"] == "both" else 0.0),
         source=path.name,
     )
     return HiddenManifoldRun(instance, simulation, ode)
@@ -162,6 +157,27 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> np.ndarray:
     return array
 
 
+def _settings(header: str, name: str) -> dict[str, str]:
+    """What the header and the name of a log say of the run, checked: sizes, rate, functions and layers trained."""
+    settings = dict(re.findall(r"\b([DNMK](?==[0-9]+\b)|lr(?==[0-9.e+-]+\b)|f|g)=([^\s,]+)", header))
+    missing = {"D", "N", "M", "K", "lr", "f", "g"} - settings.keys()
+    if missing:
+        raise ProblemError(
+            f"prefix: the header of {name}.dat lacks {', '.join(sorted(missing))}; give a log of hmm_online"
+        )
+    if "Scenario 2" not in header:
+        raise ProblemError(f"prefix: {name}.dat is not of scenario 2, teacher on the coefficients; give one that is")
+    layers = re.search("_(both|1st)_", name)
+    if layers is None:
+        raise ProblemError(
+            f"prefix: {name!r} says neither _both_ nor _1st_, the layers that were trained; keep hmm_online's name"
+        )
+    for table, known in ((settings["f"], NONLINEARITIES), (settings["g"], ACTIVATIONS)):
+        if table not in known:
+            raise ProblemError(f"prefix: function {table!r} has no counterpart here; use one of {', '.join(known)}")
+    return {**settings, "layers": layers[1]}
+
+
 def _read_log(path: Path) -> tuple[str, Float[np.ndarray, "time column"]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -194,6 +210,11 @@ def _trajectory(rows: Float[np.ndarray, "time column"], K: int, M: int, source: 
             f"prefix: the log {source} has {rows.shape[1]} columns, order parameters need {columns['v'].stop}; run "
             "without --quiet"
         )
+    # The two columns after ε_g may be NaN: hmm_ode has no training error and no steps.
+    kept = np.delete(rows[:, : columns["v"].stop], [2, 3], axis=1)
+    if not np.isfinite(kept).all():
+        first = int(np.argmin(np.isfinite(kept).all(axis=1)))
+        raise ProblemError(f"prefix: row {first + 1} of the log {source} holds NaN; give a run that did not diverge")
     upper = np.triu_indices(K)
     Q = np.empty((len(rows), K, K))
     Q[:, *upper] = rows[:, columns["Q"]]
@@ -221,6 +242,7 @@ def _instance(
     nonlinearity: str,
     activation: str,
     learning_rate: float,
+    training: Training,
     source: str,
 ) -> Instance:
     K, D, N = len(W), len(rhos), input_dim
@@ -255,6 +277,7 @@ def _instance(
         activation=activation,
         nonlinearity="identity",
         learning_rate=learning_rate,
+        training=training,
         attrs={"source": source},
     )
 
