@@ -18,7 +18,10 @@ __all__ = ["finite_size"]
 LATENT_RATIO = 0.5
 QUANTITIES = ("Q", "R", "v")
 ENTRIES = ("student", "student_", "teacher")
-LIMIT_NODES = 200  # of the law of Marchenko and Pastur, before it is reduced like the instances' own spectra
+NODES = 40
+"""Of every spectrum, so that all are compiled once. For t ≤ 10 they leave Q, R and v within 1e-9 of 100 nodes."""
+
+LIMIT_NODES = 200  # of the law of Marchenko and Pastur, before it is reduced
 
 
 def finite_size(
@@ -38,7 +41,7 @@ def finite_size(
     Parameters
     ----------
     instances
-        How many instances there are of each N; every N an even multiple of the smallest.
+        How many instances there are of each N; every N even and a multiple of the smallest.
     time
         Last t = steps/N.
     activation, learning_rate
@@ -73,7 +76,9 @@ def finite_size(
             f"instances: {dict(instances)} give no scatter about a line; use two sizes and more instances"
         )
     if any(size % sizes[0] or size % 2 for size in sizes):
-        raise ProblemError(f"instances: the sizes {sizes} must be even multiples of {sizes[0]}, which sets the times")
+        raise ProblemError(
+            f"instances: the sizes {sizes} must be even and multiples of {sizes[0]}, which sets the times"
+        )
     times = log_times(round(time * sizes[0]), sizes[0], 60)
     drawn = [
         (size, seed, _problem(size, activation, learning_rate).draw(seed))
@@ -125,7 +130,7 @@ def _limit(instance: Instance):
 def _solved(spectra, drawn, times: np.ndarray) -> xr.Dataset:
     instances = [one for *_, one in drawn]
     return solve_many(
-        [reduce(each) for each in spectra],  # of one size, so that they are compiled once
+        [reduce(each, NODES) for each in spectra],
         np.stack([one.student_output for one in instances]),
         np.stack([one.teacher_output for one in instances]),
         activation=instances[0].activation,
