@@ -155,5 +155,8 @@ def test_figures_shade_what_fails(correlations, expectations):
     assert len(figure.axes) == 6
     for panel in figure.axes:
         assert len(panel.patches) == 1  # the region in which the conclusion fails
-    filled = [sum(np.size(line.get_xdata()) > 0 for line in p.lines if line.get_mfc() == "white") for p in figure.axes]
+    filled = [
+        sum(np.size(line.get_xdata()) > 0 for line in p.lines if line.get_markerfacecolor() == "white")
+        for p in figure.axes
+    ]
     assert filled[:3] == [2, 0, 0]  # erf does not meet the condition

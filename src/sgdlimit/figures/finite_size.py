@@ -41,7 +41,7 @@ def finite_size(data: xr.Dataset, *, quantity: str = "Q") -> Figure:
         _fall(upper, data.sel(theory=theory), sizes)
         for series, size in zip(cycle(SERIES), sizes, strict=False):
             several = data["deviation"].sel(theory=theory, quantity=quantity).where(data["size"] == size, drop=True)
-            curve = np.sqrt(size * np.square(several).mean("sample"))
+            curve = (size * (several**2).mean("sample")) ** 0.5
             label = f"$N={size}$ ({several.sizes['sample']})"
             lower.plot(data["time"], curve, color=series.color, ls=series.linestyle, label=label)
         lower.set_xscale("log")

@@ -16,8 +16,7 @@ from sgdlimit.trajectory import log_times
 __all__ = ["finite_size"]
 
 LATENT_RATIO = 0.5
-QUANTITIES = ("Q", "R", "v")
-ENTRIES = ("student", "student_", "teacher")
+QUANTITIES = ["Q", "R", "v"]
 NODES = 40
 """Of every spectrum, so that all are compiled once. For t ≤ 10 they leave Q, R and v within 1e-9 of 100 nodes."""
 
@@ -88,17 +87,15 @@ def finite_size(
     theories = {"instance": _solved([spectrum(one) for *_, one in drawn], drawn, times)}
     theories["infinite size"] = _solved([_limit(one) for *_, one in drawn], drawn, times)
     work = np.cumsum([size**3 for size, *_ in drawn])
-    runs = []
+    runs: list[xr.Dataset] = []
     for (_, seed, one), done in zip(drawn, work, strict=True):
-        runs.append(simulate(one, times, seed=seed, test_samples=0).squeeze("run", drop=True))
+        runs.append(simulate(one, times, seed=seed, test_samples=0)[QUANTITIES].squeeze("run", drop=True))
         progress(float(done / work[-1]))
-    sgd = xr.concat(runs, dim="sample")[list(QUANTITIES)]
+    sgd = xr.concat(runs, dim="sample")
     M, deviation = [], []
     for theory in theories.values():
         M.append(over_entries(discrepancy(theory, sgd)))
-        squares = np.square(theory[list(QUANTITIES)] - sgd)
-        means = [squares[name].mean([dim for dim in ENTRIES if dim in squares[name].dims]) for name in QUANTITIES]
-        deviation.append(np.sqrt(xr.concat(means, dim=xr.IndexVariable("quantity", list(QUANTITIES)))))
+        deviation.append(np.sqrt(over_entries((theory - sgd) ** 2)))
     along = xr.IndexVariable("theory", list(theories))
     data = xr.Dataset({"M": xr.concat(M, dim=along), "deviation": xr.concat(deviation, dim=along)})
     data = data.assign_coords(
@@ -136,19 +133,19 @@ def _solved(spectra, drawn, times: np.ndarray) -> xr.Dataset:
         activation=instances[0].activation,
         learning_rate=instances[0].learning_rate,
         times=times,
-    )[list(QUANTITIES)].rename(case="sample")
+    )[QUANTITIES].rename(case="sample")
 
 
 def _power_law(M: xr.DataArray) -> dict[str, xr.DataArray]:
     """Least squares for ln M = ln prefactor + exponent · ln N over the samples."""
-    x = np.log(M["size"])
-    centred, y = x - x.mean(), np.log(M)
+    x, y = xr.ufuncs.log(M["size"]), xr.ufuncs.log(M)
+    centred = x - x.mean()
     exponent = (centred * y).sum("sample") / (centred**2).sum()
     intercept = y.mean("sample") - exponent * x.mean()
     residual = y - intercept - exponent * x
     variance = (residual**2).sum("sample") / (M.sizes["sample"] - 2)
     return {
         "exponent": exponent,
-        "exponent_stderr": np.sqrt(variance / (centred**2).sum()),
-        "prefactor": np.exp(intercept),
+        "exponent_stderr": (variance / (centred**2).sum()) ** 0.5,
+        "prefactor": xr.ufuncs.exp(intercept),
     }
