@@ -35,7 +35,8 @@ def finite_size(
     """M of single SGD runs on Gaussian inputs for several N at D = N/2 and K = M = 2, with the exponent of its fall.
 
     Each run is compared with the theory of its own instance, from its F, W and W̃, and with that of infinite size, which
-    knows its overlaps W Wᵀ/N and W̃ W̃ᵀ/D only. The random overlaps R at t = 0, which it takes for 0, are O(1/√N).
+    knows its overlaps W Wᵀ/N and W̃ W̃ᵀ/D only: the random R at t = 0, which it takes for 0, and what F adds to Q are
+    O(1/√N).
 
     Parameters
     ----------
