@@ -172,7 +172,7 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     )
     tiny = replace(
         PRESETS["quick"], problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40),
-        sizes={20: 3, 40: 2}, sizes_time=1.0,
+        sizes={100: 2, 200: 1}, sizes_time=1.0,
     )  # fmt: skip
     monkeypatch.setitem(PRESETS, "quick", tiny)
     stages = []

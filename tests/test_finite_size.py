@@ -9,12 +9,12 @@ from sgdlimit.studies.finite_size import finite_size
 
 @pytest.fixture(scope="module")
 def study():
-    return finite_size({60: 32, 120: 16, 240: 8, 480: 4}, time=5.0)
+    return finite_size({64: 10, 256: 4, 768: 8}, time=5.0)
 
 
 def test_m_falls_like_one_over_the_root_of_n(study):
-    """Six Student's t values with 58 degrees of freedom, bound 3: false alarm 2.4 %; the seed is fixed."""
-    assert float(study["exponent_stderr"].max()) < 0.15  # or the comparison would mean little
+    """Six Student's t values with 20 degrees of freedom, bound 3: false alarm 4.2 %; the seed is fixed."""
+    assert float(study["exponent_stderr"].max()) < 0.5 / 3  # or an M that does not fall would pass as well
     assert (abs(study["exponent"] + 0.5) < 3 * study["exponent_stderr"]).all()
 
 

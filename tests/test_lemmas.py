@@ -147,13 +147,11 @@ def test_bad_input_is_named(call, message):
 
 def test_figures_shade_what_fails(correlations, expectations):
     figure = lemma_correlation(correlations, spread=3.0)
-    figure.draw_without_rendering()
     assert len(figure.axes) == 6
     hollow = [[line for line in panel.lines if line.get_markerfacecolor() == "white"] for panel in figure.axes[:3]]
     drawn = [sum(np.size(line.get_xdata()) > 0 for line in lines) for lines in hollow]
     assert drawn == [0, 4, 4]
     figure = lemma_expectation(expectations)
-    figure.draw_without_rendering()
     assert len(figure.axes) == 6
     for panel in figure.axes:
         assert len(panel.patches) == 1  # the region in which the conclusion fails

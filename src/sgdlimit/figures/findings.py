@@ -190,18 +190,13 @@ def size_verdict(sizes: xr.Dataset) -> str:
     for theory in sizes["theory"].values:
         values = {f"M({name})": float(off.sel(theory=theory, quantity=name)) for name in sizes["quantity"].values}
         apart = [f"{name} ({value:.1f})" for name, value in values.items() if value > 3]
-        parts.append(
-            f"against the theory of {'each' if theory == 'instance' else ''} {theory} ".replace("  ", " ")
-            + (
-                f"{', '.join(apart)} differ from −½ by more than three standard errors"
-                if apart
-                else "all agree with −½"
-            )
-        )
+        known = "each instance" if theory == "instance" else theory
+        verdict = f"{', '.join(apart)} differ from −½ by more than that" if apart else "all agree with −½"
+        parts.append(f"against the theory of {known} {verdict}")
     counts = ", ".join(f"{int((sizes['size'] == N).sum())} of N = {N}" for N in np.unique(sizes["size"]))
     return (
-        f"M falls with a power of N; {'; '.join(parts)} (instances: {counts}). The least certain exponent is known to "
-        f"±{float(sizes['exponent_stderr'].max()):.2f}."
+        f"The exponents of N, to three standard errors: {'; '.join(parts)} (instances: {counts}). The least "
+        f"certain exponent is known to ±{float(sizes['exponent_stderr'].max()):.2f}."
     )
 
 

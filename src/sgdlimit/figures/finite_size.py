@@ -47,11 +47,13 @@ def finite_size(data: xr.Dataset, *, quantity: str = "Q") -> Figure:
         lower.set_xscale("log")
         lower.set_yscale("log")
         lower.set_xlabel(TIME)
+    low, high = panels[0, 0].get_ylim()
+    panels[0, 0].set_ylim(low, 15 * high)  # room for the exponents, shared by the row
     for panel in panels[1]:
         log_ticks(panel.yaxis)
     panels[0, 0].set_ylabel(r"$\mathcal{M}$")
     panels[1, 0].set_ylabel(rf"$\sqrt{{N}}\,|{quantity}_\mathrm{{SGD}} - {quantity}_\mathrm{{theory}}|$, rms")
-    panels[1, 0].legend(loc="lower right", title="(instances)")
+    panels[1, -1].legend(loc="lower right", title="(instances)")
     label_panels(list(panels.ravel()), [TITLES.get(name, name) for name in theories] * 2)
     handles = [
         Line2D([], [], color=series.color, marker=series.marker, label=rf"$\mathcal{{M}}({name})$")
@@ -77,10 +79,18 @@ def _fall(panel: Axes, data: xr.Dataset, sizes: np.ndarray) -> None:
         panel.plot(fine, prefactor * fine**exponent, color=series.color)
         middle = prefactor * sizes[0] ** exponent
         panel.plot(fine, middle * np.sqrt(sizes[0] / fine), color="#8a8a8a", ls=":", zorder=0.5)
-        lines.append(rf"${name}$: $N^{{{exponent:.2f} \pm {float(one['exponent_stderr']):.2f}}}$")
+        lines.append(rf"${name}$: ${exponent:.2f} \pm {float(one['exponent_stderr']):.2f}$")
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xticks(sizes, labels=[str(size) for size in sizes])
     panel.set_xticks([], minor=True)
     panel.set_xlabel("input dimension $N$")
-    panel.text(0.97, 0.97, "\n".join(lines), transform=panel.transAxes, ha="right", va="top", linespacing=1.4)
+    panel.text(
+        0.97,
+        0.97,
+        "\n".join(["exponent of $N$", *lines]),
+        transform=panel.transAxes,
+        ha="right",
+        va="top",
+        linespacing=1.4,
+    )

@@ -54,7 +54,7 @@ class Preset:
     example_components: int = 2
     example_spread: float = 9.0
     example_runs: int = 10
-    sizes: Mapping[int, int] = field(default_factory=lambda: {250: 32, 500: 16, 1000: 8, 2000: 2})
+    sizes: Mapping[int, int] = field(default_factory=lambda: {250: 12, 500: 8, 1000: 8, 2000: 4})
     """Instances of each N in the finite-size study, and its last t."""
     sizes_time: float = 10.0
     lemma_components: tuple[int, ...] = (2, 3, 5)
@@ -97,7 +97,7 @@ PRESETS = {
         components=(2, 3, 4, 5),
         spreads=tuple(float(a) for a in range(10)),
         block_instances=KEPT_INSTANCES,
-        sizes={250: 64, 500: 32, 1000: 16, 2000: 6, 4000: 2},
+        sizes={250: 24, 500: 16, 1000: 12, 2000: 8, 4000: 2},
     ),
 }
 """``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""
