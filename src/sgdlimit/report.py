@@ -68,7 +68,8 @@ CAPTIONS = {
     "that of infinite size. Below: √N times the deviation of Q against time; on one curve it falls like 1/√N.",
     "lemma_V1": "Lemma V.1: the error of E f(u1) g(u2) against the correlation ε, and at one ε against the distance "
     "from N(0, 1). Dashed, the lemma as printed: first order in ε. Solid, with the next term: second order where "
-    "markers are filled; where they are hollow an error of first order stays. Grey: no such ε can be had.",
+    "markers are filled; where they are hollow an error of first order stays. Grey: no such ε can be had. The two "
+    "variables are a latent coordinate and a sum that it enters, or share noise, or share a mixture component.",
     "lemma_V3": "Lemma V.3: how far E f under a standardised mixture is from E f under N(0, 1), for one coordinate "
     "against D_KL and for a sum of D coordinates against D. In the grey the lemma fails; hollow: its condition is "
     "not met.",

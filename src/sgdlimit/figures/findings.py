@@ -219,7 +219,7 @@ def correlation_verdict(correlations: xr.Dataset) -> str:
         str(name) for name in least["construction"].values if least.sel(order=1, construction=name) > SECOND_ORDER
     ]
     first = [str(name) for name in least["construction"].values if str(name) not in second]
-    text = f"As printed, the error is of order ε^{printed:.1f} or higher for all pairs of functions and all α."
+    text = f"As printed, the error is of order {printed:.1f} in ε or higher for all pairs of functions and all α."
     if second:
         text += (
             " With the term ε E[u1 f] E[u2 g], of which the covariances of the equivalent Gaussian model are made, "
