@@ -394,9 +394,9 @@ def test_batches_are_their_members():
 def test_gradients_through_a_trajectory():
     """∂ε(t)/∂(η, q, r, v) of ReLU by jax.grad against central differences; at the teacher, where ε is least, 0."""
     rng, integrals, step = np.random.default_rng(13), integrals_for("relu"), 1e-4
-    root = rng.normal(size=(3, 6)) / np.sqrt(6)
-    S, v, v_teacher = root @ root.T, rng.normal(size=2), rng.normal(size=1)
-    inputs = one_node(S[:2, :2], S[:2, 2:], S[2:, 2:])
+    root = rng.normal(size=(2, 6)) / np.sqrt(6)
+    S, v, v_teacher = root @ root.T, rng.normal(size=1), rng.normal(size=1)
+    inputs = one_node(S[:1, :1], S[:1, 1:], S[1:, 1:])
     leaves, structure = jax.tree.flatten(inputs)
     with jax.enable_x64(True):
 
@@ -419,9 +419,9 @@ def test_gradients_through_a_trajectory():
             expected = (final_error(ends[0])[0] - final_error(ends[1])[0]) / (2 * step)
             np.testing.assert_allclose(jnp.sum(slope * direction), expected, rtol=1e-5, atol=1e-8)
 
-        # Two copies of the teacher that share its output weight: all correlations are 1.
-        copies, column = np.full((1, 2, 2), S[2, 2]), np.full((1, 2, 1), S[2, 2])
-        taught = final_error([jnp.asarray(x) for x in (0.3, copies, column, np.repeat(v_teacher / 2, 2))])
+        # A copy of the teacher: the correlation is 1.
+        copy = np.full((1, 1, 1), S[1, 1])
+        taught = final_error([jnp.asarray(x) for x in (0.3, copy, copy, v_teacher)])
         assert all(np.all(np.isfinite(slope)) for slope in taught[1])
         np.testing.assert_allclose(taught[1][3], 0, atol=1e-6)
 
