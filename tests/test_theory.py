@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -392,22 +393,26 @@ def test_batches_are_their_members():
 
 
 def test_gradients_through_a_trajectory():
-    """∂ε(t)/∂(η, q, r, v) of ReLU by jax.grad against central differences; at the teacher, where ε is least, 0."""
+    """∂ε(t)/∂(η, q, r, v) of ReLU in forward mode against central differences; at the teacher, where ε is least, 0."""
     rng, integrals, step = np.random.default_rng(13), integrals_for("relu"), 1e-4
-    root = rng.normal(size=(2, 6)) / np.sqrt(6)
-    S, v, v_teacher = root @ root.T, rng.normal(size=1), rng.normal(size=1)
-    inputs = one_node(S[:1, :1], S[:1, 1:], S[1:, 1:])
+    root = rng.normal(size=(3, 6)) / np.sqrt(6)
+    S, v, v_teacher = root @ root.T, rng.normal(size=2), rng.normal(size=1)
+    inputs = one_node(S[:2, :2], S[:2, 2:], S[2:, 2:])
     leaves, structure = jax.tree.flatten(inputs)
     with jax.enable_x64(True):
 
-        @jax.jit
-        @jax.value_and_grad
-        def final_error(point):
+        def error(point):
             eta, q, r, v = point
             # Unflattening does not check: the nodes need not stay covariances for a derivative.
             moved = jax.tree.unflatten(structure, [*leaves[:2], q, r, *leaves[4:]])
-            settings = {"integrals": integrals, "rtol": 1e-9, "atol": 1e-9}
-            return integrate(moved, v, jnp.asarray(v_teacher), eta, jnp.array([0.5]), **settings)[3][0]
+            settings = {"integrals": integrals, "rtol": 1e-9, "atol": 1e-9, "adjoint": dfx.ForwardMode()}
+            final = integrate(moved, v, jnp.asarray(v_teacher), eta, jnp.array([0.5]), **settings)[3][0]
+            return final, final
+
+        @jax.jit
+        def final_error(point):
+            slopes, value = jax.jacfwd(error, has_aux=True)(point)
+            return value, slopes
 
         point = [jnp.asarray(x) for x in (0.3, inputs.student, inputs.overlap, v)]
         slopes = final_error(point)[1]
@@ -419,9 +424,9 @@ def test_gradients_through_a_trajectory():
             expected = (final_error(ends[0])[0] - final_error(ends[1])[0]) / (2 * step)
             np.testing.assert_allclose(jnp.sum(slope * direction), expected, rtol=1e-5, atol=1e-8)
 
-        # A copy of the teacher: the correlation is 1.
-        copy = np.full((1, 1, 1), S[1, 1])
-        taught = final_error([jnp.asarray(x) for x in (0.3, copy, copy, v_teacher)])
+        # Two copies of the teacher that share its output weight: all correlations are 1.
+        copies, column = np.full((1, 2, 2), S[2, 2]), np.full((1, 2, 1), S[2, 2])
+        taught = final_error([jnp.asarray(x) for x in (0.3, copies, column, np.repeat(v_teacher / 2, 2))])
         assert all(np.all(np.isfinite(slope)) for slope in taught[1])
         np.testing.assert_allclose(taught[1][3], 0, atol=1e-6)
 

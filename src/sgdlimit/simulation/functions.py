@@ -104,7 +104,7 @@ def smooth_part(tables, function, x):
     return value, c[1] + rest * (2 * c[2] + rest * 3 * c[3])
 
 
-@njit(inline="always")
+@njit
 def tabulated(tables, function, x):
     """g(x) and g'(x) of a function in :class:`Tables`."""
     value, slope = smooth_part(tables, function, x)

@@ -56,7 +56,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     >>> t = np.geomspace(0.01, 1000, 200)
     >>> time, level = plateau_exit(t, 0.5 * np.exp(-t) + 0.1 / (1 + (t / 100) ** 4))
     >>> round(time), round(level, 2)
-    (173, 0.1)
+    (121, 0.1)
     """
     at, errors = np.asarray(times, dtype=np.float64), np.asarray(error, dtype=np.float64)
     log_t, log_error = np.log(at), np.log(np.maximum(errors, RESOLVED))
