@@ -1,4 +1,4 @@
-# make reproduce    install, then the paper's figures and tables on a thin grid (about two minutes)
+# make reproduce    install, then the paper's figures and tables on a thin grid (about three minutes)
 # make test         install, then the test suite
 # make lint types   what continuous integration also checks
 PYTHON ?= python3
