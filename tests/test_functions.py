@@ -2,9 +2,9 @@ import numpy as np
 from numba import njit
 from scipy.special import erf
 
+from sgdlimit.compiled_activations import Tables, activation_and_slope, erf_and_gauss
 from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.problem import Problem
-from sgdlimit.simulation.functions import Tables, activation_and_slope, erf_and_gauss
 from sgdlimit.simulation.projection import Projection
 
 

@@ -5,7 +5,7 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from sgdlimit.simulation.random import fill_normals, fill_offsets, key_of, threefry2x32
+from sgdlimit.random import fill_normals, fill_offsets, key_of, threefry2x32
 
 
 @njit

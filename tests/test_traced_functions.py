@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numba import njit
 
+from sgdlimit.compiled_activations import Tables, tabulated
 from sgdlimit.errors import ProblemError
 from sgdlimit.functions import TracedFunction
-from sgdlimit.simulation.functions import Tables, tabulated
 
 
 @njit

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from sgdlimit.activations import Activation
+from sgdlimit.compiled_activations import FIRST_TABLE, Tables
 from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.instance import Instance
-from sgdlimit.simulation.functions import FIRST_TABLE, Tables
 from sgdlimit.simulation.kernels import Rules, sgd_block
 from sgdlimit.simulation.manifold import Manifold
 from sgdlimit.simulation.pipeline import run_pipeline

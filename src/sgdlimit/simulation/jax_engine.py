@@ -15,11 +15,11 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, Int, UInt32
 
 from sgdlimit.activations import Activation
+from sgdlimit.compiled_activations import ERF, FIRST_TABLE, RELU
 from sgdlimit.inputs.manifold import TABULATED
+from sgdlimit.random import KEY_PARITY, key_of
 from sgdlimit.simulation.chains import Chains
-from sgdlimit.simulation.functions import ERF, FIRST_TABLE, RELU
 from sgdlimit.simulation.kernels import ERF_INPUT, SIGN, Rules
-from sgdlimit.simulation.random import KEY_PARITY, key_of
 from sgdlimit.simulation.stream import COMPONENTS, NORMALS, Normals, Offsets, RescaledMixture, Source, Stream
 
 __all__ = ["train_together"]
@@ -267,7 +267,7 @@ def _advance(
     return lax.scan(step, students, jnp.arange(size, dtype=jnp.int32))[0]
 
 
-# Samples, from the same counters as sgdlimit.simulation.random
+# Samples, from the same counters as sgdlimit.random
 
 
 def _maker(streams: Sequence[Stream]) -> Callable[[int], Float32[Array, "batch source step width"]]:
@@ -347,7 +347,7 @@ def _products_of_one(
 def _words(
     key: UInt32[Array, "2"], first_step: UInt32[Array, ""], count: int
 ) -> tuple[UInt32[Array, "step count"], UInt32[Array, "step count"]]:
-    """Threefry-2x32-20 on the counters (i, step): see :func:`sgdlimit.simulation.random.threefry2x32`."""
+    """Threefry-2x32-20 on the counters (i, step): see :func:`sgdlimit.random.threefry2x32`."""
     keys = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(KEY_PARITY))
     step = first_step + jnp.arange(Stream.BLOCK, dtype=jnp.uint32)
     x0 = jnp.broadcast_to(jnp.arange(count, dtype=jnp.uint32), (Stream.BLOCK, count)) + keys[0]

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numba import njit
 
+from sgdlimit.compiled_activations import activation_and_slope, erf_and_gauss, smooth_part
 from sgdlimit.inputs.manifold import TABULATED
-from sgdlimit.simulation.functions import activation_and_slope, erf_and_gauss, smooth_part
 
 __all__ = ["ERF_INPUT", "SIGN", "SUB_BLOCK", "Rules", "inputs_and_labels", "losses", "sgd_block"]
 

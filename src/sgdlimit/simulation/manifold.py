@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
+from sgdlimit.compiled_activations import Tables
 from sgdlimit.inputs.equivalence import input_mean
 from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
 from sgdlimit.instance import Instance
-from sgdlimit.simulation.functions import Tables
 
 __all__ = ["Manifold"]
 

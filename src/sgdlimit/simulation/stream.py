@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float, Float32, Int
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.instance import Instance
+from sgdlimit.random import fill_normals, fill_offsets, key_of
 from sgdlimit.simulation.projection import Projection, padded, projection_of
-from sgdlimit.simulation.random import fill_normals, fill_offsets, key_of
 
 __all__ = ["ArraySource", "Source", "Stream", "stream_of"]
 
