@@ -17,6 +17,9 @@ The paper gives no threshold. The floor is itself the M of a few noisy runs, whi
 seeds.
 """
 
+COMPARED = tuple(name for name in VARIABLES if name != "mean_field")
+"""What theory and SGD are compared in; mean fields fluctuate as fast as single steps."""
+
 Measure = Literal["mean-absolute", "rms"]
 
 
@@ -55,7 +58,7 @@ def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-ab
     theory, sgd = theory.isel(time=slice(shared)), sgd.isel(time=slice(shared))
     if not np.allclose(theory["time"], sgd["time"], rtol=1e-9):
         raise ProblemError("times: theory and SGD have different output times; give both the same")
-    names = [name for name in VARIABLES if name in theory and name in sgd]
+    names = [name for name in COMPARED if name in theory and name in sgd]
     difference = theory[names].drop_vars("time") - sgd[names].drop_vars("time")
     if measure == "rms":
         return np.sqrt(np.square(difference).mean("time", skipna=False))
@@ -64,7 +67,7 @@ def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-ab
 
 def magnitude(trajectory: xr.Dataset) -> xr.Dataset:
     """Mean of |x| over the output times, E|X| of the paper's tables: the scale an M is to be seen against."""
-    return np.abs(trajectory[[name for name in VARIABLES if name in trajectory]]).mean("time")
+    return np.abs(trajectory[[name for name in COMPARED if name in trajectory]]).mean("time")
 
 
 def over_entries(dataset: xr.Dataset) -> xr.DataArray:
@@ -86,7 +89,7 @@ def compare(
     Parameters
     ----------
     theory
-        A trajectory of :func:`sgdlimit.solve`.
+        A trajectory of :func:`sgdlimit.solve`; of an ensemble its mean is taken.
     runs
         A trajectory of :func:`sgdlimit.simulate`, measured with the overlaps of the same theory.
     noise_floor
@@ -100,7 +103,9 @@ def compare(
     xarray.Dataset
         ``Q``, ``R``, ``v``, ``generalization_error``: M of every entry, averaged over runs; ``M`` and ``M_stderr``
         along ``quantity``: their means over entries and the standard error over runs; ``scale``: mean |x| of SGD;
-        with a noise floor ``floor``, ``floor_stderr`` and ``agrees``, M ≤ :data:`AGREEMENT` floor.
+        for an ensemble also ``M_of_means``, of the mean over runs, and ``noise_of_means``, what the standard errors of
+        both means would make of it; with a noise floor ``floor``, ``floor_stderr`` and ``agrees``,
+        M ≤ :data:`AGREEMENT` floor.
 
     Raises
     ------
@@ -114,10 +119,14 @@ def compare(
         )
     if "run" not in runs.dims:
         runs = runs.expand_dims("run")
+    ensemble, theory = theory, theory.mean("run", keep_attrs=True) if "run" in theory.dims else theory
     per_run = discrepancy(theory, runs, measure)
     result = per_run.mean("run")
     result["M"], result["M_stderr"] = _over_runs(over_entries(per_run))
     result["scale"] = over_entries(magnitude(runs)).mean("run")
+    if "run" in ensemble.dims:
+        means = discrepancy(theory, runs.mean("run", keep_attrs=True), measure)
+        result["M_of_means"], result["noise_of_means"] = over_entries(means), _noise_of_means(ensemble, runs)
     if noise_floor is not None:
         measured = noise_floor.attrs.get("overlaps")
         if named is not None and measured is not None and named != measured:
@@ -137,6 +146,18 @@ def compare(
     if noise_floor is not None:
         result.attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
     return result
+
+
+def _noise_of_means(ensemble: xr.Dataset, runs: xr.Dataset) -> xr.DataArray:
+    """E|x| of a normal deviation with the standard errors of both means, over times and entries."""
+    shared = min(ensemble.sizes["time"], runs.sizes["time"])
+    total = 0.0
+    for some in (ensemble, runs):
+        moving = some[[name for name in COMPARED if name in ensemble and name in runs]].isel(time=slice(shared))
+        count = some.sizes["run"]
+        spread = moving.std("run", ddof=1) if count > 1 else moving.isel(run=0, drop=True) * np.nan
+        total = total + np.square(spread.drop_vars("time")) / count
+    return over_entries((np.sqrt(2 / np.pi) * np.sqrt(total)).mean("time", skipna=False))
 
 
 def _over_runs(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:

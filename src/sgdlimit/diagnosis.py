@@ -15,7 +15,7 @@ from sgdlimit.errors import DivergenceWarning, ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.inputs.empirical import Empirical
-from sgdlimit.inputs.equivalence import THEORIES, is_centred
+from sgdlimit.inputs.equivalence import GAUSSIAN_THEORIES, is_centred
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.instance import Instance
 from sgdlimit.problem import Problem
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LADDER", "Diagnosis", "default_network", "diagnose"]
 
-LADDER = THEORIES
+LADDER = GAUSSIAN_THEORIES
 """The theories that are tried, from the one that knows least of the data."""
 
 QUANTITIES = ("Q", "R", "v", "generalization_error")

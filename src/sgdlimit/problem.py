@@ -295,7 +295,7 @@ class RunSettings(Settings):
     runs
         SGD runs with fresh noise.
     theory
-        ``"conventional"`` (Σ_C = I) or ``"moment-matched"`` (the law's covariance).
+        ``"conventional"`` (Σ_C = I), ``"moment-matched"`` (the law's covariance) or ``"mixture"`` (its clusters).
     test_samples
         Fresh samples on which the generalisation error of SGD is measured.
     """
@@ -304,7 +304,7 @@ class RunSettings(Settings):
     time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
     count: Annotated[int, Field(ge=2, strict=True)] = 200
     runs: Annotated[int, Field(ge=1, strict=True)] = 5
-    theory: Literal["conventional", "moment-matched"] = "conventional"
+    theory: Literal["conventional", "moment-matched", "mixture"] = "conventional"
     test_samples: Annotated[int, Field(ge=2, strict=True)] = 4000
 
 

@@ -26,8 +26,10 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "v": ("time", "student"),
     "generalization_error": ("time",),
     "task_error": ("time", "task"),
+    "mean_field": ("time", "student", "cluster"),
 }
-"""Order parameters and their dimensions, (9), (10) and (S48); the last only of a teacher that changes."""
+"""Order parameters and their dimensions, (9), (10) and (S48); ``task_error`` only of a teacher that changes, and
+``mean_field`` only of inputs in clusters."""
 
 LONG_NAMES = {
     "Q": "student-student overlap Q",
@@ -35,6 +37,7 @@ LONG_NAMES = {
     "v": "output weight v",
     "generalization_error": "generalisation error",
     "task_error": "generalisation error on each task",
+    "mean_field": "mean field of a student in a cluster, W·a/√N",
     "generalization_error_stderr": "standard error of the generalisation error",
     "task_error_stderr": "standard error of the generalisation error on each task",
 }
@@ -131,7 +134,7 @@ def make_trajectory(
         first ones or none; without labels it may have ``run``.
     **variables
         ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,), ``task_error``
-        (time, task), and their standard errors under the same names with ``_stderr``.
+        (time, task), ``mean_field`` (time, K, c), and their standard errors under the same names with ``_stderr``.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.components import Clusters
 from sgdlimit.inputs.divergence import Divergence
 from sgdlimit.inputs.latent import LatentLaw
 
@@ -60,6 +61,10 @@ class Affine(LatentLaw):
         """Σ_C, divided by the scales."""
         scale = np.broadcast_to(self.scale, (dim,))
         return self.law.covariance(dim) / np.multiply.outer(scale, scale)
+
+    def clusters(self, dim: int) -> Clusters:
+        """Those of C, shifted and rescaled."""
+        return self.law.clusters(dim).rescaled(self.location, self.scale)
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
         """Infinite for a finite set of points, else refused: that of C does not tell it."""

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.components import Clusters
 from sgdlimit.inputs.divergence import Divergence
 from sgdlimit.inputs.latent import LatentLaw
 from sgdlimit.resources import one_thread
@@ -108,6 +109,11 @@ class ClusterMixture(LatentLaw):
         centred = self.means - self.mean(dim)
         within = np.einsum("i,iab,icb->ac", self.weights, self.roots, self.roots, optimize=True)
         return within + (self.weights * centred.T) @ centred
+
+    def clusters(self, dim: int) -> Clusters:
+        """The components, each with its covariance."""
+        self.check_dim(dim)
+        return Clusters(self.weights, self.means, self.roots)
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
         """D_KL(law ‖ N(0, I)) (16), in nats, by Monte Carlo with its standard error.

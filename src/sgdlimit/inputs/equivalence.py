@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.hermite import Coefficients
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
 from sgdlimit.inputs.manifold import Known, nonlinearity_named
 from sgdlimit.resources import one_thread
@@ -15,10 +16,21 @@ from sgdlimit.resources import one_thread
 if TYPE_CHECKING:
     from sgdlimit.instance import Instance
 
-__all__ = ["THEORIES", "InputMoments", "input_mean", "input_moments", "is_centred", "root_mean_square"]
+__all__ = [
+    "GAUSSIAN_THEORIES",
+    "THEORIES",
+    "InputMoments",
+    "input_mean",
+    "input_moments",
+    "is_centred",
+    "root_mean_square",
+]
 
-THEORIES = ("conventional", "moment-matched")
+GAUSSIAN_THEORIES = ("conventional", "moment-matched")
 """Σ_C = I, and the true Σ_C."""
+
+THEORIES = (*GAUSSIAN_THEORIES, "mixture")
+"""The last within the clusters of the law, see :mod:`sgdlimit.inputs.mixture`."""
 
 
 NO_MEAN = 1e-10
@@ -71,7 +83,8 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
     instance
         The network, its features and its latent law.
     theory
-        ``"conventional"`` takes Σ_C = I whatever the law; ``"moment-matched"`` takes the law's own covariance.
+        ``"conventional"`` takes Σ_C = I whatever the law; ``"moment-matched"`` takes the law's own covariance;
+        ``"mixture"`` gives the moments within a cluster, averaged over the clusters.
 
     Raises
     ------
@@ -81,12 +94,15 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
     """
     if theory not in THEORIES:
         raise ProblemError(f"theory: {theory!r} is not known; use one of {', '.join(map(repr, THEORIES))}")
+    if theory == "mixture":
+        from sgdlimit.inputs.mixture import mixture_moments
+
+        return mixture_moments(instance).averaged()
     features, teacher = instance.features, instance.teacher
-    latent_dim, input_dim = features.shape
     root = features  # Σ_C^(1/2) F, with which FᵀΣ_C F = rootᵀ root
     teacher_root = teacher
     if theory == "moment-matched" and not isinstance(instance.latent, Gaussian):
-        mean, covariance = _moments_of(instance.latent, latent_dim)
+        mean, covariance = _moments_of(instance.latent, instance.latent_dim)
         if not is_centred(mean, covariance):
             raise ProblemError(
                 f"theory: 'moment-matched' needs a centred latent, but this law has means up to "
@@ -95,19 +111,42 @@ def input_moments(instance: "Instance", theory: str = "conventional") -> InputMo
             )
         half = _half(covariance)
         root, teacher_root = half.T @ features, teacher @ half
-    deviation = np.sqrt(np.einsum("di,di->i", root, root) / latent_dim)  # without a copy of the squares
+    deviation = preactivation_deviation(root)
+    return moments_of(root, teacher_root, deviation, nonlinearity_named(instance.nonlinearity).hermite(deviation))
+
+
+def preactivation_deviation(root: Float[np.ndarray, "D N"]) -> Float[np.ndarray, "N"]:
+    """σ_i of the preactivations CF/√D, with root = Σ_C^(1/2) F.
+
+    Raises
+    ------
+    ProblemError
+        If one is not positive and finite.
+    """
+    deviation = np.sqrt(np.einsum("di,di->i", root, root) / len(root))  # without a copy of the squares
     if not (np.isfinite(deviation).all() and deviation.min() > 0):
         raise ProblemError(
             f"features: column {np.argmin(np.nan_to_num(deviation, posinf=-1, nan=-1))} gives a preactivation of "
             f"deviation {deviation.min():g}; remove columns of zeros and values beyond 1e150"
         )
-    a, b, c = nonlinearity_named(instance.nonlinearity).hermite(deviation)
-    factor = root * (b / np.sqrt(latent_dim))
+    return deviation
+
+
+def moments_of(
+    root: Float[np.ndarray, "D N"],
+    teacher_root: Float[np.ndarray, "M D"],
+    deviation: Float[np.ndarray, "N"],
+    coefficients: Coefficients,
+) -> InputMoments:
+    """Covariances (9)-(11), with root = Σ_C^(1/2) F, teacher_root = W̃ Σ_C^(1/2) and the coefficients (12) of f."""
+    D, N = root.shape
+    a, b, c = coefficients
+    factor = root * (b / np.sqrt(D))
     return InputMoments(
         diagonal=c - a**2 - b**2 * deviation**2,
         factor=factor,
-        cross=np.sqrt(input_dim / latent_dim) * factor.T @ teacher_root.T,
-        teacher_overlap=teacher_root @ teacher_root.T / latent_dim,
+        cross=np.sqrt(N / D) * factor.T @ teacher_root.T,
+        teacher_overlap=teacher_root @ teacher_root.T / D,
     )
 
 

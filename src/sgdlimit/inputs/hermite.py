@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from sgdlimit.errors import ProblemError
 
@@ -22,7 +23,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 class Coefficients(NamedTuple):
-    """Of f at U = σz, z ~ N(0, 1)."""
+    """Of f at U = h + σz, z ~ N(0, 1)."""
 
     a: Float[np.ndarray, "*shape"]
     """E f(U)."""
@@ -37,8 +38,9 @@ def hermite_coefficients(
     deviation: Float[np.ndarray, "*shape"],
     kinks: Float[np.ndarray, "kink"],
     name: str,
+    mean: ArrayLike = 0.0,
 ) -> Coefficients:
-    """The coefficients a, b, c of (12) for each deviation σ, to a relative 1e-10 of √c, √c/σ and c.
+    """The coefficients a, b, c of (12) for each deviation σ and mean h, to a relative 1e-10 of √c, √c/σ and c.
 
     Gauss-Legendre quadrature on panels that end at the kinks, halved until nothing changes.
 
@@ -52,6 +54,8 @@ def hermite_coefficients(
         Where f or f' jumps.
     name
         Of f, for errors.
+    mean
+        h, of a shape that fits σ.
 
     Raises
     ------
@@ -64,13 +68,14 @@ def hermite_coefficients(
     >>> np.allclose([a * np.sqrt(2 * np.pi), b, c], [2, 0.5, 2], rtol=1e-12)
     True
     """
-    deviation = np.asarray(deviation, dtype=np.float64)
-    distinct, places = np.unique(deviation, return_inverse=True)
+    deviation, mean = np.broadcast_arrays(np.asarray(deviation, np.float64), np.asarray(mean, np.float64))
+    pairs, places = np.unique(np.stack([deviation.ravel(), mean.ravel()]), axis=1, return_inverse=True)
+    sigma, h = pairs
     panels = 16
-    found = _integrals(function, distinct, kinks, panels, name)
+    found = _integrals(function, sigma, h, kinks, panels, name)
     while True:
         panels *= 2
-        finer = _integrals(function, distinct, kinks, panels, name)
+        finer = _integrals(function, sigma, h, kinks, panels, name)
         scale = np.stack([np.sqrt(finer[2]), np.sqrt(finer[2]), finer[2]])
         if (np.abs(finer - found) <= TOLERANCE * scale).all():
             break
@@ -86,23 +91,24 @@ def hermite_coefficients(
 def _integrals(
     function: Callable[[np.ndarray], np.ndarray],
     deviation: Float[np.ndarray, "s"],
+    mean: Float[np.ndarray, "s"],
     kinks: Float[np.ndarray, "kink"],
     panels: int,
     name: str,
 ) -> Float[np.ndarray, "3 s"]:
-    """E f, E z f and E f² for each deviation."""
+    """E f, E z f and E f² for each deviation and mean."""
     grid = np.linspace(-REACH, REACH, panels + 1)
     results = np.empty((3, len(deviation)))
     some = max(1, AT_ONCE // (len(NODES) * (panels + len(kinks))))
     for start in range(0, len(deviation), some):
-        sigma = deviation[start : start + some, None]
-        ends = np.clip(kinks / sigma, -REACH, REACH)
+        sigma, h = deviation[start : start + some, None], mean[start : start + some, None]
+        ends = np.clip((kinks - h) / sigma, -REACH, REACH)
         ends = np.sort(np.hstack([np.broadcast_to(grid, (len(sigma), len(grid))), ends]), axis=1)
         half = np.diff(ends)[:, :, None] / 2
         z = (ends[:, :-1, None] + half) + half * NODES
         weight = half * WEIGHTS * np.exp(-np.square(z) / 2) / np.sqrt(2 * np.pi)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = function(sigma[:, :, None] * z)
+            values = function(h[:, :, None] + sigma[:, :, None] * z)
             squares = weight * np.square(values)
         largest = squares.max()
         if not np.isfinite(largest) or squares[:, [0, -1]].max() > 1e-14 * largest:

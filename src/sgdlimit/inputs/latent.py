@@ -9,6 +9,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.components import MOST_CLUSTERS, Clusters, independent_blocks
 
 if TYPE_CHECKING:
     from sgdlimit.inputs.divergence import Divergence
@@ -28,6 +29,19 @@ class LatentLaw(ABC):
     def distinct_samples(self) -> int | None:
         """How many samples there are to draw from; None where every draw is a fresh one, as theory assumes."""
         return None
+
+    def clusters(self, dim: int) -> Clusters:
+        """The Gaussian components, for laws that have some: what ``theory="mixture"`` starts from.
+
+        Raises
+        ------
+        ProblemError
+            If the law has none, or too many.
+        """
+        raise ProblemError(
+            f"latent: {type(self).__name__} has no Gaussian components, which theory='mixture' starts from; fit some, "
+            "ClusterMixture.from_sklearn(fitted), or use theory='moment-matched'"
+        )
 
     def reweighted(self, rng: np.random.Generator) -> "LatentLaw":
         """For a finite set of samples: the same with random probabilities, as for a bootstrap."""
@@ -87,6 +101,10 @@ class Gaussian(LatentLaw):
     def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
         """The identity."""
         return np.eye(dim)
+
+    def clusters(self, dim: int) -> Clusters:
+        """One, around zero."""
+        return Clusters(np.ones(1), np.zeros((1, dim)), np.ones((1, dim)))
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> "Divergence":
         """Zero, exactly."""
@@ -240,6 +258,30 @@ class MixtureLaw(LatentLaw):
         block = np.arange(dim) // self.block_size
         between = (centred.T * self.weights) @ centred * (block[:, None] == block)
         return (np.eye(dim) + between) / np.multiply.outer(*[np.broadcast_to(self.scale, (dim,))] * 2)
+
+    def clusters(self, dim: int) -> Clusters:
+        """The clusters that choosing a component for every block makes, up to 64.
+
+        Where every one of many coordinates chooses by itself, sums over them see one Gaussian cluster, with the mean
+        and the deviation of the law.
+
+        Raises
+        ------
+        ProblemError
+            If there are more.
+        """
+        self.check_dim(dim)
+        means = np.broadcast_to(self.means.reshape(self.components, -1), (self.components, dim))
+        found = independent_blocks(self.weights, means, self.block_size)
+        if found is not None:
+            return found.rescaled(self.location, self.scale)
+        if self.block_size == 1:
+            return Clusters(np.ones(1), self.mean(dim)[None], np.sqrt(self.covariance(dim).diagonal())[None])
+        raise ProblemError(
+            f"block_size: {dim // self.block_size} blocks that choose among {self.components} components make "
+            f"{self.components}^{dim // self.block_size} clusters, and theory='mixture' follows up to "
+            f"{MOST_CLUSTERS}; use theory='moment-matched', standardised if the law has a mean"
+        )
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> "Divergence":
         """D_KL(law ‖ N(0, I)) (16) in nats, of one coordinate for a scalar mixture, else of the whole vector.

@@ -23,17 +23,17 @@ TABULATED = 3
 
 @dataclass(frozen=True)
 class Known:
-    """A function f with a mean of zero, known to the kernels and in closed form.
+    """An odd function f, known to the kernels and in closed form.
 
-    ``hermite(σ)`` gives, for U = σz with z ~ N(0, 1), the coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)²
-    of (12), here for any variance σ² of U.
+    ``hermite(σ, h)`` gives, for U = h + σz with z ~ N(0, 1), the coefficients a = E f(U), b = E[z f(U)]/σ and
+    c = E f(U)² of (12), here for any mean h, zero by default, and any variance σ² of U.
     """
 
     name: str
     code: int
     """How the compiled kernels know it."""
     value: Callable[[Array], Array]
-    hermite: Callable[[Float[Array, "*shape"]], tuple[Array, Array, Array]]
+    hermite: Callable[..., Coefficients]
 
 
 class Nonlinearity(TracedFunction):
@@ -72,9 +72,9 @@ class Nonlinearity(TracedFunction):
     ) -> None:
         super().__init__(function, "nonlinearity", name=name, kinks=kinks)
 
-    def hermite(self, deviation: Float[Array, "*shape"]) -> Coefficients:
-        """The coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)² of (12) for U = σz, to a relative 1e-10."""
-        return hermite_coefficients(self.value, deviation, self.kinks.positions, self.name)
+    def hermite(self, deviation: Float[Array, "*shape"], mean: ArrayLike = 0.0) -> Coefficients:
+        """The coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)² of (12) for U = h + σz, to a relative 1e-10."""
+        return hermite_coefficients(self.value, deviation, self.kinks.positions, self.name, mean)
 
 
 def _erf(u: Array) -> Array:
@@ -83,20 +83,30 @@ def _erf(u: Array) -> Array:
     return erf(np.asarray(u) / np.sqrt(2))
 
 
+def _sign_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
+    z = np.asarray(mean, dtype=np.float64) / deviation
+    return Coefficients(_erf(z), np.sqrt(2 / np.pi) / deviation * np.exp(-np.square(z) / 2), np.ones(np.shape(z)))
+
+
+def _erf_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
+    """With erf(u/√2) the mean of sign(u + w) over w ~ N(0, 1); E f² is a bivariate probability, Owen's T."""
+    from scipy.special import owens_t
+
+    a, b, _ = _sign_hermite(np.sqrt(1 + np.square(deviation)), mean)
+    z = np.asarray(mean) / np.sqrt(1 + np.square(deviation))
+    beyond: Array = owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))  # type: ignore[assignment]
+    return Coefficients(a, b, 1 - 8 * beyond)
+
+
+def _identity_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
+    a = mean + 0 * deviation
+    return Coefficients(a, 1 + 0 * a, np.square(a) + np.square(deviation))
+
+
 NONLINEARITIES = {
-    "sign": Known(
-        "sign",
-        0,
-        lambda u: np.copysign(1.0, u),
-        lambda s: (0 * s, np.sqrt(2 / np.pi) / s, 1 + 0 * s),
-    ),
-    "erf": Known(
-        "erf",
-        1,
-        _erf,
-        lambda s: (0 * s, np.sqrt(2 / np.pi / (1 + s**2)), 2 / np.pi * np.arcsin(s**2 / (1 + s**2))),
-    ),
-    "identity": Known("identity", 2, np.asarray, lambda s: (0 * s, 1 + 0 * s, s**2)),
+    "sign": Known("sign", 0, lambda u: np.copysign(1.0, u), _sign_hermite),
+    "erf": Known("erf", 1, _erf, _erf_hermite),
+    "identity": Known("identity", 2, np.asarray, _identity_hermite),
 }
 """sign(u), erf(u/√2) and u, by name."""
 

@@ -92,7 +92,7 @@ class Measurement:
     """What was measured of one run, up to the last output time that it reached with finite weights."""
 
     variables: dict[str, Float[np.ndarray, "..."]]
-    """Q and R with a leading ``overlaps`` axis, v, and generalisation errors with their standard errors."""
+    """Q and R with a leading ``overlaps`` axis, v, mean fields, and errors with their standard errors."""
     diverged_at: float | None
 
     @property
@@ -106,6 +106,7 @@ def measure(
     index: int,
     instance: Instance,
     moments: Sequence[InputMoments],
+    input_means: Float[np.ndarray, "c N"] | None,
     test_set: TestSet | None,
     times: Float[np.ndarray, "time"],
     mapper: Mapper,
@@ -129,6 +130,8 @@ def measure(
     overlaps = [list(mapper(lambda part, m=m: m.overlaps(student[part]), parts)) for m in moments]
     variables["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
     variables["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])
+    if input_means is not None:
+        variables["mean_field"] = student @ input_means.T / np.sqrt(instance.input_dim)
     if test_set is not None:
         scaled = chains.rules.output_scale[index] * output
         losses = mapper(lambda part: _test_errors(chains, index, student[part], scaled[part], test_set), parts)

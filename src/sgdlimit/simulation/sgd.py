@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import THEORIES, InputMoments, input_moments
+from sgdlimit.inputs.mixture import mixture_moments
 from sgdlimit.instance import Instance, check_instance
 from sgdlimit.resources import available_bytes, cores
 from sgdlimit.simulation.chains import Chains, train
@@ -55,8 +56,10 @@ def simulate(
     seed
         Seed of the samples. The same seed gives the same bits for any number of threads.
     overlaps
-        With which covariances Q = WΩWᵀ/N and R = Wφ/N are measured: ``"conventional"`` (Σ_C = I) or
-        ``"moment-matched"`` (the law's Σ_C). A sequence of names adds a leading ``overlaps`` dimension.
+        With which covariances Q = WΩWᵀ/N and R = Wφ/N are measured: ``"conventional"`` (Σ_C = I),
+        ``"moment-matched"`` (the law's Σ_C) or ``"mixture"`` (those within the law's clusters, averaged), which adds
+        ``mean_field``, W·a/√N with the mean a of the inputs in each cluster. A sequence of names adds a leading
+        ``overlaps`` dimension.
     test_samples
         Fresh samples of the law on which the generalisation error is measured; 0 leaves it out.
     keep_inputs
@@ -149,7 +152,7 @@ def simulate_together(
     names = (overlaps,) if isinstance(overlaps, str) else tuple(overlaps) if isinstance(overlaps, Sequence) else ()
     if not names or len(set(names)) < len(names) or not set(names) <= set(THEORIES):
         raise ProblemError(
-            f"overlaps: {overlaps!r} will not do; use {' or '.join(map(repr, THEORIES))}, or both in a tuple"
+            f"overlaps: {overlaps!r} will not do; use {' or '.join(map(repr, THEORIES))}, or several in a tuple"
         )
     times = check_times(times)
     output_steps = _whole_steps(times, instances[0].input_dim)
@@ -186,6 +189,7 @@ def simulate_together(
         needed += 4 * runs * len(instances) * len(times) * instances[0].student.size
     refuse_what_does_not_fit(needed, available_bytes())
     moments = _moments(instances, names)
+    input_means = [mixture_moments(i).input_mean if "mixture" in names else None for i in instances]
 
     measured: list[list[Measurement]] = [[] for _ in instances]
     kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in instances]
@@ -200,7 +204,9 @@ def simulate_together(
 
             def measured_chain(index: int, mapper: Mapper, chains: Chains = chains, tests: TestProducts = tests):
                 test_set = tests.test_set(chains, index, mapper) if test_samples else None
-                return measure(chains, index, instances[index], moments[index], test_set, times, mapper)
+                return measure(
+                    chains, index, instances[index], moments[index], input_means[index], test_set, times, mapper
+                )
 
             # Each thread takes chains, or where there are too few, output times.
             if len(instances) >= threads:

@@ -6,7 +6,7 @@ from itertools import product
 
 import xarray as xr
 
-from sgdlimit.inputs.equivalence import THEORIES
+from sgdlimit.inputs.equivalence import GAUSSIAN_THEORIES
 from sgdlimit.instance import Instance
 from sgdlimit.problem import GaussianMixture
 from sgdlimit.resources import cores, one_thread
@@ -51,13 +51,14 @@ def _blocks_of_instance(preset: Preset, seed: int, progress: Callable[[float], N
             chain_of[activation, spread, block_size] = len(conditions) if spread > 0 else index
             if spread > 0:
                 conditions.append(conditions[index].replace(latent=law))
-    runs = train(conditions, preset, seed, progress, test_samples=0, overlaps=THEORIES)
+    runs = train(conditions, preset, seed, progress, test_samples=0, overlaps=GAUSSIAN_THEORIES)
 
     by_chain = over_chains(runs, preset.times)
     M = [
-        discrepancies(_theories(conditions, name, preset), by_chain.sel(overlaps=name, drop=True)) for name in THEORIES
+        discrepancies(_theories(conditions, name, preset), by_chain.sel(overlaps=name, drop=True))
+        for name in GAUSSIAN_THEORIES
     ]
-    stacked = xr.concat(M, dim=xr.IndexVariable("theory", list(THEORIES)), data_vars="all")
+    stacked = xr.concat(M, dim=xr.IndexVariable("theory", list(GAUSSIAN_THEORIES)), data_vars="all")
     stacked = xr.Dataset({name: stacked[name] for name in ("M_Q", "M_R", "M_v")}).assign(diverged=by_chain["diverged"])
 
     shape = {

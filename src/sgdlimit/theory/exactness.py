@@ -14,7 +14,7 @@ from sgdlimit.activations import Activation
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.inputs.empirical import Empirical
-from sgdlimit.inputs.equivalence import THEORIES
+from sgdlimit.inputs.equivalence import GAUSSIAN_THEORIES
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.inputs.manifold import Known, nonlinearity_named
 from sgdlimit.theory.integrals import Integrals, integrals_for
@@ -65,7 +65,7 @@ class Exactness(NamedTuple):
     def __str__(self) -> str:
         if self.kind == "exact":
             return self.kind
-        return f"{self.kind}: {self.because}" if self.kind == "refused" else f"{self.kind}, error {self.error:.0e}"
+        return f"{self.kind}: {self.because}" if np.isnan(self.error) else f"{self.kind}, error {self.error:.0e}"
 
 
 EXACT = Exactness("exact", 0.0, "")
@@ -92,6 +92,8 @@ def exactness_of_inputs(instance: "Instance", theory: str = "conventional") -> E
 
 def exactness_of_solution(instance: "Instance", theory: str, integrals: Integrals) -> Exactness:
     """Of a theory that is known to apply."""
+    if theory == "mixture":
+        return Exactness("Monte Carlo", np.nan, "an ensemble of chains, whose spread shows its error")
     return _worst([exactness_of_inputs(instance, theory), exactness_of_averages(integrals)])
 
 
@@ -103,7 +105,7 @@ def exactness(instance: "Instance", theory: str = "conventional") -> Exactness:
     instance
         A :class:`sgdlimit.Instance`.
     theory
-        ``"conventional"`` or ``"moment-matched"``.
+        ``"conventional"``, ``"moment-matched"`` or ``"mixture"``.
 
     Examples
     --------
@@ -215,7 +217,7 @@ def document() -> str:
         return f"refused [{reasons.index(reason) + 1}]"
 
     for name, make in _rows().items():
-        for theory in THEORIES:
+        for theory in GAUSSIAN_THEORIES:
             cells = []
             for functions in columns.values():
                 try:

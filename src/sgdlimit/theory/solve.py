@@ -359,7 +359,13 @@ def provenance_of(
 
 
 def solve(
-    instance: "Instance", times: ArrayLike, theory: str = "conventional", *, nodes: int | None = None
+    instance: "Instance",
+    times: ArrayLike,
+    theory: str = "conventional",
+    *,
+    nodes: int | None = None,
+    chains: int | None = None,
+    seed: int | None = None,
 ) -> xr.Dataset:
     """Trajectory of the order parameters that theory predicts for an instance.
 
@@ -371,15 +377,18 @@ def solve(
         Output times t = step/N, shape (time,), increasing, from 0 on.
     theory
         ``"conventional"`` takes the latent covariance for the identity (Bae & Jeong, after Goldt et al. 2020),
-        ``"moment-matched"`` takes the true one.
+        ``"moment-matched"`` takes the true one, ``"mixture"`` takes the latent for the Gaussian clusters it consists
+        of, see :func:`sgdlimit.theory.solve_mixture`.
     nodes
         The most nodes of the spectrum to keep, see :func:`sgdlimit.theory.reduce`; all by default, up to 3000 distinct
         eigenvalues.
+    chains, seed
+        Of the ensemble that ``"mixture"`` is, 32 and 0 by default.
 
     Returns
     -------
     xarray.Dataset
-        As from :func:`solve_spectrum`.
+        As from :func:`solve_spectrum`; of ``"mixture"`` with a leading ``run`` dimension.
 
     Raises
     ------
@@ -396,6 +405,16 @@ def solve(
     >>> dict(solve(problem.draw(seed=0), times=[0.0, 1.0]).sizes)
     {'time': 2, 'student': 2, 'student_': 2, 'teacher': 3}
     """
+    if theory == "mixture":
+        from sgdlimit.instance import check_instance
+        from sgdlimit.theory.mixture import CHAINS, solve_mixture
+
+        check_instance(instance)
+        options = {"chains": CHAINS if chains is None else chains, "seed": 0 if seed is None else seed, "nodes": nodes}
+        return solve_mixture(instance, times, **options)
+    for name, value in (("chains", chains), ("seed", seed)):
+        if value is not None:
+            raise ProblemError(f"{name}: theory={theory!r} has no ensemble; leave it out, or use theory='mixture'")
     solution = solve_spectrum(
         spectrum(instance, theory, nodes=nodes),
         instance.student_output,

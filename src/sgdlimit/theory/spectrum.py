@@ -22,7 +22,16 @@ from sgdlimit.resources import one_thread
 from sgdlimit.theory.density import block_tridiagonal, gram, trace_gauss
 from sgdlimit.theory.quadrature import Operator, block_gauss
 
-__all__ = ["Spectrum", "check_covariance", "reduce", "spectrum", "spectrum_of"]
+__all__ = [
+    "STEPS",
+    "Spectrum",
+    "check_covariance",
+    "gauss_density",
+    "gauss_vectors",
+    "reduce",
+    "spectrum",
+    "spectrum_of",
+]
 
 ROUNDING = 1e-8
 """Negative eigenvalues of a covariance up to this part of the largest are rounding."""
@@ -209,8 +218,7 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
             raise ProblemError(f"{name}: {array[~np.isfinite(array)][0]} is not finite; check the inputs it comes from")
 
     vectors = np.concatenate([W, cross.T])  # (K + M, N)
-    variance = (diagonal + np.einsum("an,an->n", factor, factor)).max()
-    thin = np.ptp(diagonal) <= 1e-12 * variance and len(factor) < N
+    thin = _is_thin(moments)
     if nodes is not None:
         _steps(nodes, len(vectors))
     if (len(factor) if thin else N) > LARGE:
@@ -291,7 +299,8 @@ def spectrum(instance: Instance, theory: str = "conventional", *, nodes: int | N
     instance
         A :class:`sgdlimit.Instance`.
     theory
-        ``"conventional"`` takes the latent covariance for the identity, ``"moment-matched"`` takes the true one.
+        ``"conventional"`` takes the latent covariance for the identity, ``"moment-matched"`` takes the true one;
+        ``"mixture"`` is the covariance of the inputs within a cluster, averaged over the clusters.
     nodes
         The most nodes to keep, see :func:`reduce`; all by default, up to 3000 distinct eigenvalues.
 
@@ -310,7 +319,7 @@ def spectrum(instance: Instance, theory: str = "conventional", *, nodes: int | N
     (6, 2, 3)
     """
     check_instance(instance)
-    mean = None if instance.centre else input_mean(instance)
+    mean = None if instance.centre or theory == "mixture" else input_mean(instance)
     if mean is not None:
         raise ProblemError(
             f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
@@ -361,27 +370,67 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
 
 
 def _large_spectrum(moments: InputMoments, W: Float[np.ndarray, "K N"], nodes: int | None, *, thin: bool) -> Spectrum:
-    """The reduced spectrum by products with the factor and the traces of its Gram matrix alone.
-
-    ``thin``: whether the diagonal is constant and the factor has fewer rows than columns.
-    """
-    diagonal, factor = moments.diagonal, moments.factor
-    N = len(diagonal)
+    """The reduced spectrum by products with the factor and the traces of its Gram matrix alone."""
     vectors = np.concatenate([W, moments.cross.T])
     steps = _steps(nodes, len(vectors))
+    noise = _large_density(moments, steps, thin=thin)
+    return _gauss_spectrum(len(W), gauss_vectors(moments, vectors, steps), noise, moments.teacher_overlap)
+
+
+def gauss_vectors(
+    moments: InputMoments, vectors: Float[np.ndarray, "d N"], steps: int
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "d n"]]:
+    """Nodes θ, and some vectors in them: with x = Σ_j c_j e_j for each, x h(Ω) yᵀ/N is Σ_j c_j h(θ_j) c'_j.
+
+    Up to polynomials h of the degree 2s − 1 for s ``steps``; polynomials of Ω up to degree s − 1, applied to the
+    vectors, are represented too.
+    """
+    diagonal, factor = moments.diagonal, moments.factor
 
     def multiply(block: Float[np.ndarray, "N b"]) -> Float[np.ndarray, "N b"]:
         return diagonal[:, None] * block + factor.T @ (factor @ block)
 
+    with one_thread():
+        return block_gauss(multiply, vectors.T / np.sqrt(len(diagonal)), steps)
+
+
+def gauss_density(moments: InputMoments, steps: int) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+    """Nodes and weights of the Gauss rule with s ``steps`` for the density of the eigenvalues of Ω."""
+    diagonal, factor = moments.diagonal, moments.factor
+    N, thin = len(diagonal), _is_thin(moments)
+    if (len(factor) if thin else N) > LARGE:
+        return _large_density(moments, steps, thin=thin)
+    with one_thread():
+        if thin:
+            inside = np.linalg.eigvalsh(factor @ factor.T)
+            omega = np.append(diagonal.mean() + inside, diagonal.mean())
+            weights = np.append(np.full(len(inside), 1 / N), 1 - len(inside) / N)
+        else:
+            omega, weights = np.linalg.eigvalsh((factor.T @ factor) + np.diag(diagonal)), np.full(N, 1 / N)
+        nodes, amplitudes = block_gauss(_diagonal(_clipped(omega)), np.sqrt(weights)[:, None], steps)
+    return _clipped(nodes), np.square(amplitudes[0])
+
+
+def _large_density(
+    moments: InputMoments, steps: int, *, thin: bool
+) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+    diagonal, factor = moments.diagonal, moments.factor
+    N = len(diagonal)
     if thin:
         matrix, shift = gram(factor), diagonal.mean()
     else:
         matrix, shift = gram(factor.T), 0.0
         matrix[np.diag_indices(N)] += diagonal
     omega, weights = trace_gauss(block_tridiagonal(matrix), N - len(matrix), steps)
-    overlaps = block_gauss(multiply, vectors.T / np.sqrt(N), steps)
     # What float32 rounds below 0 is 0, for the matrix is a covariance.
-    return _gauss_spectrum(len(W), overlaps, (np.maximum(shift + omega, 0), weights), moments.teacher_overlap)
+    return np.maximum(shift + omega, 0), weights
+
+
+def _is_thin(moments: InputMoments) -> bool:
+    """Whether the diagonal is constant and the factor has fewer rows than columns."""
+    diagonal, factor = moments.diagonal, moments.factor
+    variance = (diagonal + np.einsum("an,an->n", factor, factor)).max()
+    return bool(np.ptp(diagonal) <= 1e-12 * variance and len(factor) < len(diagonal))
 
 
 def _steps(nodes: int | None, vectors: int) -> int:

@@ -22,6 +22,10 @@ class Integrals(eqx.Module):
         """E[g_a g_b]."""
 
     @abstractmethod
+    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
+        """E[g_a g_b] of fields with a mean, N(mean, S)."""
+
+    @abstractmethod
     def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
         """E[g'_k g'_a]."""
 

@@ -4,9 +4,11 @@ from typing import final
 
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
 from sgdlimit.theory.integrals._base import Integrals
+from sgdlimit.theory.integrals._kinks import kink_pairs
 from sgdlimit.theory.integrals._orthant import arcsine
 
 __all__ = ["Erf"]
@@ -36,6 +38,15 @@ class Erf(Integrals):
     def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[g_a g_b] = (2/π) asin(S_ab/√((1 + S_aa)(1 + S_bb)))."""
         return _correlation(S)
+
+    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
+        """erf(x/√2) is the mean of sign(x + w) over w ~ N(0, 1): probabilities of two fields of variance 1 + S_aa."""
+        deviation = jnp.sqrt(1 + jnp.diagonal(S))
+        h = -mean / deviation
+        rho = S / (deviation[:, None] * deviation)
+        above = ndtr(-h)
+        both = kink_pairs(h[:, None], h[None, :], rho).step_step
+        return 4 * both - 2 * above[:, None] - 2 * above + 1
 
     def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
         """E[g'_k g'_a] = (2/π)/√((1 + S_kk)(1 + S_aa) − S_ka²)."""

@@ -24,6 +24,10 @@ class Linear(Integrals):
         """E[λ_a λ_b] = S_ab."""
         return S
 
+    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
+        """E[λ_a λ_b] = S_ab and the product of the means."""
+        return S + mean[:, None] * mean
+
     def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
         """E[1] = 1."""
         return jnp.ones_like(S[:K])

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from itertools import product
-from math import factorial
+from math import comb, factorial
 from typing import NamedTuple, final
 
 import jax.numpy as jnp
@@ -21,7 +21,15 @@ def _derivative(coefficients: Coefficients) -> Coefficients:
     return tuple(j * c for j, c in enumerate(coefficients))[1:] or (0.0,)
 
 
-def _wick(coefficients: Coefficients, variance: Float[Array, "n"]) -> Float[Array, "degree+1 n"]:
+def _shifted(coefficients: Coefficients, mean: Float[Array, "n"]) -> list[Float[Array, "n"]]:
+    """Coefficients of g(mean + x) in powers of x."""
+    degree = range(len(coefficients))
+    return [sum((coefficients[j] * comb(j, i) * mean ** (j - i) for j in degree[i:]), 0 * mean) for i in degree]
+
+
+def _wick(
+    coefficients: Coefficients | list[Float[Array, "n"]], variance: Float[Array, "n"]
+) -> Float[Array, "degree+1 n"]:
     """Coefficients of the Wick powers :x^r:, by x^j = Σ_i j!/(i! (j − 2i)! 2^i) S^i :x^(j−2i):."""
     wick = [jnp.zeros_like(variance)] * len(coefficients)
     for j, c in enumerate(coefficients):
@@ -84,6 +92,17 @@ class Polynomial(Integrals):
     def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[g_a g_b]."""
         g = self._values(jnp.diagonal(S), K)
+        return self._pair(g, g, S)
+
+    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
+        """The same of the polynomials in the distance from the mean."""
+        variance = jnp.diagonal(S)
+        parts = [
+            _wick(_shifted(c, mean[some]), variance[some])
+            for c, some in ((self.student, slice(K)), (self.teacher, slice(K, None)))
+        ]
+        most = max(map(len, parts))
+        g = jnp.concatenate([jnp.pad(part, ((0, most - len(part)), (0, 0))) for part in parts], axis=1)
         return self._pair(g, g, S)
 
     def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:

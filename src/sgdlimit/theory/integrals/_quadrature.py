@@ -95,6 +95,7 @@ class _Kinks(NamedTuple):
 class _Fields(NamedTuple):
     """The fields in deviations and correlations, and what is known of each one's g."""
 
+    mean: Float[Array, "n"]
     sigma: Float[Array, "n"]
     reciprocal: Float[Array, "n"]
     """1/σ, and 0 for a field that does not vary: the limit of what spikes are multiplied with."""
@@ -186,7 +187,11 @@ class Quadrature(Integrals):
 
     def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
         """E[g_a g_b]."""
-        fields = self._fields(S, K)
+        return self.correlation_around(jnp.zeros(len(S)), S, K)
+
+    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
+        """E[g_a g_b] of fields with a mean, which moves the function under the normal density."""
+        fields = self._fields(S, K, mean)
         g = self._smooth(fields, 0, K), self._kinked(fields)
         total = _sum(g, g, fields.rho)
         if self._has_kinks:
@@ -228,7 +233,8 @@ class Quadrature(Integrals):
     def _has_kinks(self) -> bool:
         return any(len(activation.traced.kinks.positions) for activation in (self.student, self.teacher))
 
-    def _fields(self, S: Float[Array, "n n"], K: int) -> _Fields:
+    def _fields(self, S: Float[Array, "n n"], K: int, mean: Float[Array, "n"] | float = 0.0) -> _Fields:
+        mean = mean * jnp.ones(len(S))
         variance = jnp.diagonal(S)
         varies = variance > SMALLEST**2
         sigma = jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1.0)), SMALLEST)
@@ -240,12 +246,13 @@ class Quadrature(Integrals):
         most = max(len(kinks.positions) for kinks in traced)
         padded = [[np.pad(values, (0, most - len(values))) for values in kinks] for kinks in traced]
         positions, steps, ramps = (jnp.asarray(np.array(part)) for part in zip(*padded, strict=True))
-        return _Fields(sigma, reciprocal, rho, _Kinks(positions, positions / sigma[:, None], steps, ramps))
+        h = (positions - mean[:, None]) / sigma[:, None]
+        return _Fields(mean, sigma, reciprocal, rho, _Kinks(positions, h, steps, ramps))
 
     def _smooth_values(self, fields: _Fields, order: int, K: int) -> Float[Array, "n node"]:
         """s, s' or s'' of every field at the nodes."""
         positions, _, steps, ramps = fields.kinks
-        x = fields.sigma[:, None] * GRID
+        x = fields.mean[:, None] + fields.sigma[:, None] * GRID
         for k in range(positions.shape[1]):  # on a kink there is no slope
             position = positions[:, k : k + 1]
             near = 1e-9 * jnp.maximum(1, jnp.abs(position))

@@ -7,9 +7,11 @@ from typing import NamedTuple, final
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, Int
 
 from sgdlimit.theory.integrals._base import Integrals
+from sgdlimit.theory.integrals._kinks import bell, kink_pairs
 from sgdlimit.theory.integrals._orthant import quadrant_probability, second_moments, uncorrelated_root
 
 __all__ = ["ReLU"]
@@ -107,6 +109,16 @@ class ReLU(Integrals):
         """E[g_a g_b] = s_a s_b [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π), the arc-cosine kernel of Cho & Saul (2009)."""
         deviation, _, _, rho = _directions(S)
         return deviation[:, None] * deviation * _arc_cosine_kernel(rho)
+
+    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
+        """Two ramps, each from where its mean puts the kink; a field that does not vary is its mean."""
+        deviation, reciprocal, _, rho = _directions(S)
+        h = jnp.where(reciprocal > 0, -mean * reciprocal, 0.0)
+        both = deviation[:, None] * deviation * kink_pairs(h[:, None], h[None, :], rho).ramp_ramp
+        alone = jnp.maximum(mean, 0)
+        first = jnp.where(reciprocal > 0, deviation * (bell(h) - h * ndtr(-h)), alone)
+        varies = (reciprocal[:, None] > 0) & (reciprocal > 0)
+        return jnp.where(varies, both, first[:, None] * first)
 
     def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
         """E[θ_k θ_a] = 1/4 + asin ρ_ka/(2π)."""
