@@ -92,10 +92,10 @@ def _erf_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
     """With erf(u/√2) the mean of sign(u + w) over w ~ N(0, 1); E f² is a bivariate probability, Owen's T."""
     from scipy.special import owens_t
 
-    a, b, _ = _sign_hermite(np.sqrt(1 + np.square(deviation)), mean)
-    z = np.asarray(mean) / np.sqrt(1 + np.square(deviation))
-    beyond: Array = owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))  # type: ignore[assignment]
-    return Coefficients(a, b, 1 - 8 * beyond)
+    wider: Array = np.sqrt(1 + np.square(deviation))
+    a, b, _ = _sign_hermite(wider, mean)
+    z = np.asarray(mean, dtype=np.float64) / wider
+    return Coefficients(a, b, np.subtract(1, 8 * owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))))
 
 
 def _identity_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
