@@ -21,7 +21,7 @@ STATISTICS = {
     "wasserstein": "1-Wasserstein",
     "excess_kurtosis": "excess kurtosis",
 }
-LINES = ((0, (3.5, 1.6)), "-", (0, (1.2, 1.2)))  # of the theories, from the simplest
+LINES = ((0, (3.5, 1.6)), "-", (0, (4, 1, 1, 1)))  # of the theories, from the simplest
 MARKS = 13
 
 
@@ -141,7 +141,7 @@ def _legend(figure: Figure, data: xr.Dataset, theories: list[str]) -> None:
     ]
     handles += [
         Line2D([], [], color="black", ls="", marker="o", mfc="white", label=f"SGD, {data.sizes['run']} runs"),
-        Line2D([], [], color="black", ls="", marker="_", ms=9, label=r"(a) same for Gaussian inputs"),
+        Line2D([], [], color="black", ls="", marker="_", ms=9, label=r"(a) same on the inputs it assumes"),
         Patch(color=FLOOR, alpha=0.7, lw=0, label=rf"(a) agreement: $\mathcal{{M}}$ ≤ {AGREEMENT:g} × noise floor"),
     ]
     handles += [

@@ -95,12 +95,13 @@ def _erf_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
     wider: Array = np.sqrt(1 + np.square(deviation))
     a, b, _ = _sign_hermite(wider, mean)
     z = np.asarray(mean, dtype=np.float64) / wider
-    return Coefficients(a, b, np.subtract(1, 8 * owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))))
+    beyond: Any = owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))
+    return Coefficients(a, b, 1 - 8 * beyond)
 
 
 def _identity_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
-    a = mean + 0 * deviation
-    return Coefficients(a, 1 + 0 * a, np.square(a) + np.square(deviation))
+    a = np.asarray(mean, dtype=np.float64) + 0 * deviation
+    return Coefficients(a, np.ones(np.shape(a)), np.square(a) + np.square(deviation))
 
 
 NONLINEARITIES = {
