@@ -62,7 +62,8 @@ def check_data(
     str
         The verdict, the numbers behind it, and where the results are.
     """
-    fitted = None if clusters is None else ClusterMixture.fit(network.latent, clusters, seed=seed)
+    samples = network.latent.samples  # type: ignore[attr-defined]
+    fitted = None if clusters is None else ClusterMixture.fit(samples, clusters, seed=seed)
     found = diagnose(
         network, times, runs=runs, seed=seed, clusters=fitted, progress=lambda done: progress("theory and SGD", done)
     )

@@ -115,7 +115,7 @@ def diagnose(
         See :func:`sgdlimit.simulate`.
     clusters
         A law of Gaussian clusters that stands for data in the mixture theory, such as
-        ``ClusterMixture.fit(law, components)``. A law that has Gaussian components stands for itself.
+        ``ClusterMixture.fit(samples, components)``. A law that has Gaussian components stands for itself.
     progress
         Called with the fraction done.
 

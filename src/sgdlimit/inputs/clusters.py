@@ -91,39 +91,40 @@ class ClusterMixture(LatentLaw):
         return cls(means, full, weights=np.asarray(fitted.weights_), standardize=standardize)
 
     @classmethod
-    def fit(cls, law: LatentLaw, components: int, *, seed: int = 0) -> "ClusterMixture":
-        """Fit Gaussian clusters to the samples of a law, by expectation maximisation (scikit-learn).
+    def fit(cls, samples: ArrayLike, components: int, *, seed: int = 0) -> "ClusterMixture":
+        """Fit Gaussian clusters to samples by expectation maximisation (scikit-learn).
 
-        Of full, common, diagonal and spherical covariances, those with the least Bayesian information criterion.
+        Covariances are of one's own or common to all, whichever has the least Bayesian information criterion. Mean and
+        covariance of the whole are those of the samples.
 
         Parameters
         ----------
-        law
-            Such as :class:`sgdlimit.Empirical`.
+        samples
+            Shape (count, D).
         components
-            Clusters to fit, at least one.
+            Clusters to fit, up to half as many as samples.
         seed
-            Of the fit's start, and of the samples it takes, as many as the law has, or 100 for a coordinate.
+            Of where the fit begins.
 
         Raises
         ------
         ProblemError
-            If scikit-learn is not installed, or there are fewer than two samples for a cluster.
+            If scikit-learn is not installed, or the number of clusters will not do.
         """
         try:
             from sklearn.mixture import GaussianMixture
         except ImportError:
             raise ProblemError("clusters: to fit some needs scikit-learn; install it with pip") from None
-        D = law.check_dim(law.dim)
-        count = law.distinct_samples or 100 * D
-        if not isinstance(components, int | np.integer) or not 1 <= components <= count // 2:
-            raise ProblemError(f"clusters: {components!r} is no number of clusters for {count} samples; give a few")
-        samples = law.sample(np.random.default_rng(seed), count, D)
+        array = _numbers("samples", samples)
+        if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
+            raise ProblemError(
+                f"clusters: {components!r} is no number of clusters for {len(array)} samples; give a few"
+            )
         fitted = [
-            GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(samples)
-            for kind in ("full", "tied", "diag", "spherical")
+            GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(array)
+            for kind in ("full", "tied")  # others change the covariance of the whole
         ]
-        return cls.from_sklearn(min(fitted, key=lambda one: one.bic(samples)))
+        return cls.from_sklearn(min(fitted, key=lambda one: one.bic(array)))
 
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` independent samples."""
