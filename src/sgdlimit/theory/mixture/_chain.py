@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt32
 from numba import njit
 
-from sgdlimit.compiled_activations import Tables, values_and_slopes
+from sgdlimit.compiled_activations import Tables, activation_and_slope, values_and_slopes
 from sgdlimit.random import fill_normals, threefry2x32
 
 __all__ = ["Averages", "Clusters", "average_over_chain", "cholesky", "empty_averages"]
@@ -247,8 +247,7 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
     row = np.empty((1, steps * batch * width), np.float32)  # of one row, along which the generator vectorises
     fill_normals(keys[0], keys[1], first_step * batch, row)
     normals = row.reshape((steps * batch, width))
-    field, g, slopes = np.empty((n, 1)), np.empty((n, 1)), np.empty((n, 1))
-    alike = clusters.activation == clusters.teacher_activation
+    slopes = np.empty(K)
     gradient = np.empty((K, count))
     evaluations, done = max(1, steps // STRIDE), 0
     for s in range(steps):
@@ -272,14 +271,13 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
                 x = M[a, i] if a < K else clusters.teacher_mean[i, a - K]
                 for b in range(a + 1):
                     x += roots[kind, a, b] * normals[sample, b]
-                field[a, 0] = x
-            values_and_slopes(clusters.activation, field, 0, n if alike else K, clusters.tables, g, slopes)
-            if not alike:
-                values_and_slopes(clusters.teacher_activation, field, K, n, clusters.tables, g, slopes)
-            for a in range(n):
-                total += c[a] * g[a, 0]
+                code = clusters.activation if a < K else clusters.teacher_activation
+                g, slope = activation_and_slope(code, x, clusters.tables)
+                total += c[a] * g
+                if a < K:
+                    slopes[a] = slope
             for k in range(K):
-                gradient[k, i] += eta / batch * c[k] * total * slopes[k, 0]
+                gradient[k, i] += eta / batch * c[k] * total * slopes[k]
         for k in range(K):
             for i in range(count):
                 push = gradient[k, i]
