@@ -7,6 +7,8 @@ rests on those. ``XLA_FLAGS= make test`` compiles as the users' machines do.
 import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,11 +19,14 @@ from typing import Any
 import pytest
 from numba.core.dispatcher import Dispatcher
 
+from sgdlimit.cli import main
+
 FOLDER = "SGDLIMIT_TEST_PROGRAMS"  # workers inherit it from the process that starts them
 
 if FOLDER not in os.environ:
     os.environ[FOLDER] = tempfile.mkdtemp(prefix="sgdlimit-tests-")
 os.environ["SGDLIMIT_CACHE_DIR"] = os.environ[FOLDER]
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers have the cores already
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
@@ -59,6 +64,22 @@ def pytest_configure() -> None:
             return compile_kernel(self, signature)
 
     Dispatcher.compile = compile_once
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs the command line in this process and an empty folder, and gives what a process of its own would."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr("sys.argv", ["sgdlimit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, printed.out, printed.err)
+
+    return run
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
