@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.cli import main
 from sgdlimit.diagnosis import default_network
 from sgdlimit.inputs.gaussianity import from_gaussian, null
 from sgdlimit.inputs.read import read_samples
@@ -266,36 +265,22 @@ def test_bad_data_are_named(tmp_path, name, words):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command line in this process and an empty folder: exit status, standard output and error."""
-    monkeypatch.chdir(tmp_path)
+def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkeypatch):
     monkeypatch.setattr("sgdlimit.check.TIMES", len(TIMES))
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["sgdlimit", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return SimpleNamespace(returncode=ended.value.code or 0, **capsys.readouterr()._asdict())
-
-    return run
-
-
-def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path):
     np.save("normals.npy", np.random.default_rng(0).normal(size=(3000, D)))
     size = ["--input-dim", N, "--time", 30, "--runs", 3]
     done = command("check", "normals.npy", "--as", "latent", "--preprocess", "none", *size)
     assert done.returncode == 0
-    assert done.out.startswith("Verdict: conventional theory predicts SGD")
+    assert done.stdout.startswith("Verdict: conventional theory predicts SGD")
     folder = tmp_path / "results" / "check-normals"
     assert (folder / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "diagnosis.pdf").read_bytes().startswith(b"%PDF")
-    assert (folder / "verdict.txt").read_text(encoding="utf-8") in done.out
+    assert (folder / "verdict.txt").read_text(encoding="utf-8") in done.stdout
     data = sl.load(folder / "diagnosis.zarr")
-    assert judge(data).headline in done.out  # the dataset holds all that the verdict rests on
+    assert judge(data).headline in done.stdout  # the dataset holds all that the verdict rests on
     assert data.attrs["data_source"] == "normals.npy"
     done = command("check", "normals.npy", "--out", folder)
-    assert (done.returncode, "not an empty folder" in done.err) == (2, True)
+    assert (done.returncode, "not an empty folder" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +298,7 @@ def test_check_refuses_with_status_2_and_writes_nothing(command, tmp_path, argum
     done = command("check", *arguments)
     assert done.returncode == 2
     for word in words:
-        assert word in done.err
+        assert word in done.stderr
     assert not list(tmp_path.iterdir())
 
 
