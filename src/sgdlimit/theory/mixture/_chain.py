@@ -113,8 +113,8 @@ def cholesky(S, L):
 def _add_averages(clusters, M, roots, c, weight, place, work, averages):
     """Add the averages over the fields of every cluster at one state M of the chain; the first point is at place."""
     K, count = M.shape
-    deviations, fields, value, slope, error = work
-    n = len(fields)
+    deviations, fields, value, slope, error = work  # field by field
+    n = len(fields) // POINTS
     for i in range(count):
         kind = clusters.kind[i]
         share = weight * clusters.weights[i] / POINTS
@@ -122,45 +122,47 @@ def _add_averages(clusters, M, roots, c, weight, place, work, averages):
             error[p] = 0.0
         for a in range(n):
             mean = M[a, i] if a < K else clusters.teacher_mean[i, a - K]
+            at = a * POINTS
             for p in range(POINTS):
-                deviations[a, p] = 0.0
+                deviations[at + p] = 0.0
             for b in range(a + 1):
                 factor = roots[kind, a, b]
                 for p in range(POINTS):
-                    deviations[a, p] += factor * clusters.points[b, place + p]
+                    deviations[at + p] += factor * clusters.points[b, place + p]
             for p in range(POINTS):
-                fields[a, p] = mean + deviations[a, p]
-        values_and_slopes(clusters.activation, fields, 0, K, clusters.tables, value, slope)
-        values_and_slopes(clusters.teacher_activation, fields, K, n, clusters.tables, value, slope)
+                fields[at + p] = mean + deviations[at + p]
+        values_and_slopes(clusters.activation, fields, 0, K * POINTS, clusters.tables, value, slope)
+        values_and_slopes(clusters.teacher_activation, fields, K * POINTS, n * POINTS, clusters.tables, value, slope)
         for a in range(n):
             for p in range(POINTS):
-                error[p] += c[a] * value[a, p]
+                error[p] += c[a] * value[a * POINTS + p]
         for k in range(K):
+            at = k * POINTS
             for a in range(n):
                 total = 0.0
                 for p in range(POINTS):
-                    total += slope[k, p] * slope[a, p]
+                    total += slope[at + p] * slope[a * POINTS + p]
                 averages.slopes[kind, k, a] += share * total
                 if a == k:
                     averages.activity[k] += share * total
             total, leaning = 0.0, 0.0
             for p in range(POINTS):
-                total += error[p] * value[k, p]
-                leaning += error[p] * slope[k, p] * deviations[k, p]
+                total += error[p] * value[at + p]
+                leaning += error[p] * slope[at + p] * deviations[at + p]
             averages.error_gradient[k] += share * total
             averages.leaning[kind, k] += share * leaning
             for l in range(k + 1):  # noqa: E741
                 total = 0.0
                 for p in range(POINTS):
-                    total += error[p] * error[p] * slope[k, p] * slope[l, p]
+                    total += error[p] * error[p] * slope[at + p] * slope[l * POINTS + p]
                 averages.G[kind, k, l] += share * c[k] * c[l] * total
             if clusters.teacher_jumps:
                 for m in range(n - K):
                     total, leaning = 0.0, 0.0
                     for p in range(POINTS):
-                        product = slope[k, p] * value[K + m, p]
-                        total += product * deviations[k, p]
-                        leaning += product * deviations[K + m, p]
+                        product = slope[at + p] * value[(K + m) * POINTS + p]
+                        total += product * deviations[at + p]
+                        leaning += product * deviations[(K + m) * POINTS + p]
                     averages.jumping[0, kind, k, m] += share * total
                     averages.jumping[1, kind, k, m] += share * leaning
 
@@ -239,8 +241,8 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
     roots = np.empty((kinds, n, n))
     for kind in range(kinds):
         cholesky(S[kind], roots[kind])
-    shape = (n, POINTS)
-    work = np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape), np.empty(POINTS)
+    size = n * POINTS
+    work = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(POINTS)
     batch, noisy = clusters.batch_size, clusters.label_noise > 0
     eta = clusters.learning_rate * rate_factor
     width = n + 1 if noisy else n
