@@ -1,3 +1,5 @@
+import runpy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,3 +108,14 @@ def test_bad_components_are_named(arguments, message):
 def test_a_mixture_that_was_not_fitted_is_named():
     with pytest.raises(sl.ProblemError, match=r"fitted: a SimpleNamespace without means_; call its fit\(samples\)"):
         sl.ClusterMixture.from_sklearn(SimpleNamespace())
+
+
+def test_the_example_of_clusters(tmp_path, monkeypatch, capsys):
+    """The theory of the clusters is as close to SGD as the standard errors say, a Gaussian theory is not."""
+    path = Path(__file__).parents[1] / "examples" / "clusters.py"
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(path))["main"](input_dim=200, time=5.0)
+    assert found["mixture"] < 2 * found["noise of the means"]
+    assert found["conventional"] > 10 * found["noise of the means"]
+    assert (tmp_path / "clusters.png").stat().st_size > 10_000
+    assert "conventional" in capsys.readouterr().out

@@ -24,7 +24,7 @@ __all__ = ["Averages", "Clusters", "average_over_chain", "cholesky", "empty_aver
 POINTS = 8
 """Quasi-random points for a cluster and a state of the chain."""
 
-STRIDE = 8
+STRIDE = 12
 """Steps of the chain from one of these states to the next. Few points at many states tell more than many at few."""
 
 NO_VARIANCE = 1e-24
@@ -111,7 +111,7 @@ def cholesky(S, L):
 
 @njit(fastmath=FAST)
 def _add_averages(clusters, M, roots, c, weight, place, work, averages):
-    """Add the averages over the fields of every cluster at one state M of the chain; the first point is at place."""
+    """Add the averages over the fields of every cluster at one state M; from the points at place to where to go on."""
     K, count = M.shape
     deviations, fields, value, slope, error = work  # field by field
     n = len(fields) // POINTS
@@ -165,6 +165,8 @@ def _add_averages(clusters, M, roots, c, weight, place, work, averages):
                         leaning += product * deviations[(K + m) * POINTS + p]
                     averages.jumping[0, kind, k, m] += share * total
                     averages.jumping[1, kind, k, m] += share * leaning
+    place += POINTS
+    return place if place + POINTS <= clusters.points.shape[1] else 0
 
 
 @njit(fastmath=FAST)
@@ -197,6 +199,43 @@ def _finish(clusters, S, c, averages):
             for l in range(k + 1):  # noqa: E741
                 averages.G[kind, k, l] += clusters.label_noise**2 * c[k] * c[l] * slopes[k, l]
                 averages.G[kind, l, k] = averages.G[kind, k, l]
+
+
+@njit(fastmath=FAST)
+def _draw(clusters, first, samples, keys, roots, c, K):
+    """What does not wait for the chain: clusters, the students' fields around their means, and less the labels."""
+    n = roots.shape[1]
+    units = n - K
+    width = n + 1 if clusters.label_noise > 0 else n
+    normals = np.empty((1, samples * width), np.float32)  # a row, along which the generator vectorises
+    fill_normals(keys[0], keys[1], first, normals)
+    cluster, deviations = np.zeros(samples, np.int64), np.empty(samples * K)
+    fields, value, slope = np.empty(samples * units), np.empty(samples * units), np.empty(samples * units)
+    last = len(clusters.weights) - 1
+    for sample in range(samples):
+        i = 0
+        if last > 0:
+            word, _ = threefry2x32(keys[2], keys[3], np.uint32(0), np.uint32(first + sample))
+            while i < last and word >= clusters.thresholds[i]:
+                i += 1
+        cluster[sample] = i
+        kind = clusters.kind[i]
+        for a in range(n):
+            x = 0.0
+            for b in range(a + 1):
+                x += roots[kind, a, b] * normals[0, sample * width + b]
+            if a < K:
+                deviations[sample * K + a] = x
+            else:
+                fields[sample * units + a - K] = clusters.teacher_mean[i, a - K] + x
+    values_and_slopes(clusters.teacher_activation, fields, 0, len(fields), clusters.tables, value, slope)
+    labels = np.zeros(samples)
+    for sample in range(samples):
+        for m in range(units):
+            labels[sample] += c[K + m] * value[sample * units + m]
+        if clusters.label_noise > 0:
+            labels[sample] += clusters.label_noise * normals[0, sample * width + n]
+    return cluster, deviations, labels
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)
@@ -243,51 +282,31 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
         cholesky(S[kind], roots[kind])
     size = n * POINTS
     work = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(POINTS)
-    batch, noisy = clusters.batch_size, clusters.label_noise > 0
+    batch = clusters.batch_size
     eta = clusters.learning_rate * rate_factor
-    width = n + 1 if noisy else n
-    row = np.empty((1, steps * batch * width), np.float32)  # of one row, along which the generator vectorises
-    fill_normals(keys[0], keys[1], first_step * batch, row)
-    normals = row.reshape((steps * batch, width))
-    slopes = np.empty(K)
-    gradient = np.empty((K, count))
+    cluster, deviations, labels = _draw(clusters, first_step * batch, steps * batch, keys, roots, c, K)
+    push, change = np.empty(K), np.zeros((K, count))
     evaluations, done = max(1, steps // STRIDE), 0
     for s in range(steps):
         while done < evaluations and s == (2 * done + 1) * steps // (2 * evaluations):
-            weight = 1.0 / evaluations
-            _add_averages(clusters, M, roots, c, weight, place, work, averages)
+            place = _add_averages(clusters, M, roots, c, 1.0 / evaluations, place, work, averages)
             done += 1
-            place += POINTS
-            if place + POINTS > clusters.points.shape[1]:
-                place = 0
-        gradient.fill(0.0)
         for sample in range(s * batch, (s + 1) * batch):
-            i = 0
-            if count > 1:
-                word, _ = threefry2x32(keys[2], keys[3], np.uint32(0), np.uint32(first_step * batch + sample))
-                while i < count - 1 and word >= clusters.thresholds[i]:
-                    i += 1
-            kind = clusters.kind[i]
-            total = clusters.label_noise * normals[sample, n] if noisy else 0.0
-            for a in range(n):
-                x = M[a, i] if a < K else clusters.teacher_mean[i, a - K]
-                for b in range(a + 1):
-                    x += roots[kind, a, b] * normals[sample, b]
-                code = clusters.activation if a < K else clusters.teacher_activation
-                g, slope = activation_and_slope(code, x, clusters.tables)
-                total += c[a] * g
-                if a < K:
-                    slopes[a] = slope
+            i = cluster[sample]
+            error = labels[sample]
             for k in range(K):
-                gradient[k, i] += eta / batch * c[k] * total * slopes[k]
+                g, push[k] = activation_and_slope(
+                    clusters.activation, M[k, i] + deviations[sample * K + k], clusters.tables
+                )
+                error += c[k] * g
+            for k in range(K):
+                step = eta / batch * c[k] * error * push[k]
+                averages.pushes[k, i] -= step
+                for j in range(count):
+                    change[k, j] -= step * clusters.mean_overlap[i, j]
         for k in range(K):
-            for i in range(count):
-                push = gradient[k, i]
-                averages.pushes[k, i] -= push
-                if push != 0:
-                    for j in range(count):
-                        M[k, j] -= push * clusters.mean_overlap[i, j]
             for j in range(count):
-                M[k, j] -= eta * clusters.weight_decay * M[k, j]
+                M[k, j] += change[k, j] - eta * clusters.weight_decay * M[k, j]
+                change[k, j] = 0.0
     _finish(clusters, S, c, averages)
     return place
