@@ -63,11 +63,11 @@ CASES = {
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", CASES)
 def test_sgd_within_standard_errors(name, seed):
-    """Means of 12 runs and of 32 chains: M of the means is below 2.5 times what both standard errors make of it, or
+    """Means of 12 runs and of 32 chains: M of the means is below 3.5 times what both standard errors make of it, or
     below 2/N of the scale of what is compared, the order of what theory leaves out.
 
-    Errors at different times are correlated, so that M of the means scatters by about a third of its expectation, and
-    2.5 times that are five deviations.
+    If all times went up and down together the 3.5 would be 2.8 standard errors; there are several that do not, so that
+    a ratio of 2 is seen now and then, and one of 3.5 is not.
     """
     instance = CASES[name].draw(seed=seed)
     theory = sl.solve(instance, TIMES, theory="mixture", chains=CHAINS, seed=seed)
@@ -78,4 +78,4 @@ def test_sgd_within_standard_errors(name, seed):
         print(f"{name:40s} {seed} {quantity:22s} M {numbers[0]:.4f} noise {numbers[1]:.4f} of {numbers[2]:.3f}")
     modes = theory.attrs["modes"]
     assert modes == 1 or name.startswith("relu"), "a mean over modes is not to be compared"
-    assert (found < np.maximum(2.5 * noise, 2 / N * scale)).all()
+    assert (found < np.maximum(3.5 * noise, 2 / N * scale)).all()

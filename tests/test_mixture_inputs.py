@@ -223,7 +223,7 @@ def test_laws_without_components_say_so():
 
     class Own(sl.LatentLaw):
         def sample(self, rng, count, dim=None):
-            return rng.laplace(size=(count, dim))
+            return rng.laplace(size=(count, dim or 1))
 
         def mean(self, dim):
             return np.zeros(dim)

@@ -193,10 +193,11 @@ def averages_by_the_chain(clusters, S, c, M):
     """Of one state over all quasi-random points, without the steps that the chain takes in between."""
     K, n = len(M), len(c)
     averages, place, calls = empty_averages(len(S), K, n - K, M.shape[1]), 0, clusters.points.shape[1] // 8
-    total = dict.fromkeys(("H", "A", "G", "error_gradient", "activity"), 0.0)
+    total = {name: np.zeros(1) for name in ("H", "A", "G", "error_gradient", "activity")}
     for call in range(calls):
         place = average_over_chain(clusters, call, 1, 1.0, np.zeros(4, np.uint32), S, c, M.copy(), place, averages)
-        total = {name: value + getattr(averages, name) / calls for name, value in total.items()}
+        for name, value in total.items():
+            total[name] = value + getattr(averages, name) / calls
     return total
 
 
@@ -408,7 +409,7 @@ def test_small_rates_leave_the_mean_field_at_the_minimum_of_the_error():
         with jax.enable_x64(True):
             return float(error_at(np.array([[M, n]]), S[None], np.array([[v]]), np.ones((1, 1))))
 
-    best = minimize_scalar(error, bounds=(-6, 6), method="bounded").x
+    best = float(minimize_scalar(error, bounds=(-6, 6), method="bounded")["x"])  # type: ignore[index]
     assert abs(W @ a / np.sqrt(size) - best) > 0.3  # where it began
     np.testing.assert_allclose(mean["mean_field"].values.ravel(), best, atol=0.05)
 
@@ -506,6 +507,7 @@ CASES = {
     "relu, one, not standardised": lambda: problem(latent=mixture(1, 2.0, standardize=False), **RELU).draw(seed=2),
     "relu, three, not standardised": lambda: problem(latent=mixture(3, 2.0, standardize=False), **RELU).draw(seed=3),
     "f = tanh": lambda: problem(latent=mixture(2, 3.0), nonlinearity="tanh").draw(seed=7),
+    "f = relu, not centred": lambda: problem(nonlinearity="relu", centre=False).draw(seed=8),
     "f = relu, centred": lambda: problem(latent=mixture(2, 3.0), nonlinearity="relu").draw(seed=8),
     "quadratic": lambda: problem(
         latent=mixture(2, 1.0), activation="quadratic", learning_rate=0.01, **SMALL
@@ -580,7 +582,7 @@ def test_weights_and_spectrum_tell_the_same(finite_size):
         assert (reached == len(grid.steps)).all()
         S = kept.S[:, :, 0]
         found.append(runs_of(Q=S[..., :2, :2], R=S[..., :2, 2:], v=kept.v, mean_field=kept.M))
-    assert false_alarm_rate(*found, ("Q", "R", "v", "mean_field")) > 1e-4
+    assert false_alarm_rate(found[0], found[1], ("Q", "R", "v", "mean_field")) > 1e-4
 
 
 def test_the_part_along_the_means_is_of_order_one_over_n():
