@@ -16,11 +16,11 @@ from sgdlimit.inputs.mixture import mixture_moments
 from sgdlimit.theory.integrals import Integrals, Polynomial, Quadrature, integrals_for
 from sgdlimit.theory.mixture import _ensemble, over_ensemble, solve_mixture, stability_edge
 from sgdlimit.theory.mixture._chain import average_over_chain, empty_averages
-from sgdlimit.theory.mixture._error import errors_around
+from sgdlimit.theory.mixture._error import _in_parts
 from sgdlimit.theory.mixture._modes import frozen_units, modes
 
 N, D = 160, 80
-TIMES = np.array([0.25, 1.0, 4.0])
+TIMES = np.array([0.25, 1.0, 3.0])
 NAMES = ("Q", "R", "v", "generalization_error")
 CLIP = sl.Activation(lambda x: jnp.clip(x, -0.5, 1.0), name="clip", kinks=[-0.5, 1.0])
 
@@ -119,9 +119,7 @@ AROUND = {
     "linear": ("linear", None),
     "polynomials": ("hermite-3", "quadratic"),
     "tanh": ("tanh", None),
-    "leaky-relu": ("leaky-relu", None),
-    "relu and sign": ("relu", "sign"),
-    "clip and erf": (CLIP, "erf"),
+    "leaky-relu and sign": ("leaky-relu", "sign"),
 }
 around = pytest.mark.parametrize("pair", AROUND.values(), ids=AROUND)
 correlation_around = jax.jit(
@@ -201,7 +199,7 @@ def averages_by_the_chain(clusters, S, c, M):
     return total
 
 
-def averages_by_samples(instance, moments, S, c, M, count=200_000):
+def averages_by_samples(instance, moments, S, c, M, count=100_000):
     """H, A, G, E[Δ g] and E g'² with their standard errors: curvature as it is, spikes given the field at the kink."""
     student, teacher = integrals_functions((instance.activation, instance.teacher_activation))
     K, n, kinds = len(M), len(c), len(S)
@@ -254,7 +252,7 @@ def averages_by_samples(instance, moments, S, c, M, count=200_000):
     ids=["erf", "relu", "tanh", "clip", "erf, sign", "relu, sign"],
 )
 def test_averages_at_one_state_of_the_chain(pair):
-    """Against 2·10⁵ samples in each cluster: within 5 standard errors of those, a false alarm in 10⁴ seeds for 26
+    """Against 10⁵ samples in each cluster: within 5 standard errors of those, a false alarm in 10⁴ seeds for 26
     averages, and the error of 2¹⁴ quasi-random points."""
     instance = small_instance(*pair)
     moments = mixture_moments(instance)
@@ -370,7 +368,7 @@ def test_a_single_component_with_a_mean_is_a_network_with_a_bias():
 @pytest.mark.parametrize("eta", [0.6, 0.15, 0.04])
 def test_mean_fields_of_a_linear_unit_around_their_minimum(eta):
     """M ← M − ηvA(v(M + λ̄) − ṽ(n + ν̄)) rests at ṽn/v with the variance (ηvA)² E(vλ̄ − ṽν̄)²/(1 − (1 − ηv²A)²),
-    which shrinks with η. 4000 states: 5 standard errors, a false alarm in 10⁵ seeds, and 1/N for what else moves."""
+    which shrinks with η. 2000 states: 5 standard errors, a false alarm in 10⁵ seeds, and 1/N for what else moves."""
     size, rng = 200, np.random.default_rng(5)
     a = rng.normal(size=size)
     a *= np.sqrt(size) / np.linalg.norm(a)  # A = 1
@@ -379,7 +377,7 @@ def test_mean_fields_of_a_linear_unit_around_their_minimum(eta):
     instance = sl.Instance.from_inputs(law, W, [v], teacher, [u], activation="linear", learning_rate=eta)
     instance = instance.replace(training=sl.Training(output_learning_rate=0.0))
     times = np.arange(1, 11) * 10 / (size * eta * v * v) + 1  # ten times the time of relaxation from one to the next
-    chains = solve_mixture(instance, np.rint(times * size) / size, chains=400, finite_size=False)
+    chains = solve_mixture(instance, np.rint(times * size) / size, chains=200, finite_size=False)
     n = float((teacher @ a / np.sqrt(size)).item())
     off = chains["mean_field"].values[..., 0, 0] - u * n / v
     Q, R, T = chains["Q"].values[..., 0, 0], chains["R"].values[..., 0, 0], float((teacher @ teacher.T).item()) / size
@@ -402,12 +400,10 @@ def test_small_rates_leave_the_mean_field_at_the_minimum_of_the_error():
     n = teacher @ a / np.sqrt(size)
     Q, R, v = (float(mean[name].values.ravel()[0]) for name in ("Q", "R", "v"))
     S = np.array([[Q, R], [R, teacher @ teacher / size]])
-    integrals = integrals_for("erf")
-    error_at = jax.jit(lambda *state: errors_around(*state, integrals=integrals)[0][0, 0])
+    v_teacher, integrals = np.ones((1, 1)), integrals_for("erf")
 
     def error(M):
-        with jax.enable_x64(True):
-            return float(error_at(np.array([[M, n]]), S[None], np.array([[v]]), np.ones((1, 1))))
+        return float(_in_parts(np.array([[M, n]]), S[None], np.array([[v]]), v_teacher, integrals).item())
 
     best = float(minimize_scalar(error, bounds=(-6, 6), method="bounded")["x"])  # type: ignore[index]
     assert abs(W @ a / np.sqrt(size) - best) > 0.3  # where it began
@@ -488,7 +484,7 @@ ALL_OPTIONS = sl.Training(
     weight_decay=0.5,
     output_normalization="1/sqrt(K)",
     output_learning_rate=0.1,
-    schedule=sl.Schedule(times=(0.5, 3.0), factors=(1.0, 0.4)),
+    schedule=sl.Schedule(times=(0.5, 2.0), factors=(1.0, 0.4)),
 )
 RELU = {"activation": "relu", "student_units": 3, "teacher_units": 2, "learning_rate": 0.1}
 SMALL = {"teacher_units": 2}
@@ -544,7 +540,7 @@ def test_the_measure_sees_a_wrong_theory():
     nearer = instance.replace(latent=problem(latent=mixture(2, 2.0)).draw_latent(seed=1))
     wrong = sl.solve(nearer, TIMES, theory="mixture", chains=32)
     assert false_alarm_rate(wrong, runs) < 1e-10
-    slower = sl.solve(instance.replace(learning_rate=0.15), TIMES, theory="mixture", chains=32)
+    slower = sl.solve(instance.replace(learning_rate=0.13), TIMES, theory="mixture", chains=32)
     assert false_alarm_rate(slower, runs) < 1e-5
 
 
