@@ -52,7 +52,7 @@ def refused(done, status, *words):
     return last
 
 
-def test_run_writes_theory_sgd_figure_and_table(tmp_path):
+def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
     done = sgdlimit("run", "small.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -69,12 +69,10 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path):
     assert (folder / "dynamics.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "dynamics.pdf").read_bytes().startswith(b"%PDF")
     assert sl.Problem.from_toml(folder / "problem.toml") == sl.Problem.from_toml(tmp_path / "small.toml")
-    sgdlimit("run", "small.toml", cwd=tmp_path)
+    command("run", "small.toml")
     assert (tmp_path / "results" / "small-2" / "dynamics.png").exists()  # the first is left alone
     kept = (folder / "dynamics.png").stat().st_mtime_ns
-    refused(
-        sgdlimit("run", "small.toml", "--out", folder, cwd=tmp_path), 2, "--out", "not an empty folder", "name another"
-    )
+    refused(command("run", "small.toml", "--out", folder), 2, "--out", "not an empty folder", "name another")
     assert (folder / "dynamics.png").stat().st_mtime_ns == kept
 
 
@@ -93,32 +91,33 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path):
         (("[latent]", "[latent"), ("not valid TOML",)),
     ],
 )
-def test_a_bad_problem_file_is_refused_with_status_2(tmp_path, change, words):
+def test_a_bad_problem_file_is_refused_with_status_2(tmp_path, command, change, words):
     (tmp_path / "bad.toml").write_text(SMALL.replace(*change), encoding="utf-8")
-    refused(sgdlimit("run", "bad.toml", cwd=tmp_path), 2, "bad.toml", *words)
+    refused(command("run", "bad.toml"), 2, "bad.toml", *words)
     assert not (tmp_path / "results").exists()
 
 
-def test_a_missing_file_and_an_unknown_option_are_refused_with_status_2(tmp_path):
-    refused(sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "cannot be read")
-    assert sgdlimit("reproduce", "--preset", "huge", cwd=tmp_path).returncode == 2
-    assert sgdlimit("paint", cwd=tmp_path).returncode == 2
+def test_a_missing_file_and_an_unknown_option_are_refused_with_status_2(tmp_path, command):
+    refused(sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "cannot be read")  # a process as a user's
+    refused(command("run", "none.toml"), 2, "none.toml", "cannot be read")
+    assert command("reproduce", "--preset", "huge").returncode == 2
+    assert command("paint").returncode == 2
 
 
-@pytest.mark.parametrize("command", ["run", "reproduce"])
-def test_a_folder_that_cannot_be_used_is_refused_with_status_2(tmp_path, command):
+@pytest.mark.parametrize("name", ["run", "reproduce"])
+def test_a_folder_that_cannot_be_used_is_refused_with_status_2(tmp_path, command, name):
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
     (tmp_path / "a file").write_text("precious", encoding="utf-8")
-    arguments = [command, "small.toml"] if command == "run" else [command]
-    refused(sgdlimit(*arguments, "--out", tmp_path / "a file", cwd=tmp_path), 2, "--out", "a file")
-    refused(sgdlimit(*arguments, "--out", tmp_path / "a file" / "below", cwd=tmp_path), 2, "--out", "cannot be written")
+    arguments = [name, "small.toml"] if name == "run" else [name]
+    refused(command(*arguments, "--out", tmp_path / "a file"), 2, "--out", "a file")
+    refused(command(*arguments, "--out", tmp_path / "a file" / "below"), 2, "--out", "cannot be written")
     assert (tmp_path / "a file").read_text(encoding="utf-8") == "precious"
-    refused(sgdlimit(*arguments, "--out", "/proc/none", cwd=tmp_path), 2, "--out", "cannot be written")
+    refused(command(*arguments, "--out", "/proc/none"), 2, "--out", "cannot be written")
 
 
-def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path):
-    (tmp_path / "wild.toml").write_text(SMALL.replace("0.5", "300.0").replace("erf", "relu"), encoding="utf-8")
-    refused(sgdlimit("run", "wild.toml", cwd=tmp_path), 1, "learning_rate", "300", "lower")
+def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path, command):
+    (tmp_path / "wild.toml").write_text(SMALL.replace("0.5", "60.0").replace("erf", "linear"), encoding="utf-8")
+    refused(command("run", "wild.toml"), 1, "learning_rate", "60", "lower")
 
 
 def test_help_is_there(tmp_path):
@@ -142,15 +141,15 @@ def test_every_example_is_valid_and_runs(path, tmp_path):
     assert "generalization_error" in summary
 
 
-def test_the_commands_of_the_readme_exist(tmp_path):
+def test_the_commands_of_the_readme_exist(command):
     """Every command line in it: its options are known, its files are there, its make targets can be made."""
     text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     blocks = [block.split("```")[0] for block in text.split("```sh\n")[1:]]
     lines = [line.split("#")[0].split() for block in blocks for line in block.splitlines()]
     commands = [line for line in lines if line]
     assert {line[0] for line in commands} == {"make", "sgdlimit"}
-    for command, *arguments in commands:
-        if command == "make":
+    for name, *arguments in commands:
+        if name == "make":
             done = subprocess.run(
                 ["make", "-n", *arguments], cwd=EXAMPLES.parent, capture_output=True, text=True, check=False
             )
@@ -159,7 +158,7 @@ def test_the_commands_of_the_readme_exist(tmp_path):
         for path in (argument for argument in arguments if argument.endswith(".toml")):
             assert (EXAMPLES.parent / path).exists()
         options = [argument for argument in arguments if argument != "--help"]
-        done = sgdlimit(*options, "--help", cwd=tmp_path)
+        done = command(*options, "--help")
         assert done.returncode == 0, done.stderr
 
 

@@ -91,7 +91,7 @@ def test_instances_approach_the_limit(delta):
     """
     limit = solve_spectrum(of_nodes(delta, 40), V, V_TEACHER, **SETTINGS)
     squares = []
-    sizes = (100, 800)
+    sizes = (60, 480)
     for N in sizes:
         deviations = []
         for seed in range(16):

@@ -345,7 +345,7 @@ sl.simulate(instance, [1 / 4000], test_samples=0)
 needed = []
 sgd.refuse_what_does_not_fit = lambda predicted, available: needed.append(predicted)
 before = peak()
-sl.simulate(instance, np.arange(1, 5001) / 4000, test_samples=0)
+sl.simulate(instance, np.arange(1, 2501) / 4000, test_samples=0)
 print(peak() - before, needed[0])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

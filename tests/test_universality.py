@@ -44,7 +44,7 @@ def test_standardised_mixtures_are_flat_in_the_spread_and_clusters_are_not(activ
         "un-standardised": law(0, spread=9.0, standardize=False),
         "clusters": law(0, spread=9.0, block_size=500, standardize=True),
     }
-    times = sl.log_times(50_000, 1000, 100)
+    times = sl.log_times(50_000, 1000, 60)
     theory = sl.solve(base, times)
     runs = sl.simulate_together([base.replace(latent=each) for each in laws.values()], times, seed=1, test_samples=0)
     M = {name: sl.compare(theory, run)["M"] for name, run in zip(laws, runs, strict=True)}
@@ -59,7 +59,7 @@ def test_standardised_mixtures_are_flat_in_the_spread_and_clusters_are_not(activ
 def test_moment_matched_theory_follows_weak_correlation_where_the_conventional_does_not():
     """Blocks of five; each theory against SGD measured with its own overlaps."""
     instance = PROBLEM.draw(seed=0).replace(latent=law(0, spread=9.0, block_size=5, standardize=True))
-    times = sl.log_times(50_000, 1000, 100)
+    times = sl.log_times(50_000, 1000, 60)
     runs = sl.simulate(instance, times, runs=2, seed=1, test_samples=0, overlaps=("conventional", "moment-matched"))
     assert runs.sizes["overlaps"] == 2
     M = {

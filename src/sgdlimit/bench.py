@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdlimit.errors import DivergenceWarning
-from sgdlimit.problem import Problem
+from sgdlimit.problem import GaussianMixture, Problem
+from sgdlimit.random import fill_normals
 from sgdlimit.reproduction import reproduce
 from sgdlimit.resources import cores
 from sgdlimit.simulation import simulate, simulate_together
@@ -59,7 +60,7 @@ def bench(progress: Callable[[str, float], None], *, quick: bool = False) -> lis
         Leave out the large instance and the whole paper.
     """
     rows = []
-    parts = [_one_run, _grid, _theory, _batch, _large_theory, _processes]
+    parts = [_one_run, _grid, _theory, _mixture, _batch, _large_theory, _processes]
     if not quick:
         parts += [_large_instance, _paper]
     for done, part in enumerate(parts):
@@ -190,6 +191,20 @@ def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) 
 
 def _theory() -> list[Row]:
     return [_theory_row(f"theory warm, {name}", PRESET.problem, name, 9) for name in ("erf", "relu")]
+
+
+def _mixture() -> list[Row]:
+    """32 chains of 100 N steps through two clusters; beside as many normal numbers as they take, on all cores."""
+    latent = GaussianMixture(components=2, spread=9.0, block_size=PRESET.problem.latent_dim, standardize=True)
+    problem = PRESET.problem.model_copy(update={"latent": latent})
+    normals = np.empty((32 * STEPS // 1000, 1000 * (problem.student_units + problem.teacher_units)), np.float32)
+    limit = _seconds(lambda: fill_normals(np.uint32(1), np.uint32(2), 0, normals), 3) / cores()
+    rows = []
+    for name in ("erf", "relu"):
+        instance = problem.draw(0).replace(activation=name)
+        seconds = _seconds(lambda instance=instance: solve(instance, PRESET.times, theory="mixture"), 3)
+        rows.append(Row(f"mixture theory warm, 32 chains, {name}", seconds, "normal numbers", limit))
+    return rows
 
 
 def _large_theory() -> list[Row]:

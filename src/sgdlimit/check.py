@@ -9,6 +9,7 @@ from jaxtyping import Float
 from sgdlimit.diagnosis import diagnose
 from sgdlimit.errors import ProblemError
 from sgdlimit.figures import save_figure
+from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.instance import Instance
 from sgdlimit.trajectory import log_times, save
 
@@ -37,6 +38,7 @@ def check_data(
     *,
     runs: int,
     seed: int,
+    clusters: int | None = None,
     progress: Callable[[str, float], None],
 ) -> str:
     """Diagnose a network on its data and write everything into a folder.
@@ -50,6 +52,8 @@ def check_data(
         inputs with a mean ``centred.zarr``, the same for the data less their mean.
     runs, seed
         See :func:`sgdlimit.diagnose`.
+    clusters
+        Gaussian clusters to fit to the data for mixture theory; without, there is none for data.
     progress
         Called with a stage and the fraction of it that is done.
 
@@ -58,7 +62,11 @@ def check_data(
     str
         The verdict, the numbers behind it, and where the results are.
     """
-    found = diagnose(network, times, runs=runs, seed=seed, progress=lambda done: progress("theory and SGD", done))
+    samples = network.latent.samples  # type: ignore[attr-defined]
+    fitted = None if clusters is None else ClusterMixture.fit(samples, clusters, seed=seed)
+    found = diagnose(
+        network, times, runs=runs, seed=seed, clusters=fitted, progress=lambda done: progress("theory and SGD", done)
+    )
     save(found.data, folder / "diagnosis.zarr")
     if found.centred is not None:
         save(found.centred.data, folder / "centred.zarr")

@@ -144,6 +144,9 @@ def check(
     input_dim: Annotated[int, typer.Option(min=1, help="N, where the data are the latent.")] = 1000,
     time: Annotated[float, typer.Option(help="Length of training in units of N steps.")] = 100.0,
     runs: Annotated[int, typer.Option(min=3, help="SGD runs of each kind.")] = 5,
+    clusters: Annotated[
+        int | None, typer.Option(min=1, help="Gaussian clusters to fit to the data, for mixture theory.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the network and of the runs.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results, new or empty. [default: results/check-DATA, numbered]")
@@ -163,7 +166,7 @@ def check(
     times = output_times(network, time)
     folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
     with _progress() as progress:
-        summary = check_data(network, times, folder, runs=runs, seed=seed, progress=progress)
+        summary = check_data(network, times, folder, runs=runs, seed=seed, clusters=clusters, progress=progress)
     typer.echo(summary)
 
 

@@ -8,7 +8,7 @@ import xarray as xr
 from sgdlimit.errors import ProblemError
 from sgdlimit.trajectory import VARIABLES
 
-__all__ = ["AGREEMENT", "compare", "discrepancy", "magnitude", "over_entries"]
+__all__ = ["AGREEMENT", "compare", "discrepancy", "magnitude", "over_entries", "scatter"]
 
 AGREEMENT = 2.0
 """SGD agrees with a theory when M, averaged over entries, is below this many times the noise floor.
@@ -146,6 +146,25 @@ def compare(
     if noise_floor is not None:
         result.attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
     return result
+
+
+def scatter(runs: xr.Dataset) -> xr.Dataset:
+    """Mean distance of each run from the mean of all, as large as that from a mean of infinitely many.
+
+    Parameters
+    ----------
+    runs
+        A trajectory with a ``run`` dimension; NaN for a single run.
+
+    Returns
+    -------
+    xarray.Dataset
+        M of a theory that is exact, for every entry and run.
+    """
+    count = runs.sizes["run"]
+    moving = runs[[name for name in COMPARED if name in runs]]
+    away = np.abs(moving - moving.mean("run")).drop_vars("time").mean("time", skipna=False)
+    return away * (np.sqrt(count / (count - 1)) if count > 1 else np.nan)
 
 
 def _noise_of_means(ensemble: xr.Dataset, runs: xr.Dataset) -> xr.DataArray:

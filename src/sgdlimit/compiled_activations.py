@@ -131,19 +131,17 @@ def activation_and_slope(activation, x, tables):
 
 @njit(fastmath={"reassoc", "contract", "nsz", "arcp"})  # no "nnan" and "ninf": divergence must be seen
 def values_and_slopes(activation, x, first, stop, tables, value, slope):
-    """g and g' of the numbers in some rows of x, into arrays: a loop for each activation, so that they vectorise."""
-    columns = x.shape[1]
-    x, value, slope = x.reshape(-1), value.reshape(-1), slope.reshape(-1)
+    """g and g' of the numbers x[first:stop], into arrays: a loop for each activation, so that they vectorise."""
     if activation == ERF:
-        for p in range(first * columns, stop * columns):
+        for p in range(first, stop):
             value[p], gauss = erf_and_gauss(x[p])
             slope[p] = SLOPE * gauss
     elif activation == RELU:
-        for p in range(first * columns, stop * columns):
+        for p in range(first, stop):
             value[p], slope[p] = max(x[p], 0.0), (1.0 if x[p] > 0 else 0.0)
     elif activation == LINEAR:
-        for p in range(first * columns, stop * columns):
+        for p in range(first, stop):
             value[p], slope[p] = x[p], 1.0
     else:
-        for p in range(first * columns, stop * columns):
+        for p in range(first, stop):
             value[p], slope[p] = tabulated(tables, activation - FIRST_TABLE, x[p])

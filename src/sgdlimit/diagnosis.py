@@ -10,13 +10,14 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from sgdlimit.comparison import discrepancy, over_entries
+from sgdlimit.comparison import discrepancy, over_entries, scatter
 from sgdlimit.errors import DivergenceWarning, ProblemError
 from sgdlimit.inputs.affine import Affine
 from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.inputs.empirical import Empirical
-from sgdlimit.inputs.equivalence import GAUSSIAN_THEORIES, is_centred
+from sgdlimit.inputs.equivalence import GAUSSIAN_THEORIES, THEORIES, is_centred
 from sgdlimit.inputs.latent import Gaussian, LatentLaw
+from sgdlimit.inputs.mixture import mixture_moments
 from sgdlimit.instance import Instance
 from sgdlimit.problem import Problem
 from sgdlimit.simulation import simulate_together
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LADDER", "Diagnosis", "default_network", "diagnose"]
 
-LADDER = GAUSSIAN_THEORIES
+LADDER = THEORIES
 """The theories that are tried, from the one that knows least of the data."""
+
+CHAINS = 16
+"""Of mixture theory; their mean has a quarter of the noise of a run."""
 
 QUANTITIES = ("Q", "R", "v", "generalization_error")
 """What theory and SGD are compared in."""
@@ -79,13 +83,15 @@ def diagnose(
     field_times: int = 8,
     field_samples: int = 10_000,
     test_samples: int = 4000,
+    clusters: LatentLaw | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Diagnosis:
     """Try the ladder of theories on given data, and say which one predicts SGD and what breaks the others.
 
-    Each theory is put beside SGD on the data, and beside SGD on the Gaussian inputs it takes them for: isotropic ones
-    for the conventional theory, ones with the covariance of the data for the moment-matched theory. Their scatter
-    between runs, the mean distance of a run from the mean of all, is the noise floor: M of a theory that is exact. A
+    Each theory is put beside SGD on the data, and beside SGD on the inputs it takes them for: isotropic Gaussian ones
+    for the conventional theory, Gaussian ones with the covariance of the data for the moment-matched theory, clusters
+    for the mixture theory. The scatter of those between runs, the mean distance of a run from the mean of all, is the
+    noise floor: M of a theory that is exact. (For clusters it is that of SGD on the data.) A
     theory agrees where M ≤ :data:`~sgdlimit.comparison.AGREEMENT` floor for each of Q, R and v; the verdict is the
     first one that does.
 
@@ -107,6 +113,9 @@ def diagnose(
         Samples of the law it is seen with.
     test_samples
         See :func:`sgdlimit.simulate`.
+    clusters
+        A law of Gaussian clusters that stands for data in the mixture theory, such as
+        ``ClusterMixture.fit(samples, components)``. A law that has Gaussian components stands for itself.
     progress
         Called with the fraction done.
 
@@ -145,24 +154,42 @@ def diagnose(
     report = progress or (lambda done: None)
     share = 1.0 if centred else 0.5
 
-    ladder = LADDER if centred else LADDER[:1]
-    measured, weights = _climb(instance, ladder, times, runs, seed, test_samples, lambda done: report(share * done))
+    clustered, without = _clustered(instance, clusters)
+    ladder = GAUSSIAN_THEORIES if centred else GAUSSIAN_THEORIES[:1]
+    measured, weights = _climb(
+        instance, ladder, clustered, times, runs, seed, test_samples, lambda done: report(share * done)
+    )
     fields = structure(instance, weights, field_times=field_times, samples=field_samples, seed=seed)
     data = measured.merge(fields, combine_attrs="no_conflicts").reindex(theory=list(LADDER))
+    data = data.assign_attrs({"without_mixture": without} if without else {})
     below = None
     if not centred:
         there = instance.replace(latent=Affine(instance.latent, mean))
         options: dict[str, Any] = {"field_times": field_times, "field_samples": field_samples}
         below = diagnose(
             there, times, runs=runs, seed=seed, test_samples=test_samples, **options,
+            clusters=None if clusters is None else Affine(clusters, mean),
             progress=lambda done: report(share + (1 - share) * done),
         )  # fmt: skip
     return Diagnosis(*judge(data), data=data, centred=below)
 
 
+def _clustered(instance: Instance, clusters: LatentLaw | None) -> tuple[Instance | None, str]:
+    """The same network on a law with clusters, or why there is none."""
+    law = instance.latent if clusters is None else clusters
+    try:
+        law.clusters(instance.latent_dim)
+    except ProblemError as error:
+        if clusters is not None:
+            raise
+        return None, str(error).removeprefix("latent: ").split(";")[0]
+    return (instance if clusters is None else instance.replace(latent=law)), ""
+
+
 def _climb(
     instance: Instance,
     ladder: tuple[str, ...],
+    clustered: Instance | None,
     times: Float[ArrayLike, "time"],
     runs: int,
     seed: int,
@@ -170,33 +197,47 @@ def _climb(
     progress: Callable[[float], None],
 ) -> tuple[xr.Dataset, xr.DataArray]:
     """M of each theory and of its floor, run by run, with all trajectories; and the weights SGD went through."""
-    conditions = [instance, *(_exact_for(instance, name) for name in ladder)]
+    assumed = [_exact_for(instance, name) for name in ladder]  # what each theory takes the data for
+    if clustered is not None:
+        assumed.append(clustered)
     options: dict[str, Any] = {"overlaps": ladder, "test_samples": test_samples, "keep_weights": True}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # it becomes a reason
-        sgd, *floors = simulate_together(conditions, times, runs=runs, seed=seed, progress=progress, **options)
         theories = [solve(instance, times, theory=name, nodes=NODES) for name in ladder]
+        if clustered is not None:
+            ensemble = solve(clustered, times, theory="mixture", chains=CHAINS, seed=seed)
+            theories.append(ensemble.mean("run", keep_attrs=True))
+        conditions = [instance, *(other for other in assumed if other is not instance)]
+        sgd, *others = simulate_together(conditions, times, runs=runs, seed=seed, progress=progress, **options)
+    if clustered is instance:
+        others.append(sgd)
     parts = []
-    for name, theory, floor in zip(ladder, theories, floors, strict=True):
-        here, there = (some[list(QUANTITIES)].sel(overlaps=name, drop=True) for some in (sgd, floor))
-        distances = {"M": discrepancy(theory, here), "floor": _scatter(there), "gaussian": discrepancy(theory, there)}
+    names = ladder if clustered is None else (*ladder, "mixture")
+    for name, theory, other in zip(names, theories, others, strict=True):
+        here, there = (_measured(some, name, clustered) for some in (sgd, other))
+        # Clusters fluctuate as no Gaussian inputs do, and the more the further apart they are.
+        noise = scatter(here if name == "mixture" else there)
+        distances = {"M": discrepancy(theory, here), "floor": noise, "gaussian": discrepancy(theory, there)}
         M = {f"{label}_runs": over_entries(some) for label, some in distances.items()}
         M |= {f"{q}_theory": theory[q] for q in QUANTITIES} | {f"{q}_sgd": here[q] for q in QUANTITIES}
-        parts.append(xr.Dataset(M))
-    joined = xr.concat(parts, dim=xr.IndexVariable("theory", list(ladder)))
+        parts.append(xr.Dataset(M).assign_coords(theory=name))
+    joined = xr.concat(parts, dim="theory")
     attrs = {key: value for key, value in sgd.attrs.items() if key not in ("kind", "overlaps")}
     attrs |= {"input_dim": instance.input_dim}
-    diverged = [some.attrs["diverged_at"] for some in (sgd, *floors, *theories) if "diverged_at" in some.attrs]
+    diverged = [some.attrs["diverged_at"] for some in (sgd, *others, *theories) if "diverged_at" in some.attrs]
     if diverged:
         attrs["diverged_at"] = min(diverged)
     return joined.assign_attrs(attrs), sgd["W"]
 
 
-def _scatter(runs: xr.Dataset) -> xr.Dataset:
-    """Distance of each run from the mean of all, as large as that from a mean of infinitely many."""
-    count = runs.sizes["run"]
-    away = np.abs(runs - runs.mean("run")).drop_vars("time").mean("time", skipna=False)
-    return away * np.sqrt(count / (count - 1))
+def _measured(runs: xr.Dataset, theory: str, clustered: Instance | None) -> xr.Dataset:
+    """SGD with the overlaps of a theory; those within clusters may be of another law than the one SGD runs on."""
+    if theory != "mixture" or clustered is None:
+        return runs[list(QUANTITIES)].sel(overlaps=theory, drop=True)
+    moments = mixture_moments(clustered).averaged()
+    Q, R = (np.stack(some) for some in zip(*(moments.overlaps(W) for W in runs["W"].values), strict=True))
+    one = runs[list(QUANTITIES)].isel(overlaps=0, drop=True)
+    return one.assign(Q=(one["Q"].dims, Q), R=(one["R"].dims, R))
 
 
 def _exact_for(instance: Instance, theory: str) -> Instance:

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from sgdlimit.comparison import AGREEMENT
+from sgdlimit.inputs.equivalence import GAUSSIAN_THEORIES
 
 __all__ = ["DECISIVE", "RESOLVED", "Verdict", "judge", "margins", "table"]
 
@@ -39,7 +40,7 @@ def margins(data: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``M``, ``floor``, ``gaussian`` (M of Gaussian inputs with the covariance that the theory assumes) and
+        ``M``, ``floor``, ``gaussian`` (M of the inputs that the theory takes the data for) and
         ``margin``, each with a ``_stderr``, and ``agrees``; dims (theory, quantity).
     """
     result = xr.Dataset()
@@ -69,18 +70,18 @@ def judge(data: xr.Dataset) -> Verdict:
     if obstacle:
         return Verdict("undecided", True, f"Verdict: undecided, for {obstacle}.", reasons)
     uncertain = [name for name in tried if _could_turn(found.sel(theory=name))]
-    return Verdict(verdict, bool(uncertain), _headline(found, verdict, uncertain), reasons)
+    return Verdict(verdict, bool(uncertain), _headline(data, found, verdict, uncertain), reasons)
 
 
 def table(data: xr.Dataset) -> str:
     """M of each theory beside its floor, as lines of text."""
     found = margins(data)
     lines = [
-        f"{'theory':16}{'quantity':22}{'M':>9}{'± s.e.':>9}{'floor':>9}{'± s.e.':>9}{'M/floor':>9}{'Gaussian':>10}",
+        f"{'theory':16}{'quantity':22}{'M':>9}{'± s.e.':>9}{'floor':>9}{'± s.e.':>9}{'M/floor':>9}{'its own':>10}",
     ]
     for theory in data["theory"].values:
         if np.isnan(found["M"].sel(theory=theory)).all():
-            lines.append(f"{theory:16}does not apply to inputs with a mean")
+            lines.append(f"{theory:16}{_inapplicable(data, str(theory))}")
             continue
         for quantity in data["quantity"].values:
             row = {str(name): float(values) for name, values in found.sel(theory=theory, quantity=quantity).items()}
@@ -125,17 +126,23 @@ def _worst(found: xr.Dataset, name: str = "M") -> tuple[str, float]:
     return NAMES.get(quantity, quantity), float(ratios[place])
 
 
-def _headline(found: xr.Dataset, verdict: str, uncertain: list[str]) -> str:
+def _inapplicable(data: xr.Dataset, theory: str) -> str:
+    if theory == "mixture":
+        return f"does not apply: {data.attrs.get('without_mixture', 'training diverges')}"
+    return "does not apply to inputs with a mean"
+
+
+def _headline(data: xr.Dataset, found: xr.Dataset, verdict: str, uncertain: list[str]) -> str:
     said = {}
     for name in map(str, found["theory"].values):
         one = found.sel(theory=name)
         if np.isnan(one["M"]).any():
-            said[name] = "does not apply to inputs with a mean"
+            said[name] = _inapplicable(data, name)
         else:
             quantity, ratio = _worst(one)
             said[name] = f"M({quantity}) is {ratio:.1f} × the noise floor"
     if verdict == "neither":
-        headline = f"neither theory predicts SGD on these data ({_listed(said)})"
+        headline = f"none of the theories predicts SGD on these data ({_listed(said)})"
     else:
         below = dict(list(said.items())[: list(said).index(verdict)])
         headline = f"{verdict} theory predicts SGD on these data (at most, {said[verdict]})"
@@ -184,7 +191,7 @@ def _mean(data: xr.Dataset) -> tuple[bool, str]:
     if float(data["mean"]) > 0.05:
         return True, (
             f"non-zero mean: {float(data['mean']):.2f} deviations (root mean square over coordinates), {_shift(data)}; "
-            "no theory of Gaussian inputs has it"
+            "no theory of Gaussian inputs has it, that of clusters does"
         )
     if removed > 0.05:
         return False, f"mean: there was one, {removed:.2f} deviations (root mean square); it was subtracted"
@@ -211,9 +218,10 @@ def _covariance(data: xr.Dataset) -> tuple[bool, str]:
 
 
 def _self_averaging(data: xr.Dataset) -> tuple[bool, str]:
-    """Whether the last theory follows Gaussian inputs of its covariance: if not, that covariance is a cause."""
+    """Whether the last Gaussian theory follows Gaussian inputs of its covariance: if not, that is a cause."""
     found = margins(data).sel(quantity=list(DECISIVE))
-    name = [str(name) for name in data["theory"].values if not np.isnan(found["M"].sel(theory=name)).any()][-1]
+    gaussian = [str(name) for name in data["theory"].values if name in GAUSSIAN_THEORIES]
+    name = [name for name in gaussian if not np.isnan(found["M"].sel(theory=name)).any()][-1]
     quantity, ratio = _worst(found.sel(theory=name), "gaussian")
     if ratio <= AGREEMENT:
         return False, f"size: {name} theory follows SGD on Gaussian inputs of its covariance ({ratio:.1f} × the floor)"

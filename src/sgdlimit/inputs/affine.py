@@ -45,6 +45,11 @@ class Affine(LatentLaw):
         """As many as there are of C."""
         return self.law.distinct_samples
 
+    @property
+    def samples(self) -> Float[np.ndarray, "count D"]:
+        """Of a finite set of samples, what becomes of them."""
+        return (self.law.samples - self.location) / self.scale  # type: ignore[attr-defined]
+
     def reweighted(self, rng: np.random.Generator) -> "Affine":
         """Of the samples of C; shift and scale stay."""
         return Affine(self.law.reweighted(rng), self.location, self.scale)

@@ -90,6 +90,42 @@ class ClusterMixture(LatentLaw):
         }[fitted.covariance_type]()
         return cls(means, full, weights=np.asarray(fitted.weights_), standardize=standardize)
 
+    @classmethod
+    def fit(cls, samples: ArrayLike, components: int, *, seed: int = 0) -> "ClusterMixture":
+        """Fit Gaussian clusters to samples by expectation maximisation (scikit-learn).
+
+        Covariances are of one's own or common to all, whichever has the least Bayesian information criterion. Mean and
+        covariance of the whole are those of the samples.
+
+        Parameters
+        ----------
+        samples
+            Shape (count, D).
+        components
+            Clusters to fit, up to half as many as samples.
+        seed
+            Of where the fit begins.
+
+        Raises
+        ------
+        ProblemError
+            If scikit-learn is not installed, or the number of clusters will not do.
+        """
+        try:
+            from sklearn.mixture import GaussianMixture
+        except ImportError:
+            raise ProblemError("clusters: to fit some needs scikit-learn; install it with pip") from None
+        array = _numbers("samples", samples)
+        if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
+            raise ProblemError(
+                f"clusters: {components!r} is no number of clusters for {len(array)} samples; give a few"
+            )
+        fitted = [
+            GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(array)
+            for kind in ("full", "tied")  # others change the covariance of the whole
+        ]
+        return cls.from_sklearn(min(fitted, key=lambda one: one.bic(array)))
+
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` independent samples."""
         dim = self.check_dim(dim)

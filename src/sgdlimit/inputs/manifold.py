@@ -92,15 +92,16 @@ def _erf_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
     """With erf(u/√2) the mean of sign(u + w) over w ~ N(0, 1); E f² is a bivariate probability, Owen's T."""
     from scipy.special import owens_t
 
-    a, b, _ = _sign_hermite(np.sqrt(1 + np.square(deviation)), mean)
-    z = np.asarray(mean) / np.sqrt(1 + np.square(deviation))
-    beyond: Array = owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))  # type: ignore[assignment]
+    wider: Array = np.sqrt(1 + np.square(deviation))
+    a, b, _ = _sign_hermite(wider, mean)
+    z = np.asarray(mean, dtype=np.float64) / wider
+    beyond: Any = owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))
     return Coefficients(a, b, 1 - 8 * beyond)
 
 
 def _identity_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
-    a = mean + 0 * deviation
-    return Coefficients(a, 1 + 0 * a, np.square(a) + np.square(deviation))
+    a = np.asarray(mean, dtype=np.float64) + 0 * deviation
+    return Coefficients(a, np.ones(np.shape(a)), np.square(a) + np.square(deviation))
 
 
 NONLINEARITIES = {

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numba import njit
 
-from sgdlimit.compiled_activations import activation_and_slope, erf_and_gauss, smooth_part
+from sgdlimit.compiled_activations import ERF, RELU, activation_and_slope, erf_and_gauss, smooth_part
 from sgdlimit.inputs.manifold import TABULATED
 
 __all__ = ["ERF_INPUT", "SIGN", "SUB_BLOCK", "Rules", "inputs_and_labels", "losses", "sgd_block"]
@@ -106,9 +106,19 @@ def _form_labels(
         n, weight = N + m, teacher_outputs[c, task, m]
         if weight == 0:
             continue
-        for s in range(start, stop):
-            field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
-            labels[row, s - start] += weight * activation_and_slope(activation, np.float64(field), tables)[0]
+        # A loop for each activation: one with the choice within it would not vectorise.
+        if activation == ERF:
+            for s in range(start, stop):
+                field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
+                labels[row, s - start] += weight * erf_and_gauss(np.float64(field))[0]
+        elif activation == RELU:
+            for s in range(start, stop):
+                field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
+                labels[row, s - start] += weight * max(np.float64(field), 0.0)
+        else:
+            for s in range(start, stop):
+                field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
+                labels[row, s - start] += weight * activation_and_slope(activation, np.float64(field), tables)[0]
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -305,8 +315,15 @@ def losses(fields, activation, tables, output, labels, error, error_stderr):
         difference[:] = -labels
         for k in range(K):
             v = output[t, k]
-            for s in range(samples):
-                difference[s] += v * activation_and_slope(activation, np.float64(fields[t, k, s]), tables)[0]
+            if activation == ERF:  # loops of their own, as of the labels
+                for s in range(samples):
+                    difference[s] += v * erf_and_gauss(np.float64(fields[t, k, s]))[0]
+            elif activation == RELU:
+                for s in range(samples):
+                    difference[s] += v * max(np.float64(fields[t, k, s]), 0.0)
+            else:
+                for s in range(samples):
+                    difference[s] += v * activation_and_slope(activation, np.float64(fields[t, k, s]), tables)[0]
         total, squares = 0.0, 0.0
         for s in range(samples):
             loss = 0.5 * difference[s] * difference[s]

@@ -14,7 +14,7 @@ from sgdlimit.activations import Activation
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.clusters import ClusterMixture
 from sgdlimit.inputs.empirical import Empirical
-from sgdlimit.inputs.equivalence import GAUSSIAN_THEORIES
+from sgdlimit.inputs.equivalence import THEORIES
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.inputs.manifold import Known, nonlinearity_named
 from sgdlimit.theory.integrals import Integrals, integrals_for
@@ -93,7 +93,7 @@ def exactness_of_inputs(instance: "Instance", theory: str = "conventional") -> E
 def exactness_of_solution(instance: "Instance", theory: str, integrals: Integrals) -> Exactness:
     """Of a theory that is known to apply."""
     if theory == "mixture":
-        return Exactness("Monte Carlo", np.nan, "an ensemble of chains, whose spread shows its error")
+        return Exactness("Monte Carlo", np.nan, "an ensemble, with its spread")
     return _worst([exactness_of_inputs(instance, theory), exactness_of_averages(integrals)])
 
 
@@ -133,7 +133,7 @@ def _worst(parts: list[Exactness]) -> Exactness:
 # --- the tables of the documentation ----------------------------------------------------------------------------------
 
 
-class _OwnLaw(LatentLaw):
+class OwnLaw(LatentLaw):
     """Uniform coordinates: a law that a user would write."""
 
     def sample(self, rng, count, dim=None):
@@ -170,7 +170,7 @@ def _rows() -> dict[str, "Callable[[dict], Instance]"]:
             means, np.tile(np.eye(D), (2, 1, 1)), standardize=True
         ),
         "samples as latent (400)": Empirical(samples, standardize=True),
-        "a law of one's own": _OwnLaw(),
+        "a law of one's own": OwnLaw(),
     }
     rows: dict[str, Callable[[dict], Instance]] = {
         name: lambda functions, law=law: one.replace(latent=law, **functions) for name, law in laws.items()
@@ -217,7 +217,7 @@ def document() -> str:
         return f"refused [{reasons.index(reason) + 1}]"
 
     for name, make in _rows().items():
-        for theory in GAUSSIAN_THEORIES:
+        for theory in THEORIES:
             cells = []
             for functions in columns.values():
                 try:

@@ -125,7 +125,7 @@ def optimal_schedule(
     >>> problem = sl.Problem(input_dim=50, latent_dim=50, student_units=1, teacher_units=1, activation="linear",
     ...                      nonlinearity="identity", features="identity", learning_rate=0.1,
     ...                      training=sl.Training(label_noise=0.5, output_learning_rate=0.0))
-    >>> optimum = optimal_schedule(problem.draw(seed=0), duration=20.0, knots=6)
+    >>> optimum = optimal_schedule(problem.draw(seed=0), duration=20.0)
     >>> bool(optimum.error < optimum.constant_error)
     True
     """

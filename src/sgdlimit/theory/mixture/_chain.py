@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt32
 from numba import njit
 
-from sgdlimit.compiled_activations import Tables, values_and_slopes
+from sgdlimit.compiled_activations import Tables, activation_and_slope, values_and_slopes
 from sgdlimit.random import fill_normals, threefry2x32
 
 __all__ = ["Averages", "Clusters", "average_over_chain", "cholesky", "empty_averages"]
@@ -113,8 +113,8 @@ def cholesky(S, L):
 def _add_averages(clusters, M, roots, c, weight, place, work, averages):
     """Add the averages over the fields of every cluster at one state M of the chain; the first point is at place."""
     K, count = M.shape
-    deviations, fields, value, slope, error = work
-    n = len(fields)
+    deviations, fields, value, slope, error = work  # field by field
+    n = len(fields) // POINTS
     for i in range(count):
         kind = clusters.kind[i]
         share = weight * clusters.weights[i] / POINTS
@@ -122,45 +122,47 @@ def _add_averages(clusters, M, roots, c, weight, place, work, averages):
             error[p] = 0.0
         for a in range(n):
             mean = M[a, i] if a < K else clusters.teacher_mean[i, a - K]
+            at = a * POINTS
             for p in range(POINTS):
-                deviations[a, p] = 0.0
+                deviations[at + p] = 0.0
             for b in range(a + 1):
                 factor = roots[kind, a, b]
                 for p in range(POINTS):
-                    deviations[a, p] += factor * clusters.points[b, place + p]
+                    deviations[at + p] += factor * clusters.points[b, place + p]
             for p in range(POINTS):
-                fields[a, p] = mean + deviations[a, p]
-        values_and_slopes(clusters.activation, fields, 0, K, clusters.tables, value, slope)
-        values_and_slopes(clusters.teacher_activation, fields, K, n, clusters.tables, value, slope)
+                fields[at + p] = mean + deviations[at + p]
+        values_and_slopes(clusters.activation, fields, 0, K * POINTS, clusters.tables, value, slope)
+        values_and_slopes(clusters.teacher_activation, fields, K * POINTS, n * POINTS, clusters.tables, value, slope)
         for a in range(n):
             for p in range(POINTS):
-                error[p] += c[a] * value[a, p]
+                error[p] += c[a] * value[a * POINTS + p]
         for k in range(K):
+            at = k * POINTS
             for a in range(n):
                 total = 0.0
                 for p in range(POINTS):
-                    total += slope[k, p] * slope[a, p]
+                    total += slope[at + p] * slope[a * POINTS + p]
                 averages.slopes[kind, k, a] += share * total
                 if a == k:
                     averages.activity[k] += share * total
             total, leaning = 0.0, 0.0
             for p in range(POINTS):
-                total += error[p] * value[k, p]
-                leaning += error[p] * slope[k, p] * deviations[k, p]
+                total += error[p] * value[at + p]
+                leaning += error[p] * slope[at + p] * deviations[at + p]
             averages.error_gradient[k] += share * total
             averages.leaning[kind, k] += share * leaning
             for l in range(k + 1):  # noqa: E741
                 total = 0.0
                 for p in range(POINTS):
-                    total += error[p] * error[p] * slope[k, p] * slope[l, p]
+                    total += error[p] * error[p] * slope[at + p] * slope[l * POINTS + p]
                 averages.G[kind, k, l] += share * c[k] * c[l] * total
             if clusters.teacher_jumps:
                 for m in range(n - K):
                     total, leaning = 0.0, 0.0
                     for p in range(POINTS):
-                        product = slope[k, p] * value[K + m, p]
-                        total += product * deviations[k, p]
-                        leaning += product * deviations[K + m, p]
+                        product = slope[at + p] * value[(K + m) * POINTS + p]
+                        total += product * deviations[at + p]
+                        leaning += product * deviations[(K + m) * POINTS + p]
                     averages.jumping[0, kind, k, m] += share * total
                     averages.jumping[1, kind, k, m] += share * leaning
 
@@ -239,16 +241,15 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
     roots = np.empty((kinds, n, n))
     for kind in range(kinds):
         cholesky(S[kind], roots[kind])
-    shape = (n, POINTS)
-    work = np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape), np.empty(POINTS)
+    size = n * POINTS
+    work = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(POINTS)
     batch, noisy = clusters.batch_size, clusters.label_noise > 0
     eta = clusters.learning_rate * rate_factor
     width = n + 1 if noisy else n
     row = np.empty((1, steps * batch * width), np.float32)  # of one row, along which the generator vectorises
     fill_normals(keys[0], keys[1], first_step * batch, row)
     normals = row.reshape((steps * batch, width))
-    field, g, slopes = np.empty((n, 1)), np.empty((n, 1)), np.empty((n, 1))
-    alike = clusters.activation == clusters.teacher_activation
+    slopes = np.empty(K)
     gradient = np.empty((K, count))
     evaluations, done = max(1, steps // STRIDE), 0
     for s in range(steps):
@@ -272,14 +273,13 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
                 x = M[a, i] if a < K else clusters.teacher_mean[i, a - K]
                 for b in range(a + 1):
                     x += roots[kind, a, b] * normals[sample, b]
-                field[a, 0] = x
-            values_and_slopes(clusters.activation, field, 0, n if alike else K, clusters.tables, g, slopes)
-            if not alike:
-                values_and_slopes(clusters.teacher_activation, field, K, n, clusters.tables, g, slopes)
-            for a in range(n):
-                total += c[a] * g[a, 0]
+                code = clusters.activation if a < K else clusters.teacher_activation
+                g, slope = activation_and_slope(code, x, clusters.tables)
+                total += c[a] * g
+                if a < K:
+                    slopes[a] = slope
             for k in range(K):
-                gradient[k, i] += eta / batch * c[k] * total * slopes[k, 0]
+                gradient[k, i] += eta / batch * c[k] * total * slopes[k]
         for k in range(K):
             for i in range(count):
                 push = gradient[k, i]
