@@ -20,6 +20,9 @@ from sgdlimit.theory.mixture._spectral import Grid, Kept, Rates
 
 __all__ = ["Covariances", "run_group"]
 
+LARGEST = 1e30
+"""Of the weights."""
+
 
 @dataclass(frozen=True)
 class Covariances:
@@ -65,6 +68,7 @@ def _noise_roots(G, roots):
             cholesky(G[chain, kind], roots[chain, kind])
 
 
+@np.errstate(over="ignore", invalid="ignore")  # divergence is seen at the end of a step
 def run_group(
     clusters: Clusters,
     covariances: Covariances,
@@ -126,7 +130,8 @@ def run_group(
         v += dt * v_slope
         if covariances.pushed:
             M[:] = W @ covariances.alpha.T / np.sqrt(N)
-        if not (np.isfinite(M).all() and np.isfinite(W).all() and np.isfinite(v).all() and np.isfinite(S).all()):
+        # Beyond single precision there are no products with V any more: that is divergence, too.
+        if not (np.abs(W).max() < LARGEST and np.isfinite(M).all() and np.isfinite(v).all() and np.isfinite(S).all()):
             return step
         S_before, products_before, dt_before = S, products, dt
         if output >= 0:
