@@ -1,5 +1,6 @@
 # make reproduce    install, then the paper's figures and tables on a thin grid (about three minutes)
 # make test         install, then the test suite
+# make campaigns    theory against SGD at real sizes: hours
 # make lint types   what continuous integration also checks
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,13 +9,16 @@ PRESET ?= quick
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce test lint types clean
+.PHONY: reproduce test campaigns lint types clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
+
+campaigns: $(VENV)/installed-test
+	$(BIN)/python -m pytest campaigns --numprocesses=0 -s
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check

@@ -1,6 +1,6 @@
 """Theory of inputs in clusters against SGD at real sizes: N = 1000 to t = 100. A few hours on two cores.
 
-Not part of the suite; run it with ``python -m pytest campaigns -n0 -s``. Each case prints, for Q, R, v and ε_g, the
+Not part of the suite; run it with ``make campaigns``. Each case prints, for Q, R, v and ε_g, the
 mean distance of the mean over runs from that over chains and what their standard errors would make of it.
 """
 
