@@ -32,14 +32,17 @@ def discrepancy_against_kl(
     Each point is the mean over the kept instances (and over matrix entries (20)) at one α, with a band of ±1 standard
     error. The grey band is the noise floor: M of SGD on Gaussian inputs. Standardised, a dotted line shows the mean
     scale E|Q|, E|R|, E|v|. Runs that diverged are left out of the means: a hollow marker says that there were some, and
-    the number beside it in panel a how many; a cross at the top, that none was left.
+    the number beside it in panel a how many; a cross at the top, that none was left. Un-standardised, where the data
+    has it, a second row shows the same for the mixture theory, on the same axes; its count has theories that diverged
+    as well.
 
     Parameters
     ----------
     grid
         ``M_Q`` (instance, activation, standardized, components, spread, student, student_), ``M_R``, ``M_v``, the
         scales ``scale_Q`` …, ``kl`` (instance, components, spread), the floors ``floor_Q`` (instance, activation, …)
-        and optionally ``kept`` (instance, activation) and ``diverged``.
+        and optionally ``kept`` (instance, activation) and ``diverged``; for the second row ``M_mixture_Q`` … (instance,
+        activation, components, spread, …) and ``mixture_diverged``.
     activation
         ``"relu"`` or ``"erf"``.
     standardized
@@ -55,32 +58,39 @@ def discrepancy_against_kl(
     chosen = keep(grid, activation).sel(standardized=standardized, drop=True)
     lost = diverged(chosen).sum("instance")
     inset = theory is not None and sgd is not None
-    figure = new_figure(3.9 if inset else 3.2)
-    panels = figure.subplots(1, 3)
-    for name, panel in zip(METRICS, panels, strict=True):
-        drawn = [*_draw_floor(panel, entry_mean(chosen[f"floor_{name}"]))]
-        for series, components in zip(cycle(SERIES), chosen["components"].values, strict=False):
-            condition = chosen.sel(components=components)
-            M = entry_mean(condition[f"M_{name}"])
-            kl = instance_mean(condition["kl"])[0].values
-            count = lost.sel(components=components).values if name == "Q" else None
-            drawn += _draw_curve(panel, kl, M, series, count)
+    both = not standardized and "M_mixture_Q" in chosen
+    figure = new_figure(5.4 if both else 3.9 if inset else 3.2)
+    rows = figure.subplots(1 + both, 3, squeeze=False, sharex="col")
+    counts = [lost, (diverged(chosen) | chosen["mixture_diverged"]).sum("instance")] if both else [lost]
+    for name, panels in zip(METRICS, rows.T, strict=True):
+        drawn: list[float] = []
+        for panel, prefix, count in zip(panels, ("M_", "M_mixture_"), counts, strict=False):
+            drawn += _draw_floor(panel, entry_mean(chosen[f"floor_{name}"]))
+            for series, components in zip(cycle(SERIES), chosen["components"].values, strict=False):
+                condition = chosen.sel(components=components)
+                M = entry_mean(condition[f"{prefix}{name}"])
+                kl = instance_mean(condition["kl"])[0].values
+                numbers = count.sel(components=components).values if name == "Q" else None
+                drawn += _draw_curve(panel, kl, M, series, numbers)
+            panel.set_ylabel(rf"$\mathcal{{M}}({name})$")
         if standardized:
             scale = float(entry_mean(chosen[f"scale_{name}"]).mean())
-            panel.axhline(scale, color="black", ls=":", lw=1.1)
+            panels[0].axhline(scale, color="black", ls=":", lw=1.1)
             drawn.append(scale)
         positive = [value for value in drawn if value > 0]  # neither NaN nor a band that reaches below zero
-        if positive:
-            _set_limits(panel, min(positive) / 1.6, max(positive) * 1.5, INSET_ROOM if inset else 0.0)
-        else:
-            panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")
+        for panel in panels:
+            if positive:
+                _set_limits(panel, min(positive) / 1.6, max(positive) * 1.5, INSET_ROOM if inset else 0.0)
+            else:
+                panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")
         if theory is not None and sgd is not None:
             law = "standardized mixture" if standardized else "mixture"
-            _draw_inset(panel, theory.sel(activation=activation)[name], sgd.sel(activation=activation, law=law)[name])
-        panel.set_ylabel(rf"$\mathcal{{M}}({name})$")
-        panel.set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
-    label_panels(list(panels))
-    _legend(figure, chosen, activation, standardized, int(lost.sum()), inset)
+            example = theory.sel(activation=activation)[name], sgd.sel(activation=activation, law=law)[name]
+            _draw_inset(panels[0], *example)
+        panels[-1].set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
+    titles = ["conventional theory", "", "", "mixture theory", "", ""] if both else None
+    label_panels(list(rows.ravel()), titles)
+    _legend(figure, chosen, activation, standardized, [int(count.sum()) for count in counts], inset)
     return figure
 
 
@@ -156,7 +166,9 @@ def _draw_inset(panel: Axes, theory: xr.DataArray, sgd: xr.DataArray) -> None:
     inset.text(0.05, 0.95, label, transform=inset.transAxes, va="top", fontsize=9.5)
 
 
-def _legend(figure: Figure, chosen: xr.Dataset, activation: str, standardized: bool, lost: int, inset: bool) -> None:
+def _legend(
+    figure: Figure, chosen: xr.Dataset, activation: str, standardized: bool, lost: list[int], inset: bool
+) -> None:
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=s.color, ls=s.linestyle, marker=s.marker, mec="white", mew=0.5, label=f"$m={m}$")
         for s, m in zip(cycle(SERIES), chosen["components"].values, strict=False)
@@ -170,8 +182,10 @@ def _legend(figure: Figure, chosen: xr.Dataset, activation: str, standardized: b
     if inset:
         handles.append(Line2D([], [], color=SERIES[1].color, lw=2.4, alpha=0.75, label="inset: SGD"))
         handles.append(Line2D([], [], color="black", lw=1.0, ls=(0, (4, 2)), label="inset: theory"))
-    if lost:
-        title += f"\nhollow marker, number in a: runs that diverged and are left out ({lost} in all)"
+    if any(lost):
+        panels = "a: runs" if len(lost) == 1 else "a, d: runs, or with them the theory,"
+        count = f"{lost[0]} in all" if len(lost) == 1 else f"in all {lost[0]}, {lost[1]}"
+        title += f"\nhollow marker, number in {panels} that diverged and are left out ({count})"
     figure.legend(
         handles=handles, title=title, loc="outside upper center", ncols=4 if inset else len(handles), columnspacing=1.3
     )

@@ -21,14 +21,14 @@ __all__ = ["MixtureStudy", "mixture_theory"]
 
 LATENT_RATIO = 0.5
 QUANTITIES = ("Q", "R", "v", "generalization_error")
-ORDER_PARAMETERS = ("Q", "R", "v")
+TEST_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class MixtureStudy:
     """Sizes of the study. The inputs are two clusters, standardised, D = N/2, K = M = 2."""
 
-    sizes: Mapping[int, int] = field(default_factory=lambda: {250: 24, 500: 16, 1000: 8})
+    sizes: Mapping[int, int] = field(default_factory=lambda: {250: 16, 500: 12, 1000: 8})
     """Instances of each N, one SGD run each."""
     sizes_time: float = 5.0
     chains: int = 8
@@ -39,7 +39,7 @@ class MixtureStudy:
     """N of the theory that is solved with several steps and ensembles."""
     step_time: float = 30.0
     step_chains: int = 64
-    learning_rates: Sequence[float] = (0.05, 0.1, 0.2, 0.4)
+    learning_rates: Sequence[float] = (0.05, 0.1, 0.2, 0.4, 0.8)
     fluctuation_size: int = 500
     fluctuation_time: float = 20.0
     runs: int = 8
@@ -97,7 +97,7 @@ def mixture_theory(
         shares with its parts).
 
         Against η, the mean fields in the last half of the time: ``spread`` (source, learning_rate, student, cluster),
-        the standard deviation over time and runs in theory and SGD, and ``ratio`` of SGD's to theory's, of the root
+        the standard deviation over runs around their mean at the same time, in theory and SGD, and ``ratio`` of SGD's to theory's, of the root
         mean square over units and clusters, with ``ratio_stderr`` from the scatter of runs and chains.
 
     Raises
@@ -144,7 +144,7 @@ def _against_size(study: MixtureStudy, first_instance: int, progress: Callable[[
     samples = []
     for (size, seed), done in zip(drawn, work, strict=True):
         instance = study.instance(size, seed)
-        run = simulate(instance, times, seed=seed, overlaps="mixture")
+        run = simulate(instance, times, seed=seed, overlaps="mixture", test_samples=TEST_SAMPLES)
         compared = []
         for finite in (False, True):
             theory = solve_mixture(instance, times, chains=study.chains, seed=seed, finite_size=finite)
@@ -239,8 +239,8 @@ def _fluctuations(study: MixtureStudy, seed: int) -> xr.Dataset:
         ],
         dim=xr.IndexVariable("source", ["theory", "SGD"]),
     )
-    # The runs of an ensemble have one mean; what a run stays away from it is fluctuation as well.
-    squares = np.square(M - M.mean(["run", "time"])).mean("time")
+    # Around the mean of all runs at the same time, for what they all do is no fluctuation.
+    squares = np.square(M - M.mean("run")).mean("time") * study.runs / (study.runs - 1)
     by_run = squares.mean(["student", "cluster"])
     mean, error = by_run.mean("run"), by_run.std("run", ddof=1) / np.sqrt(study.runs)
     ratio = np.sqrt(mean.sel(source="SGD", drop=True) / mean.sel(source="theory", drop=True))
