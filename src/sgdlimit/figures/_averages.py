@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-__all__ = ["METRICS", "diverged", "entry_mean", "instance_mean", "keep", "kept"]
+__all__ = ["METRICS", "diverged", "entry_mean", "instance_mean", "keep", "kept", "relative", "relative_floor"]
 
 METRICS = ("Q", "R", "v")
 ENTRIES = ("student", "student_", "teacher")
@@ -44,3 +44,16 @@ def instance_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     squares = ((values - mean) ** 2).sum("instance")
     variance = squares / (count - 1).where(count > 1)
     return mean, (variance / count.where(count > 0)) ** 0.5
+
+
+def relative(dataset: xr.Dataset, name: str, *, M: str = "M_", scale: str = "scale_") -> xr.DataArray:
+    """M of Q, R or v over the mean |x| of SGD's, both means over entries: comparable between theories.
+
+    Theories measure the same weights with covariances of their own, so that their Q and R differ in size.
+    """
+    return entry_mean(dataset[f"{M}{name}"]) / entry_mean(dataset[f"{scale}{name}"])
+
+
+def relative_floor(dataset: xr.Dataset, name: str) -> xr.DataArray:
+    """The same of Gaussian SGD against the conventional theory."""
+    return relative(dataset, name, M="floor_", scale="floor_scale_")

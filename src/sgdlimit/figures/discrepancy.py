@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep
+from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep, relative, relative_floor
 from sgdlimit.figures._style import ACTIVATION_LABELS, FLOOR, SERIES, Series, label_panels, new_figure, styled
 
 __all__ = ["discrepancy_against_kl"]
@@ -33,16 +33,18 @@ def discrepancy_against_kl(
     error. The grey band is the noise floor: M of SGD on Gaussian inputs. Standardised, a dotted line shows the mean
     scale E|Q|, E|R|, E|v|. Runs that diverged are left out of the means: a hollow marker says that there were some, and
     the number beside it in panel a how many; a cross at the top, that none was left. Un-standardised, where the data
-    has it, a second row shows the same for the mixture theory, on the same axes; its count has theories that diverged
-    as well.
+    has it, a second row shows M of the mixture theory, full, beside that of the conventional theory, faint, both relative
+    to the mean |x| of SGD's Q, R or v as the theory measures it, for the two do so in different units; its count has
+    theories that diverged as well.
 
     Parameters
     ----------
     grid
         ``M_Q`` (instance, activation, standardized, components, spread, student, student_), ``M_R``, ``M_v``, the
         scales ``scale_Q`` …, ``kl`` (instance, components, spread), the floors ``floor_Q`` (instance, activation, …)
-        and optionally ``kept`` (instance, activation) and ``diverged``; for the second row ``M_mixture_Q`` … (instance,
-        activation, components, spread, …) and ``mixture_diverged``.
+        and optionally ``kept`` (instance, activation) and ``diverged``; for the second row ``M_mixture_Q``,
+        ``scale_mixture_Q`` … (instance, activation, components, spread, …), ``mixture_diverged`` and
+        ``floor_scale_Q``.
     activation
         ``"relu"`` or ``"erf"``.
     standardized
@@ -61,36 +63,33 @@ def discrepancy_against_kl(
     both = not standardized and "M_mixture_Q" in chosen
     figure = new_figure(5.4 if both else 3.9 if inset else 3.2)
     rows = figure.subplots(1 + both, 3, squeeze=False, sharex="col")
-    counts = [lost, (diverged(chosen) | chosen["mixture_diverged"]).sum("instance")] if both else [lost]
-    for name, panels in zip(METRICS, rows.T, strict=True):
-        drawn: list[float] = []
-        for panel, prefix, count in zip(panels, ("M_", "M_mixture_"), counts, strict=False):
-            drawn += _draw_floor(panel, entry_mean(chosen[f"floor_{name}"]))
-            for series, components in zip(cycle(SERIES), chosen["components"].values, strict=False):
-                condition = chosen.sel(components=components)
-                M = entry_mean(condition[f"{prefix}{name}"])
-                kl = instance_mean(condition["kl"])[0].values
-                numbers = count.sel(components=components).values if name == "Q" else None
-                drawn += _draw_curve(panel, kl, M, series, numbers)
-            panel.set_ylabel(rf"$\mathcal{{M}}({name})$")
+    for name, panel in zip(METRICS, rows[0], strict=True):
+        drawn: list[float] = [*_draw_floor(panel, entry_mean(chosen[f"floor_{name}"]))]
+        M, kl = entry_mean(chosen[f"M_{name}"]), instance_mean(chosen["kl"])[0]
+        drawn += _draw_curves(panel, kl, M, lost if name == "Q" else None)
         if standardized:
             scale = float(entry_mean(chosen[f"scale_{name}"]).mean())
-            panels[0].axhline(scale, color="black", ls=":", lw=1.1)
+            panel.axhline(scale, color="black", ls=":", lw=1.1)
             drawn.append(scale)
-        positive = [value for value in drawn if value > 0]  # neither NaN nor a band that reaches below zero
-        for panel in panels:
-            if positive:
-                _set_limits(panel, min(positive) / 1.6, max(positive) * 1.5, INSET_ROOM if inset else 0.0)
-            else:
-                panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")
+        _fit(panel, drawn, INSET_ROOM if inset else 0.0)
         if theory is not None and sgd is not None:
             law = "standardized mixture" if standardized else "mixture"
-            example = theory.sel(activation=activation)[name], sgd.sel(activation=activation, law=law)[name]
-            _draw_inset(panels[0], *example)
-        panels[-1].set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
-    titles = ["conventional theory", "", "", "mixture theory", "", ""] if both else None
+            _draw_inset(panel, theory.sel(activation=activation)[name], sgd.sel(activation=activation, law=law)[name])
+        panel.set_ylabel(rf"$\mathcal{{M}}({name})$")
+    gone = (diverged(chosen) | chosen["mixture_diverged"]).sum("instance") if both else lost
+    for name, panel in zip(METRICS, rows[1] if both else (), strict=False):
+        drawn = [*_draw_floor(panel, relative_floor(chosen, name))]
+        kl = instance_mean(chosen["kl"])[0]
+        drawn += _draw_curves(panel, kl, relative(chosen, name), None, faint=True)
+        own = relative(chosen, name, M="M_mixture_", scale="scale_mixture_")
+        drawn += _draw_curves(panel, kl, own, gone if name == "Q" else None)
+        _fit(panel, drawn, 0.0)
+        panel.set_ylabel(rf"$\mathcal{{M}}({name})\,/\,E|{name}|$")
+    for panel in rows[-1]:
+        panel.set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
+    titles = ["conventional theory", "", "", "mixture theory, faint: conventional", "", ""] if both else None
     label_panels(list(rows.ravel()), titles)
-    _legend(figure, chosen, activation, standardized, [int(count.sum()) for count in counts], inset)
+    _legend(figure, chosen, activation, standardized, [int(lost.sum())] + [int(gone.sum())] * both, inset)
     return figure
 
 
@@ -100,6 +99,33 @@ def _draw_floor(panel: Axes, floor: xr.DataArray) -> tuple[float, float]:
     panel.axhspan(low, high, color=FLOOR, lw=0, zorder=0)
     panel.axhline(mean, color="#8a8a8a", lw=0.8, zorder=0.5)
     return low, high
+
+
+def _draw_curves(
+    panel: Axes, kl: xr.DataArray, M: xr.DataArray, lost: xr.DataArray | None, *, faint: bool = False
+) -> list[float]:
+    """A curve for each m; returns the values drawn."""
+    drawn = []
+    for series, components in zip(cycle(SERIES), M["components"].values, strict=False):
+        one = M.sel(components=components)
+        x = kl.sel(components=components).values
+        if faint:
+            mean = instance_mean(one)[0].values
+            panel.plot(x, mean, color=series.color, ls=series.linestyle, alpha=0.35, lw=1.1, zorder=2)
+            drawn += list(mean)
+        else:
+            drawn += _draw_curve(
+                panel, x, one, series, None if lost is None else lost.sel(components=components).values
+            )
+    return drawn
+
+
+def _fit(panel: Axes, drawn: list[float], room: float) -> None:
+    positive = [value for value in drawn if value > 0]  # neither NaN nor a band that reaches below zero
+    if positive:
+        _set_limits(panel, min(positive) / 1.6, max(positive) * 1.5, room)
+    else:
+        panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")
 
 
 def _draw_curve(panel: Axes, kl: np.ndarray, M: xr.DataArray, series: Series, lost: np.ndarray | None) -> list[float]:
@@ -124,7 +150,8 @@ def _draw_curve(panel: Axes, kl: np.ndarray, M: xr.DataArray, series: Series, lo
                 color=color,
                 fontsize=8,
             )
-    return [*(mean - np.nan_to_num(error)), *(mean + np.nan_to_num(error))]
+    # A band that reaches to almost nothing on the log axis, as of two instances far apart, does not set its range.
+    return [*np.maximum(mean - np.nan_to_num(error), mean / 3), *(mean + np.nan_to_num(error))]
 
 
 def _set_limits(panel: Axes, low: float, high: float, room: float) -> None:

@@ -258,4 +258,10 @@ def _source_legend(
     if settles:
         label = rf"saturation: $\epsilon_g$ within ×{SATURATION_FACTOR:g} of its final value"
         handles.append(Patch(color=SATURATED, lw=0, label=label))
-    figure.legend(handles=handles, title=",  ".join(setting), loc="outside upper center", ncols=2 if further else 3, columnspacing=1.4)
+    figure.legend(
+        handles=handles,
+        title=",  ".join(setting),
+        loc="outside upper center",
+        ncols=2 if further else 3,
+        columnspacing=1.4,
+    )

@@ -10,8 +10,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sgdlimit.comparison import AGREEMENT
-from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep
-from sgdlimit.figures._style import ACTIVATION_LABELS, FLOOR, SERIES, Series, label_panels, log_ticks, new_figure, styled
+from sgdlimit.figures._averages import METRICS, diverged, instance_mean, keep, relative, relative_floor
+from sgdlimit.figures._style import (
+    ACTIVATION_LABELS,
+    FLOOR,
+    SERIES,
+    Series,
+    label_panels,
+    log_ticks,
+    new_figure,
+    styled,
+)
 
 __all__ = ["universality"]
 
@@ -26,18 +35,21 @@ DASHES = (0, (1.2, 1.2))
 
 @styled
 def universality(blocks: xr.Dataset, activation: str, *, spreads: Sequence[float] | None = None) -> Figure:
-    """M(Q), M(R), M(v) against the block size B for each theory and two α, un-standardised above, standardised below.
+    """M over the scale of Q, R, v against the block size B for each theory and two α, un-standardised and standardised.
 
-    The mean over instances with a band of ±1 standard error. The grey line is the noise floor, Gaussian SGD against the
+    M is relative to the mean |x| of SGD's Q, R or v as the theory measures it, for theories do so in different units. The
+    mean over instances with a band of ±1 standard error. The grey line is the noise floor, Gaussian SGD against the
     conventional theory; the grey band reaches up to :data:`~sgdlimit.comparison.AGREEMENT` times it. Markers are filled
-    inside the band, where theory holds, and hollow above. A theory has no marker where it does not apply. Runs that
+    inside the band, where theory holds, and hollow above. A bar of the colour of the mixture theory is what the scatter
+    between its own members makes of M for a single run. A theory has no marker where it does not apply. Runs that
     diverged, and theories that did, are left out of the means and counted in the title.
 
     Parameters
     ----------
     blocks
         ``M_Q`` (instance, activation, standardized, theory, spread, block_size, student, student_), ``M_R``, ``M_v``,
-        the floors ``floor_Q`` (instance, activation, …) and optionally ``diverged`` and ``theory_diverged``.
+        the scales ``scale_Q`` …, the floors ``floor_Q`` and ``floor_scale_Q`` (instance, activation, …), and optionally
+        ``noise_mixture_Q`` (instance, activation, standardized, spread, block_size, …), ``diverged`` and ``theory_diverged``.
     activation
         ``"relu"`` or ``"erf"``.
     spreads
@@ -52,25 +64,31 @@ def universality(blocks: xr.Dataset, activation: str, *, spreads: Sequence[float
         positive = [float(spread) for spread in chosen["spread"].values if spread > 0] or [0.0]
         spreads = sorted({positive[0], positive[-1]})
     kinds = [bool(value) for value in chosen["standardized"].values]
-    figure = new_figure(2.0 + 2.1 * len(kinds))
+    figure = new_figure(1.9 + 2.2 * len(kinds))
     rows = figure.subplots(len(kinds), 3, sharex=True, sharey="col", squeeze=False)
     sizes = chosen["block_size"].values
+    floors = {name: float(instance_mean(relative_floor(chosen, name))[0]) for name in METRICS}
     for standardized, panels in zip(kinds, rows, strict=True):
         for name, panel in zip(METRICS, panels, strict=True):
-            floor = float(instance_mean(entry_mean(chosen[f"floor_{name}"]))[0])
+            floor = floors[name]
             panel.axhline(floor, color="#8a8a8a", lw=0.8, zorder=0.5)
-            for theory in chosen["theory"].values:
-                for spread in spreads:
-                    M = entry_mean(chosen[f"M_{name}"].sel(standardized=standardized, spread=spread, theory=theory))
-                    full = spread == max(spreads)
-                    _draw(panel, sizes, M, AGREEMENT * floor, THEORIES[str(theory)][0], full)
+            for spread in spreads:
+                condition = chosen.sel(standardized=standardized, spread=spread)
+                for theory in chosen["theory"].values:
+                    M = relative(condition.sel(theory=theory), name)
+                    _draw(panel, sizes, M, AGREEMENT * floor, THEORIES[str(theory)][0], spread == max(spreads))
+                if f"noise_mixture_{name}" in condition:
+                    noise = relative(condition.sel(theory="mixture"), name, M="noise_mixture_")
+                    color = THEORIES["mixture"][0].color
+                    scatter = instance_mean(noise)[0].values
+                    panel.plot(sizes, scatter, ls="", marker="_", ms=11, mew=1.6, color=color, zorder=2.5)
             panel.set_xscale("log")
             panel.set_xticks(sizes, labels=_spaced(sizes))
             panel.set_xticks([], minor=True)
             panel.set_yscale("log")
-            panel.set_ylabel(rf"$\mathcal{{M}}({name})$")
+            panel.set_ylabel(rf"$\mathcal{{M}}({name})\,/\,E|{name}|$")
     for name, panels in zip(METRICS, rows.T, strict=True):
-        floor = float(instance_mean(entry_mean(chosen[f"floor_{name}"]))[0])
+        floor = floors[name]
         low, high = panels[0].get_ylim()
         low = min(low, floor / 1.5)
         panels[0].set_ylim(low, max(high, 1.2 * AGREEMENT * floor))
@@ -112,6 +130,9 @@ def _legend(figure: Figure, chosen: xr.Dataset, activation: str, spreads: Sequen
         Line2D([], [], color="black", ls="-" if spread == max(spreads) else DASHES, label=rf"$\alpha={spread:g}$")
         for spread in spreads
     ]
+    if "noise_mixture_Q" in chosen:
+        bar = {"color": THEORIES["mixture"][0].color, "ls": "", "marker": "_", "ms": 11, "mew": 1.6}
+        handles.append(Line2D([], [], label="scatter between members of the mixture theory", **bar))
     handles.append(
         Patch(color=FLOOR, alpha=0.7, lw=0, label=rf"agreement: $\mathcal{{M}}$ < {AGREEMENT:g} × noise floor")
     )
@@ -121,4 +142,4 @@ def _legend(figure: Figure, chosen: xr.Dataset, activation: str, spreads: Sequen
     theories = int(chosen["theory_diverged"].sum()) if "theory_diverged" in chosen else 0
     if lost or theories:
         title += f"\ndiverged and left out: {lost} SGD runs, mixture theory {theories} times"
-    figure.legend(handles=handles, title=title, loc="outside upper center", ncols=3, columnspacing=1.3)
+    figure.legend(handles=handles, title=title, loc="outside upper center", ncols=2, columnspacing=1.3)

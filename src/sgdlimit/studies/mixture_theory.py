@@ -1,4 +1,4 @@
-"""How good the mixture theory is: its error against N, integration step and ensemble, and its fluctuations at several η."""
+"""How good the mixture theory is: its error against N, integration step and chains, its fluctuations against η."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -51,9 +51,7 @@ class MixtureStudy:
     def instance(self, size: int, seed: int) -> Instance:
         """Instance ``seed`` of two standardised clusters in ``size`` dimensions."""
         latent = round(LATENT_RATIO * size)
-        law = GaussianMixture(
-            components=2, spread=self.spread, block_size=latent, standardize=True, shared_means=False
-        )
+        law = GaussianMixture(components=2, spread=self.spread, block_size=latent, standardize=True, shared_means=False)
         return Problem(
             input_dim=size,
             latent_dim=latent,
@@ -97,8 +95,9 @@ def mixture_theory(
         shares with its parts).
 
         Against η, the mean fields in the last half of the time: ``spread`` (source, learning_rate, student, cluster),
-        the standard deviation over runs around their mean at the same time, in theory and SGD, and ``ratio`` of SGD's to theory's, of the root
-        mean square over units and clusters, with ``ratio_stderr`` from the scatter of runs and chains.
+        the standard deviation over runs around their mean at the same time, in theory and SGD, and ``ratio`` of SGD's
+        to theory's, of the root mean square over units and clusters, with ``ratio_stderr`` from the scatter of runs
+        and chains.
 
     Raises
     ------
@@ -222,9 +221,7 @@ def _fluctuations(study: MixtureStudy, seed: int) -> xr.Dataset:
     times = np.unique(np.rint(np.linspace(time / 2, time, 400) * size)) / size
     base = study.instance(size, seed)
     conditions = [base.replace(learning_rate=rate) for rate in study.learning_rates]
-    simulated = simulate_together(
-        conditions, times, runs=study.runs, seed=seed, overlaps="mixture", test_samples=0
-    )
+    simulated = simulate_together(conditions, times, runs=study.runs, seed=seed, overlaps="mixture", test_samples=0)
 
     def solved(instance: Instance) -> xr.Dataset:
         return solve_mixture(instance, times, chains=study.runs, seed=seed, threads=1)

@@ -127,11 +127,13 @@ def grid(preset: Preset, progress: Progress) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``M_*`` and ``scale_*`` (mean |x|) of Q, R, v over (instance, activation, standardized, components, spread) and
-        entries, against the conventional theory; ``floor_*`` of Gaussian SGD, ``kl`` of the un-standardised scalar
-        mixture, ``diverged``, and ``kept`` with its ``reason``. For un-standardised mixtures also ``M_mixture_*``,
-        against the mixture theory, of SGD measured with its covariances, over (instance, activation, components,
-        spread) and entries, NaN where SGD or theory diverged, and ``mixture_diverged``, whether theory did.
+        ``M_*``, against the conventional theory, and ``scale_*`` (mean |x|) of Q, R, v over (instance, activation,
+        standardized, components, spread) and entries; ``floor_*`` and ``floor_scale_*`` of Gaussian SGD, ``kl`` of the
+        un-standardised scalar mixture, ``diverged``, and ``kept`` with its ``reason``. For un-standardised mixtures
+        also ``M_mixture_*``, against the mixture theory, of SGD measured with its covariances, over (instance,
+        activation, components, spread) and entries, NaN where SGD or theory diverged; ``scale_mixture_*``;
+        ``noise_mixture_*``, what the scatter between members of the theory's ensemble alone makes of M, NaN where
+        theory diverged; and ``mixture_diverged``, whether it did.
     """
     count = preset.instances
     parts = [
@@ -188,6 +190,7 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
 
     index = arranged(place, shape)
     floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
+    floors = floors.assign({f"floor_scale_{name}": stacked[f"scale_{name}"] for name in ("Q", "R", "v")})
     floors = floors.isel(chain=xr.DataArray(range(len(theories)), dims="activation"))
     mixtures = [
         [conditions[place[preset.activations[0], False, m, a]] for a in preset.spreads] for m in preset.components
@@ -202,40 +205,71 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
 def _mixture_discrepancies(
     conditions: Sequence[Instance], conventional: xr.Dataset, sgd: xr.Dataset, index: xr.DataArray, preset: Preset
 ) -> xr.Dataset:
-    """``M_mixture_*`` of the conditions at ``index``; on Gaussian inputs the mixture theory is the conventional one."""
+    """``M_mixture_*`` and so on of the conditions at ``index``; with spread 0 the theory is the conventional one."""
     wanted = sorted(set(index.values.ravel()) - set(range(len(preset.activations))))
-    means = mixture_means([conditions[chain] for chain in wanted], preset.times, chains=preset.chains)
-    solved = over_chains(means, preset.times) if means else None
     theory = conventional.copy(deep=True)
-    for name in ("Q", "R", "v") if solved is not None else ():
-        theory[name].values[wanted] = solved[name].values
-    lost = np.zeros(len(conditions), dtype=bool)
-    lost[wanted] = solved["diverged"].values if solved is not None else False
-    M = discrepancies(theory, sgd)
-    named = {f"M_mixture_{name}": M[f"M_{name}"] for name in ("Q", "R", "v")}
-    data = xr.Dataset(named).assign(mixture_diverged=("chain", lost))
-    return data.isel(chain=index.drop_vars("standardized"))
+    lost, noise = np.zeros(len(conditions), dtype=bool), xr.Dataset()
+    if wanted:
+        means, noises = mixture_means([conditions[chain] for chain in wanted], preset.times, chains=preset.chains)
+        lost[wanted] = means["diverged"].values
+        for name in ("Q", "R", "v"):
+            theory[name].values[wanted] = means[name].values
+        placed = noises.assign_coords(chain=wanted).reindex(chain=range(len(conditions)), fill_value=0.0)
+        noise = placed.rename({name: f"noise_mixture_{name}" for name in placed}).drop_vars("chain")
+    found = discrepancies(theory, sgd).drop_vars("diverged")
+    named = {name: name.replace("_", "_mixture_", 1) for name in found}
+    data = found.rename(named).merge(noise)
+    return data.assign(mixture_diverged=("chain", lost)).isel(chain=index.drop_vars("standardized"))
 
 
 def mixture_means(
-    instances: Sequence[Instance], times: np.ndarray, *, chains: int, largest_step: float = 0.1
-) -> list[xr.Dataset]:
-    """Means over the ensemble of the mixture theory for several instances, at the same time on all cores.
+    instances: Sequence[Instance], times: np.ndarray, *, chains: int | Sequence[int], largest_step: float = 0.1
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """The mixture theory of several instances along ``chain``, at the same time on all cores.
 
-    A theory that diverges is left cut, with ``attrs["diverged_at"]``; before the first output, all of it is NaN.
+    Parameters
+    ----------
+    instances
+        To solve.
+    times
+        Output times, shape (time,).
+    chains
+        Members of the ensemble, for all instances or for each.
+    largest_step
+        Of integration.
+
+    Returns
+    -------
+    xarray.Dataset
+        Means of Q, R, v over the ensemble, NaN after theory diverged, which ``diverged`` says.
+    xarray.Dataset
+        Q, R, v without time: what the scatter between members alone makes of the M of one SGD run, NaN where theory
+        diverged.
     """
+    counts = [chains] * len(instances) if isinstance(chains, int) else list(chains)
 
-    def solved(instance: Instance) -> xr.Dataset:
+    def solved(instance: Instance, count: int) -> xr.Dataset:
         try:
-            ensemble = solve_mixture(instance, times, chains=chains, largest_step=largest_step, threads=1)
-        except DivergenceError:
-            return solve(instance, times[:1]).map(lambda x: x * np.nan).assign_attrs(diverged_at=float(times[0]))
-        return ensemble.drop_vars(["mode", "frozen"]).mean("run", keep_attrs=True)
+            return solve_mixture(instance, times, chains=count, largest_step=largest_step, threads=1)
+        except DivergenceError:  # before the first output
+            nothing = solve(instance, times[:1]).map(lambda x: x * np.nan).expand_dims(run=count)
+            return nothing.assign_attrs(diverged_at=float(times[0]))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         with ThreadPoolExecutor(cores()) as pool:
-            return list(pool.map(solved, instances))
+            ensembles = [some[["Q", "R", "v"]] for some in pool.map(solved, instances, counts)]
+    means = over_chains([ensemble.mean("run", keep_attrs=True) for ensemble in ensembles], times)
+    return means, xr.concat([_scatter(ensemble) for ensemble in ensembles], dim="chain")
+
+
+def _scatter(ensemble: xr.Dataset) -> xr.Dataset:
+    """Mean |x − mean of n members| over time, of a member x that is not among the n."""
+    count = ensemble.sizes["run"]
+    if count < 2 or "diverged_at" in ensemble.attrs:
+        return ensemble.isel(run=0, time=0, drop=True) * np.nan
+    # Of one among them the variance is smaller, by 1 − 1/n against 1 + 1/n.
+    return np.abs(ensemble - ensemble.mean("run")).mean(["run", "time"]) * np.sqrt((count + 1) / (count - 1))
 
 
 def over_chains(trajectories: Sequence[xr.Dataset], times: np.ndarray) -> xr.Dataset:
