@@ -33,9 +33,9 @@ def discrepancy_against_kl(
     error. The grey band is the noise floor: M of SGD on Gaussian inputs. Standardised, a dotted line shows the mean
     scale E|Q|, E|R|, E|v|. Runs that diverged are left out of the means: a hollow marker says that there were some, and
     the number beside it in panel a how many; a cross at the top, that none was left. Un-standardised, where the data
-    has it, a second row shows M of the mixture theory, full, beside that of the conventional theory, faint, both relative
-    to the mean |x| of SGD's Q, R or v as the theory measures it, for the two do so in different units; its count has
-    theories that diverged as well.
+    has it, a second row shows M of the mixture theory, full, beside that of the conventional theory, faint, both
+    relative to the mean |x| of SGD's Q, R or v as the theory measures it, for the two do so in different units; its
+    count has theories that diverged as well.
 
     Parameters
     ----------

@@ -37,8 +37,8 @@ DASHES = (0, (1.2, 1.2))
 def universality(blocks: xr.Dataset, activation: str, *, spreads: Sequence[float] | None = None) -> Figure:
     """M over the scale of Q, R, v against the block size B for each theory and two α, un-standardised and standardised.
 
-    M is relative to the mean |x| of SGD's Q, R or v as the theory measures it, for theories do so in different units. The
-    mean over instances with a band of ±1 standard error. The grey line is the noise floor, Gaussian SGD against the
+    M is relative to the mean |x| of SGD's Q, R or v as the theory measures it, for theories do so in different units.
+    The mean over instances with a band of ±1 standard error. The grey line is the noise floor, Gaussian SGD against the
     conventional theory; the grey band reaches up to :data:`~sgdlimit.comparison.AGREEMENT` times it. Markers are filled
     inside the band, where theory holds, and hollow above. A bar of the colour of the mixture theory is what the scatter
     between its own members makes of M for a single run. A theory has no marker where it does not apply. Runs that
@@ -49,7 +49,8 @@ def universality(blocks: xr.Dataset, activation: str, *, spreads: Sequence[float
     blocks
         ``M_Q`` (instance, activation, standardized, theory, spread, block_size, student, student_), ``M_R``, ``M_v``,
         the scales ``scale_Q`` …, the floors ``floor_Q`` and ``floor_scale_Q`` (instance, activation, …), and optionally
-        ``noise_mixture_Q`` (instance, activation, standardized, spread, block_size, …), ``diverged`` and ``theory_diverged``.
+        ``noise_mixture_Q`` (instance, activation, standardized, spread, block_size, …), ``diverged`` and
+        ``theory_diverged``.
     activation
         ``"relu"`` or ``"erf"``.
     spreads

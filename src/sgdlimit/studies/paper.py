@@ -17,6 +17,7 @@ from sgdlimit.instance import Instance
 from sgdlimit.problem import GaussianMixture, Problem
 from sgdlimit.resources import cores
 from sgdlimit.simulation import simulate_together
+from sgdlimit.studies.mixture_theory import MixtureStudy
 from sgdlimit.theory import solve, solve_mixture
 from sgdlimit.trajectory import log_times
 
@@ -64,6 +65,7 @@ class Preset:
     sizes: Mapping[int, int] = field(default_factory=lambda: {250: 12, 500: 8, 1000: 8, 2000: 4})
     """Instances of each N in the finite-size study, and its last t."""
     sizes_time: float = 10.0
+    mixture_study: MixtureStudy = field(default_factory=MixtureStudy)
     lemma_components: tuple[int, ...] = (2, 3, 5)
     steps: int = 100_000
     first_instance: int = 0
@@ -113,6 +115,9 @@ PRESETS = {
         block_instances=KEPT_INSTANCES,
         block_sizes=(1, 5, 20, 250, 500),
         sizes={250: 24, 500: 16, 1000: 12, 2000: 8, 4000: 2},
+        mixture_study=MixtureStudy(
+            sizes={500: 48, 1000: 32, 2000: 16, 4000: 4}, sizes_time=10.0, step_chains=256, step_size=1000, runs=32
+        ),
     ),
 }
 """``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""
