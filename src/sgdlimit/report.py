@@ -60,7 +60,8 @@ BELOW = (
 )
 BLOCKS = (
     "Where universality ends: M of three theories as a share of the mean size of Q, R and v, against the number of "
-    "coordinates that share a component. A missing marker is a theory that does not apply"
+    "coordinates that share a component. Filled: noise explains it, for the mixture theory with the scatter between "
+    "members of its ensemble (bars). A missing marker is a theory that does not apply"
 )
 CAPTIONS = {
     "figure_2": "Figure 2. Example dynamics on an un-standardised mixture, ReLU: ε_g, Q, R and v against time. "
@@ -358,7 +359,7 @@ def _universality(blocks: xr.Dataset, activations: list[str]) -> Section:
         [f"universality_{activation}" for activation in activations],
         [
             _numbers(
-                f"M over its scale, in units of the noise floor over its own, at α = "
+                f"M as a share of its scale and in units of its noise floor, at α = "
                 f"{float(blocks['spread'].max()):g}: {ACTIVATION_LABELS[activation]}, "
                 f"{'standardised' if standardized else 'un-standardised'}",
                 findings.block_ratios(blocks, activation, standardized),

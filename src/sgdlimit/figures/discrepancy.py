@@ -87,7 +87,7 @@ def discrepancy_against_kl(
         panel.set_ylabel(rf"$\mathcal{{M}}({name})\,/\,E|{name}|$")
     for panel in rows[-1]:
         panel.set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
-    titles = ["conventional theory", "", "", "mixture theory, faint: conventional", "", ""] if both else None
+    titles = ["conventional theory", "", "", "mixture theory", "faint: conventional", ""] if both else None
     label_panels(list(rows.ravel()), titles)
     _legend(figure, chosen, activation, standardized, [int(lost.sum())] + [int(gone.sum())] * both, inset)
     return figure

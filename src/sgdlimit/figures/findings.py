@@ -5,7 +5,16 @@ import pandas as pd
 import xarray as xr
 
 from sgdlimit.comparison import AGREEMENT, compare
-from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep, relative, relative_floor
+from sgdlimit.figures._averages import (
+    METRICS,
+    diverged,
+    entry_mean,
+    instance_mean,
+    keep,
+    relative,
+    relative_floor,
+    theory_floor,
+)
 from sgdlimit.figures._style import ACTIVATION_LABELS
 from sgdlimit.figures.dynamics import SATURATION_FACTOR, saturation_time
 
@@ -216,10 +225,10 @@ def mixture_discrepancy_verdict(grid: xr.Dataset, activation: str) -> str:
 
 
 def block_ratios(blocks: xr.Dataset, activation: str, standardized: bool) -> pd.DataFrame:
-    """M at the largest α over its scale, in units of the noise floor over its own.
+    """M at the largest α over its scale, in percent, and in units of its noise floor.
 
-    A row for each theory and block size that it applies to, a column for each of Q, R, v. For the mixture theory also
-    what the scatter between its members alone makes of them.
+    A row for each theory and block size that it applies to. The scatter between members of the mixture theory belongs
+    to its noise floor.
     """
     chosen = _largest_spread(blocks, activation, standardized)
     rows: dict[str, dict[str, float]] = {}
@@ -230,11 +239,9 @@ def block_ratios(blocks: xr.Dataset, activation: str, standardized: bool) -> pd.
                 continue
             row = rows.setdefault(f"{theory}, B = {size}", {})
             for name in METRICS:
-                floor = float(instance_mean(relative_floor(chosen, name))[0])
-                row[f"M({name})/floor"] = float(instance_mean(relative(one, name))[0]) / floor
-                if "noise_mixture_Q" in one:
-                    noise = float(instance_mean(relative(one, name, M="noise_mixture_"))[0]) / floor
-                    row[f"{name}, scatter of chains"] = noise if theory == "mixture" else np.nan
+                M = float(instance_mean(relative(one, name))[0])
+                row[f"M({name})/E|{name}|, %"] = 100 * M
+                row[f"M({name})/floor"] = M / float(theory_floor(one, str(theory), name))
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -275,7 +282,8 @@ def block_verdict(blocks: xr.Dataset, activation: str, standardized: bool) -> st
     return (
         f"{ACTIVATION_LABELS[activation]}, {'standardised' if standardized else 'un-standardised'}, "
         f"α = {float(chosen['spread']):g}, mean of {chosen.sizes['instance']} instances: {'; '.join(parts)}. In "
-        "brackets is the largest of M(Q), M(R), M(v), each over its scale, in units of the noise floor over its own. "
+        "brackets is the largest of M(Q), M(R), M(v), each over its scale, in units of the noise floor over its own; "
+        "the scatter between members of the mixture theory belongs to its floor. "
         + (f"{lost} SGD runs and {theories} mixture theories diverged." if lost or theories else "Nothing diverged.")
     )
 
@@ -294,28 +302,29 @@ def claim_and_replacement(grid: xr.Dataset, blocks: xr.Dataset, activation: str)
         f"α = {float(grid['spread'].max()):g} M is at most {most:.1f} × the noise floor."
     ]
     for standardized in (True, False):
-        worst = block_ratios(blocks, activation, standardized).filter(like="/floor").max(axis=1)
+        table = block_ratios(blocks, activation, standardized)
+        worst, share = table.filter(like="/floor").max(axis=1), table.filter(like="%")
         largest = blocks["block_size"].values.max()
-        pairs = [
-            f"{_ratio(float(worst[f'{theory}, B = {size}']))} × with the mixture theory, "
-            f"{_ratio(float(worst[f'conventional, B = {size}']))} × with the conventional one (B = {size})"
-            for theory in ("mixture",)
-            for size in ((largest,) if standardized else (1, largest))
-            if f"{theory}, B = {size}" in worst
-        ]
+        pairs = []
+        for size in (largest,) if standardized else (1, largest):
+            old, new = f"conventional, B = {size}", f"mixture, B = {size}"
+            if new in worst:
+                falls = [
+                    f"{name} from {share.loc[old].iloc[k]:.3g}% to {share.loc[new].iloc[k]:.3g}%"
+                    for k, name in enumerate(METRICS)
+                ]
+                pairs.append(
+                    f"at B = {size} that takes the error of {', '.join(falls)} of its scale, or "
+                    f"{_ratio(float(worst[new]))} × noise at most instead of {_ratio(float(worst[old]))} ×"
+                )
         where = (
-            "It does not hold for inputs in clusters, where all coordinates share a component, standardised or not. "
+            "It does not hold for inputs in clusters, where all coordinates share a component. What replaces it there "
+            "is the mixture theory: the equations within a cluster, driven by mean fields that move with every step"
             if standardized
-            else "Nor does it without standardising, for the inputs then have means, which standardising removes. "
-        )
-        again = (
-            "What replaces it there is the mixture theory" if standardized else "The mixture theory covers these too"
+            else "Nor does it hold without standardising, for inputs then have a mean. The mixture theory takes it in"
         )
         if pairs:
-            lines.append(
-                f"{where}{again}: the equations within a cluster, driven by mean fields that move with every step. "
-                f"The largest M over its scale, in units of the noise floor: {'; '.join(pairs)}."
-            )
+            lines.append(f"{where}: {'; '.join(pairs)}.")
     if "moment-matched" in blocks["theory"].values:
         worst = block_ratios(blocks, activation, True).filter(like="/floor").max(axis=1)
         between = [

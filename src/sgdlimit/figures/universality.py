@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sgdlimit.comparison import AGREEMENT
-from sgdlimit.figures._averages import METRICS, diverged, instance_mean, keep, relative, relative_floor
+from sgdlimit.figures._averages import METRICS, diverged, instance_mean, keep, relative, relative_floor, theory_floor
 from sgdlimit.figures._style import (
     ACTIVATION_LABELS,
     FLOOR,
@@ -38,11 +38,12 @@ def universality(blocks: xr.Dataset, activation: str, *, spreads: Sequence[float
     """M over the scale of Q, R, v against the block size B for each theory and two α, un-standardised and standardised.
 
     M is relative to the mean |x| of SGD's Q, R or v as the theory measures it, for theories do so in different units.
-    The mean over instances with a band of ±1 standard error. The grey line is the noise floor, Gaussian SGD against the
-    conventional theory; the grey band reaches up to :data:`~sgdlimit.comparison.AGREEMENT` times it. Markers are filled
-    inside the band, where theory holds, and hollow above. A bar of the colour of the mixture theory is what the scatter
-    between its own members makes of M for a single run. A theory has no marker where it does not apply. Runs that
-    diverged, and theories that did, are left out of the means and counted in the title.
+    The mean over instances with a band of ±1 standard error. The grey line is the noise floor, Gaussian SGD against
+    the conventional theory; the grey band reaches up to :data:`~sgdlimit.comparison.AGREEMENT` times it. A bar of the
+    colour of the mixture theory is what the scatter between its own members makes of M for a single run, which adds to
+    its noise floor. Markers are filled up to that factor times the floor, where theory holds, and hollow above. A
+    theory has no marker where it does not apply. Runs that diverged, and theories that did, are left out of the means
+    and counted in the title.
 
     Parameters
     ----------
@@ -76,8 +77,9 @@ def universality(blocks: xr.Dataset, activation: str, *, spreads: Sequence[float
             for spread in spreads:
                 condition = chosen.sel(standardized=standardized, spread=spread)
                 for theory in chosen["theory"].values:
-                    M = relative(condition.sel(theory=theory), name)
-                    _draw(panel, sizes, M, AGREEMENT * floor, THEORIES[str(theory)][0], spread == max(spreads))
+                    one = condition.sel(theory=theory)
+                    limit = AGREEMENT * theory_floor(one, str(theory), name).values
+                    _draw(panel, sizes, relative(one, name), limit, THEORIES[str(theory)][0], spread == max(spreads))
                 if f"noise_mixture_{name}" in condition:
                     noise = relative(condition.sel(theory="mixture"), name, M="noise_mixture_")
                     color = THEORIES["mixture"][0].color
@@ -113,7 +115,7 @@ def _spaced(sizes: np.ndarray) -> list[str]:
     return labels[::-1]
 
 
-def _draw(panel: Axes, sizes: np.ndarray, M: xr.DataArray, limit: float, series: Series, full: bool) -> None:
+def _draw(panel: Axes, sizes: np.ndarray, M: xr.DataArray, limit: np.ndarray, series: Series, full: bool) -> None:
     mean, error = (values.values for values in instance_mean(M))
     panel.fill_between(sizes, mean - error, mean + error, color=series.color, alpha=0.15, lw=0, zorder=1)
     panel.plot(sizes, mean, color=series.color, ls="-" if full else DASHES, zorder=2)
@@ -127,16 +129,17 @@ def _legend(figure: Figure, chosen: xr.Dataset, activation: str, spreads: Sequen
     for theory in chosen["theory"].values:
         series, label = THEORIES[str(theory)]
         handles.append(Line2D([], [], color=series.color, marker=series.marker, label=label))
+    if "noise_mixture_Q" in chosen:
+        bar = {"color": THEORIES["mixture"][0].color, "ls": "", "marker": "_", "ms": 11, "mew": 1.6}
+        handles.append(Line2D([], [], label="scatter between members of the mixture theory", **bar))
     handles += [
         Line2D([], [], color="black", ls="-" if spread == max(spreads) else DASHES, label=rf"$\alpha={spread:g}$")
         for spread in spreads
     ]
-    if "noise_mixture_Q" in chosen:
-        bar = {"color": THEORIES["mixture"][0].color, "ls": "", "marker": "_", "ms": 11, "mew": 1.6}
-        handles.append(Line2D([], [], label="scatter between members of the mixture theory", **bar))
     handles.append(
-        Patch(color=FLOOR, alpha=0.7, lw=0, label=rf"agreement: $\mathcal{{M}}$ < {AGREEMENT:g} × noise floor")
+        Patch(color=FLOOR, alpha=0.7, lw=0, label=rf"$\mathcal{{M}}$ < {AGREEMENT:g} × noise floor of Gaussian SGD")
     )
+    handles.append(Line2D([], [], color="black", ls="", marker="s", mfc="white", label="hollow: beyond noise"))
     count = chosen.sizes["instance"]
     title = f"{ACTIVATION_LABELS[activation]}, mean of {count} instances ± standard error"
     lost = int((diverged(chosen) & (chosen["spread"] > 0)).sum()) if "diverged" in chosen else 0
