@@ -317,7 +317,9 @@ def test_discrepancy_draws_a_curve_for_each_m(grid, trajectories, standardized):
 
 def test_discrepancy_shows_diverged_runs(grid):
     figure = discrepancy_against_kl(grid, "relu", False)
-    assert "(2 in all)" in figure.legends[0].get_title().get_text()  # one of the three is in an instance not kept
+    assert (
+        "(2 in all; 2 with" in figure.legends[0].get_title().get_text()
+    )  # one of the three is in an instance not kept
     assert [text.get_text() for text in figure.axes[0].texts] == ["2"]
     hollow = [
         line for line in figure.axes[1].lines if line.get_markerfacecolor() == "white" and np.size(line.get_xdata())

@@ -31,13 +31,11 @@ def study():
 
 
 def test_the_finite_term_brings_theory_closer(study):
-    """What the mean fields add to Q is of order 1/N, and positive."""
-    Q = study.sel(quantity="Q")
-    small = Q.isel(sample=np.flatnonzero(Q["size"].values == 40))
-    assert float(small["M"].sel(finite_term=True).mean()) < float(small["M"].sel(finite_term=False).mean())
-    term = study["offset"].sel(finite_term=False) - study["offset"].sel(finite_term=True)
-    by_size = [float(term.sel(quantity="Q").values[Q["size"].values == size].mean()) for size in (40, 160)]
-    assert by_size[0] > by_size[1] > 0
+    """What the mean fields add to Q is of order 1/N; a tenth of Q at N = 40 would be in every M without it."""
+    M = study["M"].sel(quantity="Q")
+    gain = (M.sel(finite_term=False) - M.sel(finite_term=True)).values
+    assert gain[M["size"].values == 40].mean() > 3 * abs(gain[M["size"].values == 160].mean()) > 0
+    assert study["M"].sel(finite_term=True).notnull().all()
 
 
 def test_steps_and_chains_err_by_chance(study):
@@ -70,7 +68,7 @@ def small(block_size: int, **changes) -> sl.Problem:
 
 def test_theories_that_diverge_are_recorded():
     good = small(40, activation="erf").draw(seed=0)
-    bad = small(40, learning_rate=4.0).draw(seed=0)
+    bad = small(40, activation="linear", learning_rate=8.0).draw(seed=0)
     times = np.array([0.025, 1.0, 5.0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the study says it itself

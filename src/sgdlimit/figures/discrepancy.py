@@ -210,9 +210,9 @@ def _legend(
         handles.append(Line2D([], [], color=SERIES[1].color, lw=2.4, alpha=0.75, label="inset: SGD"))
         handles.append(Line2D([], [], color="black", lw=1.0, ls=(0, (4, 2)), label="inset: theory"))
     if any(lost):
-        panels = "a: runs" if len(lost) == 1 else "a, d: runs, or with them the theory,"
-        count = f"{lost[0]} in all" if len(lost) == 1 else f"in all {lost[0]}, {lost[1]}"
-        title += f"\nhollow marker, number in {panels} that diverged and are left out ({count})"
+        panels = "a" if len(lost) == 1 else "a, d"
+        title += f"\nhollow marker, number in {panels}: runs that diverged and are left out ({lost[0]} in all"
+        title += ")" if len(lost) == 1 else f"; {lost[1]} with those where the mixture theory did)"
     figure.legend(
         handles=handles, title=title, loc="outside upper center", ncols=4 if inset else len(handles), columnspacing=1.3
     )

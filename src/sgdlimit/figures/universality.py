@@ -119,9 +119,9 @@ def _draw(panel: Axes, sizes: np.ndarray, M: xr.DataArray, limit: np.ndarray, se
     mean, error = (values.values for values in instance_mean(M))
     panel.fill_between(sizes, mean - error, mean + error, color=series.color, alpha=0.15, lw=0, zorder=1)
     panel.plot(sizes, mean, color=series.color, ls="-" if full else DASHES, zorder=2)
-    agrees, marker = mean < limit, series.marker
+    agrees, beyond, marker = mean < limit, mean >= limit, series.marker  # neither where there is no mean
     panel.plot(sizes[agrees], mean[agrees], marker, color=series.color, ms=5.5, zorder=3)
-    panel.plot(sizes[~agrees], mean[~agrees], marker, mfc="white", mec=series.color, mew=1.2, ms=5.5, zorder=3)
+    panel.plot(sizes[beyond], mean[beyond], marker, mfc="white", mec=series.color, mew=1.2, ms=5.5, zorder=3)
 
 
 def _legend(figure: Figure, chosen: xr.Dataset, activation: str, spreads: Sequence[float]) -> None:
