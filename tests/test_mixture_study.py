@@ -71,7 +71,8 @@ def test_theories_that_diverge_are_recorded():
     bad = small(40, activation="linear", learning_rate=8.0).draw(seed=0)
     times = np.array([0.025, 1.0, 5.0])
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # the study says it itself
+        warnings.simplefilter("ignore", RuntimeWarning)  # of numbers that grow beyond single precision
+        warnings.simplefilter("error", sl.DivergenceWarning)  # the study says it itself
         means, scatter = mixture_means([good, bad], times, chains=3)
     assert means["diverged"].values.tolist() == [False, True]
     assert np.isfinite(means["Q"].isel(chain=0)).all()

@@ -260,10 +260,11 @@ def _dynamics(
         f"Example dynamics, {'standardised' if standardized else 'un-standardised'} mixture",
         claim,
         [findings.example_verdict(theory, sgd, activation, law) for activation in activations]
-        + [
-            findings.mixture_example_verdict(sgd, ensemble, activation, law)
-            for activation in (activations if ensemble is not None else ())
-        ],
+        + (
+            []
+            if ensemble is None
+            else [findings.mixture_example_verdict(sgd, ensemble, activation, law) for activation in activations]
+        ),
         [f"figure_{number}" + "_erf" * (activation == "erf") for activation in activations],
         [
             _numbers(

@@ -165,7 +165,7 @@ def mixture_example_verdict(sgd: xr.Dataset, ensemble: xr.Dataset, activation: s
     own = sgd.sel(activation=activation, law=law)
     own = own.assign(Q=own["Q_mixture"], R=own["R_mixture"]).drop_attrs()
     theory = ensemble.sel(activation=activation).drop_attrs()
-    whole = np.isfinite(own["v"]).all(["run", "student"]) & np.isfinite(theory["v"]).all(["run", "student"])
+    whole = own["v"].notnull().all(["run", "student"]) & theory["v"].notnull().all(["run", "student"])
     own, theory = own.isel(time=np.flatnonzero(whole)), theory.isel(time=np.flatnonzero(whole))
     names = [*METRICS, "generalization_error"]
     result = compare(theory[names], own[names])
@@ -245,6 +245,12 @@ def block_ratios(blocks: xr.Dataset, activation: str, standardized: bool) -> pd.
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def _worst(ratios: pd.DataFrame) -> dict[str, float]:
+    """The largest of M(Q), M(R), M(v) over their floors, by row; NaN if one is."""
+    table = ratios.filter(like="/floor")
+    return dict(zip(map(str, table.index), table.to_numpy(dtype=float).max(axis=1).tolist(), strict=True))
+
+
 def _largest_spread(blocks: xr.Dataset, activation: str, standardized: bool) -> xr.Dataset:
     chosen = keep(blocks, activation).sel(standardized=standardized)
     return chosen.isel(spread=int(chosen["spread"].values.argmax()))
@@ -261,11 +267,11 @@ def block_verdict(blocks: xr.Dataset, activation: str, standardized: bool) -> st
     """For which block sizes each theory holds at the largest α: all three M below the agreement factor × floor."""
     chosen = _largest_spread(blocks, activation, standardized)
     ratios = block_ratios(blocks, activation, standardized)
-    worst = ratios.filter(like="/floor").max(axis=1, skipna=False)
+    worst = _worst(ratios)
     parts = []
     for theory in chosen["theory"].values:
         of = {
-            str(size): float(worst[f"{theory}, B = {size}"])
+            str(size): worst[f"{theory}, B = {size}"]
             for size in chosen["block_size"].values
             if f"{theory}, B = {size}" in worst
         }
@@ -303,19 +309,19 @@ def claim_and_replacement(grid: xr.Dataset, blocks: xr.Dataset, activation: str)
     ]
     for standardized in (True, False):
         table = block_ratios(blocks, activation, standardized)
-        worst, share = table.filter(like="/floor").max(axis=1), table.filter(like="%")
+        worst, share = _worst(table), table.filter(like="%")
         largest = blocks["block_size"].values.max()
         pairs = []
         for size in (largest,) if standardized else (1, largest):
             old, new = f"conventional, B = {size}", f"mixture, B = {size}"
             if new in worst:
                 falls = [
-                    f"{name} from {share.loc[old].iloc[k]:.3g}% to {share.loc[new].iloc[k]:.3g}%"
-                    for k, name in enumerate(METRICS)
+                    f"{name} from {before:.3g}% to {after:.3g}%"
+                    for name, before, after in zip(METRICS, share.loc[old], share.loc[new], strict=True)
                 ]
                 pairs.append(
                     f"at B = {size} that takes the error of {', '.join(falls)} of its scale, or "
-                    f"{_ratio(float(worst[new]))} × noise at most instead of {_ratio(float(worst[old]))} ×"
+                    f"{_ratio(worst[new])} × noise at most instead of {_ratio(worst[old])} ×"
                 )
         where = (
             "It does not hold for inputs in clusters, where all coordinates share a component. What replaces it there "
@@ -326,18 +332,18 @@ def claim_and_replacement(grid: xr.Dataset, blocks: xr.Dataset, activation: str)
         if pairs:
             lines.append(f"{where}: {'; '.join(pairs)}.")
     if "moment-matched" in blocks["theory"].values:
-        worst = block_ratios(blocks, activation, True).filter(like="/floor").max(axis=1)
+        worst = _worst(block_ratios(blocks, activation, True))
         between = [
-            f"{_ratio(float(worst[f'moment-matched, B = {size}']))} × against "
-            f"{_ratio(float(worst[f'conventional, B = {size}']))} × at B = {size}"
+            f"{_ratio(worst[f'moment-matched, B = {size}'])} × instead of "
+            f"{_ratio(worst[f'conventional, B = {size}'])} × at B = {size}"
             for size in blocks["block_size"].values
             if 1 < size < blocks["block_size"].values.max() and f"moment-matched, B = {size}" in worst
         ]
         if between:
             lines.append(
                 "Between the two, blocks of a few coordinates have too many clusters for the mixture theory. The "
-                f"moment-matched theory, with the true covariance of the inputs, has {', '.join(between)} of the "
-                "conventional one."
+                f"moment-matched theory, with the true covariance of the inputs, has an error of {', '.join(between)}, in units of "
+                "the noise floor."
             )
     return lines
 

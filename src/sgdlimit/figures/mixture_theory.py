@@ -125,7 +125,7 @@ def _ensembles(panel: Axes, data: xr.Dataset) -> None:
 
 def _fluctuations(panel: Axes, data: xr.Dataset) -> None:
     rates = data["learning_rate"].values
-    total = np.sqrt((data["spread"] ** 2).mean(["student", "cluster"]))
+    total = (data["spread"] ** 2).mean(["student", "cluster"]) ** 0.5
     panel.plot(rates, total.sel(source="theory"), color=SERIES[0].color, label="mixture theory")
     measured = total.sel(source="SGD").values
     error = measured * (data["ratio_stderr"] / data["ratio"]).values

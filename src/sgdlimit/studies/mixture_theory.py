@@ -158,7 +158,7 @@ def _against_size(study: MixtureStudy, first_instance: int, progress: Callable[[
 
 def _offset(sgd: xr.Dataset, theory: xr.Dataset) -> xr.DataArray:
     """SGD − theory, with its sign, averaged over times, the diagonal of Q, and all entries of the others."""
-    means = []
+    means: list[xr.DataArray] = []
     for name in QUANTITIES:
         difference = (sgd[name] - theory[name]).mean("time")
         if name == "Q":
@@ -208,11 +208,12 @@ def _precision(study: MixtureStudy, seed: int) -> xr.Dataset:
 
 
 def _means_over_entries(dataset: xr.Dataset) -> xr.DataArray:
-    return xr.concat([dataset[name].mean() for name in QUANTITIES], dim=xr.IndexVariable("quantity", list(QUANTITIES)))
+    means: list[xr.DataArray] = [dataset[name].mean() for name in QUANTITIES]
+    return xr.concat(means, dim=xr.IndexVariable("quantity", list(QUANTITIES)))
 
 
 def _root_mean_square(dataset: xr.Dataset) -> xr.DataArray:
-    return np.sqrt(_means_over_entries(np.square(dataset)))
+    return _means_over_entries(dataset**2) ** 0.5
 
 
 def _fluctuations(study: MixtureStudy, seed: int) -> xr.Dataset:
@@ -237,7 +238,7 @@ def _fluctuations(study: MixtureStudy, seed: int) -> xr.Dataset:
         dim=xr.IndexVariable("source", ["theory", "SGD"]),
     )
     # Around the mean of all runs at the same time, for what they all do is no fluctuation.
-    squares = np.square(M - M.mean("run")).mean("time") * study.runs / (study.runs - 1)
+    squares = ((M - M.mean("run")) ** 2).mean("time") * study.runs / (study.runs - 1)
     by_run = squares.mean(["student", "cluster"])
     mean, error = by_run.mean("run"), by_run.std("run", ddof=1) / np.sqrt(study.runs)
     ratio = np.sqrt(mean.sel(source="SGD", drop=True) / mean.sel(source="theory", drop=True))

@@ -222,7 +222,7 @@ def _mixture_discrepancies(
         placed = noises.assign_coords(chain=wanted).reindex(chain=range(len(conditions)), fill_value=0.0)
         noise = placed.rename({name: f"noise_mixture_{name}" for name in placed}).drop_vars("chain")
     found = discrepancies(theory, sgd).drop_vars("diverged")
-    named = {name: name.replace("_", "_mixture_", 1) for name in found}
+    named = {name: str(name).replace("_", "_mixture_", 1) for name in found}
     data = found.rename(named).merge(noise)
     return data.assign(mixture_diverged=("chain", lost)).isel(chain=index.drop_vars("standardized"))
 
