@@ -62,8 +62,8 @@ def example_trajectories(runs: int = 10, count: int = 60) -> tuple[xr.Dataset, x
         sgd[name] = (("activation", "law", "run", "time", *entries), curve[:, None, None] + offset + noise)
     coords = {"activation": ACTIVATIONS, "time": times}
     attrs = {"components": 2, "spread": 9, "instance": 4}
-    runs = xr.Dataset(sgd, {**coords, "law": LAWS}, attrs)
-    return xr.Dataset(theory, coords), runs.assign(Q_mixture=runs["Q"], R_mixture=runs["R"])
+    simulated = xr.Dataset(sgd, {**coords, "law": LAWS}, attrs)
+    return xr.Dataset(theory, coords), simulated.assign(Q_mixture=simulated["Q"], R_mixture=simulated["R"])
 
 
 def synthetic_grid(instances: int = 6, components=(2, 3, 4, 5), spreads=tuple(range(10)), lost: int = 0) -> xr.Dataset:
@@ -367,7 +367,8 @@ def test_universality_marks_where_it_holds(blocks):
 
 
 def test_example_dynamics_draws_the_mixture_theory_beside_the_conventional(trajectories, ensemble):
-    figure = example_dynamics(*trajectories, "erf", "mixture", mixture=ensemble)
+    theory, sgd = trajectories
+    figure = example_dynamics(theory, sgd, "erf", "mixture", mixture=ensemble)
     assert_labelled(figure, 8)
     own = trajectories[1].sel(activation="erf", law="mixture")
     right = figure.axes[5]

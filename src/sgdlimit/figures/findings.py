@@ -342,8 +342,8 @@ def claim_and_replacement(grid: xr.Dataset, blocks: xr.Dataset, activation: str)
         if between:
             lines.append(
                 "Between the two, blocks of a few coordinates have too many clusters for the mixture theory. The "
-                f"moment-matched theory, with the true covariance of the inputs, has an error of {', '.join(between)}, in units of "
-                "the noise floor."
+                "moment-matched theory, with the true covariance of the inputs, has an error of "
+                f"{', '.join(between)}, in units of the noise floor."
             )
     return lines
 
