@@ -13,6 +13,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.problem import load_problem
+from sgdlimit.studies.mixture_theory import MixtureStudy
 from sgdlimit.studies.paper import PRESETS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -171,7 +172,11 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     )
     tiny = replace(
         PRESETS["quick"], problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40),
-        sizes={100: 2, 200: 1}, sizes_time=1.0,
+        sizes={100: 2, 200: 1}, sizes_time=1.0, example_chains=3, chains=2,
+        mixture_study=MixtureStudy(
+            sizes={40: 2, 80: 2}, sizes_time=1.0, chains=2, step_size=40, step_time=2.0, step_chains=4, runs=2,
+            learning_rates=(0.1, 0.2), fluctuation_size=40, fluctuation_time=2.0,
+        ),
     )  # fmt: skip
     monkeypatch.setitem(PRESETS, "quick", tiny)
     stages = []
@@ -181,7 +186,7 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     names = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     assert names == {path.stem for path in (tmp_path / "figures").glob("*.pdf")}
     assert names >= {f"figure_{n}" for n in ("2", "3", "4", "5", "S1", "S2", "S3", "S4")}
-    assert names >= {"finite_size", "lemma_V1", "lemma_V3"}
+    assert names >= {"finite_size", "mixture_theory", "lemma_V1", "lemma_V3"}
     assert {path.name for path in (tmp_path / "tables").glob("table_*")} == {
         "table_I_erf.csv", "table_I_erf.md", "table_II_relu.csv", "table_II_relu.md",
     }  # fmt: skip
@@ -191,5 +196,15 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     # α = 0 is the Gaussian, whatever m and the standardisation: the noise floor itself
     zero = grid["M_Q"].sel(spread=0.0)
     np.testing.assert_array_equal(zero, grid["floor_Q"].broadcast_like(zero).transpose(*zero.dims))
+    raw = grid["M_mixture_Q"].where(~grid["mixture_diverged"] & ~grid["diverged"].sel(standardized=False))
+    assert int(raw.isnull().sum()) == 4 * int(
+        (grid["mixture_diverged"] | grid["diverged"].sel(standardized=False)).sum()
+    )
+    np.testing.assert_allclose(
+        grid["M_mixture_Q"].sel(spread=0.0),
+        zero.sel(standardized=False).transpose(*raw.sel(spread=0.0).dims),
+        rtol=1e-4,
+    )
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "how good the mixture theory is" in html
     assert html.count("data:image/png;base64") >= len(names)

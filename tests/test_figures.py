@@ -20,6 +20,7 @@ from sgdlimit.figures import (
     flatness,
     flatness_statement,
     kl_against_spread,
+    mixture_theory,
     paper_figures,
     sample_mean_law,
     saturation_time,
@@ -61,7 +62,8 @@ def example_trajectories(runs: int = 10, count: int = 60) -> tuple[xr.Dataset, x
         sgd[name] = (("activation", "law", "run", "time", *entries), curve[:, None, None] + offset + noise)
     coords = {"activation": ACTIVATIONS, "time": times}
     attrs = {"components": 2, "spread": 9, "instance": 4}
-    return xr.Dataset(theory, coords), xr.Dataset(sgd, {**coords, "law": LAWS}, attrs)
+    simulated = xr.Dataset(sgd, {**coords, "law": LAWS}, attrs)
+    return xr.Dataset(theory, coords), simulated.assign(Q_mixture=simulated["Q"], R_mixture=simulated["R"])
 
 
 def synthetic_grid(instances: int = 6, components=(2, 3, 4, 5), spreads=tuple(range(10)), lost: int = 0) -> xr.Dataset:
@@ -88,6 +90,12 @@ def synthetic_grid(instances: int = 6, components=(2, 3, 4, 5), spreads=tuple(ra
         data[f"M_{name}"] = ((*conditions, *entries), M)
         data[f"scale_{name}"] = ((*conditions, *entries), SCALE[name] * rng.lognormal(0, 0.2, (*shape, *size)))
         data[f"floor_{name}"] = (("instance", "activation", *entries), floor)
+        data[f"floor_scale_{name}"] = (("instance", "activation", *entries), SCALE[name] + 0 * floor)
+        within = ("instance", "activation", "components", "spread", *entries)
+        data[f"M_mixture_{name}"] = (within, 1.5 * M[:, :, 1])
+        data[f"scale_mixture_{name}"] = (within, 2 * SCALE[name] + 0 * M[:, :, 1])
+        data[f"noise_mixture_{name}"] = (within, M[:, :, 1])
+    data["mixture_diverged"] = (("instance", "activation", "components", "spread"), gone[:, :, 1])
     kept = np.ones((instances, 2), dtype=bool)
     kept[1:2, 0] = False
     data["kept"] = (("instance", "activation"), kept)
@@ -104,27 +112,75 @@ def synthetic_grid(instances: int = 6, components=(2, 3, 4, 5), spreads=tuple(ra
 
 
 def synthetic_blocks(instances: int = 4, spreads=(0, 3, 9)) -> xr.Dataset:
-    """At the noise floor for B = 1 or α = 0, above it elsewhere; moment matching helps for small blocks."""
+    """At the noise floor for B = 1 or α = 0, above it elsewhere; moment matching helps for small blocks.
+
+    The mixture theory is at its own floor, which is five times that of Gaussian SGD, and knows B = 1 and 500 only.
+    Un-standardised, the conventional theory fails everywhere.
+    """
     rng = np.random.default_rng(2)
     sizes = np.array([1, 5, 20, 500])
-    growth = np.array([[0, 8, 14, 16], [0, 1, 5, 60]])[:, None, :] * (np.array(spreads) / 9)[:, None]
-    shape = (instances, 2, 2, len(spreads), len(sizes))
-    data: dict = {"kl": (("instance", "spread", "block_size"), rng.uniform(0, 10, (instances, len(spreads), 4)))}
+    gap = np.nan
+    standardized = np.array([[0, 8, 14, 16], [0, 1, 5, 60], [4, gap, gap, 4]])
+    raw = np.array([[20, 20, 20, 20], [gap, gap, gap, gap], [4, gap, gap, 4]])
+    growth = np.stack([raw, standardized])[:, :, None, :] * (np.array(spreads) / 9)[:, None]
+    shape = (instances, 2, 2, 3, len(spreads), len(sizes))
+    conditions = ("instance", "activation", "standardized", "theory", "spread", "block_size")
+    data: dict = {
+        "kl": (("instance", "spread", "block_size"), rng.uniform(0, 10, (instances, len(spreads), 4))),
+        "applicable": (("standardized", "theory", "block_size"), np.isfinite(np.stack([raw, standardized]))),
+    }
+    for flag in ("diverged", "theory_diverged"):
+        data[flag] = ((*conditions[:3], *conditions[4:]), np.zeros((instances, 2, 2, len(spreads), 4), dtype=bool))
     for name, entries in ENTRIES.items():
         size = (2,) * len(entries)
         floor = FLOOR[name] * rng.lognormal(0, 0.3, (instances, 2, *size))
         factor = (1 + growth)[(..., *[None] * len(entries))]
-        M = floor[:, :, None, None, None] * factor * rng.lognormal(0, 0.1, (*shape, *size))
-        data[f"M_{name}"] = (("instance", "activation", "theory", "spread", "block_size", *entries), M)
+        M = floor[:, :, None, None, None, None] * factor * rng.lognormal(0, 0.1, (*shape, *size))
+        data[f"M_{name}"] = ((*conditions, *entries), M)
+        data[f"scale_{name}"] = ((*conditions, *entries), SCALE[name] + 0 * M)
         data[f"floor_{name}"] = (("instance", "activation", *entries), floor)
+        data[f"floor_scale_{name}"] = (("instance", "activation", *entries), SCALE[name] + 0 * floor)
+        data[f"noise_mixture_{name}"] = ((*conditions[:3], *conditions[4:], *entries), M[:, :, :, 2])
     coords = {
         "instance": np.arange(instances),
         "activation": ACTIVATIONS,
-        "theory": ["conventional", "moment-matched"],
+        "standardized": [False, True],
+        "theory": ["conventional", "moment-matched", "mixture"],
         "spread": list(spreads),
         "block_size": sizes,
     }
     return xr.Dataset(data, coords)
+
+
+def synthetic_mixture() -> xr.Dataset:
+    """The study of the mixture theory: a term of order 1/N, errors at the level of chance, fluctuations alike."""
+    rng = np.random.default_rng(5)
+    sizes, steps, counts, rates = np.repeat([250, 500], 4), [0.4, 0.2, 0.1], [1, 2, 4, 8], [0.1, 0.2]
+    quantities = ["Q", "R", "v", "generalization_error"]
+    M = np.stack([0.003 + 1 / sizes, 0.003 + 0 * sizes])[:, None] + 1e-4 * rng.random((2, 4, 8))
+    flat = 0.001 / np.sqrt(counts)[:, None] * np.ones(4)
+    data = xr.Dataset(
+        {
+            "M": (("finite_term", "quantity", "sample"), M),
+            "offset": (("finite_term", "quantity", "sample"), M),
+            "step_error": (("step", "quantity"), rng.uniform(1e-4, 2e-4, (3, 4))),
+            "step_noise": (("step", "quantity"), np.full((3, 4), 1e-4)),
+            "ensemble_error": (("count", "quantity"), flat),
+            "ensemble_expected": (("count", "quantity"), flat),
+            "spread": (("source", "learning_rate", "student", "cluster"), rng.uniform(0.1, 0.2, (2, 2, 2, 2))),
+            "ratio": ("learning_rate", [1.02, 0.97]),
+            "ratio_stderr": ("learning_rate", [0.05, 0.05]),
+        },
+        coords={
+            "finite_term": [False, True], "quantity": quantities, "step": steps, "count": counts,
+            "source": ["theory", "SGD"], "learning_rate": rates,
+        },
+        attrs={
+            "activation": "erf", "latent_ratio": 0.5, "spread": 9.0, "sizes_time": 5.0, "chains": 8, "runs": 8,
+            "step_size": 500, "step_time": 30.0, "step_chains": 16, "fluctuation_size": 500, "fluctuation_time": 20.0,
+        },
+    )  # fmt: skip
+    return data.assign_coords(size=("sample", sizes))
 
 
 def synthetic_sizes(exponent: float = -0.5) -> xr.Dataset:
@@ -152,6 +208,13 @@ def trajectories() -> tuple[xr.Dataset, xr.Dataset]:
 
 
 @pytest.fixture(scope="module")
+def ensemble(trajectories) -> xr.Dataset:
+    """The mixture theory of the examples: the runs of the mixture, less their noise, in a smaller ensemble."""
+    theory = trajectories[1].sel(law="mixture", drop=True).isel(run=slice(4))
+    return theory.drop_vars(["Q_mixture", "R_mixture"])
+
+
+@pytest.fixture(scope="module")
 def grid():
     return synthetic_grid(lost=3)
 
@@ -172,6 +235,7 @@ def beyond():
     shape = [-0.5, 0.7, -0.1]
     return {
         "sizes": synthetic_sizes(),
+        "mixture": synthetic_mixture(),
         "correlations": function_correlation(shape, [3.0, 9.0]),
         "expectations": function_expectation({2: [-1.0, 1.0], 3: shape}, [0.0, 3.0, 9.0]),
     }
@@ -232,6 +296,7 @@ def test_saturation_begins_where_the_error_stays_near_its_end():
 @pytest.mark.parametrize("standardized", [False, True])
 def test_discrepancy_draws_a_curve_for_each_m(grid, trajectories, standardized):
     theory, sgd = trajectories
+    grid = grid.drop_vars([name for name in grid if "mixture" in name])  # one row
     figure = discrepancy_against_kl(grid, "erf", standardized, theory=theory, sgd=sgd)
     assert_labelled(figure, 3)
     chosen = grid.sel(activation="erf", standardized=standardized)
@@ -252,7 +317,9 @@ def test_discrepancy_draws_a_curve_for_each_m(grid, trajectories, standardized):
 
 def test_discrepancy_shows_diverged_runs(grid):
     figure = discrepancy_against_kl(grid, "relu", False)
-    assert "(2 in all)" in figure.legends[0].get_title().get_text()  # one of the three is in an instance not kept
+    assert (
+        "(2 in all; 2 with" in figure.legends[0].get_title().get_text()
+    )  # one of the three is in an instance not kept
     assert [text.get_text() for text in figure.axes[0].texts] == ["2"]
     hollow = [
         line for line in figure.axes[1].lines if line.get_markerfacecolor() == "white" and np.size(line.get_xdata())
@@ -279,12 +346,61 @@ def test_discrepancy_where_every_run_diverged_or_no_instance_is_kept(grid):
 
 def test_universality_marks_where_it_holds(blocks):
     figure = universality(blocks, "erf")
-    assert_labelled(figure, 3)
-    for panel in figure.axes:
-        assert len(data_lines(panel, 4)) >= 4  # two theories, α = 3 and 9
-        filled = [line for line in panel.lines if line.get_linestyle() == "None" and np.isin(1, line.get_xdata())]
-        assert len(filled) == 4
-        assert all(line.get_markerfacecolor() != "white" for line in filled)
+    assert_labelled(figure, 6)
+    for panel in figure.axes[3:]:  # standardised
+        assert len(data_lines(panel, 4)) >= 6  # three theories, α = 3 and 9
+        marked = [
+            line
+            for line in panel.lines
+            if line.get_linestyle() == "None" and line.get_marker() != "_" and np.isin(1, line.get_xdata())
+        ]
+        filled = [line for line in marked if line.get_markerfacecolor() != "white"]
+        assert len(filled) == 6  # all theories hold for B = 1
+    for panel in figure.axes[:3]:  # un-standardised, where moment-matched has no marker at all
+        hollow = [
+            line for line in panel.lines if line.get_markerfacecolor() == "white" and np.isin(1, line.get_xdata())
+        ]
+        assert len(hollow) == 2  # conventional
+    lost = blocks.assign(diverged=blocks["diverged"] | (blocks["spread"] == 9))
+    title = universality(lost, "erf").legends[0].get_title().get_text()
+    assert f"{4 * 2 * 4} SGD runs" in title
+
+
+def test_example_dynamics_draws_the_mixture_theory_beside_the_conventional(trajectories, ensemble):
+    theory, sgd = trajectories
+    figure = example_dynamics(theory, sgd, "erf", "mixture", mixture=ensemble)
+    assert_labelled(figure, 8)
+    own = trajectories[1].sel(activation="erf", law="mixture")
+    right = figure.axes[5]
+    drawn = [line.get_ydata() for line in data_lines(right, 60)]
+    assert len(drawn) == 4 * 4  # every entry of R: theory, its spread to both sides, SGD
+    means = ensemble["R"].sel(activation="erf").mean("run").values.reshape(60, -1)
+    np.testing.assert_allclose(drawn[0], means[:, 0])
+    assert abs(drawn[3] - own["R"].mean("run").values[:, 0, 0]).max() < 1e-12
+    text = findings.mixture_example_verdict(trajectories[1], ensemble, "erf", "mixture")
+    assert "the mean of 10 runs is off the mean of 4 chains" in text
+
+
+def test_discrepancy_shows_both_theories_relative_to_their_scales(grid):
+    figure = discrepancy_against_kl(grid, "erf", False)
+    assert_labelled(figure, 6)
+    for panel, name in zip(figure.axes[3:], "QRv", strict=True):
+        curves = data_lines(panel, 10)
+        assert len(curves) == 8  # both theories for each of four m
+        own = grid[[f"M_mixture_{name}"]].sel(activation="erf", components=2)[f"M_mixture_{name}"]
+        expected = own.mean(ENTRIES[name]) / (2 * SCALE[name])
+        np.testing.assert_allclose(curves[4].get_ydata(), expected.mean("instance"))
+    assert "theory diverged in no case" in findings.mixture_discrepancy_verdict(grid, "erf").lower()
+
+
+def test_mixture_theory_figure_and_its_words():
+    data = synthetic_mixture()
+    assert_labelled(mixture_theory(data), 4)
+    assert "to 0.003" in findings.mixture_size_verdict(data)
+    assert "0.97 ± 0.05 at η = 0.2" in findings.mixture_fluctuations(data)
+    assert "no step up to 0.4 differs" in findings.mixture_precision_verdict(data)
+    wrong = data.assign(step_error=10 * data["step_error"])
+    assert "steps differ from the finest" in findings.mixture_precision_verdict(wrong)
 
 
 def test_finite_size_collapses_and_says_when_the_exponent_differs():
@@ -395,18 +511,19 @@ def test_sample_means_against_quadrature(means):
         sample_means(MixtureLaw(np.zeros(2)), count=0)
 
 
-def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectories, means, beyond):
+def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectories, ensemble, means, beyond):
     pixel = b"\x89PNG not drawn here"
     datasets = {
         "grid": grid,
         "blocks": blocks,
         "examples_theory": trajectories[0],
         "examples_sgd": trajectories[1],
+        "examples_mixture": ensemble,
         "sample_means": means,
         **beyond,
     }
     names = list(paper_figures(**datasets))
-    assert len(names) == 15
+    assert len(names) == 16
     (tmp_path / "one.png").write_bytes(pixel)
     figures = dict.fromkeys(names, pixel) | {"one's own": tmp_path / "one.png"}
     provenance = {"command": "sgdlimit reproduce --preset quick", "note": "<script>alert(1)</script>"}
@@ -422,15 +539,16 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
         for table in (discrepancy_table(grid, activation), PUBLISHED[activation].frame()):
             for value in table.to_numpy().ravel():
                 assert f"<td>{value:.3f}</td>" in html
-        for value in findings.block_ratios(blocks, activation).to_numpy().ravel():
-            assert f"<td>{value:.2f}</td>" in html
+        for standardized in (False, True):
+            for value in findings.block_ratios(blocks, activation, standardized).to_numpy().ravel():
+                assert f"<td>{value:.2f}</td>" in html
     assert "above 0.1" in html  # the reason why an instance was dropped
     assert "3 SGD runs of the grid diverged" in html
     assert "N = 1000, D = 500, η = 0.2, f = sign" in html
     assert "sgdlimit reproduce --preset quick" in html
 
 
-def test_report_of_the_smallest_study(tmp_path, trajectories, means, beyond):
+def test_report_of_the_smallest_study(tmp_path, trajectories, ensemble, means, beyond):
     """One instance, one activation, none kept: no numbers to speak of, and it says so."""
     grid = synthetic_grid(1, components=(3,), spreads=(0, 9)).sel(activation=["relu"])
     grid["kept"] = grid["kept"] & False
@@ -442,6 +560,7 @@ def test_report_of_the_smallest_study(tmp_path, trajectories, means, beyond):
         blocks=synthetic_blocks(1, spreads=(0, 9)).sel(activation=["relu"]),
         examples_theory=trajectories[0],
         examples_sgd=trajectories[1],
+        examples_mixture=ensemble,
         sample_means=means,
         **beyond,
         provenance={},
@@ -459,5 +578,12 @@ def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
     theory, sgd = trajectories
     assert "part" in findings.example_verdict(theory, sgd, "relu", "mixture")
     assert "agreement" in findings.example_verdict(theory, sgd, "relu", "standardized mixture")
-    text = findings.block_verdict(blocks, "relu")
+    text = findings.block_verdict(blocks, "relu", True)
     assert "conventional theory holds for B = 1 and fails for B = 5" in text
+    assert "mixture theory holds for B = 1, 500 (it does not apply to B = 5, 20)" in text
+    assert "moment-matched theory does not apply" in findings.block_verdict(blocks, "relu", False)
+    claim = " ".join(findings.claim_and_replacement(grid, blocks, "erf"))
+    assert "It holds where each coordinate draws its component by itself" in claim
+    assert "What replaces it there is the mixture theory" in claim
+    far = blocks.assign(noise_mixture_Q=0 * blocks["noise_mixture_Q"])  # without the scatter that explains it
+    assert "mixture theory holds for no B" in findings.block_verdict(far, "relu", True)

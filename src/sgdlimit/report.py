@@ -53,16 +53,27 @@ class Section:
 
 
 DISCREPANCY = "M(Q), M(R) and M(v) against D_KL"
+BESIDE = "Left: the conventional theory. Right: the mixture theory, which measures Q and R within the clusters."
+BELOW = (
+    "Below: M of the mixture theory, full, and of the conventional, faint, as a share of the mean size of the order "
+    "parameter, for the theories measure Q and R in different units."
+)
+BLOCKS = (
+    "Where universality ends: M of three theories as a share of the mean size of Q, R and v, against the number of "
+    "coordinates that share a component. Filled: noise explains it, for the mixture theory with the scatter between "
+    "members of its ensemble (bars). A missing marker is a theory that does not apply"
+)
 CAPTIONS = {
-    "figure_2": "Figure 2. Example dynamics on an un-standardised mixture, ReLU: ε_g, Q, R and v against time.",
+    "figure_2": "Figure 2. Example dynamics on an un-standardised mixture, ReLU: ε_g, Q, R and v against time. "
+    f"{BESIDE}",
     "figure_2_erf": "As Figure 2, for erf.",
-    "figure_3": f"Figure 3. {DISCREPANCY} for un-standardised mixtures, ReLU.",
+    "figure_3": f"Figure 3. {DISCREPANCY} for un-standardised mixtures, ReLU. {BELOW}",
     "figure_4": "Figure 4. Example dynamics on a standardised mixture, ReLU: ε_g, Q, R and v against time.",
     "figure_4_erf": "As Figure 4, for erf.",
     "figure_5": f"Figure 5. {DISCREPANCY} for standardised mixtures, ReLU. Dotted: mean scale. Insets: the example.",
     "figure_S1": "Figure S1. Sample means of f(x) under a standardised mixture P and N(0, 1), and the exact means.",
     "figure_S2": "Figure S2. D_KL of the un-standardised scalar mixture against α.",
-    "figure_S3": f"Figure S3. {DISCREPANCY} for un-standardised mixtures, erf.",
+    "figure_S3": f"Figure S3. {DISCREPANCY} for un-standardised mixtures, erf. {BELOW}",
     "figure_S4": f"Figure S4. {DISCREPANCY} for standardised mixtures, erf. Dotted: mean scale. Insets: the example.",
     "finite_size": "M of single SGD runs against N with the fitted exponents, for the theory of each instance and for "
     "that of infinite size. Below: √N times the deviation of Q against time; on one curve it falls like 1/√N.",
@@ -73,8 +84,11 @@ CAPTIONS = {
     "lemma_V3": "Lemma V.3: how far E f under a standardised mixture is from E f under N(0, 1), for one coordinate "
     "against D_KL and for a sum of D coordinates against D. In the grey the lemma fails; hollow: its condition is "
     "not met.",
-    "universality_relu": "M(Q), M(R) and M(v) against block size for standardised mixtures, ReLU.",
-    "universality_erf": "M(Q), M(R) and M(v) against block size for standardised mixtures, erf.",
+    "mixture_theory": "The mixture theory on two standardised clusters. (a) M of single SGD runs against N, with and "
+    "without what the mean fields add to Q and R. (b) Difference to the finest step of integration. (c) Error of the "
+    "mean over the chains of an ensemble. (d) Standard deviation of the mean fields in theory and SGD, at several η.",
+    "universality_relu": f"{BLOCKS}, ReLU.",
+    "universality_erf": f"{BLOCKS}, erf.",
 }
 
 
@@ -95,8 +109,10 @@ def write_report(
     blocks: xr.Dataset,
     examples_theory: xr.Dataset,
     examples_sgd: xr.Dataset,
+    examples_mixture: xr.Dataset,
     sample_means: xr.Dataset,
     sizes: xr.Dataset,
+    mixture: xr.Dataset,
     correlations: xr.Dataset,
     expectations: xr.Dataset,
     provenance: Mapping[str, str],
@@ -110,7 +126,8 @@ def write_report(
         The file to write, usually ``index.html``.
     figures
         PNG files, or their bytes, under the names of :func:`sgdlimit.figures.paper_figures`; any others go at the end.
-    grid, blocks, examples_theory, examples_sgd, sample_means, sizes, correlations, expectations
+    grid, blocks, examples_theory, examples_sgd, examples_mixture, sample_means, sizes, mixture, correlations, \
+expectations
         The datasets the figures were drawn from; every number in the text comes from them.
     provenance
         Versions, seeds, wall time, command: shown as they are.
@@ -119,7 +136,8 @@ def write_report(
     """
     activations = [str(name) for name in grid["activation"].values]
     sections = [
-        _dynamics(examples_theory, examples_sgd, activations, standardized=False),
+        _claim(grid, blocks, activations),
+        _dynamics(examples_theory, examples_sgd, activations, standardized=False, ensemble=examples_mixture),
         _discrepancy(grid, activations, standardized=False),
         _dynamics(examples_theory, examples_sgd, activations, standardized=True),
         _discrepancy(grid, activations, standardized=True),
@@ -138,7 +156,7 @@ def write_report(
             ["figure_S2"],
         ),
         _universality(blocks, activations),
-        *_beyond_the_paper(sizes, correlations, expectations),
+        *_beyond_the_paper(sizes, mixture, correlations, expectations),
         _left_out(grid, blocks),
     ]
     placed = {name for section in sections for name in section.figures}
@@ -180,7 +198,12 @@ def _summary(grid: xr.Dataset, blocks: xr.Dataset, activations: list[str]) -> di
             if _has_two(grid)
         ],
         "Un-standardised mixtures": [findings.discrepancy_verdict(grid, name, False) for name in activations],
-        "Blocks of correlated coordinates": [findings.block_verdict(blocks, name) for name in activations],
+        "Un-standardised, with the mixture theory": [
+            findings.mixture_discrepancy_verdict(grid, name) for name in activations
+        ],
+        "Blocks of correlated coordinates": [
+            findings.block_verdict(blocks, name, standardized) for standardized in (True, False) for name in activations
+        ],
     }
 
 
@@ -210,7 +233,22 @@ def _settings(grid: xr.Dataset, blocks: xr.Dataset, theory: xr.Dataset, sgd: xr.
     }
 
 
-def _dynamics(theory: xr.Dataset, sgd: xr.Dataset, activations: list[str], standardized: bool) -> Section:
+def _claim(grid: xr.Dataset, blocks: xr.Dataset, activations: list[str]) -> Section:
+    return Section(
+        "What the paper claims, where it holds, and what replaces it",
+        "With inputs standardised, the dynamics under a Gaussian mixture follow the conventional theory, as if the "
+        "inputs were Gaussian; without, they diverge from it.",
+        [line for activation in activations for line in findings.claim_and_replacement(grid, blocks, activation)],
+    )
+
+
+def _dynamics(
+    theory: xr.Dataset,
+    sgd: xr.Dataset,
+    activations: list[str],
+    standardized: bool,
+    ensemble: xr.Dataset | None = None,
+) -> Section:
     law, number = ("standardized mixture", "4") if standardized else ("mixture", "2")
     claim = (
         "Except in the saturation region, where randomness has a large effect, the dynamics almost align with the "
@@ -221,7 +259,12 @@ def _dynamics(theory: xr.Dataset, sgd: xr.Dataset, activations: list[str], stand
     return Section(
         f"Example dynamics, {'standardised' if standardized else 'un-standardised'} mixture",
         claim,
-        [findings.example_verdict(theory, sgd, activation, law) for activation in activations],
+        [findings.example_verdict(theory, sgd, activation, law) for activation in activations]
+        + (
+            []
+            if ensemble is None
+            else [findings.mixture_example_verdict(sgd, ensemble, activation, law) for activation in activations]
+        ),
         [f"figure_{number}" + "_erf" * (activation == "erf") for activation in activations],
         [
             _numbers(
@@ -245,7 +288,11 @@ def _discrepancy(grid: xr.Dataset, activations: list[str], standardized: bool) -
     return Section(
         f"Discrepancy against D_KL, {law} mixtures",
         claim,
-        [findings.discrepancy_verdict(grid, activation, standardized) for activation in activations],
+        [findings.discrepancy_verdict(grid, activation, standardized) for activation in activations]
+        + [
+            findings.mixture_discrepancy_verdict(grid, activation)
+            for activation in (() if standardized else activations)
+        ],
         [names[activation] for activation in activations],
         [
             _numbers(
@@ -254,6 +301,14 @@ def _discrepancy(grid: xr.Dataset, activations: list[str], standardized: bool) -
                 "{:.3g}",
             )
             for activation in activations
+        ]
+        + [
+            _numbers(
+                f"{ACTIVATION_LABELS[activation]}, {law}: M of both theories as a share of the scale, over m and α > 0",
+                findings.mixture_discrepancy_numbers(grid, activation),
+                "{:.3g}",
+            )
+            for activation in (() if standardized else activations)
         ],
     )
 
@@ -297,20 +352,29 @@ def _universality(blocks: xr.Dataset, activations: list[str]) -> Section:
         "Where universality holds and where it ends",
         "The paper does not vary this. Equation (17) leaves open whether each coordinate draws its component by itself "
         "(block size B = 1, which Lemma V.1 supports) or all together (B = D, a clustered data set).",
-        [findings.block_verdict(blocks, activation) for activation in activations],
+        [
+            findings.block_verdict(blocks, activation, standardized)
+            for standardized in (True, False)
+            for activation in activations
+        ],
         [f"universality_{activation}" for activation in activations],
         [
             _numbers(
-                f"M over its noise floor at α = {float(blocks['spread'].max()):g}, {ACTIVATION_LABELS[activation]}",
-                findings.block_ratios(blocks, activation),
+                f"M as a share of its scale and in units of its noise floor, at α = "
+                f"{float(blocks['spread'].max()):g}: {ACTIVATION_LABELS[activation]}, "
+                f"{'standardised' if standardized else 'un-standardised'}",
+                findings.block_ratios(blocks, activation, standardized),
                 "{:.2f}",
             )
             for activation in activations
+            for standardized in (True, False)
         ],
     )
 
 
-def _beyond_the_paper(sizes: xr.Dataset, correlations: xr.Dataset, expectations: xr.Dataset) -> list[Section]:
+def _beyond_the_paper(
+    sizes: xr.Dataset, mixture: xr.Dataset, correlations: xr.Dataset, expectations: xr.Dataset
+) -> list[Section]:
     return [
         Section(
             "Beyond the paper: how fast SGD approaches theory",
@@ -318,6 +382,17 @@ def _beyond_the_paper(sizes: xr.Dataset, correlations: xr.Dataset, expectations:
             [findings.size_verdict(sizes)],
             ["finite_size"],
             [_numbers("Exponent of N, with its standard error over instances", findings.size_exponents(sizes), "{}")],
+        ),
+        Section(
+            "Beyond the paper: how good the mixture theory is",
+            "No theory follows SGD where the inputs have means of the size of their deviations.",
+            [
+                findings.mixture_size_verdict(mixture),
+                findings.mixture_precision_verdict(mixture),
+                findings.mixture_fluctuations(mixture),
+            ],
+            ["mixture_theory"],
+            [_numbers("Single SGD runs against N, mean ± standard error", findings.mixture_sizes(mixture), "{}")],
         ),
         Section(
             "Beyond the paper: Lemma V.1 in numbers",
@@ -353,6 +428,8 @@ def _left_out(grid: xr.Dataset, blocks: xr.Dataset) -> Section:
         else "Every instance is in the means.",
         *(f"No SGD run of the {name} diverged." for name, table in lost if table.empty),
         *(f"{table['diverged'].sum()} SGD runs of the {name} diverged." for name, table in lost if len(table)),
+        f"The mixture theory diverged {int(grid['mixture_diverged'].sum())} times in the grid and "
+        f"{int(blocks['theory_diverged'].sum())} times in the block-size study; those M are not in the means.",
     ]
     tables = [_numbers(f"Diverged runs, {name}", table, "{}", index=False) for name, table in lost if len(table)]
     if len(dropped):

@@ -3,7 +3,7 @@
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from sgdlimit.resources import available_bytes
 from sgdlimit.simulation import predicted_bytes, simulate
 from sgdlimit.studies.finite_size import finite_size
 from sgdlimit.studies.lemmas import function_correlation, function_expectation
+from sgdlimit.studies.mixture_theory import mixture_theory
 from sgdlimit.studies.paper import PRESETS, examples, grid, grid_conditions
 from sgdlimit.studies.sample_means import sample_means
 from sgdlimit.studies.universality import blocks
@@ -78,7 +79,7 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
     preset = replace(PRESETS[preset_name], first_instance=first_instance)
     watch = Stopwatch()
     with watch.stage("examples"):
-        theory, sgd = examples(preset, progress)
+        theory, sgd, ensemble = examples(preset, progress)
     with watch.stage("grid"):
         measured = grid(preset, progress)
     with watch.stage("blocks"):
@@ -97,6 +98,12 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
             first_instance=first_instance,
             progress=lambda done: progress("finite size", done),
         )
+    with watch.stage("mixture theory"):
+        mixture = mixture_theory(
+            preset.mixture_study,
+            first_instance=first_instance,
+            progress=lambda done: progress("mixture theory", done),
+        )
     with watch.stage("lemmas"):
         shapes = preset.mean_shapes()
         correlations = function_correlation(shapes[3], LEMMA_SPREADS[1:])
@@ -104,10 +111,12 @@ def reproduce(preset_name: str, folder: Path, *, first_instance: int = 0, progre
     datasets = {
         "examples_theory": theory,
         "examples_sgd": sgd,
+        "examples_mixture": ensemble,
         "grid": measured,
         "blocks": by_block,
         "sample_means": means,
         "sizes": by_size,
+        "mixture": mixture,
         "correlations": correlations,
         "expectations": expectations,
     }
@@ -165,13 +174,23 @@ def _paper_seconds(quick: Stopwatch) -> float:
         preset = PRESETS[name]
         return preset.instances * (1 + 2 * len(preset.components) * sum(spread > 0 for spread in preset.spreads))
 
-    def work(name: str) -> int:
-        return sum(count * size**3 for size, count in PRESETS[name].sizes.items())
+    def block_runs(name: str) -> int:
+        preset = PRESETS[name]
+        return preset.block_instances * (
+            1 + 2 * len(preset.block_sizes) * sum(spread > 0 for spread in preset.block_spreads)
+        )
+
+    def work(sizes: Mapping[int, int]) -> int:
+        return sum(count * size**3 for size, count in sizes.items())
+
+    def ratio(of: Callable[[str], float]) -> float:
+        return of("paper") / of("quick")
 
     growth = {
-        "grid": runs("paper") / runs("quick"),
-        "blocks": PRESETS["paper"].block_instances / PRESETS["quick"].block_instances,
-        "finite size": work("paper") / work("quick"),
+        "grid": ratio(runs),
+        "blocks": ratio(block_runs),
+        "finite size": ratio(lambda name: work(PRESETS[name].sizes)),
+        "mixture theory": ratio(lambda name: work(PRESETS[name].mixture_study.sizes)),
     }
     return sum(seconds * growth.get(name, 1.0) for name, seconds in quick.seconds.items())
 

@@ -7,6 +7,7 @@ from sgdlimit.figures.dynamics import example_dynamics, saturation_time, traject
 from sgdlimit.figures.finite_size import finite_size
 from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
 from sgdlimit.figures.lemmas import lemma_correlation, lemma_expectation
+from sgdlimit.figures.mixture_theory import mixture_theory
 from sgdlimit.figures.optimal_schedule import optimal_schedule
 from sgdlimit.figures.paper import paper_figures
 from sgdlimit.figures.phase_diagram import phase_diagram
@@ -24,6 +25,7 @@ __all__ = [
     "kl_against_spread",
     "lemma_correlation",
     "lemma_expectation",
+    "mixture_theory",
     "optimal_schedule",
     "paper_figures",
     "phase_diagram",

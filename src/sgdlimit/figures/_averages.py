@@ -3,7 +3,17 @@
 import numpy as np
 import xarray as xr
 
-__all__ = ["METRICS", "diverged", "entry_mean", "instance_mean", "keep", "kept"]
+__all__ = [
+    "METRICS",
+    "diverged",
+    "entry_mean",
+    "instance_mean",
+    "keep",
+    "kept",
+    "relative",
+    "relative_floor",
+    "theory_floor",
+]
 
 METRICS = ("Q", "R", "v")
 ENTRIES = ("student", "student_", "teacher")
@@ -44,3 +54,29 @@ def instance_mean(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     squares = ((values - mean) ** 2).sum("instance")
     variance = squares / (count - 1).where(count > 1)
     return mean, (variance / count.where(count > 0)) ** 0.5
+
+
+def relative(dataset: xr.Dataset, name: str, *, M: str = "M_", scale: str = "scale_") -> xr.DataArray:
+    """M of Q, R or v over the mean |x| of SGD's, both means over entries: comparable between theories.
+
+    Theories measure the same weights with covariances of their own, so that their Q and R differ in size.
+    """
+    return entry_mean(dataset[f"{M}{name}"]) / entry_mean(dataset[f"{scale}{name}"])
+
+
+def relative_floor(dataset: xr.Dataset, name: str) -> xr.DataArray:
+    """The same of Gaussian SGD against the conventional theory."""
+    return relative(dataset, name, M="floor_", scale="floor_scale_")
+
+
+def theory_floor(condition: xr.Dataset, theory: str, name: str) -> xr.DataArray:
+    """M over the scale that noise alone makes: that of Gaussian SGD, mean over instances.
+
+    For the mixture theory the scatter between members of its ensemble adds to it, in quadrature: a single run does not
+    average over the mean fields, whatever N.
+    """
+    floor = instance_mean(relative_floor(condition, name))[0]
+    if theory != "mixture" or f"noise_mixture_{name}" not in condition:
+        return floor
+    scatter = instance_mean(relative(condition, name, M="noise_mixture_"))[0]
+    return (floor**2 + scatter.fillna(0.0) ** 2) ** 0.5

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep
+from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep, relative, relative_floor
 from sgdlimit.figures._style import ACTIVATION_LABELS, FLOOR, SERIES, Series, label_panels, new_figure, styled
 
 __all__ = ["discrepancy_against_kl"]
@@ -32,14 +32,19 @@ def discrepancy_against_kl(
     Each point is the mean over the kept instances (and over matrix entries (20)) at one α, with a band of ±1 standard
     error. The grey band is the noise floor: M of SGD on Gaussian inputs. Standardised, a dotted line shows the mean
     scale E|Q|, E|R|, E|v|. Runs that diverged are left out of the means: a hollow marker says that there were some, and
-    the number beside it in panel a how many; a cross at the top, that none was left.
+    the number beside it in panel a how many; a cross at the top, that none was left. Un-standardised, where the data
+    has it, a second row shows M of the mixture theory, full, beside that of the conventional theory, faint, both
+    relative to the mean |x| of SGD's Q, R or v as the theory measures it, for the two do so in different units; its
+    count has theories that diverged as well.
 
     Parameters
     ----------
     grid
         ``M_Q`` (instance, activation, standardized, components, spread, student, student_), ``M_R``, ``M_v``, the
         scales ``scale_Q`` …, ``kl`` (instance, components, spread), the floors ``floor_Q`` (instance, activation, …)
-        and optionally ``kept`` (instance, activation) and ``diverged``.
+        and optionally ``kept`` (instance, activation) and ``diverged``; for the second row ``M_mixture_Q``,
+        ``scale_mixture_Q`` … (instance, activation, components, spread, …), ``mixture_diverged`` and
+        ``floor_scale_Q``.
     activation
         ``"relu"`` or ``"erf"``.
     standardized
@@ -55,32 +60,36 @@ def discrepancy_against_kl(
     chosen = keep(grid, activation).sel(standardized=standardized, drop=True)
     lost = diverged(chosen).sum("instance")
     inset = theory is not None and sgd is not None
-    figure = new_figure(3.9 if inset else 3.2)
-    panels = figure.subplots(1, 3)
-    for name, panel in zip(METRICS, panels, strict=True):
-        drawn = [*_draw_floor(panel, entry_mean(chosen[f"floor_{name}"]))]
-        for series, components in zip(cycle(SERIES), chosen["components"].values, strict=False):
-            condition = chosen.sel(components=components)
-            M = entry_mean(condition[f"M_{name}"])
-            kl = instance_mean(condition["kl"])[0].values
-            count = lost.sel(components=components).values if name == "Q" else None
-            drawn += _draw_curve(panel, kl, M, series, count)
+    both = not standardized and "M_mixture_Q" in chosen
+    figure = new_figure(5.4 if both else 3.9 if inset else 3.2)
+    rows = figure.subplots(1 + both, 3, squeeze=False, sharex="col")
+    for name, panel in zip(METRICS, rows[0], strict=True):
+        drawn: list[float] = [*_draw_floor(panel, entry_mean(chosen[f"floor_{name}"]))]
+        M, kl = entry_mean(chosen[f"M_{name}"]), instance_mean(chosen["kl"])[0]
+        drawn += _draw_curves(panel, kl, M, lost if name == "Q" else None)
         if standardized:
             scale = float(entry_mean(chosen[f"scale_{name}"]).mean())
             panel.axhline(scale, color="black", ls=":", lw=1.1)
             drawn.append(scale)
-        positive = [value for value in drawn if value > 0]  # neither NaN nor a band that reaches below zero
-        if positive:
-            _set_limits(panel, min(positive) / 1.6, max(positive) * 1.5, INSET_ROOM if inset else 0.0)
-        else:
-            panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")
+        _fit(panel, drawn, INSET_ROOM if inset else 0.0)
         if theory is not None and sgd is not None:
             law = "standardized mixture" if standardized else "mixture"
             _draw_inset(panel, theory.sel(activation=activation)[name], sgd.sel(activation=activation, law=law)[name])
         panel.set_ylabel(rf"$\mathcal{{M}}({name})$")
+    gone = (diverged(chosen) | chosen["mixture_diverged"]).sum("instance") if both else lost
+    for name, panel in zip(METRICS, rows[1] if both else (), strict=False):
+        drawn = [*_draw_floor(panel, relative_floor(chosen, name))]
+        kl = instance_mean(chosen["kl"])[0]
+        drawn += _draw_curves(panel, kl, relative(chosen, name), None, faint=True)
+        own = relative(chosen, name, M="M_mixture_", scale="scale_mixture_")
+        drawn += _draw_curves(panel, kl, own, gone if name == "Q" else None)
+        _fit(panel, drawn, 0.0)
+        panel.set_ylabel(rf"$\mathcal{{M}}({name})\,/\,E|{name}|$")
+    for panel in rows[-1]:
         panel.set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
-    label_panels(list(panels))
-    _legend(figure, chosen, activation, standardized, int(lost.sum()), inset)
+    titles = ["conventional theory", "", "", "mixture theory", "faint: conventional", ""] if both else None
+    label_panels(list(rows.ravel()), titles)
+    _legend(figure, chosen, activation, standardized, [int(lost.sum())] + [int(gone.sum())] * both, inset)
     return figure
 
 
@@ -90,6 +99,33 @@ def _draw_floor(panel: Axes, floor: xr.DataArray) -> tuple[float, float]:
     panel.axhspan(low, high, color=FLOOR, lw=0, zorder=0)
     panel.axhline(mean, color="#8a8a8a", lw=0.8, zorder=0.5)
     return low, high
+
+
+def _draw_curves(
+    panel: Axes, kl: xr.DataArray, M: xr.DataArray, lost: xr.DataArray | None, *, faint: bool = False
+) -> list[float]:
+    """A curve for each m; returns the values drawn."""
+    drawn = []
+    for series, components in zip(cycle(SERIES), M["components"].values, strict=False):
+        one = M.sel(components=components)
+        x = kl.sel(components=components).values
+        if faint:
+            mean = instance_mean(one)[0].values
+            panel.plot(x, mean, color=series.color, ls=series.linestyle, alpha=0.35, lw=1.1, zorder=2)
+            drawn += list(mean)
+        else:
+            drawn += _draw_curve(
+                panel, x, one, series, None if lost is None else lost.sel(components=components).values
+            )
+    return drawn
+
+
+def _fit(panel: Axes, drawn: list[float], room: float) -> None:
+    positive = [value for value in drawn if value > 0]  # neither NaN nor a band that reaches below zero
+    if positive:
+        _set_limits(panel, min(positive) / 1.6, max(positive) * 1.5, room)
+    else:
+        panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")
 
 
 def _draw_curve(panel: Axes, kl: np.ndarray, M: xr.DataArray, series: Series, lost: np.ndarray | None) -> list[float]:
@@ -114,7 +150,8 @@ def _draw_curve(panel: Axes, kl: np.ndarray, M: xr.DataArray, series: Series, lo
                 color=color,
                 fontsize=8,
             )
-    return [*(mean - np.nan_to_num(error)), *(mean + np.nan_to_num(error))]
+    # A band that reaches to almost nothing on the log axis, as of two instances far apart, does not set its range.
+    return [*np.maximum(mean - np.nan_to_num(error), mean / 3), *(mean + np.nan_to_num(error))]
 
 
 def _set_limits(panel: Axes, low: float, high: float, room: float) -> None:
@@ -156,7 +193,9 @@ def _draw_inset(panel: Axes, theory: xr.DataArray, sgd: xr.DataArray) -> None:
     inset.text(0.05, 0.95, label, transform=inset.transAxes, va="top", fontsize=9.5)
 
 
-def _legend(figure: Figure, chosen: xr.Dataset, activation: str, standardized: bool, lost: int, inset: bool) -> None:
+def _legend(
+    figure: Figure, chosen: xr.Dataset, activation: str, standardized: bool, lost: list[int], inset: bool
+) -> None:
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=s.color, ls=s.linestyle, marker=s.marker, mec="white", mew=0.5, label=f"$m={m}$")
         for s, m in zip(cycle(SERIES), chosen["components"].values, strict=False)
@@ -170,8 +209,10 @@ def _legend(figure: Figure, chosen: xr.Dataset, activation: str, standardized: b
     if inset:
         handles.append(Line2D([], [], color=SERIES[1].color, lw=2.4, alpha=0.75, label="inset: SGD"))
         handles.append(Line2D([], [], color="black", lw=1.0, ls=(0, (4, 2)), label="inset: theory"))
-    if lost:
-        title += f"\nhollow marker, number in a: runs that diverged and are left out ({lost} in all)"
+    if any(lost):
+        panels = "a" if len(lost) == 1 else "a, d"
+        title += f"\nhollow marker, number in {panels}: runs that diverged and are left out ({lost[0]} in all"
+        title += ")" if len(lost) == 1 else f"; {lost[1]} with those where the mixture theory did)"
     figure.legend(
         handles=handles, title=title, loc="outside upper center", ncols=4 if inset else len(handles), columnspacing=1.3
     )

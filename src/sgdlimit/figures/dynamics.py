@@ -1,5 +1,6 @@
 """Order parameters against time, theory beside SGD: Figures 2 and 4, and any problem of one's own."""
 
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ MOST_ENTRIES = 8  # that a legend names
 CIRCLE: dict[str, Any] = {"ls": "", "marker": "o", "mfc": "white", "mew": 1.1, "ms": 4.5}
 TRIANGLE: dict[str, Any] = {"ls": (0, (3.5, 1.6)), "lw": 1.1, "marker": "^", "mec": "white", "mew": 0.6, "ms": 5.5}
 SYMBOLS: tuple[dict[str, Any], ...] = (CIRCLE, TRIANGLE)
+ENSEMBLE: dict[str, Any] = {"ls": (0, (1, 1)), "lw": 0.9}  # edges of the spread of a theory's ensemble
+LABELS = (r"generalisation error $\epsilon_g$", "overlap $Q$", "overlap $R$", "output weight $v$")
 
 
 class Runs(NamedTuple):
@@ -40,14 +43,20 @@ class Curve(NamedTuple):
     label: str
     theory: xr.DataArray
     sgd: list[tuple[xr.DataArray, xr.DataArray]]
+    spread: xr.DataArray | None = None
+    """Standard deviation over the ensemble, of a theory that is one."""
 
 
 @styled
-def example_dynamics(theory: xr.Dataset, sgd: xr.Dataset, activation: str, law: str) -> Figure:
+def example_dynamics(
+    theory: xr.Dataset, sgd: xr.Dataset, activation: str, law: str, *, mixture: xr.Dataset | None = None
+) -> Figure:
     """ε_g, Q, R and v against log t: lines for the theory, circles for Gaussian SGD, triangles for mixture SGD.
 
     Bands are ±1 standard deviation over runs. The shaded region is saturation, from where the theory's ε_g stays within
-    a factor :data:`SATURATION_FACTOR` of its final value.
+    a factor :data:`SATURATION_FACTOR` of its final value. With the mixture theory given, a second column shows it
+    beside the same runs, with its Q and R, which are covariances within the clusters; dotted lines are ±1 standard
+    deviation over its ensemble.
 
     Parameters
     ----------
@@ -59,6 +68,9 @@ def example_dynamics(theory: xr.Dataset, sgd: xr.Dataset, activation: str, law: 
         ``"relu"`` or ``"erf"``.
     law
         The mixture to show, ``"mixture"`` for Figure 2 or ``"standardized mixture"`` for Figure 4.
+    mixture
+        The mixture theory of this law, with dims (activation, run, time, …); ``sgd`` then has ``Q_mixture`` and
+        ``R_mixture``.
 
     Returns
     -------
@@ -71,7 +83,12 @@ def example_dynamics(theory: xr.Dataset, sgd: xr.Dataset, activation: str, law: 
     groups = [
         Runs(f"SGD, {label}", chosen.sel(law=key)) for key, label in LAW_LABELS.items() if key in ("gaussian", law)
     ]
-    return _four_panels(theory.sel(activation=activation), groups, setting)
+    if mixture is None:
+        return _four_panels(theory.sel(activation=activation), groups, setting)
+    own = groups[-1].data
+    own = own.assign(Q=own["Q_mixture"], R=own["R_mixture"])
+    ensemble = mixture.sel(activation=activation)
+    return _two_theories(theory.sel(activation=activation), ensemble, groups, Runs(groups[-1].label, own), setting)
 
 
 @styled
@@ -101,21 +118,11 @@ def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> 
     # A teacher that changes never lets the error settle.
     settles = "task_error" not in theory
     start = saturation_time(times, theory["generalization_error"].values) if settles else times[-1]
-    labels = (r"generalisation error $\epsilon_g$", "overlap $Q$", "overlap $R$", "output weight $v$")
     error = "task_error" if "task_error" in theory else "generalization_error"  # of each task, where there are several
-    for panel, name, label in zip(panels, (error, "Q", "R", "v"), labels, strict=True):
+    for panel, name, label in zip(panels, (error, "Q", "R", "v"), LABELS, strict=True):
         panel.axvspan(start, times[-1], color=SATURATED, lw=0)
-        curves = _curves(theory[name], [group.data[name] for group in groups])
-        for curve, series in zip(curves, cycle(SERIES), strict=False):
-            _draw(panel, curve, series.color)
-        panel.set_xscale("log")
-        panel.set_xlim(times[0], times[-1])
-        log_ticks(panel.xaxis)
+        _panel(panel, theory[name], [group.data[name] for group in groups], times)
         panel.set_ylabel(label)
-        if len(curves) > MOST_ENTRIES:
-            panel.set_title(f"{len(curves)} entries", loc="right", fontsize="medium")
-        elif len(curves) > 1:  # the entries by colour, beside the panel, where no curve runs
-            panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.1, handletextpad=0.4)
     panels[0].set_yscale("log")
     log_ticks(panels[0].yaxis)
     label_panels(list(panels))
@@ -123,6 +130,56 @@ def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> 
         panel.set_xlabel(TIME)
     _source_legend(figure, groups, setting, settles)
     return figure
+
+
+def _two_theories(
+    theory: xr.Dataset, ensemble: xr.Dataset, groups: list[Runs], own: Runs, setting: list[str]
+) -> Figure:
+    """The conventional theory on the left, the mixture theory on the right, each with SGD's overlaps as it has them."""
+    figure = new_figure(8.4)
+    panels = figure.subplots(4, 2, sharex=True)
+    times = theory["time"].values
+    start = saturation_time(times, theory["generalization_error"].values)
+    for (left, right), name, label in zip(panels, ("generalization_error", "Q", "R", "v"), LABELS, strict=True):
+        left.axvspan(start, times[-1], color=SATURATED, lw=0)
+        _panel(left, theory[name], [group.data[name] for group in groups], times, entries=False)
+        _panel(right, ensemble[name], [own.data[name]], times)
+        left.set_ylabel(label)
+        if name == "generalization_error":
+            for panel in (left, right):
+                panel.set_yscale("log")
+        if name in ("generalization_error", "v"):  # the same for both theories
+            limits = np.array([left.get_ylim(), right.get_ylim()])
+            for panel in (left, right):
+                panel.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+        if name == "generalization_error":
+            for panel in (left, right):
+                log_ticks(panel.yaxis)
+    label_panels(list(panels.ravel()), ["conventional theory (ODE)", "mixture theory", *[""] * 6])
+    for panel in panels[-1]:
+        panel.set_xlabel(TIME)
+    chains = ensemble.sizes["run"]
+    dotted = Line2D(
+        [], [], color=SERIES[0].color, label=rf"theory $\pm1$ standard deviation of {chains} chains", **ENSEMBLE
+    )
+    _source_legend(figure, groups, setting, True, [dotted])
+    return figure
+
+
+def _panel(
+    panel: Axes, theory: xr.DataArray, groups: list[xr.DataArray], times: np.ndarray, *, entries: bool = True
+) -> None:
+    """All entries of one order parameter on a log axis of time, named beside the panel."""
+    curves = _curves(theory, groups)
+    for curve, series in zip(curves, cycle(SERIES), strict=False):
+        _draw(panel, curve, series.color)
+    panel.set_xscale("log")
+    panel.set_xlim(times[0], times[-1])
+    log_ticks(panel.xaxis)
+    if len(curves) > MOST_ENTRIES:
+        panel.set_title(f"{len(curves)} entries", loc="right", fontsize="medium")
+    elif len(curves) > 1 and entries:  # the entries by colour, beside the panel, where no curve runs
+        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.1, handletextpad=0.4)
 
 
 def saturation_time(
@@ -144,7 +201,7 @@ def saturation_time(
 
 def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
     """Every distinct entry: Q is symmetric, so its lower triangle is left out."""
-    entries = [dim for dim in theory.dims if dim != "time"]
+    entries = [dim for dim in theory.dims if dim not in ("time", "run")]
     curves = []
     for index in np.ndindex(*(theory.sizes[dim] for dim in entries)):
         if theory.name == "Q" and index[0] > index[1]:
@@ -152,13 +209,21 @@ def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
         entry = dict(zip(entries, index, strict=True))
         label = f"task {index[0]}" if "task" in entries else f"${theory.name}_{{{','.join(map(str, index))}}}$"
         sgd = [(runs.isel(entry).mean("run"), runs.isel(entry).std("run")) for runs in groups]
-        curves.append(Curve(label, theory.isel(entry), sgd))
+        one, spread = theory.isel(entry), None
+        if "run" in theory.dims:
+            one, spread = one.mean("run"), one.std("run")
+        curves.append(Curve(label, one, sgd, spread))
     return curves
 
 
 def _draw(panel: Axes, curve: Curve, color: str) -> None:
     panel.plot(curve.theory["time"], curve.theory, color=color, lw=1.5, zorder=3, label=curve.label)
-    for place, (mean, deviation) in enumerate(curve.sgd):
+    if curve.spread is not None:
+        for edge in (curve.theory - curve.spread, curve.theory + curve.spread):
+            panel.plot(edge["time"], edge, color=color, zorder=2.5, **ENSEMBLE)
+    # A single set of runs is drawn as the last of several would be.
+    first = 0 if len(curve.sgd) > 1 or curve.spread is None else 1
+    for place, (mean, deviation) in enumerate(curve.sgd, first):
         times, marks = mean["time"].values, _marks(mean["time"].values)[place]
         panel.fill_between(times, mean - deviation, mean + deviation, color=color, alpha=0.3, lw=0, zorder=2 - place)
         if place == 0:
@@ -174,7 +239,9 @@ def _marks(times: Float[np.ndarray, "time"]) -> tuple[list[int], list[int]]:
     return sorted(set(nearest[::2])), sorted(set(nearest[1::2]) - set(nearest[::2]))
 
 
-def _source_legend(figure: Figure, groups: list[Runs], setting: list[str], settles: bool) -> None:
+def _source_legend(
+    figure: Figure, groups: list[Runs], setting: list[str], settles: bool, further: Sequence[Line2D] = ()
+) -> None:
     dark = SERIES[0].color
     runs = groups[0].data.sizes["run"]
     lost = sum(int(group.data["v"].isnull().any(["time", "student"]).sum()) for group in groups)
@@ -182,12 +249,19 @@ def _source_legend(figure: Figure, groups: list[Runs], setting: list[str], settl
     symbols = [
         Line2D([], [], color=dark, label=group.label, **style) for group, style in zip(groups, SYMBOLS, strict=False)
     ]
-    handles = [
-        Line2D([], [], color=dark, lw=1.5, label="theory (ODE)"),
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=dark, lw=1.5, label="theory" if further else "theory (ODE)"),
+        *further,
         *symbols,
         Patch(color=dark, alpha=0.3, lw=0, label=r"$\pm1$ standard deviation over runs"),
     ]
     if settles:
         label = rf"saturation: $\epsilon_g$ within ×{SATURATION_FACTOR:g} of its final value"
         handles.append(Patch(color=SATURATED, lw=0, label=label))
-    figure.legend(handles=handles, title=",  ".join(setting), loc="outside upper center", ncols=3, columnspacing=1.4)
+    figure.legend(
+        handles=handles,
+        title=",  ".join(setting),
+        loc="outside upper center",
+        ncols=2 if further else 3,
+        columnspacing=1.4,
+    )

@@ -4,8 +4,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from sgdlimit.comparison import AGREEMENT
-from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep
+from sgdlimit.comparison import AGREEMENT, compare
+from sgdlimit.figures._averages import (
+    METRICS,
+    diverged,
+    entry_mean,
+    instance_mean,
+    keep,
+    relative,
+    relative_floor,
+    theory_floor,
+)
 from sgdlimit.figures._style import ACTIVATION_LABELS
 from sgdlimit.figures.dynamics import SATURATION_FACTOR, saturation_time
 
@@ -14,6 +23,7 @@ __all__ = [
     "beside_published",
     "block_ratios",
     "block_verdict",
+    "claim_and_replacement",
     "correlation_orders",
     "correlation_verdict",
     "discrepancy_numbers",
@@ -24,6 +34,13 @@ __all__ = [
     "example_verdict",
     "expectation_verdict",
     "kl_verdict",
+    "mixture_discrepancy_numbers",
+    "mixture_discrepancy_verdict",
+    "mixture_example_verdict",
+    "mixture_fluctuations",
+    "mixture_precision_verdict",
+    "mixture_size_verdict",
+    "mixture_sizes",
     "sample_mean_verdict",
     "size_exponents",
     "size_verdict",
@@ -143,33 +160,259 @@ def sample_mean_verdict(data: xr.Dataset) -> str:
     )
 
 
-def block_ratios(blocks: xr.Dataset, activation: str) -> pd.DataFrame:
-    """M over the noise floor at the largest α: a row for each theory and block size, a column for each of Q, R, v."""
-    chosen = keep(blocks, activation)
-    largest = chosen.isel(spread=int(chosen["spread"].values.argmax()))
-    ratios = {}
-    for name in METRICS:
-        floor = instance_mean(entry_mean(largest[f"floor_{name}"]))[0]
-        ratio = instance_mean(entry_mean(largest[f"M_{name}"]))[0] / floor
-        ratios[f"M({name})/floor"] = ratio.transpose("theory", "block_size").values.ravel()
-    rows = [f"{theory}, B = {size}" for theory in largest["theory"].values for size in largest["block_size"].values]
-    return pd.DataFrame(ratios, index=rows)
-
-
-def block_verdict(blocks: xr.Dataset, activation: str) -> str:
-    """For which block sizes each theory holds at the largest α: all three M below the agreement factor × floor."""
-    chosen = keep(blocks, activation)
-    worst = block_ratios(blocks, activation).max(axis=1, skipna=False).to_numpy().reshape(chosen.sizes["theory"], -1)
+def mixture_example_verdict(sgd: xr.Dataset, ensemble: xr.Dataset, activation: str, law: str) -> str:
+    """How far the means over runs are from those of the mixture theory, and whether chance explains it."""
+    own = sgd.sel(activation=activation, law=law)
+    own = own.assign(Q=own["Q_mixture"], R=own["R_mixture"]).drop_attrs()
+    theory = ensemble.sel(activation=activation).drop_attrs()
+    whole = own["v"].notnull().all(["run", "student"]) & theory["v"].notnull().all(["run", "student"])
+    own, theory = own.isel(time=np.flatnonzero(whole)), theory.isel(time=np.flatnonzero(whole))
+    names = [*METRICS, "generalization_error"]
+    result = compare(theory[names], own[names])
     parts = []
-    for theory, ratios in zip(chosen["theory"].values, worst, strict=True):
-        pairs = list(zip(chosen["block_size"].values, ratios, strict=True))
-        holds = [str(size) for size, ratio in pairs if ratio < AGREEMENT]
-        fails = [f"{size} ({_ratio(ratio)} ×)" for size, ratio in pairs if not ratio < AGREEMENT]
-        text = f"the {theory} theory holds for " + (f"B = {', '.join(holds)}" if holds else "no B")
-        parts.append(text + (f" and fails for B = {', '.join(fails)}" if fails else ""))
+    for name in names:
+        row = result.sel(quantity=name)
+        label = "ε_g" if name == "generalization_error" else name
+        parts.append(
+            f"{_number(row['M_of_means'])} in {label} (chance {_number(row['noise_of_means'])}, scale "
+            f"{_number(row['scale'])})"
+        )
+    final = own["generalization_error"].isel(time=-1).mean("run"), theory["generalization_error"].isel(time=-1)
+    lost = "" if whole.all() else f" Compared up to t = {float(own['time'][-1]):.3g}, where one diverges."
     return (
-        f"{ACTIVATION_LABELS[activation]}, α = {float(chosen['spread'].max()):g}, mean of {chosen.sizes['instance']} "
-        f"instances: {'; '.join(parts)}. In brackets is the largest of M(Q), M(R), M(v) over its noise floor."
+        f"{ACTIVATION_LABELS[activation]}, mixture theory: the mean of {own.sizes['run']} runs is off the mean of "
+        f"{theory.sizes['run']} chains by {', '.join(parts)}. At the end ε_g is {_number(final[0])} and in theory "
+        f"{_number(final[1].mean('run'))}.{lost}"
+    )
+
+
+def mixture_discrepancy_numbers(grid: xr.Dataset, activation: str) -> pd.DataFrame:
+    """Mean M over the scale for both theories on un-standardised mixtures: over all m and α > 0, in percent.
+
+    With the noise floor, M of Gaussian SGD over its scale, and what the scatter between members of the mixture theory
+    alone makes of it.
+    """
+    chosen = keep(grid, activation).sel(standardized=False, drop=True)
+    chosen = chosen.isel(spread=np.flatnonzero(chosen["spread"].values > 0))
+    rows = []
+    for name in METRICS:
+        theories = {
+            "conventional": relative(chosen, name),
+            "mixture": relative(chosen, name, M="M_mixture_", scale="scale_mixture_"),
+            "scatter of its chains": relative(chosen, name, M="noise_mixture_", scale="scale_mixture_"),
+        }
+        row = {"noise floor": float(instance_mean(relative_floor(chosen, name))[0])}
+        for label, values in theories.items():
+            row[f"{label}, median"] = float(values.median())
+            row[f"{label}, largest mean"] = float(instance_mean(values)[0].max())
+        rows.append({label: 100 * value for label, value in row.items()})
+    return pd.DataFrame(rows, index=[f"M({name})/E|{name}|, %" for name in METRICS])
+
+
+def mixture_discrepancy_verdict(grid: xr.Dataset, activation: str) -> str:
+    """How much of the conventional theory's error is left in the mixture theory's."""
+    label = ACTIVATION_LABELS[activation]
+    if keep(grid, activation).sizes["instance"] == 0:
+        return f"{label}, mixture theory: no instance was kept, so there is nothing to say."
+    numbers = mixture_discrepancy_numbers(grid, activation)
+    before, after = _column(numbers, "conventional, median"), _column(numbers, "mixture, median")
+    names = dict(zip(before, METRICS, strict=True))
+    parts = [f"from {before[row]:.3g}% of its scale to {after[row]:.3g}% for {name}" for row, name in names.items()]
+    lost = int(keep(grid, activation)["mixture_diverged"].sum())
+    return f"{label}: with the mixture theory the median M over m, α > 0 and instances falls {', '.join(parts)}. " + (
+        f"Theory diverged in {lost} cases, which are not in this." if lost else "Theory diverged in no case."
+    )
+
+
+def block_ratios(blocks: xr.Dataset, activation: str, standardized: bool) -> pd.DataFrame:
+    """M at the largest α over its scale, in percent, and in units of its noise floor.
+
+    A row for each theory and block size that it applies to. The scatter between members of the mixture theory belongs
+    to its noise floor.
+    """
+    chosen = _largest_spread(blocks, activation, standardized)
+    rows: dict[str, dict[str, float]] = {}
+    for theory in chosen["theory"].values:
+        for size in chosen["block_size"].values:
+            one = chosen.sel(theory=theory, block_size=size)
+            if not _applies(one, standardized):
+                continue
+            row = rows.setdefault(f"{theory}, B = {size}", {})
+            for name in METRICS:
+                M = float(instance_mean(relative(one, name))[0])
+                row[f"M({name})/E|{name}|, %"] = 100 * M
+                row[f"M({name})/floor"] = M / float(theory_floor(one, str(theory), name))
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _worst(ratios: pd.DataFrame) -> dict[str, float]:
+    """The largest of M(Q), M(R), M(v) over their floors, by row; NaN if one is."""
+    table = ratios.filter(like="/floor")
+    return dict(zip(map(str, table.index), table.to_numpy(dtype=float).max(axis=1).tolist(), strict=True))
+
+
+def _largest_spread(blocks: xr.Dataset, activation: str, standardized: bool) -> xr.Dataset:
+    chosen = keep(blocks, activation).sel(standardized=standardized)
+    return chosen.isel(spread=int(chosen["spread"].values.argmax()))
+
+
+def _applies(one: xr.Dataset, standardized: bool) -> bool:
+    """Whether a theory can be asked; where the data does not say, by whether there is a number."""
+    if "applicable" in one:
+        return bool(one["applicable"])
+    return bool(one["M_v"].notnull().any())
+
+
+def block_verdict(blocks: xr.Dataset, activation: str, standardized: bool) -> str:
+    """For which block sizes each theory holds at the largest α: all three M below the agreement factor × floor."""
+    chosen = _largest_spread(blocks, activation, standardized)
+    ratios = block_ratios(blocks, activation, standardized)
+    worst = _worst(ratios)
+    parts = []
+    for theory in chosen["theory"].values:
+        of = {
+            str(size): worst[f"{theory}, B = {size}"]
+            for size in chosen["block_size"].values
+            if f"{theory}, B = {size}" in worst
+        }
+        if not of:
+            parts.append(f"the {theory} theory does not apply")
+            continue
+        holds = [size for size, ratio in of.items() if ratio < AGREEMENT]
+        fails = [f"{size} ({_ratio(ratio)} ×)" for size, ratio in of.items() if not ratio < AGREEMENT]
+        text = f"the {theory} theory holds for " + (f"B = {', '.join(holds)}" if holds else "no B")
+        left = [str(size) for size in chosen["block_size"].values if str(size) not in of]
+        text += f" and fails for B = {', '.join(fails)}" if fails else ""
+        parts.append(text + (f" (it does not apply to B = {', '.join(left)})" if left else ""))
+    lost, theories = int(chosen["diverged"].sum()), int(chosen["theory_diverged"].sum())
+    return (
+        f"{ACTIVATION_LABELS[activation]}, {'standardised' if standardized else 'un-standardised'}, "
+        f"α = {float(chosen['spread']):g}, mean of {chosen.sizes['instance']} instances: {'; '.join(parts)}. In "
+        "brackets is the largest of M(Q), M(R), M(v), each over its scale, in units of the noise floor over its own; "
+        "the scatter between members of the mixture theory belongs to its floor. "
+        + (f"{lost} SGD runs and {theories} mixture theories diverged." if lost or theories else "Nothing diverged.")
+    )
+
+
+def claim_and_replacement(grid: xr.Dataset, blocks: xr.Dataset, activation: str) -> list[str]:
+    """What the paper claims, where it holds, and what replaces it where it does not, in plain words."""
+    label = ACTIVATION_LABELS[activation]
+    if keep(grid, activation).sizes["instance"] == 0:
+        return [f"{label}: no instance was kept, so there is nothing to say."]
+    numbers = discrepancy_numbers(grid, activation, True)
+    most = max(_column(numbers, "largest/floor").values())
+    said = "It holds" if most < AGREEMENT else "It does not hold everywhere"
+    lines = [
+        f"{label}. The claim: SGD on a standardised mixture follows the equations for Gaussian inputs, however far the "
+        f"mixture is from a Gaussian. {said} where each coordinate draws its component by itself: up to "
+        f"α = {float(grid['spread'].max()):g} M is at most {most:.1f} × the noise floor."
+    ]
+    for standardized in (True, False):
+        table = block_ratios(blocks, activation, standardized)
+        worst, share = _worst(table), table.filter(like="%")
+        largest = blocks["block_size"].values.max()
+        pairs = []
+        for size in (largest,) if standardized else (1, largest):
+            old, new = f"conventional, B = {size}", f"mixture, B = {size}"
+            if new in worst:
+                falls = [
+                    f"{name} from {before:.3g}% to {after:.3g}%"
+                    for name, before, after in zip(METRICS, share.loc[old], share.loc[new], strict=True)
+                ]
+                pairs.append(
+                    f"at B = {size} that takes the error of {', '.join(falls)} of its scale, or "
+                    f"{_ratio(worst[new])} × noise at most instead of {_ratio(worst[old])} ×"
+                )
+        where = (
+            "It does not hold for inputs in clusters, where all coordinates share a component. What replaces it there "
+            "is the mixture theory: the equations within a cluster, driven by mean fields that move with every step"
+            if standardized
+            else "Nor does it hold without standardising, for inputs then have a mean. The mixture theory takes it in"
+        )
+        if pairs:
+            lines.append(f"{where}: {'; '.join(pairs)}.")
+    if "moment-matched" in blocks["theory"].values:
+        worst = _worst(block_ratios(blocks, activation, True))
+        between = [
+            f"{_ratio(worst[f'moment-matched, B = {size}'])} × instead of "
+            f"{_ratio(worst[f'conventional, B = {size}'])} × at B = {size}"
+            for size in blocks["block_size"].values
+            if 1 < size < blocks["block_size"].values.max() and f"moment-matched, B = {size}" in worst
+        ]
+        if between:
+            lines.append(
+                "Between the two, blocks of a few coordinates have too many clusters for the mixture theory. The "
+                "moment-matched theory, with the true covariance of the inputs, has an error of "
+                f"{', '.join(between)}, in units of the noise floor."
+            )
+    return lines
+
+
+def mixture_sizes(mixture: xr.Dataset) -> pd.DataFrame:
+    """M and the signed mean difference, SGD − theory, for each N with and without the term of order 1/N."""
+    rows = {}
+    for size in np.unique(mixture["size"]):
+        some = mixture.sel(sample=mixture["size"].values == size)
+        count = some.sizes["sample"]
+        for finite in (True, False):
+            one = some.sel(finite_term=finite)
+            row = {}
+            for variable, label in (("M", "M({})"), ("offset", "mean {} − theory")):
+                mean = one[variable].mean("sample")
+                error = one[variable].std("sample", ddof=1) / np.sqrt(count) if count > 1 else mean * np.nan
+                for name in one["quantity"].values:
+                    short = "ε_g" if name == "generalization_error" else str(name)
+                    value, bar = float(mean.sel(quantity=name)), float(error.sel(quantity=name))
+                    row[label.format(short)] = f"{value:.4f} ± {bar:.4f}" if np.isfinite(bar) else f"{value:.4f}"
+            rows[f"N = {size}, {'with' if finite else 'without'} the term, {count} instances"] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def mixture_size_verdict(mixture: xr.Dataset) -> str:
+    """What the term of order 1/N brings, from the smallest N to the largest."""
+    sizes = np.unique(mixture["size"])
+    parts = []
+    for size in sizes:
+        some = mixture["M"].sel(quantity="Q").isel(sample=np.flatnonzero(mixture["size"].values == size))
+        without, kept = (float(some.sel(finite_term=finite).mean()) for finite in (False, True))
+        parts.append(f"from {_number(without)} to {_number(kept)} at N = {size}")
+    return (
+        f"The term of order 1/N, what the mean fields themselves add to Q, takes M(Q) of one run {', '.join(parts)} "
+        f"(t ≤ {mixture.attrs['sizes_time']:g})."
+    )
+
+
+def mixture_precision_verdict(mixture: xr.Dataset) -> str:
+    """Whether the step of integration shows beside chance, and how the error falls with the number of chains."""
+    names = list(METRICS)
+    excess = (mixture["step_error"] / mixture["step_noise"]).sel(quantity=names)
+    largest = mixture["step"].values.max()
+    counts = mixture["count"].values
+    first, last = (mixture["ensemble_error"].sel(count=counts[k], quantity="Q") for k in (0, -1))
+    seen = (
+        f"no step up to {largest:g} differs from the finest by more than {float(excess.max()):.1f} × what chance makes"
+        if float(excess.max()) < 3
+        else f"steps differ from the finest by up to {float(excess.max()):.1f} × what chance makes"
+    )
+    return (
+        f"With {mixture.attrs['step_chains']} chains, N = {mixture.attrs['step_size']} and "
+        f"t ≤ {mixture.attrs['step_time']:g}, {seen}; in Q that is "
+        f"{_number(mixture['step_error'].sel(quantity='Q').max())}. The error of the mean falls from {_number(first)} "
+        f"in Q with one chain to {_number(last)} with {counts[-1]}, like one over the square root of their number."
+    )
+
+
+def mixture_fluctuations(mixture: xr.Dataset) -> str:
+    """The spread of the mean fields in SGD over that in theory, at every learning rate."""
+    parts = [
+        f"{float(mixture['ratio'].sel(learning_rate=rate)):.2f} ± "
+        f"{float(mixture['ratio_stderr'].sel(learning_rate=rate)):.2f} at η = {rate:g}"
+        for rate in mixture["learning_rate"].values
+    ]
+    return (
+        f"The mean fields of SGD fluctuate from run to run as theory's do from chain to chain: the ratio of their "
+        f"standard deviations in {mixture.attrs['fluctuation_time'] / 2:g} ≤ t ≤ "
+        f"{mixture.attrs['fluctuation_time']:g} is {', '.join(parts)} ({mixture.attrs['runs']} runs of each)."
     )
 
 

@@ -11,6 +11,7 @@ from sgdlimit.figures.dynamics import example_dynamics
 from sgdlimit.figures.finite_size import finite_size
 from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
 from sgdlimit.figures.lemmas import lemma_correlation, lemma_expectation
+from sgdlimit.figures.mixture_theory import mixture_theory
 from sgdlimit.figures.universality import universality
 
 __all__ = ["paper_figures"]
@@ -22,8 +23,10 @@ def paper_figures(
     blocks: xr.Dataset,
     examples_theory: xr.Dataset,
     examples_sgd: xr.Dataset,
+    examples_mixture: xr.Dataset,
     sample_means: xr.Dataset,
     sizes: xr.Dataset,
+    mixture: xr.Dataset,
     correlations: xr.Dataset,
     expectations: xr.Dataset,
 ) -> dict[str, Callable[[], Figure]]:
@@ -35,12 +38,14 @@ def paper_figures(
         See :func:`~sgdlimit.figures.discrepancy_against_kl`.
     blocks
         See :func:`~sgdlimit.figures.universality`.
-    examples_theory, examples_sgd
+    examples_theory, examples_sgd, examples_mixture
         See :func:`~sgdlimit.figures.example_dynamics`.
     sample_means
         See :func:`~sgdlimit.figures.sample_mean_law`.
     sizes
         See :func:`~sgdlimit.figures.finite_size`.
+    mixture
+        See :func:`~sgdlimit.figures.mixture_theory`.
     correlations, expectations
         See :func:`~sgdlimit.figures.lemma_correlation` and :func:`~sgdlimit.figures.lemma_expectation`.
 
@@ -48,9 +53,8 @@ def paper_figures(
     -------
     dict
         By name: ``figure_2``, ``figure_3``, …, ``figure_S4``, ``figure_2_erf``, ``figure_4_erf``,
-        ``universality_relu``,
-        ``universality_erf``, ``finite_size``, ``lemma_V1``, ``lemma_V3``; those of an activation that was not computed
-        are missing.
+        ``universality_relu``, ``universality_erf``, ``finite_size``, ``mixture_theory``, ``lemma_V1``, ``lemma_V3``;
+        those of an activation that was not computed are missing.
     """
     theory, sgd = examples_theory, examples_sgd
     names = {
@@ -60,7 +64,7 @@ def paper_figures(
     figures: dict[str, Callable[[], Figure]] = {}
     for activation in (str(name) for name in grid["activation"].values):
         drawings = (
-            partial(example_dynamics, theory, sgd, activation, "mixture"),
+            partial(example_dynamics, theory, sgd, activation, "mixture", mixture=examples_mixture),
             partial(discrepancy_against_kl, grid, activation, False),
             partial(example_dynamics, theory, sgd, activation, "standardized mixture"),
             partial(discrepancy_against_kl, grid, activation, True, theory=theory, sgd=sgd),
@@ -71,6 +75,7 @@ def paper_figures(
         "figure_S1": partial(sample_mean_law, sample_means),
         "figure_S2": partial(kl_against_spread, grid),
         "finite_size": partial(finite_size, sizes),
+        "mixture_theory": partial(mixture_theory, mixture),
         "lemma_V1": partial(lemma_correlation, correlations),
         "lemma_V3": partial(lemma_expectation, expectations),
     }

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import xarray as xr
 
 from sgdlimit.comparison import discrepancy, magnitude, over_entries
-from sgdlimit.errors import DivergenceWarning
+from sgdlimit.errors import DivergenceError, DivergenceWarning
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.instance import Instance
 from sgdlimit.problem import GaussianMixture, Problem
+from sgdlimit.resources import cores
 from sgdlimit.simulation import simulate_together
-from sgdlimit.theory import solve
+from sgdlimit.studies.mixture_theory import MixtureStudy
+from sgdlimit.theory import solve, solve_mixture
 from sgdlimit.trajectory import log_times
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "grid",
     "grid_conditions",
     "kept_instances",
+    "mixture_means",
     "over_chains",
     "train",
 ]
@@ -54,9 +58,14 @@ class Preset:
     example_components: int = 2
     example_spread: float = 9.0
     example_runs: int = 10
+    example_chains: int = 32
+    chains: int = 8
+    """Of the mixture theory that single SGD runs are compared with. The standard error of its mean Q is 0.001, a tenth
+    of the noise of a run."""
     sizes: Mapping[int, int] = field(default_factory=lambda: {250: 12, 500: 8, 1000: 8, 2000: 4})
     """Instances of each N in the finite-size study, and its last t."""
     sizes_time: float = 10.0
+    mixture_study: MixtureStudy = field(default_factory=MixtureStudy)
     lemma_components: tuple[int, ...] = (2, 3, 5)
     steps: int = 100_000
     first_instance: int = 0
@@ -90,14 +99,25 @@ class Preset:
 
 
 PRESETS = {
-    "quick": Preset("quick", instances=2, components=(2, 5), spreads=(0.0, 3.0, 6.0, 9.0), block_instances=2),
+    "quick": Preset(
+        "quick",
+        instances=2,
+        components=(2, 5),
+        spreads=(0.0, 3.0, 6.0, 9.0),
+        block_instances=2,
+        block_spreads=(0.0, 3.0, 9.0),
+    ),
     "paper": Preset(
         "paper",
         instances=20,
         components=(2, 3, 4, 5),
         spreads=tuple(float(a) for a in range(10)),
         block_instances=KEPT_INSTANCES,
+        block_sizes=(1, 5, 20, 250, 500),
         sizes={250: 24, 500: 16, 1000: 12, 2000: 8, 4000: 2},
+        mixture_study=MixtureStudy(
+            sizes={500: 48, 1000: 32, 2000: 16, 4000: 4}, sizes_time=10.0, step_chains=256, step_size=1000, runs=32
+        ),
     ),
 }
 """``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""
@@ -112,9 +132,13 @@ def grid(preset: Preset, progress: Progress) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``M_*`` and ``scale_*`` (mean |x|) of Q, R, v over (instance, activation, standardized, components, spread) and
-        entries, ``floor_*`` of Gaussian SGD, ``kl`` of the un-standardised scalar mixture, ``diverged``, and
-        ``kept`` with its ``reason``.
+        ``M_*``, against the conventional theory, and ``scale_*`` (mean |x|) of Q, R, v over (instance, activation,
+        standardized, components, spread) and entries; ``floor_*`` and ``floor_scale_*`` of Gaussian SGD, ``kl`` of the
+        un-standardised scalar mixture, ``diverged``, and ``kept`` with its ``reason``. For un-standardised mixtures
+        also ``M_mixture_*``, against the mixture theory, of SGD measured with its covariances, over (instance,
+        activation, components, spread) and entries, NaN where SGD or theory diverged; ``scale_mixture_*``;
+        ``noise_mixture_*``, what the scatter between members of the theory's ensemble alone makes of M, NaN where
+        theory diverged; and ``mixture_diverged``, whether it did.
     """
     count = preset.instances
     parts = [
@@ -159,23 +183,98 @@ def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], Non
         "spread": list(preset.spreads),
     }
     conditions, place = grid_conditions(preset, seed)
-    trajectories = train(conditions, preset, seed, progress, test_samples=0)
+    trajectories = train(conditions, preset, seed, progress, test_samples=0, overlaps=("conventional", "mixture"))
     theories = {
         instance.activation.name: solve(instance, preset.times) for instance in conditions[: len(preset.activations)]
     }
 
     by_chain = over_chains(trajectories, preset.times)
     theory_of_chain = [theories[instance.activation.name] for instance in conditions]
-    stacked = discrepancies(over_chains(theory_of_chain, preset.times), by_chain)
+    conventional = over_chains(theory_of_chain, preset.times)
+    stacked = discrepancies(conventional, by_chain.sel(overlaps="conventional", drop=True))
 
     index = arranged(place, shape)
     floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
+    floors = floors.assign({f"floor_scale_{name}": stacked[f"scale_{name}"] for name in ("Q", "R", "v")})
     floors = floors.isel(chain=xr.DataArray(range(len(theories)), dims="activation"))
     mixtures = [
         [conditions[place[preset.activations[0], False, m, a]] for a in preset.spreads] for m in preset.components
     ]
     kl = [[float(mixture.latent.kl_to_standard_normal()) for mixture in row] for row in mixtures]
-    return stacked.isel(chain=index).merge(floors).assign(kl=(("components", "spread"), kl))
+    within = _mixture_discrepancies(
+        conditions, conventional, by_chain.sel(overlaps="mixture", drop=True), index.sel(standardized=False), preset
+    )
+    return stacked.isel(chain=index).merge(floors).merge(within).assign(kl=(("components", "spread"), kl))
+
+
+def _mixture_discrepancies(
+    conditions: Sequence[Instance], conventional: xr.Dataset, sgd: xr.Dataset, index: xr.DataArray, preset: Preset
+) -> xr.Dataset:
+    """``M_mixture_*`` and so on of the conditions at ``index``; with spread 0 the theory is the conventional one."""
+    wanted = sorted(set(index.values.ravel()) - set(range(len(preset.activations))))
+    theory = conventional.copy(deep=True)
+    lost, noise = np.zeros(len(conditions), dtype=bool), xr.Dataset()
+    if wanted:
+        means, noises = mixture_means([conditions[chain] for chain in wanted], preset.times, chains=preset.chains)
+        lost[wanted] = means["diverged"].values
+        for name in ("Q", "R", "v"):
+            theory[name].values[wanted] = means[name].values
+        placed = noises.assign_coords(chain=wanted).reindex(chain=range(len(conditions)), fill_value=0.0)
+        noise = placed.rename({name: f"noise_mixture_{name}" for name in placed}).drop_vars("chain")
+    found = discrepancies(theory, sgd).drop_vars("diverged")
+    named = {name: str(name).replace("_", "_mixture_", 1) for name in found}
+    data = found.rename(named).merge(noise)
+    return data.assign(mixture_diverged=("chain", lost)).isel(chain=index.drop_vars("standardized"))
+
+
+def mixture_means(
+    instances: Sequence[Instance], times: np.ndarray, *, chains: int | Sequence[int], largest_step: float = 0.1
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """The mixture theory of several instances along ``chain``, at the same time on all cores.
+
+    Parameters
+    ----------
+    instances
+        To solve.
+    times
+        Output times, shape (time,).
+    chains
+        Members of the ensemble, for all instances or for each.
+    largest_step
+        Of integration.
+
+    Returns
+    -------
+    xarray.Dataset
+        Means of Q, R, v over the ensemble, NaN after theory diverged, which ``diverged`` says.
+    xarray.Dataset
+        Q, R, v without time: what the scatter between members alone makes of the M of one SGD run, NaN where theory
+        diverged.
+    """
+    counts = [chains] * len(instances) if isinstance(chains, int) else list(chains)
+
+    def solved(instance: Instance, count: int) -> xr.Dataset:
+        try:
+            return solve_mixture(instance, times, chains=count, largest_step=largest_step, threads=1)
+        except DivergenceError:  # before the first output
+            nothing = solve(instance, times[:1]).map(lambda x: x * np.nan).expand_dims(run=count)
+            return nothing.assign_attrs(diverged_at=float(times[0]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        with ThreadPoolExecutor(cores()) as pool:
+            ensembles = [some[["Q", "R", "v"]] for some in pool.map(solved, instances, counts)]
+    means = over_chains([ensemble.mean("run", keep_attrs=True) for ensemble in ensembles], times)
+    return means, xr.concat([_scatter(ensemble) for ensemble in ensembles], dim="chain")
+
+
+def _scatter(ensemble: xr.Dataset) -> xr.Dataset:
+    """Mean |x − mean of n members| over time, of a member x that is not among the n."""
+    count = ensemble.sizes["run"]
+    if count < 2 or "diverged_at" in ensemble.attrs:
+        return ensemble.isel(run=0, time=0, drop=True) * np.nan
+    # Of one among them the variance is smaller, by 1 − 1/n against 1 + 1/n.
+    return np.abs(ensemble - ensemble.mean("run")).mean(["run", "time"]) * np.sqrt((count + 1) / (count - 1))
 
 
 def over_chains(trajectories: Sequence[xr.Dataset], times: np.ndarray) -> xr.Dataset:
@@ -250,14 +349,16 @@ def kept_instances(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
     return {"kept": kept, "reason": share.copy(data=reason), "gaussian_share": share}
 
 
-def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset]:
-    """The example dynamics of Figures 2 and 4: ten SGD runs under three laws, and the ODE.
+def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """The example dynamics of Figures 2 and 4: ten SGD runs under three laws, the ODE, and the theory of the mixture.
 
     Returns
     -------
     tuple of xarray.Dataset
-        Theory over (activation, time, ...), and SGD over (activation, law, run, time, ...) with law in gaussian,
-        mixture and standardized mixture.
+        Conventional theory over (activation, time, ...); SGD over (activation, law, run, time, ...) with law in
+        gaussian, mixture and standardized mixture, where ``Q_mixture`` and ``R_mixture`` are measured with the
+        covariances of the mixture theory; and the mixture theory of the law mixture, an ensemble over (activation,
+        run, time, ...). What diverged is NaN from then on.
     """
     seed = preset.first_instance
     mixture = {"components": preset.example_components, "spread": preset.example_spread}
@@ -268,14 +369,37 @@ def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset
     bare = preset.gaussian_instances(seed)
     theory = [solve(instance, preset.times) for instance in bare.values()]
     conditions = [instance.replace(latent=law) for instance in bare.values() for law in laws.values()]
-    runs = train(conditions, preset, seed, lambda f: progress("examples", f), runs=preset.example_runs)
+    runs = [
+        _both_overlaps(run)
+        for run in train(
+            conditions,
+            preset,
+            seed,
+            lambda f: progress("examples", f),
+            runs=preset.example_runs,
+            overlaps=("conventional", "mixture"),
+        )
+    ]
     activations = xr.IndexVariable("activation", list(preset.activations))
     by_activation = [
         xr.concat(some, dim=xr.IndexVariable("law", list(laws)), join="outer")
         for some in (runs[i : i + len(laws)] for i in range(0, len(runs), len(laws)))
     ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        ensembles = [
+            solve_mixture(instance.replace(latent=laws["mixture"]), preset.times, chains=preset.example_chains)
+            for instance in bare.values()
+        ]
     attrs = mixture | {"instance": seed}
     return (
         xr.concat(theory, dim=activations, join="outer").assign_attrs(attrs),
         xr.concat(by_activation, dim=activations, join="outer").assign_attrs(attrs),
+        xr.concat(ensembles, dim=activations, join="outer").assign_attrs(attrs),
     )
+
+
+def _both_overlaps(run: xr.Dataset) -> xr.Dataset:
+    """Q and R as conventional theory has them, and ``Q_mixture`` and ``R_mixture``."""
+    own = {f"{name}_mixture": run[name].sel(overlaps="mixture", drop=True) for name in ("Q", "R")}
+    return run.drop_vars("mean_field").sel(overlaps="conventional", drop=True).assign(own)
