@@ -95,7 +95,8 @@ def example_dynamics(
 def trajectory(theory: xr.Dataset, runs: xr.Dataset) -> Figure:
     """ε_g, Q, R and v against log t of one problem: lines for the theory, circles for SGD.
 
-    Bands are ±1 standard deviation over runs; the shaded region is as in :func:`example_dynamics`.
+    Bands are ±1 standard deviation over runs, dotted lines over the ensemble of a theory that is one; the shaded region
+    is as in :func:`example_dynamics`.
 
     Parameters
     ----------
@@ -117,7 +118,9 @@ def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> 
     times = theory["time"].values
     # A teacher that changes never lets the error settle.
     settles = "task_error" not in theory
-    start = saturation_time(times, theory["generalization_error"].values) if settles else times[-1]
+    of_theory = theory["generalization_error"]
+    middle = of_theory.mean("run") if "run" in theory.dims else of_theory
+    start = saturation_time(times, middle.values) if settles else times[-1]
     error = "task_error" if "task_error" in theory else "generalization_error"  # of each task, where there are several
     for panel, name, label in zip(panels, (error, "Q", "R", "v"), LABELS, strict=True):
         panel.axvspan(start, times[-1], color=SATURATED, lw=0)
@@ -128,7 +131,7 @@ def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> 
     label_panels(list(panels))
     for panel in panels[2:]:
         panel.set_xlabel(TIME)
-    _source_legend(figure, groups, setting, settles)
+    _source_legend(figure, groups, setting, settles, [_ensemble_line(theory)] if "run" in theory.dims else [])
     return figure
 
 
@@ -158,12 +161,13 @@ def _two_theories(
     label_panels(list(panels.ravel()), ["conventional theory (ODE)", "mixture theory", *[""] * 6])
     for panel in panels[-1]:
         panel.set_xlabel(TIME)
-    chains = ensemble.sizes["run"]
-    dotted = Line2D(
-        [], [], color=SERIES[0].color, label=rf"theory $\pm1$ standard deviation of {chains} chains", **ENSEMBLE
-    )
-    _source_legend(figure, groups, setting, True, [dotted])
+    _source_legend(figure, groups, setting, True, [_ensemble_line(ensemble)])
     return figure
+
+
+def _ensemble_line(ensemble: xr.Dataset) -> Line2D:
+    label = rf"theory $\pm1$ standard deviation of {ensemble.sizes['run']} chains"
+    return Line2D([], [], color=SERIES[0].color, label=label, **ENSEMBLE)
 
 
 def _panel(
