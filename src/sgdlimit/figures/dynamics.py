@@ -146,7 +146,7 @@ def _two_theories(
     for (left, right), name, label in zip(panels, ("generalization_error", "Q", "R", "v"), LABELS, strict=True):
         left.axvspan(start, times[-1], color=SATURATED, lw=0)
         _panel(left, theory[name], [group.data[name] for group in groups], times, entries=False)
-        _panel(right, ensemble[name], [own.data[name]], times)
+        _panel(right, ensemble[name], [own.data[name]], times, first_symbol=len(groups) - 1)
         left.set_ylabel(label)
         if name == "generalization_error":
             for panel in (left, right):
@@ -171,12 +171,18 @@ def _ensemble_line(ensemble: xr.Dataset) -> Line2D:
 
 
 def _panel(
-    panel: Axes, theory: xr.DataArray, groups: list[xr.DataArray], times: np.ndarray, *, entries: bool = True
+    panel: Axes,
+    theory: xr.DataArray,
+    groups: list[xr.DataArray],
+    times: np.ndarray,
+    *,
+    entries: bool = True,
+    first_symbol: int = 0,
 ) -> None:
     """All entries of one order parameter on a log axis of time, named beside the panel."""
     curves = _curves(theory, groups)
     for curve, series in zip(curves, cycle(SERIES), strict=False):
-        _draw(panel, curve, series.color)
+        _draw(panel, curve, series.color, first_symbol)
     panel.set_xscale("log")
     panel.set_xlim(times[0], times[-1])
     log_ticks(panel.xaxis)
@@ -220,14 +226,12 @@ def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
     return curves
 
 
-def _draw(panel: Axes, curve: Curve, color: str) -> None:
+def _draw(panel: Axes, curve: Curve, color: str, first_symbol: int) -> None:
     panel.plot(curve.theory["time"], curve.theory, color=color, lw=1.5, zorder=3, label=curve.label)
     if curve.spread is not None:
         for edge in (curve.theory - curve.spread, curve.theory + curve.spread):
             panel.plot(edge["time"], edge, color=color, zorder=2.5, **ENSEMBLE)
-    # A single set of runs is drawn as the last of several would be.
-    first = 0 if len(curve.sgd) > 1 or curve.spread is None else 1
-    for place, (mean, deviation) in enumerate(curve.sgd, first):
+    for place, (mean, deviation) in enumerate(curve.sgd, first_symbol):
         times, marks = mean["time"].values, _marks(mean["time"].values)[place]
         panel.fill_between(times, mean - deviation, mean + deviation, color=color, alpha=0.3, lw=0, zorder=2 - place)
         if place == 0:
