@@ -385,7 +385,7 @@ def _beyond_the_paper(
         ),
         Section(
             "Beyond the paper: how good the mixture theory is",
-            "No theory follows SGD where the inputs have means of the size of their deviations.",
+            "Not in the paper, whose equations are for inputs without a mean.",
             [
                 findings.mixture_size_verdict(mixture),
                 findings.mixture_precision_verdict(mixture),

@@ -15,7 +15,7 @@ from sgdlimit.errors import DivergenceError, DivergenceWarning
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.instance import Instance
 from sgdlimit.problem import GaussianMixture, Problem
-from sgdlimit.resources import cores
+from sgdlimit.resources import cores, one_thread
 from sgdlimit.simulation import simulate_together
 from sgdlimit.studies.mixture_theory import MixtureStudy
 from sgdlimit.theory import solve, solve_mixture
@@ -262,7 +262,7 @@ def mixture_means(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
-        with ThreadPoolExecutor(cores()) as pool:
+        with one_thread(), ThreadPoolExecutor(cores()) as pool:
             ensembles = [some[["Q", "R", "v"]] for some in pool.map(solved, instances, counts)]
     means = over_chains([ensemble.mean("run", keep_attrs=True) for ensemble in ensembles], times)
     return means, xr.concat([_scatter(ensemble) for ensemble in ensembles], dim="chain")

@@ -19,7 +19,7 @@ from sgdlimit.theory import solve_many, spectrum
 
 __all__ = ["applicable_theories", "blocks"]
 
-CHAINS, FEW_CHAINS, LARGEST_STEP = 16, 4, 0.4
+CHAINS, FEW_CHAINS, LARGEST_STEP = 8, 4, 0.4
 """Of the mixture theory: few where its weights have to be followed, which costs ten times as much. Between 4 and 8 of
 those and steps of 0.1 and 0.4 the mean Q differs by 0.0002, a tenth of M of the quietest SGD run."""
 
@@ -145,15 +145,16 @@ def _measured(runs: Sequence[xr.Dataset], instances: Sequence[Instance], theory:
     """Runs with Q and R as one theory has them; conventional ones are."""
     if theory == "conventional":
         return [run.drop_vars("W") for run in runs]
-    moments = {}
-    measured = []
-    for run, instance in zip(runs, instances, strict=True):
-        law = id(instance.latent)  # activations share it
-        moments[law] = moments.get(law) or input_moments(instance, theory)
-        Q, R = moments[law].overlaps(run["W"].values)
-        own = run.drop_vars("W")
-        measured.append(own.assign(Q=(run["Q"].dims, Q), R=(run["R"].dims, R)))
-    return measured
+    laws = {id(instance.latent): instance for instance in instances}  # activations share them
+
+    def with_own(run: xr.Dataset, instance: Instance) -> xr.Dataset:
+        Q, R = moments[id(instance.latent)].overlaps(run["W"].values)
+        return run.drop_vars("W").assign(Q=(run["Q"].dims, Q), R=(run["R"].dims, R))
+
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
+        found = pool.map(lambda instance: input_moments(instance, theory), laws.values())
+        moments = dict(zip(laws, found, strict=True))
+        return list(pool.map(with_own, runs, instances))
 
 
 def _theories(conditions: Sequence[Instance], theory: str, preset: Preset) -> xr.Dataset:
