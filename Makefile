@@ -1,4 +1,4 @@
-# make reproduce    install, then the paper's figures and tables on a thin grid (about three minutes)
+# make reproduce    install, then the paper's figures and tables on a thin grid (about four minutes)
 # make test         install, then the test suite
 # make campaigns    theory against SGD at real sizes: hours
 # make lint types   what continuous integration also checks
