@@ -228,7 +228,7 @@ def _mixture_discrepancies(
 
 
 def mixture_means(
-    instances: Sequence[Instance], times: np.ndarray, *, chains: int | Sequence[int], largest_step: float = 0.1
+    instances: Sequence[Instance], times: np.ndarray, *, chains: int | Sequence[int], largest_step: float = 0.2
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """The mixture theory of several instances along ``chain``, at the same time on all cores.
 

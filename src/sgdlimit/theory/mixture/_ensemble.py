@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["CHAINS", "LARGEST_STEP", "solve_mixture"]
 
 CHAINS = 32
-LARGEST_STEP = 0.1
+LARGEST_STEP = 0.2
 """Of integration, in units of t; see :func:`_time_grid`."""
 
 LOG_POINTS = 14
@@ -114,7 +114,7 @@ def solve_mixture(
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
             raise ProblemError(f"{name}: {value!r} is not a whole number ≥ {least}; give one")
     if not (np.ndim(largest_step) == 0 and np.isreal(largest_step) and 0 < largest_step <= 1):
-        raise ProblemError(f"largest_step: {largest_step!r} is not a step of integration above 0, up to 1; try 0.1")
+        raise ProblemError(f"largest_step: {largest_step!r} is not a step of integration above 0, up to 1; try 0.2")
     moments = mixture_moments(instance)
     start = _Start.of(instance, moments, finite_size=finite_size)
     grid = _time_grid(instance, times, float(largest_step))
