@@ -574,7 +574,8 @@ def test_weights_and_spectrum_tell_the_same(finite_size):
     found = []
     for seed, route in enumerate((_ensemble._spectral, _ensemble._by_weights)):
         kept = _ensemble.Kept.empty(48, len(times), 1, 2, 3, 2)
-        reached = route(instance, moments, start, clusters, rates, grid, seed, kept, None, 2)
+        process = _ensemble._Process(instance, moments, start, clusters, rates, grid, seed)
+        reached = route(process, kept, None, 2)
         assert (reached == len(grid.steps)).all()
         S = kept.S[:, :, 0]
         found.append(runs_of(Q=S[..., :2, :2], R=S[..., :2, 2:], v=kept.v, mean_field=kept.M))

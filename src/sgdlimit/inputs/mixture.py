@@ -52,12 +52,6 @@ class MixtureMoments:
         """Probability of each kind."""
         return np.bincount(self.kind, self.weights, minlength=len(self.kinds))
 
-    @property
-    def input_norm(self) -> float:
-        """The largest E|X|²/N of a cluster."""
-        of_kind = [np.mean(some.diagonal) + np.square(some.factor).sum() / len(some.diagonal) for some in self.kinds]
-        return float(np.max(self.mean_overlap.diagonal() + np.array(of_kind)[self.kind]))
-
     def averaged(self) -> InputMoments:
         """Σ p_i V_i, Σ p_i φ^i and Σ p_i T^i."""
         if len(self.kinds) == 1:

@@ -189,7 +189,7 @@ def simulate_together(
         needed += 4 * runs * len(instances) * len(times) * instances[0].student.size
     refuse_what_does_not_fit(needed, available_bytes())
     moments = _moments(instances, names)
-    input_means = [mixture_moments(i).input_mean if "mixture" in names else None for i in instances]
+    input_means = _input_means(instances, names)
 
     measured: list[list[Measurement]] = [[] for _ in instances]
     kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in instances]
@@ -335,6 +335,15 @@ def _moments(instances: Sequence[Instance], theories: Sequence[str]) -> list[lis
         return known[key]
 
     return [[shared(instance, theory) for theory in theories] for instance in instances]
+
+
+def _input_means(instances: Sequence[Instance], theories: Sequence[str]) -> Sequence[Float[np.ndarray, "c N"] | None]:
+    """The means a of the inputs in each cluster, where mean fields are asked for; instances of one law share them."""
+    if "mixture" not in theories:
+        return [None] * len(instances)
+    laws = {(id(i.features), id(i.teacher), id(i.latent)): i for i in instances}
+    means = {law: mixture_moments(instance).input_mean for law, instance in laws.items()}
+    return [means[id(i.features), id(i.teacher), id(i.latent)] for i in instances]
 
 
 @dataclass(frozen=True)

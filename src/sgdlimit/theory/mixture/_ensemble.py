@@ -4,7 +4,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -118,13 +118,14 @@ def solve_mixture(
     moments = mixture_moments(instance)
     start = _Start.of(instance, moments, finite_size=finite_size)
     grid = _time_grid(instance, times, float(largest_step))
-    clusters, rates = _clusters(instance, moments, seed), _rates(instance)
+    clusters = _clusters(instance, moments, seed)
+    process = _Process(instance, moments, start, clusters, _rates(instance), grid, seed)
     K, M = len(instance.student), len(instance.teacher)
     kept = Kept.empty(chains, len(times), len(moments.kinds), K, M, len(moments.weights))
     if round(times[0] * instance.input_dim) == 0:
         kept.S[:, 0], kept.v[:, 0], kept.M[:, 0] = start.field_covariance, instance.student_output, start.mean_field
     run = _spectral if len(moments.kinds) == 1 else _by_weights
-    reached = run(instance, moments, start, clusters, rates, grid, seed, kept, nodes, threads or cores())
+    reached = run(process, kept, nodes, threads or cores())
 
     done = np.zeros(len(times), dtype=bool)
     done[: round(times[0] * instance.input_dim) == 0] = True
@@ -161,6 +162,18 @@ class _Start:
             Q, R = some.overlaps(W)
             S.append(np.block([[Q, R], [R.T, some.teacher_overlap]]))
         return cls(W, mean_field, np.stack(S), bool(finite_size))
+
+
+class _Process(NamedTuple):
+    """What all chains share, whichever way their slow variables are followed."""
+
+    instance: "Instance"
+    moments: MixtureMoments
+    start: _Start
+    clusters: Clusters
+    rates: Rates
+    grid: Grid
+    seed: int
 
 
 def _time_grid(instance: "Instance", times: Float[np.ndarray, "time"], largest_step: float) -> Grid:
@@ -255,19 +268,9 @@ def _places(chains: int) -> Int[np.ndarray, "chain"]:
     return (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64
 
 
-def _spectral(
-    instance: "Instance",
-    moments: MixtureMoments,
-    start: _Start,
-    clusters: Clusters,
-    rates: Rates,
-    grid: Grid,
-    seed: int,
-    kept: Kept,
-    nodes: int | None,
-    threads: int,
-) -> Int[np.ndarray, "chain"]:
+def _spectral(process: "_Process", kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "chain"]:
     """All chains where the clusters share a covariance, in its spectrum."""
+    instance, moments, start, clusters, rates, grid, seed = process
     (only,) = moments.kinds
     K, M = len(instance.student), len(instance.teacher)
     vectors = np.concatenate([start.weights, only.cross.T, moments.input_mean])
@@ -289,21 +292,11 @@ def _spectral(
         return np.array(list(pool.map(run, range(chains))))
 
 
-def _by_weights(
-    instance: "Instance",
-    moments: MixtureMoments,
-    start: _Start,
-    clusters: Clusters,
-    rates: Rates,
-    grid: Grid,
-    seed: int,
-    kept: Kept,
-    nodes: int | None,
-    threads: int,
-) -> Int[np.ndarray, "chain"]:
+def _by_weights(process: "_Process", kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "chain"]:
     """All chains where covariances differ between clusters, with the weights themselves."""
     if nodes is not None:
         raise ProblemError("nodes: clusters of different covariances have no spectrum; leave it out")
+    instance, moments, start, clusters, rates, grid, seed = process
     covariances = Covariances.of(moments, start.pushed)
     chains = len(kept.v)
     keys, places, v_teacher = _keys(seed, chains), _places(chains), _teacher_weights(instance)

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from sgdlimit.inputs.mixture import MixtureMoments, mixture_moments
 
@@ -15,9 +14,7 @@ __all__ = ["stability_edge"]
 SAMPLES = 4096
 
 
-def stability_edge(
-    instance: "Instance", moments: MixtureMoments | None = None, student_output: Float[np.ndarray, "K"] | None = None
-) -> float:
+def stability_edge(instance: "Instance", moments: MixtureMoments | None = None) -> float:
     """The learning rate above which the mean fields get unstable at the initial weights.
 
     A step on an input X changes the output there by −η Δ Σ_k v_k² g'(λ_k)² |X|²/N, to first order in η; for η beyond 2
@@ -30,8 +27,6 @@ def stability_edge(
         A network on inputs in clusters.
     moments
         Those of its inputs, where they are known already.
-    student_output
-        v, where not the initial one.
 
     Returns
     -------
@@ -48,9 +43,7 @@ def stability_edge(
     2.0
     """
     moments = mixture_moments(instance) if moments is None else moments
-    v = instance.training.output_scale(len(instance.student)) * (
-        instance.student_output if student_output is None else student_output
-    )
+    v = instance.training.output_scale(len(instance.student)) * instance.student_output
     W, N = instance.student, instance.input_dim
     z = np.random.default_rng(0).standard_normal((SAMPLES, len(W)))
     largest = 0.0

@@ -103,10 +103,10 @@ def run_group(
     v_slope, dt_before = np.zeros_like(v), 0.0
     roots = np.empty((chains, kinds, K, K))
     c = np.empty((chains, n))
+    products = _products(covariances, W)  # V W, (kind, chain, K, N)
+    S = _field_covariances(covariances, W, products)
     for step, (first, steps, factor, task, output) in enumerate(zip(*grid, strict=True)):
         dt = steps / N
-        products = _products(covariances, W)  # V W, (kind, chain, K, N)
-        S = _field_covariances(covariances, W, products)
         if S_before is None or products_before is None:
             S_middle, middle = S, products
         else:
@@ -130,12 +130,14 @@ def run_group(
         v += dt * v_slope
         if covariances.pushed:
             M[:] = W @ covariances.alpha.T / np.sqrt(N)
+        S_before, products_before, dt_before = S, products, dt
+        products = _products(covariances, W)
+        S = _field_covariances(covariances, W, products)
         # Beyond single precision there are no products with V any more: that is divergence, too.
         if not (np.abs(W).max() < LARGEST and np.isfinite(M).all() and np.isfinite(v).all() and np.isfinite(S).all()):
             return step
-        S_before, products_before, dt_before = S, products, dt
         if output >= 0:
-            kept.S[:, output] = _field_covariances(covariances, W, _products(covariances, W))
+            kept.S[:, output] = S
             kept.v[:, output], kept.M[:, output] = v, M
             kept.activity[:, output] = [some.activity for some in averages]
     return len(grid.steps)
