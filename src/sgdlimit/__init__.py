@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sgdlimit.comparison import compare
     from sgdlimit.continual import forgetting_and_transfer
     from sgdlimit.diagnosis import Diagnosis, diagnose
-    from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
+    from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError, SweepError
     from sgdlimit.hidden_manifold_cpp import from_hidden_manifold_cpp
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sgdlimit.instance import Instance
     from sgdlimit.problem import GaussianMixture, Problem
     from sgdlimit.simulation import simulate, simulate_together
+    from sgdlimit.sweep import Sweep, open_sweep
     from sgdlimit.theory import solve
     from sgdlimit.training import Schedule, Training
     from sgdlimit.trajectory import load, log_times, save
@@ -35,6 +36,7 @@ _HOME = {
     "DivergenceError": "errors",
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
+    "SweepError": "errors",
     "from_hidden_manifold_cpp": "hidden_manifold_cpp",
     "ClusterMixture": "inputs.clusters",
     "Empirical": "inputs.empirical",
@@ -48,6 +50,8 @@ _HOME = {
     "simulate": "simulation",
     "simulate_together": "simulation",
     "solve": "theory",
+    "Sweep": "sweep",
+    "open_sweep": "sweep",
     "Schedule": "training",
     "Training": "training",
     "load": "trajectory",
@@ -72,6 +76,8 @@ __all__ = [
     "Problem",
     "ProblemError",
     "Schedule",
+    "Sweep",
+    "SweepError",
     "Training",
     "compare",
     "diagnose",
@@ -79,6 +85,7 @@ __all__ = [
     "from_hidden_manifold_cpp",
     "load",
     "log_times",
+    "open_sweep",
     "save",
     "simulate",
     "simulate_together",

@@ -5,9 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sgdlimit.sweep.engine import Outcome
+    from sgdlimit.sweep.run import Summary
 
 __all__ = ["app", "main"]
 
@@ -30,13 +34,13 @@ class PresetName(StrEnum):
 
 def main() -> None:
     """Run the command line: every failure is one sentence on standard error and an exit status."""
-    from sgdlimit.errors import DivergenceError, ProblemError
+    from sgdlimit.errors import DivergenceError, ProblemError, SweepError
 
     try:
         app()
     except ProblemError as error:
         _fail(str(error), SETTINGS)
-    except DivergenceError as error:
+    except (DivergenceError, SweepError) as error:
         _fail(str(error), RUN)
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}; nothing more was written", RUN)
@@ -170,6 +174,55 @@ def check(
     typer.echo(summary)
 
 
+class BatchSystem(StrEnum):
+    """What gives out the nodes of a cluster."""
+
+    slurm = "slurm"
+    pbs = "pbs"
+
+
+@app.command()
+def sweep(
+    settings: Annotated[
+        Path, typer.Argument(metavar="SWEEP.toml", help="A problem, a grid over its fields, and how to run it.")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(help="The store: a folder or an fsspec URL; one of this sweep is continued. [results/SWEEP.zarr]"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will cost, and stop.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes on this machine; 0: only this one. [one for each core, if it pays]"),
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler, as tcp://host:8786.")] = None,
+    cluster: Annotated[BatchSystem | None, typer.Option(help="Ask this batch system for workers.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of batch jobs.")] = 1,
+    tls_ca_file: Annotated[str | None, typer.Option(help="For tls://: authority that signed certificates.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="For tls://: this client's certificate.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="For tls://: its key.")] = None,
+    max_failures: Annotated[int, typer.Option(min=1, help="Stop after so many tasks with an error.")] = 3,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First read all that is stored, and stop at damage.")
+    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="The same, and compute what is damaged again.")] = False,
+    log: Annotated[Path | None, typer.Option(help="File for a line of JSON per event. [beside the store]")] = None,
+) -> None:
+    """Run a grid of problems into one store. The same command again does what is missing."""
+    from sgdlimit.sweep.command import Where, sweep_from_file
+
+    where = Where(workers, scheduler, cluster and cluster.value, jobs, tls_ca_file, tls_cert, tls_key)
+    with _sweep_progress() as (report, part):
+        summary = sweep_from_file(
+            settings, out, where, dry_run=dry_run, max_failures=max_failures, verify=verify, repair=repair, log=log,
+            say=lambda text: typer.echo(text, err=True), report=report, part=part,
+        )  # fmt: skip
+    if summary is not None:
+        typer.echo(summary.text)
+        if not summary.complete:
+            raise typer.Exit(130 if summary.interrupted else RUN)
+
+
 @app.command()
 def bench(
     out: Annotated[Path | None, typer.Option(help="File for the rows as JSON; must not exist.")] = None,
@@ -235,3 +288,29 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
             bars.update(tasks[stage], completed=fraction)
 
         yield report
+
+
+@contextmanager
+def _sweep_progress() -> "Iterator[tuple[Callable[[Summary, Outcome | None], None], Callable[[int, float], None]]]":
+    """A bar of tasks with their rate, the time left and failures, and one of the task that this process computes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        whole = bars.add_task("tasks", total=1, note="", visible=False)
+        own = bars.add_task("this task", total=100, note="", visible=False)
+
+        def report(summary: "Summary", outcome: "Outcome | None") -> None:
+            bars.update(whole, total=summary.total, completed=summary.finished, note=summary.pace, visible=True)
+            bars.update(own, visible=False)
+            if outcome is not None and outcome.error:
+                bars.console.print(f"failed: {summary.failures[-1]}", markup=False, highlight=False)
+
+        def part(index: int, done: float) -> None:
+            bars.update(own, completed=round(100 * done), visible=done < 1)
+
+        yield report, part

@@ -1,6 +1,6 @@
 """The ways a request can fail, and what is worth a warning."""
 
-__all__ = ["AccuracyWarning", "DivergenceError", "DivergenceWarning", "ProblemError"]
+__all__ = ["AccuracyWarning", "DivergenceError", "DivergenceWarning", "ProblemError", "SweepError"]
 
 
 class ProblemError(ValueError):
@@ -17,3 +17,7 @@ class DivergenceError(ArithmeticError):
 
 class DivergenceWarning(RuntimeWarning):
     """A trajectory that was cut because it diverged; its dataset says when in ``attrs["diverged_at"]``."""
+
+
+class SweepError(RuntimeError):
+    """A sweep that had to stop; what was finished is stored."""

@@ -1,10 +1,9 @@
 """A problem: settings, TOML in and out, clear errors."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +17,7 @@ from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.inputs.manifold import NAMES
 from sgdlimit.instance import Instance
 from sgdlimit.resources import available_bytes
-from sgdlimit.settings import Settings
+from sgdlimit.settings import Settings, read_toml, validated
 from sgdlimit.training import PLAIN, Training, check_switch_times
 
 __all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
@@ -26,9 +25,6 @@ __all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
 Dimension = Annotated[int, Field(ge=1, strict=True)]
 Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-
-
-S = TypeVar("S", bound=Settings)
 
 
 class GaussianMixture(Settings):
@@ -276,9 +272,9 @@ class Problem(Settings):
         ProblemError
             If the file cannot be read or a setting is wrong, naming the file.
         """
-        settings = _read_toml(path)
+        settings = read_toml(path)
         settings.pop("run", None)
-        return _validated(cls, settings, path)
+        return validated(cls, settings, path)
 
 
 class RunSettings(Settings):
@@ -316,11 +312,11 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     ProblemError
         If the file cannot be read or a setting is wrong, naming the file.
     """
-    settings = _read_toml(path)
+    settings = read_toml(path)
     run = settings.pop("run", {})
     if not isinstance(run, Mapping):
         raise ProblemError(f"{path}: run: {run!r} is not a table; write the run settings under [run]")
-    return _validated(Problem, settings, path), _validated(RunSettings, run, path, prefix="run.")
+    return validated(Problem, settings, path), validated(RunSettings, run, path, prefix="run.")
 
 
 def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
@@ -339,19 +335,3 @@ def _streams(seed: int) -> list[np.random.Generator]:
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ProblemError(f"seed: {seed!r} is not a non-negative whole number; give one, e.g. 0")
     return [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)]
-
-
-def _read_toml(path: str | Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProblemError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProblemError(f"{path}: is not valid TOML ({error}); correct that place") from None
-
-
-def _validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, prefix: str = "") -> S:
-    try:
-        return cls(**settings)
-    except ProblemError as error:
-        raise ProblemError(f"{path}: {prefix}{error}") from None

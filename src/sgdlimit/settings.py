@@ -1,12 +1,17 @@
 """Settings: values that are checked when they are given, with errors in one sentence."""
 
-from typing import Any
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sgdlimit.errors import ProblemError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "read_toml", "validated"]
+
+S = TypeVar("S", bound="Settings")
 
 LAW_TAGS = ("gaussian", "gaussian-mixture")  # pydantic puts them into the place of an error
 
@@ -31,7 +36,7 @@ def _explain(error: ValidationError) -> str:
     message = complaint["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if complaint["type"] == "extra_forbidden":
         return f"{name}: {complaint['input']!r} is not a setting of this table; remove it or correct its name"
-    if complaint["type"] in ("model_attributes_type", "model_type"):
+    if complaint["type"] in ("model_attributes_type", "model_type", "dict_type"):
         return f"{name}: {complaint['input']!r} is not a table of settings; in TOML write it as [{name}]"
     if complaint["type"] == "missing":
         return f"{name}: is missing; give it a value"
@@ -40,7 +45,7 @@ def _explain(error: ValidationError) -> str:
             f"latent: {complaint['input']!r} is not a law; use Gaussian() or GaussianMixture(...), "
             'in TOML a table with law = "gaussian" or "gaussian-mixture"'
         )
-    if complaint["type"] == "value_error" and not name:
+    if complaint["type"] == "value_error" and (not name or message.startswith(f"{name}: ")):
         return message
     if complaint["type"] in ("float_type", "float_parsing"):
         return f"{name}: {complaint['input']!r} is not a number; give one without quotes"
@@ -49,3 +54,27 @@ def _explain(error: ValidationError) -> str:
     if complaint["type"] == "value_error":
         return f"{name}: {complaint['input']!r} {message if message.startswith('is') else 'is not known; ' + message}"
     return f"{name}: {complaint['input']!r} will not do; it should be {message[0].lower()}{message[1:]}"
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Raises
+    ------
+    ProblemError
+        If it cannot be read, naming it.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProblemError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProblemError(f"{path}: is not valid TOML ({error}); correct that place") from None
+
+
+def validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, prefix: str = "") -> S:
+    """Settings from a table of a file, whose name, and that of the table, go into an error."""
+    try:
+        return cls(**settings)
+    except ProblemError as error:
+        raise ProblemError(f"{path}: {prefix}{error}") from None

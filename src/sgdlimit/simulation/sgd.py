@@ -120,7 +120,7 @@ def simulate_together(
     *,
     runs: int = 1,
     seed: int = 0,
-    overlaps: str | Sequence[str] = "conventional",
+    overlaps: str | Sequence[str] | Sequence[Sequence[str]] = "conventional",
     test_samples: int = 4000,
     keep_inputs: bool = False,
     keep_weights: bool = False,
@@ -134,7 +134,8 @@ def simulate_together(
     The instances may differ in law, activation, learning rate and initial student. They share the latent noise and its
     product with the features, which is nearly all of the cost, and their differences lose the common noise.
 
-    Parameters and errors are those of :func:`simulate`; one dataset for each instance is returned.
+    Parameters and errors are those of :func:`simulate`, and ``overlaps`` may also be a list with a tuple of names for
+    each instance; one dataset for each instance is returned.
     """
     if not instances:
         raise ProblemError("instances: is empty; give at least one")
@@ -149,11 +150,7 @@ def simulate_together(
     if not isinstance(threads, int | np.integer) or threads < 1:
         raise ProblemError(f"threads: {threads!r} is not a positive whole number; give one, or None for all cores")
     engine = _engine(engine)
-    names = (overlaps,) if isinstance(overlaps, str) else tuple(overlaps) if isinstance(overlaps, Sequence) else ()
-    if not names or len(set(names)) < len(names) or not set(names) <= set(THEORIES):
-        raise ProblemError(
-            f"overlaps: {overlaps!r} will not do; use {' or '.join(map(repr, THEORIES))}, or several in a tuple"
-        )
+    measured_as = _measured_as(overlaps, len(instances))
     times = check_times(times)
     output_steps = _whole_steps(times, instances[0].input_dim)
     kinds = {
@@ -188,8 +185,8 @@ def simulate_together(
     if keep_weights:
         needed += 4 * runs * len(instances) * len(times) * instances[0].student.size
     refuse_what_does_not_fit(needed, available_bytes())
-    moments = _moments(instances, names)
-    input_means = _input_means(instances, names)
+    moments = _moments(instances, measured_as)
+    input_means = _input_means(instances, measured_as)
 
     measured: list[list[Measurement]] = [[] for _ in instances]
     kept: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in instances]
@@ -232,7 +229,8 @@ def simulate_together(
         for instance in instances
     ]
     trajectories = [
-        combine_runs(some, times, overlaps, some_attrs) for some, some_attrs in zip(measured, attrs, strict=True)
+        combine_runs(some, times, names, some_attrs)
+        for some, names, some_attrs in zip(measured, measured_as, attrs, strict=True)
     ]
     if keep_inputs:
         dims = {"C": ("run", "step", "latent"), "X": ("run", "step", "input"), "y": ("run", "step")}
@@ -323,7 +321,23 @@ def _trained(
         yield chains
 
 
-def _moments(instances: Sequence[Instance], theories: Sequence[str]) -> list[list[InputMoments]]:
+def _measured_as(overlaps: object, count: int) -> list[str | tuple[str, ...]]:
+    """The theory or theories of each instance, checked."""
+    each = overlaps if isinstance(overlaps, list) and len(overlaps) == count else [overlaps] * count
+    if isinstance(overlaps, list) and all(isinstance(names, str) for names in overlaps):
+        each = [overlaps] * count
+    checked = []
+    for names in each:
+        several = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()
+        if not several or len(set(several)) < len(several) or not set(several) <= set(THEORIES):
+            raise ProblemError(
+                f"overlaps: {overlaps!r} will not do; use {' or '.join(map(repr, THEORIES))}, or several in a tuple"
+            )
+        checked.append(names if isinstance(names, str) else several)
+    return checked
+
+
+def _moments(instances: Sequence[Instance], measured_as: Sequence[str | tuple[str, ...]]) -> list[list[InputMoments]]:
     """What Q and R of each instance are measured with; instances that share features and teacher share them."""
     known: dict[tuple, InputMoments] = {}
 
@@ -334,16 +348,28 @@ def _moments(instances: Sequence[Instance], theories: Sequence[str]) -> list[lis
             known[key] = input_moments(instance, theory)
         return known[key]
 
-    return [[shared(instance, theory) for theory in theories] for instance in instances]
+    return [
+        [shared(instance, theory) for theory in ([names] if isinstance(names, str) else names)]
+        for instance, names in zip(instances, measured_as, strict=True)
+    ]
 
 
-def _input_means(instances: Sequence[Instance], theories: Sequence[str]) -> Sequence[Float[np.ndarray, "c N"] | None]:
+def _input_means(
+    instances: Sequence[Instance], measured_as: Sequence[str | tuple[str, ...]]
+) -> Sequence[Float[np.ndarray, "c N"] | None]:
     """The means a of the inputs in each cluster, where mean fields are asked for; instances of one law share them."""
-    if "mixture" not in theories:
-        return [None] * len(instances)
-    laws = {(id(i.features), id(i.teacher), id(i.latent)): i for i in instances}
-    means = {law: mixture_moments(instance).input_mean for law, instance in laws.items()}
-    return [means[id(i.features), id(i.teacher), id(i.latent)] for i in instances]
+    known: dict[tuple, Float[np.ndarray, "c N"]] = {}
+
+    def means(instance: Instance) -> Float[np.ndarray, "c N"]:
+        key = (id(instance.features), id(instance.teacher), id(instance.latent))
+        if key not in known:
+            known[key] = mixture_moments(instance).input_mean
+        return known[key]
+
+    return [
+        means(instance) if names == "mixture" or (not isinstance(names, str) and "mixture" in names) else None
+        for instance, names in zip(instances, measured_as, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

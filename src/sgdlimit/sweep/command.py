@@ -1,0 +1,156 @@
+"""What `sgdlimit sweep` does: from a TOML file to a store, with all that is said on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.resources import cores
+from sgdlimit.sweep.cost import Cost, cost, refuse_what_does_not_fit
+from sgdlimit.sweep.engine import Engine, InProcess, Outcome
+from sgdlimit.sweep.plan import Plan
+from sgdlimit.sweep.run import Log, Summary, run_sweep, settle_damage
+from sgdlimit.sweep.settings import Sweep
+from sgdlimit.sweep.store import SweepStore, missing_tasks
+
+__all__ = ["Where", "sweep_from_file"]
+
+PAYS = 60.0
+"""Seconds of work on one core from which workers are started: each takes some ten to import and compile."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where tasks are to be computed, as the command line says; see :mod:`sgdlimit.sweep.cluster`."""
+
+    workers: int | None = None
+    scheduler: str | None = None
+    cluster: str | None = None
+    jobs: int = 1
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def check(self) -> None:
+        """Refuse contradictions.
+
+        Raises
+        ------
+        ProblemError
+            Naming them.
+        """
+        given = {"--workers": self.workers, "--scheduler": self.scheduler, "--cluster": self.cluster}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise ProblemError(f"{names[1]}: {given[names[1]]!r} contradicts {names[0]}; give one of them")
+        if self.scheduler is None and (self.tls_ca_file or self.tls_cert or self.tls_key):
+            raise ProblemError("--tls-ca-file, --tls-cert, --tls-key: are for a scheduler; give its --scheduler tls://")
+        if self.scheduler is not None and not self.scheduler.startswith(("tcp://", "tls://")):
+            raise ProblemError(f"--scheduler: {self.scheduler!r} is no address; give one such as tcp://127.0.0.1:8786")
+
+    def workers_here(self, found: Cost) -> int:
+        """Processes on this machine beside this one; 0 where this one does all, or others do."""
+        if self.scheduler is not None or self.cluster is not None:
+            return 0
+        if self.workers is not None:
+            return self.workers
+        return min(cores(), found.tasks) if cores() > 1 and found.tasks > 1 and found.seconds > PAYS else 0
+
+    def engine(self, found: Cost, part: Callable[[int, float], None]) -> Engine:
+        """The engine, started."""
+        from sgdlimit.sweep import cluster
+
+        if self.scheduler is not None:
+            return cluster.running_scheduler(
+                self.scheduler, ca_file=self.tls_ca_file, certificate=self.tls_cert, key=self.tls_key
+            )
+        if self.cluster is not None:
+            return cluster.batch_cluster(self.cluster, self.jobs)
+        count = self.workers_here(found)
+        return cluster.local_cluster(count) if count else InProcess(part)
+
+
+def sweep_from_file(
+    settings: Path,
+    out: str | None,
+    where: Where,
+    *,
+    dry_run: bool = False,
+    max_failures: int = 3,
+    verify: bool = False,
+    repair: bool = False,
+    log: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    report: Callable[[Summary, Outcome | None], None] = lambda summary, outcome: None,
+    part: Callable[[int, float], None] = lambda index, done: None,
+) -> Summary | None:
+    """Run the sweep of a TOML file, or what is missing of it.
+
+    Parameters
+    ----------
+    settings
+        The file.
+    out
+        Path or URL of the store; ``results/NAME.zarr`` by default.
+    where
+        Where to compute.
+    dry_run
+        Only say what it will cost.
+    max_failures, verify, repair, log
+        See :func:`sgdlimit.sweep.run.run_sweep` and :func:`sgdlimit.sweep.run.settle_damage`; the log lies beside a
+        local store by default.
+    say, report, part
+        Get what is to be read, the state after every task, and how far this process is in its own.
+
+    Returns
+    -------
+    Summary
+        With its ``text``; None after a dry run.
+
+    Raises
+    ------
+    ProblemError
+        If the settings, the store or the cluster cannot be used.
+    SweepError
+        After too many failures.
+    """
+    where.check()
+    plan = Plan(Sweep.from_toml(settings))
+    path = out or str(Path("results") / f"{settings.stem}.zarr")
+    missing = missing_tasks(path, plan)
+    if len(missing) < len(plan):
+        say(f"{path}: {len(plan) - len(missing)} of {len(plan)} tasks are there already.")
+    found = cost(plan, missing)
+    if missing:
+        say(f"To do: {found}")
+    refuse_what_does_not_fit(found, path, where.workers_here(found) or 1)
+    if dry_run:
+        return None
+    with SweepStore(path, plan) as store:
+        if verify or repair:
+            for damage in settle_damage(store, repair=repair):
+                say(f"To be computed again: {damage}")
+        summary = Summary(len(plan), len(store.finished))
+        if store.missing():
+            with where.engine(found, part) as engine:
+                if engine.link:
+                    say(f"Dashboard: {engine.link}")
+                beside = None if "://" in path else Path(path).with_suffix(".log.jsonl")
+                summary = run_sweep(store, engine, max_failures=max_failures, log=Log(log or beside), report=report)
+    summary.text = _in_words(summary, path, settings)
+    return summary
+
+
+def _in_words(summary: Summary, path: str, settings: Path) -> str:
+    again = f"sgdlimit sweep {settings}" + (
+        "" if path == str(Path("results") / f"{settings.stem}.zarr") else f" --out {path}"
+    )
+    lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]
+    if summary.diverged:
+        lines.append(f"{summary.diverged} conditions diverged: NaN from diverged_at on.")
+    lines += [f"Failed: {failure}" for failure in summary.failures]
+    if summary.complete:
+        lines.append(f'Open it with sl.open_sweep("{path}").')
+    else:
+        lines.append(f"{'Interrupted. ' if summary.interrupted else ''}To go on: {again}")
+    return "\n".join(lines)

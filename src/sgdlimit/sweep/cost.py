@@ -1,0 +1,176 @@
+"""What a sweep will cost, told before it begins."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.inputs.mixture import mixture_moments
+from sgdlimit.resources import available_bytes, cores
+from sgdlimit.simulation import predicted_bytes, simulate_together
+from sgdlimit.sweep.plan import Plan
+from sgdlimit.sweep.task import Conditions
+
+__all__ = ["Cost", "cost", "duration", "refuse_what_does_not_fit"]
+
+PILOT_STEPS, OUTPUTS = 1024, 8
+LIBRARIES = 450 << 20
+"""Bytes of a worker besides its arrays: Python, numpy, JAX, compiled code."""
+
+GAUSSIAN_THEORY = 0.3
+"""Seconds of a solution with all of 500 nodes, its spectrum included; they grow like N³."""
+
+SHARED, BY_WEIGHTS = 0.2e-6, 11e-6
+"""Seconds of a step of a chain of the mixture theory: for each cluster and once more where clusters share a spectrum,
+and where the weights are followed; docs/mixture.md."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of what is to be done.
+
+    Parameters
+    ----------
+    tasks, conditions, runs
+        Numbers of tasks, of conditions on instances, and of SGD runs with those of the noise floor.
+    seconds
+        On one core of this machine, measured on the first steps of one task of each kind, and known for theory from
+        docs/benchmarks.md. Times of clusters and laws differ; half or twice as much is within its error.
+    memory
+        Bytes that a process which computes the largest task will hold.
+    disk
+        Bytes of the whole store, not compressed.
+    """
+
+    tasks: int
+    conditions: int
+    runs: int
+    seconds: float
+    memory: int
+    disk: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tasks} tasks, {self.conditions} conditions on instances, {self.runs} SGD runs\n"
+            f"Time: about {duration(self.seconds)} on one core of this machine, {duration(self.seconds / cores())} "
+            f"on its {cores()}\n"
+            f"Memory: {self.memory / 2**30:.1f} GiB for each process; disk: at most {_size(self.disk)}"
+        )
+
+
+def cost(plan: Plan, missing: list[int]) -> Cost:
+    """What computing the missing tasks of a plan takes, from a short trial of every kind of task.
+
+    Kinds are told apart by everything but the instance; at most four are tried, and the others take the mean.
+    """
+    per_instance = len(plan) // plan.grid_shape[0]
+    kinds = sorted({index % per_instance for index in missing})
+    tried = [kinds[i] for i in sorted({round(x) for x in np.linspace(0, len(kinds) - 1, min(4, len(kinds)))})]
+    trials = [_trial(plan, kind) for kind in tried]
+    seconds = float(np.mean([trial.seconds for trial in trials])) * len(missing) if trials else 0.0
+    run = plan.sweep.run
+    each = [trial.chains for trial in trials]
+    return Cost(
+        tasks=len(missing),
+        conditions=int(np.prod(plan.sweep.shape)) * len(missing) // len(plan),
+        runs=round(run.runs * float(np.mean(each)) * len(missing)) if each else 0,
+        seconds=seconds,
+        memory=LIBRARIES + max((trial.memory for trial in trials), default=0),
+        disk=stored_bytes(plan),
+    )
+
+
+def stored_bytes(plan: Plan) -> int:
+    """Bytes of all arrays before compression."""
+    return sum(
+        int(np.prod([float(plan.sizes[dim]) for dim in variable.dims])) * np.dtype(variable.dtype).itemsize
+        for variable in plan.variables.values()
+    )
+
+
+def refuse_what_does_not_fit(found: Cost, path: str, parallel: int) -> None:
+    """Refuse a sweep for which the memory or the disk do not suffice.
+
+    Raises
+    ------
+    ProblemError
+        With what is needed and what is there.
+    """
+    free = available_bytes()
+    if free is not None and parallel * found.memory > free:
+        raise ProblemError(
+            f"conditions_per_task: {parallel} tasks at a time would hold {_size(parallel * found.memory)} and "
+            f"{_size(free)} are free; set run.conditions_per_task or run.count lower, or use fewer --workers"
+        )
+    if "://" in path:
+        return
+    folder = next(parent for parent in (Path(path).resolve(), *Path(path).resolve().parents) if parent.exists())
+    room = shutil.disk_usage(folder).free
+    if found.disk > room:
+        raise ProblemError(
+            f"--out: {path!r} may take {_size(found.disk)} and {_size(room)} are free there; name another disk, or set "
+            "run.trajectories = false"
+        )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    chains: int
+    seconds: float
+    memory: int
+
+
+def _trial(plan: Plan, index: int) -> _Trial:
+    """A task's cost from its first steps, on one thread."""
+    run = plan.sweep.run
+    conditions = Conditions(plan, plan.task(index), threads=1)
+    instances = conditions.instances
+    N = instances[0].input_dim
+    steps = round(run.time * N)
+    short = min(PILOT_STEPS, steps)
+
+    def timed(outputs: int, test_samples: int) -> float:
+        times = np.arange(short - min(outputs, short) + 1, short + 1) / N
+        start = time.perf_counter()
+        simulate_together(instances, times, test_samples=test_samples, threads=1)
+        return time.perf_counter() - start
+
+    timed(1, run.test_samples)  # compiles
+    training = timed(1, 0)
+    few, many = timed(2, run.test_samples), timed(2 + OUTPUTS, run.test_samples)
+    measuring = max(few - training, 0) + max(many - few, 0) * len(plan.sweep.times) / OUTPUTS
+    seconds = run.runs * (training * steps / short + measuring) + _theory_seconds(plan, conditions, N)
+    memory = predicted_bytes(instances, plan.sweep.times, runs=run.runs, test_samples=run.test_samples)
+    outputs = sum(int(np.prod(plan.chunk_shape(name))) for name in plan.variables)
+    return _Trial(len(instances), seconds, memory + 16 * outputs)
+
+
+def _theory_seconds(plan: Plan, conditions: Conditions, N: int) -> float:
+    run, seconds = plan.sweep.run, 0.0
+    for instance, theory in conditions.wanted_theories().values():
+        if theory != "mixture":
+            seconds += GAUSSIAN_THEORY * max(1.0, (N / 1000) ** 3)
+            continue
+        moments = mixture_moments(instance)
+        shared = len(moments.kinds) == 1
+        chains = run.chains if shared else run.chains_by_weights
+        seconds += chains * run.time * N * (SHARED + SHARED * len(moments.weights) if shared else BY_WEIGHTS)
+    return seconds
+
+
+def duration(seconds: float) -> str:
+    """A length of time to two figures, in the unit that fits."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _size(count: float) -> str:
+    for size, unit in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1024:.0f} KiB"
