@@ -8,6 +8,7 @@ Prints one JSON object. Bandwidth and peak are measured on the spot, by a copy a
 import json
 import sys
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,9 @@ import numpy as np
 from sgdlimit.simulation import jax_engine
 from sgdlimit.simulation.chains import Chains
 from sgdlimit.simulation.stream import Stream, stream_of
-from sgdlimit.studies.paper import PRESETS, grid_conditions
+from sgdlimit.studies.paper import PRESETS
+from sgdlimit.sweep import Plan
+from sgdlimit.sweep.task import Conditions
 
 
 def seconds(call, repeats=5):
@@ -36,7 +39,8 @@ def main(instances: int, steps: int) -> dict:
     output_steps = np.unique(np.rint(np.geomspace(1, steps, 240)).astype(int))
     streams, chains = [], []
     for seed in range(instances):
-        conditions, _ = grid_conditions(preset, seed)
+        plan = Plan(replace(preset, first_instance=seed).grid_sweep())
+        conditions = Conditions(plan, plan.task(0), threads=1).instances
         stream = stream_of(conditions).with_keys(seed, 0, 0)
         streams.append(stream)
         chains.append(Chains.start(conditions, output_steps, stream))

@@ -136,7 +136,7 @@ def test_every_example_is_valid_and_runs(path, tmp_path):
     shutil.copy(path, tmp_path / "short.toml")
     text = (tmp_path / "short.toml").read_text(encoding="utf-8")
     (tmp_path / "short.toml").write_text(text.replace("time = 100.0", "time = 0.1\ncount = 20"), encoding="utf-8")
-    from sgdlimit.reproduction import run_problem
+    from sgdlimit.single_run import run_problem
 
     summary = run_problem(*load_problem(tmp_path / "short.toml"), tmp_path, progress=lambda *_: None)
     assert "generalization_error" in summary
@@ -190,6 +190,9 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     assert {path.name for path in (tmp_path / "tables").glob("table_*")} == {
         "table_I_erf.csv", "table_I_erf.md", "table_II_relu.csv", "table_II_relu.md",
     }  # fmt: skip
+    sweep = sl.open_sweep(tmp_path / "sweeps" / "grid.zarr")
+    assert bool(sweep["completed"].all())
+    assert sweep["theory_Q"].sizes["time"] == len(tiny.times)
     grid = sl.load(tmp_path / "data" / "grid.zarr")
     assert grid["M_Q"].dims[:5] == ("instance", "activation", "standardized", "components", "spread")
     assert not grid["M_Q"].where(~grid["diverged"]).isnull().where(~grid["diverged"], False).any()

@@ -8,8 +8,10 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.studies.mixture_theory import MixtureStudy, mixture_theory
-from sgdlimit.studies.paper import PRESETS, mixture_means
+from sgdlimit.studies.paper import PRESETS
 from sgdlimit.studies.universality import blocks
+from sgdlimit.sweep import Plan, Sweep, SweepRun, compute_sweep
+from sgdlimit.sweep.task import compute
 
 STUDY = MixtureStudy(
     sizes={40: 12, 160: 6},
@@ -67,37 +69,47 @@ def small(block_size: int, **changes) -> sl.Problem:
 
 
 def test_theories_that_diverge_are_recorded():
-    good = small(40, activation="erf").draw(seed=0)
-    bad = small(40, activation="linear", learning_rate=8.0).draw(seed=0)
-    times = np.array([0.025, 1.0, 5.0])
+    problem = small(40).model_dump(mode="json", exclude_none=True) | {"activation": "linear"}
+    rates = Sweep(
+        problem=problem,
+        grid={"learning_rate": (0.1, 8.0)},
+        run=SweepRun(time=5.0, count=3, theories=("mixture",), chains=3, test_samples=0),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of numbers that grow beyond single precision
-        warnings.simplefilter("error", sl.DivergenceWarning)  # the study says it itself
-        means, scatter = mixture_means([good, bad], times, chains=3)
-    assert means["diverged"].values.tolist() == [False, True]
-    assert np.isfinite(means["Q"].isel(chain=0)).all()
-    assert np.isnan(means["Q"].isel(chain=1, time=-1)).all()
-    assert np.isfinite(scatter["Q"].isel(chain=0)).all()
-    assert np.isnan(scatter["Q"].isel(chain=1)).all()
+        warnings.simplefilter("error", sl.DivergenceWarning)  # the results say it themselves
+        found = compute(Plan(rates), 0)
+    assert np.isnan(found["theory_diverged_at"]).tolist() == [[[True, False]]]
+    assert np.isnan(found["diverged_at"]).tolist() == [[True, False]]
+    assert np.isfinite(found["theory_Q"][0, 0, 0]).all()
+    assert np.isnan(found["theory_Q"][0, 0, 1, -1]).all()
+    for name in ("M_Q", "scale_Q"):
+        assert np.isfinite(found[name][0, 0, 0]).all()
+        assert np.isnan(found[name][0, 0, 1]).all()
+    assert np.isfinite(found["noise_Q"][0, 0]).all()
+    assert np.isnan(found["noise_Q"][0, 1]).all()
 
 
-def test_scatter_is_the_m_of_one_more_member():
-    instance = small(40, activation="erf").draw(seed=1)
-    times = np.array([1.0, 2.0, 3.0])
-    _, scatter = mixture_means([instance], times, chains=32)
-    others = sl.solve(instance, times, theory="mixture", chains=64, seed=1)
-    theory = sl.solve(instance, times, theory="mixture", chains=32)
+def test_noise_is_the_m_of_one_more_member():
+    problem = small(40, activation="erf")
+    run = SweepRun(first_instance=1, time=3.0, count=3, theories=("mixture",), chains_by_weights=32)
+    sweep = Sweep(problem=problem.model_dump(mode="json", exclude_none=True), run=run)
+    plan = Plan(sweep)
+    noise = compute(plan, 0)["noise_Q"][0]
+    instance = problem.draw(seed=1)
+    others = sl.solve(instance, sweep.times, theory="mixture", chains=64, seed=1)
+    theory = sl.solve(instance, sweep.times, theory="mixture", chains=32)
     M = sl.compare(theory, others)["Q"]
-    assert float(abs(np.log(M / scatter["Q"].isel(chain=0))).max()) < np.log(1.5)
+    assert float(abs(np.log(M / noise)).max()) < np.log(1.5)
 
 
-def test_blocks_ask_every_theory_that_applies():
+def test_blocks_ask_every_theory_that_applies(tmp_path):
     problem = PRESETS["quick"].problem.model_copy(update={"input_dim": 80, "latent_dim": 40})
     preset = replace(
         PRESETS["quick"], problem=problem, steps=800, block_instances=1, block_sizes=(1, 5, 20, 40),
         block_spreads=(0.0, 6.0), activations=("erf",),
     )  # fmt: skip
-    data = blocks(preset, lambda stage, done: None)
+    data = blocks(compute_sweep(preset.block_sweep(), tmp_path / "blocks.zarr", workers=0).load())
     applies = data["applicable"]
     assert applies.sel(theory="conventional").all()
     assert applies.sel(theory="moment-matched", standardized=True).all()

@@ -6,7 +6,9 @@ import numpy as np
 
 from sgdlimit.errors import DivergenceWarning
 from sgdlimit.simulation import simulate, simulate_together
-from sgdlimit.studies.paper import PRESETS, grid_conditions
+from sgdlimit.studies.paper import PRESETS
+from sgdlimit.sweep import Plan
+from sgdlimit.sweep.task import Conditions
 
 PAPER = PRESETS["paper"]
 
@@ -56,7 +58,8 @@ class Grid:
 
     def setup(self):
         """Draw the conditions and compile."""
-        self.conditions, _ = grid_conditions(PAPER, 0)
+        plan = Plan(PAPER.grid_sweep())
+        self.conditions = Conditions(plan, plan.task(0), threads=1).instances
         simulate(self.conditions[0], [1.0])
 
     def time_grid(self):

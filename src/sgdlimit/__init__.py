@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sgdlimit.instance import Instance
     from sgdlimit.problem import GaussianMixture, Problem
     from sgdlimit.simulation import simulate, simulate_together
-    from sgdlimit.sweep import Sweep, open_sweep
+    from sgdlimit.sweep import Sweep, compute_sweep, open_sweep
     from sgdlimit.theory import solve
     from sgdlimit.training import Schedule, Training
     from sgdlimit.trajectory import load, log_times, save
@@ -51,6 +51,7 @@ _HOME = {
     "simulate_together": "simulation",
     "solve": "theory",
     "Sweep": "sweep",
+    "compute_sweep": "sweep",
     "open_sweep": "sweep",
     "Schedule": "training",
     "Training": "training",
@@ -80,6 +81,7 @@ __all__ = [
     "SweepError",
     "Training",
     "compare",
+    "compute_sweep",
     "diagnose",
     "forgetting_and_transfer",
     "from_hidden_manifold_cpp",

@@ -23,7 +23,9 @@ from sgdlimit.reproduction import reproduce
 from sgdlimit.resources import cores
 from sgdlimit.simulation import simulate, simulate_together
 from sgdlimit.simulation.stream import stream_of
-from sgdlimit.studies.paper import PRESETS, grid_conditions
+from sgdlimit.studies.paper import PRESETS
+from sgdlimit.sweep import Plan
+from sgdlimit.sweep.task import Conditions
 from sgdlimit.theory import solve, solve_many, solve_spectrum, spectrum
 
 __all__ = ["Row", "bench", "table"]
@@ -138,18 +140,24 @@ def _one_run() -> list[Row]:
     return [_against_product("one SGD run, sampling and measuring included", lambda: simulate(instance, PRESET.times))]
 
 
+def _first_task() -> Conditions:
+    plan = Plan(PRESET.grid_sweep())
+    return Conditions(plan, plan.task(0), threads=1)
+
+
 def _grid() -> list[Row]:
-    conditions, place = grid_conditions(PRESET, 0)
+    task = _first_task()
+    conditions, count = task.instances, len(task.chain)
 
     def run() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
             simulate_together(conditions, PRESET.times, test_samples=0)
 
-    row = _against_product(f"each of the grid's {len(place)} SGD runs", run, share=len(place), repeats=3)
+    row = _against_product(f"each of the {count} SGD runs of a task of the grid", run, share=count, repeats=3)
     trained = row._replace(
         what=f"the same, shared by the {len(conditions)} that differ",
-        seconds=row.seconds * len(place) / len(conditions),
+        seconds=row.seconds * count / len(conditions),
     )
     return [row, trained]
 
@@ -245,7 +253,7 @@ def _large_instance() -> list[Row]:
 
 def _paper() -> list[Row]:
     """The whole paper; its bare limit is one product for each source of samples, for all steps."""
-    products = PRESET.instances * len(stream_of(grid_conditions(PRESET, 0)[0]).sources)
+    products = len(Plan(PRESET.grid_sweep())) * len(stream_of(_first_task().instances).sources)
     limit = products * _bare_product()
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

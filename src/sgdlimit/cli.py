@@ -1,7 +1,8 @@
 """The commands. This module parses and calls; what a command needs is imported when it runs."""
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+BEGUN = ".unfinished"  # what a folder is of in which something was begun and not finished
 SETTINGS, RUN = 2, 1  # exit status of a wrong setting and of a run that failed
 
 
@@ -78,18 +80,28 @@ def reproduce(
         PresetName, typer.Option(help="quick: the paper's sizes on a thin grid, about four minutes; paper: all of it.")
     ] = PresetName.quick,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results, new or empty. [default: results/PRESET, numbered]")
+        Path | None,
+        typer.Option(
+            help="Folder for the results: new, empty, or of a reproduction that was interrupted, which goes on. "
+            "[default: results/PRESET, numbered]"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Number of the first instance.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes for the grids; 0: only this one. [one for each core, if it pays]"),
+    ] = None,
 ) -> None:
     """Reproduce the paper: every figure and table, the datasets, and a report that reads like it."""
-    folder = _result_folder(out, Path("results") / preset.value)
+    begun = {"preset": preset.value, "seed": seed}
+    folder = _result_folder(out, Path("results") / preset.value, begun)
     from sgdlimit.reproduction import memory_of_preset
     from sgdlimit.reproduction import reproduce as reproduce_paper
 
     typer.echo(memory_of_preset(preset.value), err=True)
     with _progress() as progress:
-        summary = reproduce_paper(preset.value, folder, first_instance=seed, progress=progress)
+        summary = reproduce_paper(preset.value, folder, first_instance=seed, workers=workers, progress=progress)
+    (folder / BEGUN).unlink()
     typer.echo(summary)
 
 
@@ -105,7 +117,7 @@ def run(
 
     settings = load_problem(problem)
     folder = _result_folder(out, Path("results") / problem.stem)
-    from sgdlimit.reproduction import memory_of_problem, run_problem
+    from sgdlimit.single_run import memory_of_problem, run_problem
 
     typer.echo(memory_of_problem(*settings), err=True)
     with _progress() as progress:
@@ -241,16 +253,25 @@ def bench(
     typer.echo(table(rows, out))
 
 
-def _result_folder(out: Path | None, default: Path) -> Path:
-    """A new or empty folder one can write to: the one asked for, or the default with the first free number."""
+def _result_folder(out: Path | None, default: Path, begun: Mapping[str, object] | None = None) -> Path:
+    """A new or empty folder one can write to: the one asked for, or the default with the first free number.
+
+    With ``begun``, the folder notes what is begun in it, and one in which the same was begun and not finished will do.
+    """
     from sgdlimit.errors import ProblemError
+
+    def usable(folder: Path) -> bool:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return True
+        note = folder / BEGUN
+        return begun is not None and note.is_file() and note.read_text(encoding="utf-8") == json.dumps(begun)
 
     if out is None:
         number, out = 1, default
-        while out.exists() and (not out.is_dir() or any(out.iterdir())):
+        while not usable(out):
             number += 1
             out = default.with_name(f"{default.name}-{number}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not usable(out):
         raise ProblemError(
             f"--out: {str(out)!r} exists and is not an empty folder; nothing is overwritten, name another"
         )
@@ -259,6 +280,8 @@ def _result_folder(out: Path | None, default: Path) -> Path:
         probe = out / ".writable"
         probe.touch()
         probe.unlink()
+        if begun is not None:
+            (out / BEGUN).write_text(json.dumps(begun), encoding="utf-8")
     except OSError as error:
         raise ProblemError(
             f"--out: {str(out)!r} cannot be written to ({error.strerror}); name another folder"

@@ -5,7 +5,9 @@ from contextlib import AbstractContextManager
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["available_bytes", "cores", "one_thread"]
+__all__ = ["LIBRARIES", "available_bytes", "cores", "memory_sentence", "one_thread"]
+
+LIBRARIES = 400 << 20  # bytes that Python, numpy, JAX and the compiled code take, measured
 
 
 def one_thread() -> AbstractContextManager[object]:
@@ -34,3 +36,10 @@ def available_bytes() -> int | None:
 def cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_sentence(needed: int) -> str:
+    """What a simulation will take, in words."""
+    available = available_bytes()
+    free = "" if available is None else f"; {available / 2**30:.1f} GiB are free"
+    return f"Memory: {needed / 2**30:.2f} GiB for the simulation, {LIBRARIES >> 20} MiB for the libraries{free}"

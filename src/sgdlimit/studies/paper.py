@@ -2,40 +2,32 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from sgdlimit.comparison import discrepancy, magnitude, over_entries
+from sgdlimit.comparison import over_entries
 from sgdlimit.errors import DivergenceError, DivergenceWarning
+from sgdlimit.inputs.equivalence import THEORIES
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.instance import Instance
 from sgdlimit.problem import GaussianMixture, Problem
-from sgdlimit.resources import cores, one_thread
 from sgdlimit.simulation import simulate_together
 from sgdlimit.studies.mixture_theory import MixtureStudy
+from sgdlimit.sweep import Sweep, SweepRun
 from sgdlimit.theory import solve, solve_mixture
 from sgdlimit.trajectory import log_times
 
-__all__ = [
-    "PRESETS",
-    "Preset",
-    "arranged",
-    "discrepancies",
-    "examples",
-    "grid",
-    "grid_conditions",
-    "kept_instances",
-    "mixture_means",
-    "over_chains",
-    "train",
-]
+__all__ = ["PRESETS", "Preset", "examples", "floors_of", "grid", "kept_instances", "train"]
 
 Progress = Callable[[str, float], None]
+
+QUANTITIES = ("Q", "R", "v")
+BLOCK_STEP = 0.4
+"""Of the mixture theory's integration for blocks: steps of 0.1 and 0.4 differ by 0.0002 in the mean Q, a tenth of M of
+the quietest SGD run."""
 
 KEPT_INSTANCES = 10
 AGREEMENT_OF_GAUSSIAN = 0.1
@@ -89,6 +81,35 @@ class Preset:
         """The law of instance ``seed``; its means are proportional to the spread."""
         return self.problem.model_copy(update={"latent": latent}).draw_latent(seed)
 
+    def grid_sweep(self) -> Sweep:
+        """Standardised and un-standardised mixtures of every m and α."""
+        grid = {"latent.components": self.components, "latent.spread": self.spreads}
+        return self._sweep(self.instances, {"block_size": 1}, grid, ("conventional", "mixture"), chains=self.chains)
+
+    def block_sweep(self) -> Sweep:
+        """Mixtures of two components that blocks of coordinates draw together, each with means of its own."""
+        latent = {"components": 2, "shared_means": False}
+        grid = {"latent.spread": self.block_spreads, "latent.block_size": self.block_sizes}
+        return self._sweep(self.block_instances, latent, grid, THEORIES, chains=8, largest_step=BLOCK_STEP)
+
+    def _sweep(
+        self, instances: int, latent: Mapping[str, Any], grid: Mapping[str, tuple], theories: Sequence[str], **run: Any
+    ) -> Sweep:
+        problem = self.problem.model_dump(mode="json", exclude_none=True, exclude={"activation", "latent"})
+        return Sweep(
+            problem={**problem, "latent": {"law": "gaussian-mixture", **latent}},
+            grid={"activation": self.activations, "latent.standardize": (False, True), **grid},
+            run=SweepRun(
+                instances=instances,
+                first_instance=self.first_instance,
+                time=self.steps / self.problem.input_dim,
+                count=len(self.times),
+                theories=tuple(theories),
+                test_samples=0,
+                **run,
+            ),
+        )
+
     def mean_shapes(self) -> dict[int, np.ndarray]:
         """Component means of the first instance's scalar mixtures at α = 1, shape (m,) for each m."""
         laws = {
@@ -123,11 +144,14 @@ PRESETS = {
 """``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""
 
 
-def grid(preset: Preset, progress: Progress) -> xr.Dataset:
+def grid(results: xr.Dataset) -> xr.Dataset:
     """M against α for every m, standardised or not, for every instance: Figures 3, 5, S2-S4, Tables I and II.
 
-    All conditions of an instance share its noise. With spread 0 every mixture is the Gaussian, so those entries are the
-    noise floor itself.
+    Parameters
+    ----------
+    results
+        Of the sweep :meth:`Preset.grid_sweep`. All conditions of an instance share its noise; with spread 0 every
+        mixture is the Gaussian, so those entries are the noise floor itself.
 
     Returns
     -------
@@ -140,172 +164,28 @@ def grid(preset: Preset, progress: Progress) -> xr.Dataset:
         ``noise_mixture_*``, what the scatter between members of the theory's ensemble alone makes of M, NaN where
         theory diverged; and ``mixture_diverged``, whether it did.
     """
-    count = preset.instances
-    parts = [
-        _grid_of_instance(preset, preset.first_instance + place, lambda f, p=place: progress("grid", (p + f) / count))
-        for place in range(count)
-    ]
-    seeds = [preset.first_instance + place for place in range(count)]
-    dataset = xr.concat(parts, dim=xr.IndexVariable("instance", seeds))
-    return dataset.assign(kept_instances(dataset)).assign_attrs(
-        preset=preset.name, agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN, problem=preset.problem.model_dump_json()
+    results = results.squeeze("run", drop=True).rename(standardize="standardized")
+    conventional = results.sel(theory="conventional", drop=True)
+    raw = results.sel(standardized=False, drop=True)
+    within = raw.sel(theory="mixture", drop=True)
+    found = floors_of(results, ["standardized", "components", "spread"])
+    for name in QUANTITIES:
+        found |= {f"M_{name}": conventional[f"M_{name}"], f"scale_{name}": conventional[f"scale_{name}"]}
+        found |= {f"M_mixture_{name}": within[f"M_{name}"], f"scale_mixture_{name}": within[f"scale_{name}"]}
+        found[f"noise_mixture_{name}"] = raw[f"noise_{name}"]
+    dataset = xr.Dataset(found).assign(
+        kl=raw["kl"].isel(activation=0, drop=True),
+        diverged=results["diverged_at"].notnull(),
+        mixture_diverged=within["theory_diverged_at"].notnull(),
     )
+    dataset = dataset.drop_vars("completed", errors="ignore")
+    return dataset.assign(kept_instances(dataset)).assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN)
 
 
-def grid_conditions(preset: Preset, seed: int) -> tuple[list[Instance], dict[tuple[str, bool, int, float], int]]:
-    """All conditions of the grid on one instance, which share its features and noise.
-
-    Returns
-    -------
-    list of Instance
-        The Gaussian under each activation first: the noise floor.
-    dict
-        Which of them each (activation, standardized, components, spread) is; with spread 0, the Gaussian.
-    """
-    bare = preset.gaussian_instances(seed)
-    conditions = list(bare.values())
-    place = {}
-    for standardized, m, spread in product((False, True), preset.components, preset.spreads):
-        latent = GaussianMixture(components=m, spread=spread, block_size=1, standardize=standardized)
-        law = preset.law(seed, latent)
-        for index, activation in enumerate(preset.activations):
-            place[activation, standardized, m, spread] = len(conditions) if spread > 0 else index
-            if spread > 0:
-                conditions.append(bare[activation].replace(latent=law))
-    return conditions, place
-
-
-def _grid_of_instance(preset: Preset, seed: int, progress: Callable[[float], None]) -> xr.Dataset:
-    shape = {
-        "activation": list(preset.activations),
-        "standardized": [False, True],
-        "components": list(preset.components),
-        "spread": list(preset.spreads),
-    }
-    conditions, place = grid_conditions(preset, seed)
-    trajectories = train(conditions, preset, seed, progress, test_samples=0, overlaps=("conventional", "mixture"))
-    theories = {
-        instance.activation.name: solve(instance, preset.times) for instance in conditions[: len(preset.activations)]
-    }
-
-    by_chain = over_chains(trajectories, preset.times)
-    theory_of_chain = [theories[instance.activation.name] for instance in conditions]
-    conventional = over_chains(theory_of_chain, preset.times)
-    stacked = discrepancies(conventional, by_chain.sel(overlaps="conventional", drop=True))
-
-    index = arranged(place, shape)
-    floors = xr.Dataset({f"floor_{name}": stacked[f"M_{name}"] for name in ("Q", "R", "v")})
-    floors = floors.assign({f"floor_scale_{name}": stacked[f"scale_{name}"] for name in ("Q", "R", "v")})
-    floors = floors.isel(chain=xr.DataArray(range(len(theories)), dims="activation"))
-    mixtures = [
-        [conditions[place[preset.activations[0], False, m, a]] for a in preset.spreads] for m in preset.components
-    ]
-    kl = [[float(mixture.latent.kl_to_standard_normal()) for mixture in row] for row in mixtures]
-    within = _mixture_discrepancies(
-        conditions, conventional, by_chain.sel(overlaps="mixture", drop=True), index.sel(standardized=False), preset
-    )
-    return stacked.isel(chain=index).merge(floors).merge(within).assign(kl=(("components", "spread"), kl))
-
-
-def _mixture_discrepancies(
-    conditions: Sequence[Instance], conventional: xr.Dataset, sgd: xr.Dataset, index: xr.DataArray, preset: Preset
-) -> xr.Dataset:
-    """``M_mixture_*`` and so on of the conditions at ``index``; with spread 0 the theory is the conventional one."""
-    wanted = sorted(set(index.values.ravel()) - set(range(len(preset.activations))))
-    theory = conventional.copy(deep=True)
-    lost, noise = np.zeros(len(conditions), dtype=bool), xr.Dataset()
-    if wanted:
-        means, noises = mixture_means([conditions[chain] for chain in wanted], preset.times, chains=preset.chains)
-        lost[wanted] = means["diverged"].values
-        for name in ("Q", "R", "v"):
-            theory[name].values[wanted] = means[name].values
-        placed = noises.assign_coords(chain=wanted).reindex(chain=range(len(conditions)), fill_value=0.0)
-        noise = placed.rename({name: f"noise_mixture_{name}" for name in placed}).drop_vars("chain")
-    found = discrepancies(theory, sgd).drop_vars("diverged")
-    named = {name: str(name).replace("_", "_mixture_", 1) for name in found}
-    data = found.rename(named).merge(noise)
-    return data.assign(mixture_diverged=("chain", lost)).isel(chain=index.drop_vars("standardized"))
-
-
-def mixture_means(
-    instances: Sequence[Instance], times: np.ndarray, *, chains: int | Sequence[int], largest_step: float = 0.2
-) -> tuple[xr.Dataset, xr.Dataset]:
-    """The mixture theory of several instances along ``chain``, at the same time on all cores.
-
-    Parameters
-    ----------
-    instances
-        To solve.
-    times
-        Output times, shape (time,).
-    chains
-        Members of the ensemble, for all instances or for each.
-    largest_step
-        Of integration.
-
-    Returns
-    -------
-    xarray.Dataset
-        Means of Q, R, v over the ensemble, NaN after theory diverged, which ``diverged`` says.
-    xarray.Dataset
-        Q, R, v without time: what the scatter between members alone makes of the M of one SGD run, NaN where theory
-        diverged.
-    """
-    counts = [chains] * len(instances) if isinstance(chains, int) else list(chains)
-
-    def solved(instance: Instance, count: int) -> xr.Dataset:
-        try:
-            return solve_mixture(instance, times, chains=count, largest_step=largest_step, threads=1)
-        except DivergenceError:  # before the first output
-            nothing = solve(instance, times[:1]).map(lambda x: x * np.nan).expand_dims(run=count)
-            return nothing.assign_attrs(diverged_at=float(times[0]))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)
-        with one_thread(), ThreadPoolExecutor(cores()) as pool:
-            ensembles = [some[["Q", "R", "v"]] for some in pool.map(solved, instances, counts)]
-    means = over_chains([ensemble.mean("run", keep_attrs=True) for ensemble in ensembles], times)
-    return means, xr.concat([_scatter(ensemble) for ensemble in ensembles], dim="chain")
-
-
-def _scatter(ensemble: xr.Dataset) -> xr.Dataset:
-    """Mean |x − mean of n members| over time, of a member x that is not among the n."""
-    count = ensemble.sizes["run"]
-    if count < 2 or "diverged_at" in ensemble.attrs:
-        return ensemble.isel(run=0, time=0, drop=True) * np.nan
-    # Of one among them the variance is smaller, by 1 − 1/n against 1 + 1/n.
-    return np.abs(ensemble - ensemble.mean("run")).mean(["run", "time"]) * np.sqrt((count + 1) / (count - 1))
-
-
-def over_chains(trajectories: Sequence[xr.Dataset], times: np.ndarray) -> xr.Dataset:
-    """Single runs or theories along a new dimension ``chain``, NaN after a divergence, with a flag ``diverged``."""
-    data: dict[str, tuple] = {}
-    for name in ("Q", "R", "v"):
-        dims = [dim for dim in trajectories[0][name].dims if dim != "run"]
-        sizes = [len(times) if dim == "time" else trajectories[0].sizes[dim] for dim in dims]
-        values = np.full((len(trajectories), *sizes), np.nan)
-        for chain, trajectory in enumerate(trajectories):
-            array = trajectory[name].squeeze("run") if "run" in trajectory.dims else trajectory[name]
-            reached = (slice(None),) * dims.index("time") + (slice(array.sizes["time"]),)
-            values[chain][reached] = array.values
-        data[name] = (("chain", *dims), values)
-    diverged = ["diverged_at" in trajectory.attrs for trajectory in trajectories]
-    labels = trajectories[0].drop_vars(["run", "time"], errors="ignore").coords
-    return xr.Dataset(data, coords=labels).assign_coords(time=times).assign(diverged=("chain", diverged))
-
-
-def discrepancies(theory: xr.Dataset, sgd: xr.Dataset) -> xr.Dataset:
-    """``M_*`` and ``scale_*`` (mean |x|) of stacked chains, NaN where SGD diverged, which ``diverged`` says."""
-    M, scale = discrepancy(theory, sgd), magnitude(sgd)
-    named = M.rename({name: f"M_{name}" for name in M}).merge(scale.rename({name: f"scale_{name}" for name in scale}))
-    return named.where(~sgd["diverged"]).assign(diverged=sgd["diverged"])
-
-
-def arranged(place: Mapping[tuple, int], shape: Mapping[str, list]) -> xr.DataArray:
-    """Which chain each condition of a grid is, over the grid's dimensions: what to take from a stack of chains."""
-    chains = [place[condition] for condition in product(*shape.values())]
-    sizes = [len(values) for values in shape.values()]
-    return xr.DataArray(np.reshape(chains, sizes), coords=dict(shape), dims=list(shape))
+def floors_of(results: xr.Dataset, laws: Sequence[str]) -> dict[str, xr.DataArray]:
+    """``floor_*`` and ``floor_scale_*`` of Gaussian SGD, which is the same for every law."""
+    first = results.isel(dict.fromkeys(laws, 0), drop=True)
+    return {f"{kind}_{name}": first[f"{kind}_{name}"] for kind in ("floor", "floor_scale") for name in QUANTITIES}
 
 
 def train(
@@ -388,7 +268,7 @@ def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         ensembles = [
-            solve_mixture(instance.replace(latent=laws["mixture"]), preset.times, chains=preset.example_chains)
+            _ensemble(instance.replace(latent=laws["mixture"]), preset.times, preset.example_chains)
             for instance in bare.values()
         ]
     attrs = mixture | {"instance": seed}
@@ -403,3 +283,12 @@ def _both_overlaps(run: xr.Dataset) -> xr.Dataset:
     """Q and R as conventional theory has them, and ``Q_mixture`` and ``R_mixture``."""
     own = {f"{name}_mixture": run[name].sel(overlaps="mixture", drop=True) for name in ("Q", "R")}
     return run.drop_vars("mean_field").sel(overlaps="conventional", drop=True).assign(own)
+
+
+def _ensemble(instance: Instance, times: np.ndarray, chains: int) -> xr.Dataset:
+    """The mixture theory of an example, without output times where it diverges before the first."""
+    try:
+        return solve_mixture(instance, times, chains=chains)
+    except DivergenceError:
+        start = solve_mixture(instance, [0.0], chains=chains)
+        return start.isel(time=slice(0)).assign_attrs(diverged_at=float(times[0]))

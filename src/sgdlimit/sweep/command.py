@@ -4,19 +4,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgdlimit.errors import ProblemError
+import xarray as xr
+
+from sgdlimit.errors import ProblemError, SweepError
 from sgdlimit.resources import cores
 from sgdlimit.sweep.cost import Cost, cost, refuse_what_does_not_fit
 from sgdlimit.sweep.engine import Engine, InProcess, Outcome
 from sgdlimit.sweep.plan import Plan
 from sgdlimit.sweep.run import Log, Summary, run_sweep, settle_damage
 from sgdlimit.sweep.settings import Sweep
-from sgdlimit.sweep.store import SweepStore, missing_tasks
+from sgdlimit.sweep.store import SweepStore, missing_tasks, open_sweep
 
-__all__ = ["Where", "sweep_from_file"]
+__all__ = ["Where", "compute_sweep", "sweep_from_file"]
 
 PAYS = 60.0
-"""Seconds of work on one core from which workers are started: each takes some ten to import and compile."""
+"""Seconds of work on one core from which workers are started, each of which takes some ten to import and compile. On
+two cores they never pay: this process alone computes as many tasks in a minute."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Where:
             return 0
         if self.workers is not None:
             return self.workers
-        return min(cores(), found.tasks) if cores() > 1 and found.tasks > 1 and found.seconds > PAYS else 0
+        return min(cores(), found.tasks) if cores() > 2 and found.tasks > 1 and found.seconds > PAYS else 0
 
     def engine(self, found: Cost, part: Callable[[int, float], None]) -> Engine:
         """The engine, started."""
@@ -139,6 +142,76 @@ def sweep_from_file(
                 summary = run_sweep(store, engine, max_failures=max_failures, log=Log(log or beside), report=report)
     summary.text = _in_words(summary, path, settings)
     return summary
+
+
+def compute_sweep(
+    sweep: Sweep,
+    path: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    max_failures: int = 3,
+    progress: Callable[[float], None] = lambda done: None,
+) -> xr.Dataset:
+    """Run a sweep, or what is missing of it, and open it.
+
+    Parameters
+    ----------
+    sweep
+        The grid and how to run it.
+    path
+        The store: a local path or an fsspec URL.
+    workers
+        Processes on this machine; 0 for this one alone. By default one for each core, if there are more than two and
+        the work lasts more than a minute.
+    scheduler
+        Address of a dask scheduler to use instead.
+    max_failures
+        After how many tasks that end with an error to stop.
+    progress
+        Called with the fraction done.
+
+    Returns
+    -------
+    xarray.Dataset
+        See :func:`open_sweep`.
+
+    Raises
+    ------
+    ProblemError
+        If the store is of other settings, or another process writes to it.
+    SweepError
+        If it was interrupted, or tasks failed; the same call goes on from there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> sweep = Sweep(problem={"input_dim": 60, "latent_dim": 30, "student_units": 2, "teacher_units": 2,
+    ...                        "activation": "erf"},
+    ...               grid={"learning_rate": [0.1, 0.2]}, run={"instances": 2, "time": 2.0, "count": 10})
+    >>> results = compute_sweep(sweep, tempfile.mkdtemp() + "/rates.zarr")
+    >>> results["M_Q"].sel(theory="conventional").mean(["instance", "run", "student", "student_"]).dims
+    ('learning_rate',)
+    """
+    plan, where = Plan(sweep), Where(workers=workers, scheduler=scheduler)
+    where.check()
+    with SweepStore(path, plan) as store:
+
+        def report(summary: Summary, outcome: Outcome | None) -> None:
+            progress(summary.finished / summary.total)
+
+        def part(index: int, done: float) -> None:
+            progress((len(store.finished) + done) / len(plan))
+
+        missing = store.missing()
+        if missing:
+            with where.engine(cost(plan, missing), part) as engine:
+                log = Log(None if "://" in str(path) else Path(path).with_suffix(".log.jsonl"))
+                summary = run_sweep(store, engine, max_failures=max_failures, log=log, report=report)
+            if not summary.complete:
+                why = "interrupted" if summary.interrupted else f"failed at {'; '.join(summary.failures)}"
+                raise SweepError(f"{why}; {summary.finished} of {summary.total} tasks are in {path}")
+    return open_sweep(path)
 
 
 def _in_words(summary: Summary, path: str, settings: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.mixture import mixture_moments
-from sgdlimit.resources import available_bytes, cores
+from sgdlimit.resources import LIBRARIES, available_bytes, cores
 from sgdlimit.simulation import predicted_bytes, simulate_together
 from sgdlimit.sweep.plan import Plan
 from sgdlimit.sweep.task import Conditions
@@ -17,9 +17,6 @@ from sgdlimit.sweep.task import Conditions
 __all__ = ["Cost", "cost", "duration", "refuse_what_does_not_fit"]
 
 PILOT_STEPS, OUTPUTS = 1024, 8
-LIBRARIES = 450 << 20
-"""Bytes of a worker besides its arrays: Python, numpy, JAX, compiled code."""
-
 GAUSSIAN_THEORY = 0.3
 """Seconds of a solution with all of 500 nodes, its spectrum included; they grow like N³."""
 
