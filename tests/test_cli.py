@@ -172,7 +172,7 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     )
     tiny = replace(
         PRESETS["quick"], problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40),
-        sizes={100: 2, 200: 1}, sizes_time=1.0, example_chains=3, chains=2,
+        block_spreads=(0.0, 9.0), sizes={100: 2, 200: 1}, sizes_time=1.0, example_chains=3, chains=2,
         mixture_study=MixtureStudy(
             sizes={40: 2, 80: 2}, sizes_time=1.0, chains=2, step_size=40, step_time=2.0, step_chains=4, runs=2,
             learning_rates=(0.1, 0.2), fluctuation_size=40, fluctuation_time=2.0,
