@@ -2,12 +2,13 @@
 
 import shutil
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sgdlimit.errors import ProblemError
+from sgdlimit.errors import DivergenceWarning, ProblemError
 from sgdlimit.inputs.mixture import mixture_moments
 from sgdlimit.resources import LIBRARIES, available_bytes, cores
 from sgdlimit.simulation import predicted_bytes, simulate_together
@@ -130,9 +131,11 @@ def _trial(plan: Plan, index: int) -> _Trial:
     short = min(PILOT_STEPS, steps)
 
     def timed(outputs: int, test_samples: int) -> float:
-        times = np.arange(short - min(outputs, short) + 1, short + 1) / N
+        last = np.arange(short - min(outputs, short) + 1, short + 1) / N
         start = time.perf_counter()
-        simulate_together(instances, times, test_samples=test_samples, threads=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DivergenceWarning)
+            simulate_together(instances, np.append(0.0, last), test_samples=test_samples, threads=1)
         return time.perf_counter() - start
 
     timed(1, run.test_samples)  # compiles

@@ -148,7 +148,8 @@ class Conditions:
         ]
         found["applies"] = xr.DataArray(applies, dims=("theory", "condition"))
         found["theory_diverged_at"] = xr.DataArray(np.array(lost, dtype=float), dims=("theory", "condition"))
-        return {name: self._chunk(name, found[name]) for name in self.plan.variables}
+        nothing = found["kl"] * np.nan
+        return {name: self._chunk(name, found.get(name, nothing)) for name in self.plan.variables}
 
     @property
     def conditions(self) -> list[Instance]:
@@ -258,6 +259,7 @@ class Conditions:
         variable, grid = self.plan.variables[name], self.plan.sweep.dims
         before = [dim for dim in variable.dims if dim == "theory"]
         after = [dim for dim in variable.dims if dim not in ("theory", *grid)]
+        array = array.expand_dims([dim for dim in (*before, *after) if dim not in array.dims])  # of no condition here
         values = array.transpose(*before, "condition", *after).values
         fill = np.full((*values.shape[: len(before) + 1], *(self.plan.sizes[dim] for dim in after)), np.nan)
         if variable.dtype == "int8":
