@@ -123,7 +123,7 @@ def check_switch_times(values: ArrayLike) -> Float[np.ndarray, "tasks-1"]:
         times = np.array(values, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError):
         raise ProblemError(f"switch_times: {values!r} are not numbers; give increasing times such as [50.0]") from None
-    if not np.isfinite(times).all() or (np.diff(times, prepend=0.0) <= 0).any():
+    if not np.isfinite(times).all() or (times <= np.append(0.0, times[:-1])).any():
         raise ProblemError(f"switch_times: {times.tolist()} do not increase from above 0; sort them, each once")
     return times
 

@@ -1,9 +1,11 @@
 """Clusters: workers on this machine, those of a scheduler that runs already, or jobs of a batch system."""
 
 import signal
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
 from sgdlimit.errors import ProblemError
@@ -12,11 +14,24 @@ from sgdlimit.sweep.engine import DaskEngine
 
 __all__ = ["batch_cluster", "local_cluster", "running_scheduler"]
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""What each worker is told: a task has one thread, and as many tasks run as there are cores."""
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
+    "PJRT_NPROC": "1", "MALLOC_TRIM_THRESHOLD_": "65536",
+}  # fmt: skip
+"""Of every worker: a task has one thread, XLA's included, as many tasks run as there are cores, and what they free goes
+back to the system."""
+
+SELDOM = {
+    "distributed.admin.tick.interval": "1s", "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "1s", "distributed.worker.profile.enabled": False,
+}  # fmt: skip
+"""How often dask looks at itself: by default it took 7 % of a core here and 4 % in each idle worker, now 1 %."""
 
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster"}
 CONNECT_SECONDS = 30
+
+GONE_SECONDS = 60.0
+"""After which a batch job without workers has ended: a worker that is started anew takes some ten."""
 
 
 def local_cluster(workers: int | None = None) -> DaskEngine:
@@ -31,9 +46,8 @@ def local_cluster(workers: int | None = None) -> DaskEngine:
     from distributed import Client, LocalCluster
 
     count = cores() if workers is None else workers
-    environment = {f"distributed.nanny.pre-spawn-environ.{name}": "1" for name in THREADS}
-    environment["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"] = "65536"
-    with config.set(environment), _ignoring_interrupts():
+    environment = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()}
+    with config.set(environment | SELDOM), _interrupts_left_to_this_thread():
         cluster = LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -62,24 +76,21 @@ def running_scheduler(
         ``tcp://host:port``, or ``tls://host:port`` with the files below.
     ca_file, certificate, key
         PEM files: the authority that signed the scheduler's certificate, and this client's own certificate and key.
+        What is not given is taken from dask's own configuration.
 
     Raises
     ------
     ProblemError
-        If there is no scheduler, or a file is missing.
+        If there is no scheduler, or a file is missing or of no use.
     """
     from distributed import Client
-    from distributed.security import Security
 
     if not address.startswith(("tcp://", "tls://")):
         raise ProblemError(f"--scheduler: {address!r} is no address; give one such as tcp://127.0.0.1:8786")
     files = {"--tls-ca-file": ca_file, "--tls-cert": certificate, "--tls-key": key}
-    secure = address.startswith("tls://")
-    security: Any = None
-    if secure:
-        options = {"tls_ca_file": ca_file, "tls_client_cert": certificate, "tls_client_key": key}
-        given = {name: value for name, value in options.items() if value is not None}
-        security = Security(require_encryption=True, **given)
+    security = None
+    if address.startswith("tls://"):
+        security = _security(files)
     elif any(files.values()):
         name = next(name for name, value in files.items() if value)
         raise ProblemError(f"{name}: {files[name]!r} is of no use with {address!r}; give an address with tls://")
@@ -87,14 +98,43 @@ def running_scheduler(
         client = Client(address, timeout=CONNECT_SECONDS, security=security, set_as_default=False)
     except (OSError, TypeError, ValueError) as error:
         raise ProblemError(
-            f"--scheduler: no scheduler answers at {address!r} ({str(error) or type(error).__name__}); start one with "
+            f"--scheduler: no scheduler answers at {address!r} ({_one_line(error)}); start one with "
             "`dask scheduler`, or correct the address or the TLS files"
         ) from None
     return DaskEngine(client, lambda: client.close(timeout=5))
 
 
+def _security(files: Mapping[str, str | None]) -> Any:
+    """What encrypts and proves who one is, by option; the files are looked into first, for dask retries for long."""
+    from distributed.security import Security
+
+    for name, path in files.items():
+        if path is not None and not Path(path).is_file():
+            raise ProblemError(f"{name}: {path!r} is no file; give the path of a PEM file")
+    ca_file, certificate, key = files.values()
+    options = {"tls_ca_file": ca_file, "tls_client_cert": certificate, "tls_client_key": key}
+    security = Security(require_encryption=True, **{name: path for name, path in options.items() if path is not None})
+    try:
+        context = security.get_connection_args("client")["ssl_context"]
+    except (OSError, ValueError) as error:
+        context = None
+        reason = f" ({_one_line(error)})"
+    else:
+        reason = ""
+    if context is None:
+        named = ", ".join(f"{name} {path}" for name, path in files.items() if path) or "none are given"
+        raise ProblemError(
+            f"--tls-ca-file, --tls-cert, --tls-key: {named}: are of no use for TLS{reason}; give the PEM files of the "
+            "authority, of a certificate it signed, and of that certificate's key"
+        )
+    return security
+
+
 def batch_cluster(system: str, jobs: int) -> DaskEngine:
     """Jobs of SLURM or PBS, of the size that dask-jobqueue's configuration says (docs/clusters.md has an example).
+
+    The scheduler runs in this process and listens on the network that the configuration names. Jobs that end, as they
+    do when their time is over, are asked for again.
 
     Parameters
     ----------
@@ -114,34 +154,101 @@ def batch_cluster(system: str, jobs: int) -> DaskEngine:
         raise ProblemError(
             f"--cluster: {system!r} needs dask-jobqueue; install it with pip install 'sgdlimit[cluster]'"
         ) from None
+    from dask import config
     from distributed import Client
+    from distributed.core import Status
 
-    prologue = [f"export {name}=1" for name in THREADS]
+    settings = config.get(f"jobqueue.{system}")
+    scheduler = {"dashboard_address": "127.0.0.1:0", **(settings["scheduler-options"] or {})}
+    lacking = [name for name in ("cores", "memory") if settings[name] is None]
+    if settings["interface"] is None and not {"host", "interface"} & scheduler.keys():
+        lacking.append("interface")
+    if lacking:
+        raise ProblemError(
+            f"--cluster: {system!r} needs {' and '.join(f'jobqueue.{system}.{name}' for name in lacking)} in "
+            "~/.config/dask/jobqueue.yaml; say there what a job is: cores, memory, walltime, queue, and as interface "
+            "the network between the nodes"
+        )
+    cluster = None
     try:
-        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[system])(job_script_prologue=prologue)
-        cluster.scale(jobs=jobs)
+        cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[system])(
+            processes=settings["processes"] or settings["cores"],
+            scheduler_options=scheduler,
+            job_script_prologue=[
+                *(f"export {name}={value}" for name, value in ENVIRONMENT.items()),
+                *(settings["job-script-prologue"] or []),
+            ],
+        )
+        for _ in range(jobs):
+            cluster.worker_spec.update(cluster.new_worker_spec())
+        cluster.sync(cluster._correct_state)  # scale() would only log what goes wrong
         client = Client(cluster, set_as_default=False, timeout=CONNECT_SECONDS)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
+        if cluster is not None:
+            for job in cluster.workers.values():
+                job.status = Status.failed  # or close() is surprised that some did not begin
+            cluster.close(timeout=10)
         raise ProblemError(
-            f"--cluster: {system!r} gives no jobs ({error}); describe them under jobqueue.{system} in "
-            "~/.config/dask/jobqueue.yaml: cores, processes, memory, walltime, queue"
+            f"--cluster: {system!r} gives no jobs ({_one_line(error)}); describe them under jobqueue.{system} in "
+            "~/.config/dask/jobqueue.yaml: cores, memory, walltime, queue, interface"
         ) from None
 
     def close() -> None:
         client.close(timeout=5)
         cluster.close(timeout=10)
 
-    return DaskEngine(client, close)
+    return DaskEngine(client, close, JobsThatEnd(cluster, jobs))
+
+
+class JobsThatEnd:
+    """Asks for a batch job again once all its workers are gone; those that wait in the queue are left there.
+
+    Parameters
+    ----------
+    cluster
+        Of dask-jobqueue, which itself does so only for jobs of one process.
+    jobs
+        How many there are to be.
+    """
+
+    def __init__(self, cluster: Any, jobs: int) -> None:
+        self._cluster, self._jobs = cluster, jobs
+        self._seen: dict[str, float] = {}
+
+    def __call__(self) -> None:
+        """To be called now and then."""
+        self._cluster.sync(self._replace)
+
+    async def _replace(self) -> None:
+        cluster, now = self._cluster, time.monotonic()
+        for worker in cluster.scheduler_info["workers"].values():
+            name = str(worker["name"])
+            self._seen[name if name in cluster.worker_spec else name.rpartition("-")[0]] = now
+        gone = [name for name, seen in self._seen.items() if now - seen > GONE_SECONDS]
+        for name in gone:
+            del self._seen[name]
+            if name in cluster.workers:
+                await cluster.workers.pop(name).close()
+        if gone:
+            cluster.scale(jobs=self._jobs)
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong: of a command that failed, what it said."""
+    text = str(error) or type(error).__name__
+    said = text.partition("stderr:\n")[2].strip() or text
+    return " ".join(said.split()).rstrip(".")
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started here leave Ctrl-C, which the terminal sends to all of them, to this one."""
-    if threading.current_thread() is not threading.main_thread():
+def _interrupts_left_to_this_thread() -> Iterator[None]:
+    """Threads that begin here, and the processes they start now or later, are spared the Ctrl-C of the terminal."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # which otherwise unblocks the signal where it begins
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -138,6 +138,8 @@ def sweep_from_file(
             with where.engine(found, part) as engine:
                 if engine.link:
                     say(f"Dashboard: {engine.link}")
+                if not engine.parallel:
+                    say("There are no workers yet; work begins with the first.")
                 beside = None if "://" in path else Path(path).with_suffix(".log.jsonl")
                 summary = run_sweep(store, engine, max_failures=max_failures, log=Log(log or beside), report=report)
     summary.text = _in_words(summary, path, settings)

@@ -17,7 +17,7 @@ from sgdlimit.sweep.task import Conditions
 
 __all__ = ["Cost", "cost", "duration", "refuse_what_does_not_fit"]
 
-PILOT_STEPS, OUTPUTS = 1024, 8
+PILOT_STEPS, PILOT_INPUTS, OUTPUTS = 1024, 1 << 20, 8
 GAUSSIAN_THEORY = 0.3
 """Seconds of a solution with all of 500 nodes, its spectrum included; they grow like N³."""
 
@@ -128,21 +128,22 @@ def _trial(plan: Plan, index: int) -> _Trial:
     instances = conditions.instances
     N = instances[0].input_dim
     steps = round(run.time * N)
-    short = min(PILOT_STEPS, steps)
+    short = min(max(PILOT_STEPS, PILOT_INPUTS // N), steps)
 
-    def timed(outputs: int, test_samples: int) -> float:
-        last = np.arange(short - min(outputs, short) + 1, short + 1) / N
+    def timed(steps: int, outputs: int, test_samples: int) -> float:
+        last = np.arange(steps - min(outputs, steps) + 1, steps + 1) / N
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
             simulate_together(instances, np.append(0.0, last), test_samples=test_samples, threads=1)
         return time.perf_counter() - start
 
-    timed(1, run.test_samples)  # compiles
-    training = timed(1, 0)
-    few, many = timed(2, run.test_samples), timed(2 + OUTPUTS, run.test_samples)
+    timed(short, 1, run.test_samples)  # compiles
+    begin, training = timed(1, 1, 0), timed(short, 1, 0)
+    few, many = timed(short, 2, run.test_samples), timed(short, 2 + OUTPUTS, run.test_samples)
     measuring = max(few - training, 0) + max(many - few, 0) * len(plan.sweep.times) / OUTPUTS
-    seconds = run.runs * (training * steps / short + measuring) + _theory_seconds(plan, conditions, N)
+    each = max(training - begin, 0) * steps / short + measuring
+    seconds = begin + run.runs * each + _theory_seconds(plan, conditions, N)
     memory = predicted_bytes(instances, plan.sweep.times, runs=run.runs, test_samples=run.test_samples)
     outputs = sum(int(np.prod(plan.chunk_shape(name))) for name in plan.variables)
     return _Trial(len(instances), seconds, memory + 16 * outputs)

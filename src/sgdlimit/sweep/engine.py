@@ -6,8 +6,9 @@ import traceback
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Engine(ABC):
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what it holds."""
 
-    def __enter__(self) -> "Engine":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,11 +137,18 @@ class DaskEngine(Engine):
         Connected to the scheduler.
     close
         What to do in the end: whatever was started for this sweep is to be ended.
+    renew
+        Called now and then while tasks run: replaces workers that are gone.
     """
 
-    def __init__(self, client: "Client", close: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        client: "Client",
+        close: Callable[[], object] = lambda: None,
+        renew: Callable[[], object] = lambda: None,
+    ) -> None:
         self.client: Any = client  # whose methods are coroutines or not, by how it was made
-        self._close = close
+        self._close, self._renew = close, renew
 
     @property
     def parallel(self) -> int:
@@ -159,13 +167,19 @@ class DaskEngine(Engine):
     def outcomes(self, plan: Plan, indices: Iterable[int], stop: Stop) -> Iterator[Outcome]:
         """See :meth:`Engine.outcomes`.
 
-        A worker that is lost has its tasks computed by another one; a task that loses three workers is an error.
+        A worker that is lost has its tasks computed by another one; a task that loses four workers is an error.
+
+        Raises
+        ------
+        ConnectionError
+            If the scheduler is lost.
         """
-        from distributed import CancelledError, TimeoutError, wait
+        from distributed import CancelledError
 
         name = f"sgdlimit-{uuid.uuid4().hex[:8]}"
         waiting = iter(indices)
         running: dict[Future[Any], int] = {}
+        only_begun = False
         try:
             while True:
                 if not stop.requested:
@@ -173,40 +187,49 @@ class DaskEngine(Engine):
                     for index in itertools.islice(waiting, max(0, room)):
                         key = f"{name}-{index}"
                         running[self.client.submit(run_task, plan, index, 1, key=key, pure=False)] = index
-                elif running and not stop.drop:
-                    self._cancel_waiting(running)
+                elif not only_begun and not stop.drop:
+                    with suppress(OSError):  # of a worker just lost; asked again
+                        self._cancel_waiting(running)
+                        only_begun = True
                 if not running or stop.drop:
                     return
-                try:
-                    with self.client.as_current():
-                        wait(list(running), timeout=0.5, return_when="FIRST_COMPLETED")
-                except TimeoutError:
-                    self._check_scheduler()
-                    continue
-                for future in [future for future in running if future.done()]:
+                for future in self._done(running):
                     index = running.pop(future)
-                    try:
-                        outcome = future.result()
-                    except CancelledError:
-                        self._check_scheduler()
-                        raise
-                    except Exception as problem:
-                        outcome = Outcome(index, None, 0.0, {}, f"{type(problem).__name__}: {problem}")
+                    outcome = self._outcome(future, index)
                     future.release()
                     yield outcome
+        except (CancelledError, OSError) as error:  # by the scheduler, or the connection
+            raise ConnectionError("the scheduler is lost") from error
         finally:
             if running and self.client.status == "running":
                 self.client.cancel(list(running), force=True)
 
+    def _done(self, running: "dict[Future[Any], int]") -> "list[Future[Any]]":
+        """Those that are done, after half a second at the latest."""
+        from distributed import TimeoutError, wait
+
+        with suppress(TimeoutError), self.client.as_current():
+            wait(list(running), timeout=0.5, return_when="FIRST_COMPLETED")
+        if self.client.status != "running":
+            raise ConnectionError
+        self._renew()
+        return [future for future in running if future.done()]
+
+    def _outcome(self, future: "Future[Any]", index: int) -> Outcome:
+        from distributed import CancelledError
+
+        try:
+            return future.result()
+        except (CancelledError, OSError):
+            raise
+        except Exception as problem:
+            return Outcome(index, None, 0.0, {}, f"{type(problem).__name__}: {problem}")
+
     def _cancel_waiting(self, running: "dict[Future[Any], int]") -> None:
         """Take back what no worker has begun."""
-        begun = {str(key) for tasks in (self.client.call_stack(keys=list(running)) or {}).values() for key in tasks}
+        begun = {key for tasks in self.client.call_stack().values() for key in tasks}
         idle = [future for future in running if future.key not in begun and not future.done()]
         for future in idle:
             del running[future]
         if idle:
             self.client.cancel(idle)
-
-    def _check_scheduler(self) -> None:
-        if self.client.status != "running":
-            raise ConnectionError("the scheduler is lost")

@@ -171,7 +171,7 @@ class Plan:
     def chunk_key(self, name: str, index: int) -> str:
         """The name under which an array's chunk of a task is stored."""
         places = dict(zip(self.sweep.dims, np.unravel_index(index, self.grid_shape), strict=True))
-        return f"{name}/c/" + "/".join(str(places.get(dim, 0)) for dim in self.variables[name].dims)
+        return f"{name}/c." + ".".join(str(places.get(dim, 0)) for dim in self.variables[name].dims)
 
     def task(self, index: int) -> Task:
         """A task by its number, from 0 to len(plan) − 1."""

@@ -152,6 +152,17 @@ class Sweep(Settings):
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     run: SweepRun = SweepRun()
 
+    def __init__(
+        self,
+        *,
+        problem: Problem | Mapping[str, Any] | None = None,
+        grid: Mapping[str, Any] | None = None,
+        run: SweepRun | Mapping[str, Any] | None = None,
+        **unknown: Any,
+    ) -> None:
+        given = {"problem": problem, "grid": grid, "run": run}
+        super().__init__(**{name: value for name, value in given.items() if value is not None}, **unknown)
+
     @field_validator("problem", mode="before")
     @classmethod
     def _as_table(cls, value: Any) -> Any:

@@ -41,6 +41,9 @@ MARK = "sgdlimit_sweep"
 BEGUN = {"sgdlimit_sweep_begun": FORMAT}
 
 COMPRESSORS = (ZstdCodec(level=3), Crc32cCodec())
+FLAT: Any = {"name": "default", "separator": "."}
+"""Chunks of an array are files of one folder. By default each has a folder for itself within one for each dimension."""
+
 EVERY_CHUNK = {"array.write_empty_chunks": True}
 """Chunks without a number in them are written too: one that is not there was lost."""
 
@@ -164,6 +167,7 @@ class SweepStore:
                 dtype=variable.dtype,
                 fill_value=np.nan if variable.dtype == "float64" else 0,
                 compressors=COMPRESSORS,
+                chunk_key_encoding=FLAT,
                 dimension_names=variable.dims,
                 attributes={"long_name": variable.long_name},
                 overwrite=True,
@@ -316,10 +320,10 @@ class _Explanation:
 
 def task_of_chunk(plan: Plan, key: str) -> int | None:
     """The task whose chunk of an array lies under a key; None for a coordinate."""
-    name, _, places = key.partition("/c/")
+    name, _, places = key.partition("/c.")
     if name not in plan.variables:
         return None
-    numbers = dict(zip(plan.variables[name].dims, map(int, places.split("/")), strict=True))
+    numbers = dict(zip(plan.variables[name].dims, map(int, places.split(".")), strict=True))
     return int(np.ravel_multi_index([numbers[dim] for dim in plan.sweep.dims], plan.grid_shape))
 
 

@@ -58,7 +58,7 @@ class TrustedStore(WrapperStore[Store]):
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """The bytes under a name, checked; None where there are none, or they are of a task that is not finished."""
         finished = None
-        is_chunk = self._finished is not None and "/c/" in f"{key}/" and not key.endswith(METADATA)
+        is_chunk = self._finished is not None and ("/c/" in f"{key}/" or "/c." in key) and not key.endswith(METADATA)
         if is_chunk and self._finished is not None:
             finished = self._finished(key)
             if finished is False:
