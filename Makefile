@@ -1,6 +1,6 @@
 # make reproduce    install, then the paper's figures and tables on a thin grid (about four minutes)
 # make test         install, then the test suite
-# make campaigns    theory against SGD at real sizes: hours
+# make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours
 # make lint types   what continuous integration also checks
 PYTHON ?= python3
 VENV   ?= .venv

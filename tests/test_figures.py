@@ -517,7 +517,7 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
         "grid": grid,
         "blocks": blocks,
         "examples_theory": trajectories[0],
-        "examples_sgd": trajectories[1],
+        "examples_sgd": trajectories[1].assign_attrs(components="<script>of a store</script>"),
         "examples_mixture": ensemble,
         "sample_means": means,
         **beyond,
@@ -525,7 +525,7 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
     names = list(paper_figures(**datasets))
     assert len(names) == 16
     (tmp_path / "one.png").write_bytes(pixel)
-    figures = dict.fromkeys(names, pixel) | {"one's own": tmp_path / "one.png"}
+    figures = dict.fromkeys(names, pixel) | {"one's <script> own": tmp_path / "one.png"}
     provenance = {"command": "sgdlimit reproduce --preset quick", "note": "<script>alert(1)</script>"}
     path = tmp_path / "report" / "index.html"
     write_report(path, figures=figures, provenance=provenance, preset="quick", **datasets)
@@ -535,6 +535,7 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
         assert f'id="{name}"' in html
     assert "http" not in html
     assert "<script" not in html
+    assert "&lt;script&gt;of a store" in html
     for activation in ACTIVATIONS:
         for table in (discrepancy_table(grid, activation), PUBLISHED[activation].frame()):
             for value in table.to_numpy().ravel():

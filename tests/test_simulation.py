@@ -357,3 +357,15 @@ def test_instances_with_other_features_are_not_simulated_together():
     problem = small_problem()
     with pytest.raises(sl.ProblemError, match="features: differs"):
         sl.simulate_together([problem.draw(seed=0), problem.draw(seed=1)], [1.0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_progress_that_raises_ends_every_thread(threads):
+    """Would hang for ever if the other threads waited for the one that it ended."""
+    instance = small_problem().draw(seed=0)
+
+    def report(done: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sl.simulate(instance, [1000.0], threads=threads, progress=report)

@@ -22,7 +22,7 @@ from sgdlimit.training import PLAIN, Training, check_switch_times
 
 __all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
 
-Dimension = Annotated[int, Field(ge=1, strict=True)]
+Dimension = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
@@ -49,13 +49,13 @@ class GaussianMixture(Settings):
     """
 
     law: Literal["gaussian-mixture"] = "gaussian-mixture"
-    components: Dimension
+    components: Annotated[int, Field(ge=1, le=10**4, strict=True)]
     spread: Scale
     block_size: Dimension = 1
     standardize: Literal[True, False, "estimated"] = True
     weights: tuple[float, ...] | None = None
     shared_means: StrictBool = True
-    moment_samples: Annotated[int, Field(ge=2, strict=True)] = 10_000
+    moment_samples: Annotated[int, Field(ge=2, le=10**7, strict=True)] = 10_000
 
     def draw(self, latent_dim: int, rng: np.random.Generator) -> MixtureLaw:
         """Draw the means; the same generator state gives proportional means for every spread."""
@@ -70,7 +70,7 @@ class GaussianMixture(Settings):
     def _weights_fit(self) -> Self:
         if self.weights is not None and len(self.weights) != self.components:
             raise ValueError(f"weights: {len(self.weights)} given for {self.components} components; give one each")
-        if self.weights is not None and (min(self.weights) <= 0 or abs(sum(self.weights) - 1) > 1e-9):
+        if self.weights is not None and not (min(self.weights) > 0 and abs(sum(self.weights) - 1) <= 1e-9):
             raise ValueError(f"weights: {list(self.weights)} must be positive and sum to 1; divide them by their sum")
         return self
 
@@ -217,11 +217,12 @@ class Problem(Settings):
             A non-negative integer.
         """
         features, student, student_output, teacher, teacher_output, _ = _streams(seed)
-        needed, free = 16 * self.input_dim * self.latent_dim, available_bytes()
+        needed, free = self._bytes(), available_bytes()
         if free is not None and needed > free:
             raise ProblemError(
-                f"input_dim: {self.input_dim} times latent_dim {self.latent_dim} needs {needed / 2**30:.1f} GiB "
-                f"where {free / 2**30:.1f} GiB are free; make one of them smaller"
+                f"input_dim: {self.input_dim} with latent_dim {self.latent_dim}, {self.student_units} student_units "
+                f"and {self.teacher_units} teacher_units needs {needed / 2**30:.1f} GiB where {free / 2**30:.1f} GiB "
+                "are free; make one of them smaller"
             )
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
         matrix, transform = draw_features(self.features, D, N, features)
@@ -248,6 +249,16 @@ class Problem(Settings):
             fresh = self.teacher_scale * teacher.standard_normal((M, D))
             instance = instance.then(similarity * first + np.sqrt(1 - similarity**2) * fresh, output, at)
         return instance
+
+    def _bytes(self) -> int:
+        """What the arrays of an instance take, with the steps in between."""
+        N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
+        M *= 1 + len(self.switch_times)
+        square = max(N, D) ** 2 if self.features in ("dct", "hadamard") else 0
+        law = 0
+        if isinstance(self.latent, GaussianMixture):
+            law = self.latent.components + (self.latent.standardize == "estimated") * self.latent.moment_samples
+        return 8 * (2 * N * D + square + K * N + M * D + K * (K + M) + M * M + law * D)
 
     def _outputs(self, units: int, rng: np.random.Generator) -> Float[np.ndarray, "units"]:
         return rng.standard_normal(units) if self.output_weights == "normal" else np.ones(units)

@@ -50,8 +50,29 @@ def run_pipeline(
         waiting = [g for g in range(groups) if not busy[g] and turn[g] in ready]
         return min(waiting, key=lambda g: turn[g], default=None)
 
+    def stop() -> None:
+        nonlocal failed
+        with state:
+            failed = True
+            state.notify_all()
+
+    def finish(group: int | None, block: int, buffer: np.ndarray) -> None:
+        nonlocal done
+        with state:
+            if group is None:
+                ready[block], left[block] = buffer, groups
+            else:
+                busy[group] = False
+                turn[group] += 1
+                left[block] -= 1
+                if left[block] == 0:
+                    free.append(ready.pop(block))
+                    done += 1
+                    progress(done)
+            state.notify_all()
+
     def work() -> None:
-        nonlocal made, done, failed
+        nonlocal made
         while True:
             with state:
                 while True:
@@ -72,27 +93,19 @@ def run_pipeline(
                     make(block, buffer)
                 else:
                     train(group, block, buffer)
-            except BaseException:
-                with state:
-                    failed = True
-                    state.notify_all()
+                finish(group, block, buffer)
+            except BaseException:  # the progress that is asked for may end it too
+                stop()
                 raise
-            with state:
-                if group is None:
-                    ready[block], left[block] = buffer, groups
-                else:
-                    busy[group] = False
-                    turn[group] += 1
-                    left[block] -= 1
-                    if left[block] == 0:
-                        free.append(ready.pop(block))
-                        done += 1
-                        progress(done)
-                state.notify_all()
 
     if threads == 1:
         work()
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="sgdlimit") as pool:
-        for worker in [pool.submit(work) for _ in range(threads)]:
-            worker.result()
+        workers = [pool.submit(work) for _ in range(threads)]
+        try:
+            for worker in workers:
+                worker.result()
+        except BaseException:  # Ctrl-C among them, which this thread alone gets
+            stop()
+            raise

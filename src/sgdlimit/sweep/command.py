@@ -1,5 +1,8 @@
 """What `sgdlimit sweep` does: from a TOML file to a store, with all that is said on the way."""
 
+import json
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +11,7 @@ import xarray as xr
 
 from sgdlimit.errors import ProblemError, SweepError
 from sgdlimit.resources import cores
-from sgdlimit.sweep.cost import Cost, cost, refuse_what_does_not_fit
+from sgdlimit.sweep.cost import Cost, cost, refuse_disk, refuse_memory, results_bytes
 from sgdlimit.sweep.engine import Engine, InProcess, Outcome
 from sgdlimit.sweep.plan import Plan
 from sgdlimit.sweep.run import Log, Summary, run_sweep, settle_damage
@@ -120,19 +123,23 @@ def sweep_from_file(
     where.check()
     plan = Plan(Sweep.from_toml(settings))
     path = out or str(Path("results") / f"{settings.stem}.zarr")
-    missing = missing_tasks(path, plan)
+    if log is not None:
+        _check_log(log)
+    missing = missing_tasks(path, plan, repair=repair)
+    refuse_disk(plan, len(missing), path)
+    refuse_memory(results_bytes(plan), 1)
     if len(missing) < len(plan):
         say(f"{path}: {len(plan) - len(missing)} of {len(plan)} tasks are there already.")
     found = cost(plan, missing)
     if missing:
         say(f"To do: {found}")
-    refuse_what_does_not_fit(found, path, where.workers_here(found) or 1)
+    refuse_memory(found.memory, where.workers_here(found) or 1)
     if dry_run:
         return None
-    with SweepStore(path, plan) as store:
+    with SweepStore(path, plan, repair=repair) as store:
         if verify or repair:
             for damage in settle_damage(store, repair=repair):
-                say(f"To be computed again: {damage}")
+                say(f"Damaged: {damage}")
         summary = Summary(len(plan), len(store.finished))
         if store.missing():
             with where.engine(found, part) as engine:
@@ -140,8 +147,9 @@ def sweep_from_file(
                     say(f"Dashboard: {engine.link}")
                 if not engine.parallel:
                     say("There are no workers yet; work begins with the first.")
-                beside = None if "://" in path else Path(path).with_suffix(".log.jsonl")
-                summary = run_sweep(store, engine, max_failures=max_failures, log=Log(log or beside), report=report)
+                summary = run_sweep(
+                    store, engine, max_failures=max_failures, log=Log(log or _beside(path)), report=report
+                )
     summary.text = _in_words(summary, path, settings)
     return summary
 
@@ -208,7 +216,7 @@ def compute_sweep(
         missing = store.missing()
         if missing:
             with where.engine(cost(plan, missing), part) as engine:
-                log = Log(None if "://" in str(path) else Path(path).with_suffix(".log.jsonl"))
+                log = Log(_beside(str(path)))
                 summary = run_sweep(store, engine, max_failures=max_failures, log=log, report=report)
             if not summary.complete:
                 why = "interrupted" if summary.interrupted else f"failed at {'; '.join(summary.failures)}"
@@ -216,16 +224,27 @@ def compute_sweep(
     return open_sweep(path)
 
 
+def _beside(path: str) -> Path | None:
+    """The log of a local store."""
+    return None if "://" in path else Path(os.path.abspath(path).removesuffix(".zarr") + ".log.jsonl")
+
+
+def _check_log(path: Path) -> None:
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ProblemError(f"--log: {str(path)!r} cannot be written to ({error.strerror}); name another file") from None
+
+
 def _in_words(summary: Summary, path: str, settings: Path) -> str:
-    again = f"sgdlimit sweep {settings}" + (
-        "" if path == str(Path("results") / f"{settings.stem}.zarr") else f" --out {path}"
-    )
+    default = path == str(Path("results") / f"{settings.stem}.zarr")
+    again = shlex.join(["sgdlimit", "sweep", str(settings), *(() if default else ("--out", path))])
     lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]
     if summary.diverged:
         lines.append(f"{summary.diverged} conditions diverged: NaN from diverged_at on.")
     lines += [f"Failed: {failure}" for failure in summary.failures]
     if summary.complete:
-        lines.append(f'Open it with sl.open_sweep("{path}").')
+        lines.append(f"Open it with sl.open_sweep({json.dumps(path, ensure_ascii=False)}).")
     else:
         lines.append(f"{'Interrupted. ' if summary.interrupted else ''}To go on: {again}")
     return "\n".join(lines)

@@ -1,9 +1,11 @@
 """What a sweep will cost, told before it begins."""
 
+import os
 import shutil
 import time
 import warnings
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from sgdlimit.simulation import predicted_bytes, simulate_together
 from sgdlimit.sweep.plan import Plan
 from sgdlimit.sweep.task import Conditions
 
-__all__ = ["Cost", "cost", "duration", "refuse_what_does_not_fit"]
+__all__ = ["Cost", "cost", "duration", "refuse_disk", "refuse_memory", "results_bytes"]
 
 PILOT_STEPS, PILOT_INPUTS, OUTPUTS = 1024, 1 << 20, 8
 GAUSSIAN_THEORY = 0.3
@@ -63,6 +65,11 @@ def cost(plan: Plan, missing: list[int]) -> Cost:
     """What computing the missing tasks of a plan takes, from a short trial of every kind of task.
 
     Kinds are told apart by everything but the instance; at most four are tried, and the others take the mean.
+
+    Raises
+    ------
+    ProblemError
+        If the memory does not suffice for one of them.
     """
     per_instance = len(plan) // plan.grid_shape[0]
     kinds = sorted({index % per_instance for index in missing})
@@ -84,13 +91,18 @@ def cost(plan: Plan, missing: list[int]) -> Cost:
 def stored_bytes(plan: Plan) -> int:
     """Bytes of all arrays before compression."""
     return sum(
-        int(np.prod([float(plan.sizes[dim]) for dim in variable.dims])) * np.dtype(variable.dtype).itemsize
+        prod(plan.sizes[dim] for dim in variable.dims) * np.dtype(variable.dtype).itemsize
         for variable in plan.variables.values()
     )
 
 
-def refuse_what_does_not_fit(found: Cost, path: str, parallel: int) -> None:
-    """Refuse a sweep for which the memory or the disk do not suffice.
+def results_bytes(plan: Plan) -> int:
+    """Bytes of the results of one task, and of what they are put together from."""
+    return 16 * sum(prod(plan.chunk_shape(name)) for name in plan.variables)
+
+
+def refuse_memory(needed: int, parallel: int) -> None:
+    """Refuse a sweep for whose tasks the memory does not suffice.
 
     Raises
     ------
@@ -98,19 +110,30 @@ def refuse_what_does_not_fit(found: Cost, path: str, parallel: int) -> None:
         With what is needed and what is there.
     """
     free = available_bytes()
-    if free is not None and parallel * found.memory > free:
+    if free is not None and parallel * needed > free:
         raise ProblemError(
-            f"conditions_per_task: {parallel} tasks at a time would hold {_size(parallel * found.memory)} and "
+            f"run.conditions_per_task: {parallel} tasks at a time would hold {_size(parallel * needed)} and "
             f"{_size(free)} are free; set run.conditions_per_task or run.count lower, or use fewer --workers"
         )
+
+
+def refuse_disk(plan: Plan, missing: int, path: str) -> None:
+    """Refuse a sweep for whose missing tasks the disk does not suffice.
+
+    Raises
+    ------
+    ProblemError
+        With what is needed and what is there.
+    """
     if "://" in path:
         return
-    folder = next(parent for parent in (Path(path).resolve(), *Path(path).resolve().parents) if parent.exists())
-    room = shutil.disk_usage(folder).free
-    if found.disk > room:
+    place = Path(os.path.abspath(path))
+    room = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
+    needed = stored_bytes(plan) * missing // len(plan)
+    if needed > room:
         raise ProblemError(
-            f"--out: {path!r} may take {_size(found.disk)} and {_size(room)} are free there; name another disk, or set "
-            "run.trajectories = false"
+            f"--out: {path!r} may take {_size(needed)} more and {_size(room)} are free there; name another disk, or "
+            "set run.trajectories = false"
         )
 
 
@@ -126,6 +149,9 @@ def _trial(plan: Plan, index: int) -> _Trial:
     run = plan.sweep.run
     conditions = Conditions(plan, plan.task(index), threads=1)
     instances = conditions.instances
+    memory = predicted_bytes(instances, plan.sweep.times, runs=run.runs, test_samples=run.test_samples)
+    memory += results_bytes(plan)
+    refuse_memory(memory, 1)
     N = instances[0].input_dim
     steps = round(run.time * N)
     short = min(max(PILOT_STEPS, PILOT_INPUTS // N), steps)
@@ -144,9 +170,7 @@ def _trial(plan: Plan, index: int) -> _Trial:
     measuring = max(few - training, 0) + max(many - few, 0) * len(plan.sweep.times) / OUTPUTS
     each = max(training - begin, 0) * steps / short + measuring
     seconds = begin + run.runs * each + _theory_seconds(plan, conditions, N)
-    memory = predicted_bytes(instances, plan.sweep.times, runs=run.runs, test_samples=run.test_samples)
-    outputs = sum(int(np.prod(plan.chunk_shape(name))) for name in plan.variables)
-    return _Trial(len(instances), seconds, memory + 16 * outputs)
+    return _Trial(len(instances), seconds, memory)
 
 
 def _theory_seconds(plan: Plan, conditions: Conditions, N: int) -> float:

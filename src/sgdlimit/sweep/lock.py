@@ -5,10 +5,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sgdlimit.errors import ProblemError
+from sgdlimit.errors import ProblemError, SweepError
 
 try:
     import fcntl
@@ -72,8 +73,12 @@ class WriterLock:
         if self._file is None:
             holder = self._read()
             if holder is not None and time.time() - holder.get("seen", 0) < EXPIRED:
-                raise ProblemError(self._refusal(holder))
-        self._say()
+                raise ProblemError(f"{self._refusal(holder)}; if it is dead, try again after {EXPIRED:.0f} seconds")
+        try:
+            self._say()
+        except BaseException:
+            self._unlock()
+            raise
         if self._file is None:
             self._renewing = threading.Thread(target=self._renew, daemon=True)
             self._renewing.start()
@@ -83,25 +88,26 @@ class WriterLock:
 
         Raises
         ------
-        ProblemError
+        SweepError
             If another process has taken it.
         """
         if self._file is None and not self._lost:
             holder = self._read()
             self._lost = holder is not None and {k: holder.get(k) for k in self._me} != self._me
         if self._lost:
-            raise ProblemError(self._refusal(self._read()))
+            raise SweepError(f"{self._refusal(self._read())}; what it had not stored yet is left to the other one")
 
     def release(self) -> None:
         """Let others write."""
         self._stop.set()
         if self._renewing is not None:
             self._renewing.join()
-        try:
-            if not self._lost:
-                self._write(None)
-        except OSError:  # a full or lost disk; the lock itself ends all the same
-            pass
+        with suppress(OSError, SweepError):  # a lost disk, or another's by now; the lock itself ends all the same
+            self.check()
+            self._write(None)
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -114,7 +120,7 @@ class WriterLock:
             try:
                 self.check()
                 self._say()
-            except ProblemError:
+            except SweepError:
                 return
             except OSError:  # tried again; a task is not written without a check
                 continue

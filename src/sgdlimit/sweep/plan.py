@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from sgdlimit.errors import ProblemError
 from sgdlimit.instance import Instance
 from sgdlimit.problem import Problem
 from sgdlimit.sweep.settings import Sweep
 from sgdlimit.trajectory import LONG_NAMES
 
 __all__ = ["Plan", "Task", "Variable"]
+
+MOST_TASKS = 10**6
 
 ENTRIES = {
     "Q": ("student", "student_"),
@@ -72,6 +75,11 @@ class Plan:
     of the others (the laws, learning rates), which then share one stream of noise; where those are more than
     ``conditions_per_task``, with a part of them.
 
+    Raises
+    ------
+    ProblemError
+        If the tasks are more than a million.
+
     Examples
     --------
     >>> sweep = Sweep(problem={"input_dim": 100, "latent_dim": 50, "student_units": 2, "teacher_units": 2,
@@ -90,6 +98,11 @@ class Plan:
             chunks[largest] = ceil(chunks[largest] / 2)
         self.chunks = tuple(chunks)
         self.grid_shape = tuple(ceil(size / chunk) for size, chunk in zip(sweep.shape, chunks, strict=True))
+        if len(self) > MOST_TASKS:
+            raise ProblemError(
+                f"run.instances: {sweep.run.instances} make {len(self)} tasks, more than {MOST_TASKS}; make several "
+                "sweeps of it or raise run.conditions_per_task"
+            )
 
     def __len__(self) -> int:
         return prod(self.grid_shape)

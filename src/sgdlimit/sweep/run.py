@@ -165,9 +165,11 @@ def _interrupts_ask(stop: Stop, log: Log) -> Iterator[None]:
         if number == signal.SIGTERM:  # there is little time
             stop.requested = True
         stop.ask()
+        if stop.drop:  # once more ends it wherever it is
+            signal.signal(number, before[number])
         log("interrupt", signal=signal.Signals(number).name, drop=stop.drop)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
@@ -176,7 +178,7 @@ def _interrupts_ask(stop: Stop, log: Log) -> Iterator[None]:
 
 
 def settle_damage(store: SweepStore, *, repair: bool) -> list[str]:
-    """Verify a store: what is damaged, in words; to repair it the tasks concerned are taken for missing.
+    """Verify a store: what is or was damaged, in words; to repair it the tasks concerned are taken for missing.
 
     Raises
     ------
@@ -192,7 +194,6 @@ def settle_damage(store: SweepStore, *, repair: bool) -> list[str]:
             "computes them again"
         )
     if repair:
-        store.write_coordinates()
         for index in found:
             store.forget(index)
-    return phrases
+    return [f"{key} (now repaired)" for key in store.repaired] + phrases

@@ -16,13 +16,13 @@ from pydantic import BaseModel, Field, StrictBool, field_validator, model_valida
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import THEORIES
 from sgdlimit.problem import GaussianMixture, Problem, read_toml, validated
-from sgdlimit.settings import Settings
+from sgdlimit.settings import Settings, shown
 from sgdlimit.training import Schedule, Training
 from sgdlimit.trajectory import log_times
 
 __all__ = ["Axis", "Sweep", "SweepRun", "differences"]
 
-MOST_CONDITIONS = 1_000_000
+MOST_CONDITIONS = 100_000
 TAKEN = ("instance", "run", "time", "theory", "student", "student_", "teacher", "task", "input", "kl", "Q", "R", "v")
 """Names that the dataset of a sweep has for itself."""
 
@@ -193,16 +193,16 @@ class Sweep(Settings):
             for other in self.axes:
                 if other.path.startswith(axis.path + "."):
                     raise ValueError(f"grid: {axis.path} holds {other.path} already; leave one of them out")
-        if prod(self.shape) * self.run.runs > 10**9 or prod(self.shape[1:]) > MOST_CONDITIONS:
+        if prod(self.shape) * self.run.runs > 10**8 or prod(self.shape[1:]) > MOST_CONDITIONS:
             raise ValueError(
                 f"grid: {prod(self.shape[1:])} conditions on {self.run.instances} instances, {self.run.runs} runs each,"
-                f" are more than {MOST_CONDITIONS} conditions or 10^9 runs; make several sweeps of it"
+                f" are more than {MOST_CONDITIONS} conditions or 10^8 runs; make several sweeps of it"
             )
         for values, settings in self._settings():
             try:
                 Problem(**settings)
             except ProblemError as error:
-                place = ", ".join(f"{a.path} = {value!r}" for a, value in zip(self.axes, values, strict=True))
+                place = ", ".join(f"{a.path} = {shown(value)}" for a, value in zip(self.axes, values, strict=True))
                 raise ValueError(f"{'grid: at ' + place + ': ' if values else 'problem.'}{error}") from None
         if round(self.run.time * self._dims_divisor) < 1:
             raise ValueError(f"run.time: {self.run.time:g} is less than a step; give more")
@@ -297,16 +297,22 @@ def _check_field(path: str) -> None:
     table, _, name = path.rpartition(".")
     if table not in TABLES or name not in TABLES[table].model_fields:
         known = [f"{t}.{f}".lstrip(".") for t, model in TABLES.items() for f in model.model_fields]
-        close = get_close_matches(path, known, 3, 0.5) or known[:6]
-        raise ValueError(f"grid: {path!r} is no field of a problem; use for example {' or '.join(map(repr, close))}")
+        close = get_close_matches(path[:100], known, 3, 0.5) or known[:6]
+        raise ValueError(
+            f"grid: {shown(path)} is no field of a problem; use for example {' or '.join(map(repr, close))}"
+        )
 
 
 def _check_values(path: str, values: Any) -> tuple[Any, ...]:
     if not isinstance(values, list | tuple) or not values:
-        raise ValueError(f"grid: {path} is {values!r}; give a list of at least one value, as in {path} = [...]")
-    for place, value in enumerate(values):
-        if any(type(value) is type(other) and value == other for other in values[:place]):
-            raise ValueError(f"grid: {path} has {value!r} twice; give every value once")
+        raise ValueError(f"grid: {path} is {shown(values)}; give a list of at least one value, as in {path} = [...]")
+    seen = set()
+    for value in values:
+        plain = isinstance(value, bool | int | float | str)
+        key = (type(value), value if plain else json.dumps(value, default=str, sort_keys=True))
+        if key in seen:
+            raise ValueError(f"grid: {path} has {shown(value)} twice; give every value once")
+        seen.add(key)
     return tuple(values)
 
 
@@ -318,7 +324,9 @@ def _put(settings: dict[str, Any], path: str, value: Any) -> None:
         return
     inner = settings.get(head, {})
     if not isinstance(inner, Mapping):
-        raise ProblemError(f"{head}: {inner!r} is not a table of settings, which grid.{path} asks for; leave it out")
+        raise ProblemError(
+            f"{head}: {shown(inner)} is not a table of settings, which grid.{path} asks for; leave it out"
+        )
     settings[head] = dict(inner)
     _put(settings[head], rest, value)
 

@@ -8,7 +8,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
@@ -22,14 +22,14 @@ from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, MemoryStore
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.sweep.lock import WriterLock
 from sgdlimit.sweep.plan import Plan
 from sgdlimit.sweep.provenance import provenance
 from sgdlimit.sweep.settings import Sweep, differences
-from sgdlimit.sweep.trusted import DamagedError, TrustedStore, base_store, check_metadata, intact
+from sgdlimit.trusted import DamagedError, TrustedStore, base_store, check_metadata, intact
 
 __all__ = ["Damage", "SweepStore", "missing_tasks", "open_sweep"]
 
@@ -39,6 +39,10 @@ MARK = "sgdlimit_sweep"
 """The attribute that holds the settings; it is written when all arrays are there."""
 
 BEGUN = {"sgdlimit_sweep_begun": FORMAT}
+LAYOUT, SEAL = "sgdlimit_layout", "sgdlimit_seal"
+"""Attributes with the checksums of all metadata and coordinates, and with that of the attributes themselves."""
+
+OURS = b"sgdlimit_"
 
 COMPRESSORS = (ZstdCodec(level=3), Crc32cCodec())
 FLAT: Any = {"name": "default", "separator": "."}
@@ -61,29 +65,36 @@ class SweepStore:
         settings.
     plan
         What is to be stored.
+    repair
+        Whether metadata and coordinates that are damaged are written again; ``repaired`` lists them.
 
     Raises
     ------
     ProblemError
-        If another process writes to it, or it is of other settings, which are named, or something else is there.
+        If another process writes to it, or it is of other settings, which are named, or something else is there, or
+        its metadata or coordinates are damaged and are not to be repaired.
     """
 
-    def __init__(self, path: str | Path, plan: Plan) -> None:
+    def __init__(self, path: str | Path, plan: Plan, *, repair: bool = False) -> None:
         self.path, self.plan = str(path), plan
         self._store = base_store(path, read_only=False)
         self._root = Path(path) if isinstance(self._store, LocalStore) else None
-        attributes = _attributes(self._store, self.path, plan)
+        _attributes(base_store(path), self.path, plan, repair)
         if self._root is not None:
             _make_folder(self._root)
         self._lock = WriterLock(self._root, self._read_lease, self._write_lease, self.path)
         try:
             self._discard_partial_files()
-            if MARK not in attributes:
+            attributes = _attributes(self._store, self.path, plan, repair)  # which another process may just have made
+            self.repaired = _damaged_layout(self._store, attributes)
+            if self.repaired and not repair:
+                raise DamagedError(_damaged(self.repaired[0], self.path))
+            if MARK not in attributes or self.repaired:
                 self._create()
             with zarr.config.set(EVERY_CHUNK):
                 group = zarr.open_group(TrustedStore(self._store), mode="r+", use_consolidated=False)
                 self._arrays: dict[str, Any] = {name: group[name] for name in plan.variables}
-            self.finished = set(_finished(self._store))
+            self.finished = _finished(self._store, plan)
         except BaseException:
             self._lock.release()
             raise
@@ -129,7 +140,7 @@ class SweepStore:
         self._to_disk(keys.values())
         attributes = {
             **provenance(), **record, "task": index, "settings": self.plan.name(index), "seed": self._seed(index),
-            "finished": _now(), "checksums": checksums,
+            "sweep": _sweep_checksum(self.plan), "finished": _now(), "checksums": checksums,
         }  # fmt: skip
         key = _record_key(index)
         _write_group(self._store, key, attributes)
@@ -156,37 +167,20 @@ class SweepStore:
 
     def _create(self) -> None:
         """Coordinates, arrays without values, and last the settings; what an earlier attempt left is written over."""
-        _write_group(self._store, "zarr.json", BEGUN)
-        self.write_coordinates()
-        group = zarr.open_group(self._store, mode="r+", use_consolidated=False)
-        for name, variable in self.plan.variables.items():
-            group.create_array(
-                name,
-                shape=tuple(self.plan.sizes[dim] for dim in variable.dims),
-                chunks=self.plan.chunk_shape(name),
-                dtype=variable.dtype,
-                fill_value=np.nan if variable.dtype == "float64" else 0,
-                compressors=COMPRESSORS,
-                chunk_key_encoding=FLAT,
-                dimension_names=variable.dims,
-                attributes={"long_name": variable.long_name},
-                overwrite=True,
-            )
+        if _read(self._store, "zarr.json") is None:
+            _write_group(self._store, "zarr.json", BEGUN)
+        layout = _layout(self.plan)
+        for key, document in layout.items():
+            _write(self._store, key, document)
         _write_group(self._store, f"{TASKS}/zarr.json", {})
-        settings = json.dumps(self.plan.sweep.canonical())
-        _write_group(self._store, "zarr.json", {**BEGUN, **provenance(), "begun": _now(), MARK: settings})
+        self._to_disk([*layout, f"{TASKS}/zarr.json"])
+        checksums = {key: _checksum(document) for key, document in layout.items()}
+        settings = {LAYOUT: checksums, MARK: json.dumps(self.plan.sweep.canonical())}
+        _write_group(self._store, "zarr.json", {**BEGUN, **provenance(), "begun": _now(), **settings})
+        self._to_disk(["zarr.json"])
         if self._root is not None:
-            self._to_disk([str(path.relative_to(self._root)) for path in self._root.rglob("*") if path.is_file()])
-
-    def write_coordinates(self) -> None:
-        """The labels of all dimensions, which follow from the settings."""
-        coordinates = self.plan.template()
-        with warnings.catch_warnings(), zarr.config.set(EVERY_CHUNK):
-            warnings.simplefilter("ignore", UserWarning)  # of other readers, about strings
-            coordinates.to_zarr(
-                self._store, mode="a", consolidated=False,
-                encoding={str(name): {"compressors": COMPRESSORS} for name in coordinates.variables},
-            )  # fmt: skip
+            with suppress(OSError):  # of a folder that may be entered and not listed
+                _flush(self._root.absolute().parent)
 
     def _discard_partial_files(self) -> None:
         """What a process left that was killed while it wrote a file."""
@@ -207,8 +201,7 @@ class SweepStore:
 
     def _read_lease(self) -> Mapping[str, Any] | None:
         with suppress(ProblemError):  # cut short by a loss of power: nobody's
-            found = _read_json(self._store, f"{WRITER}/zarr.json", self.path)
-            return None if found is None else found.get("attributes") or None
+            return _read_attributes(self._store, f"{WRITER}/zarr.json", self.path) or None
         return None
 
     def _write_lease(self, lease: Mapping[str, Any] | None) -> None:
@@ -218,19 +211,19 @@ class SweepStore:
             _write_group(self._store, f"{WRITER}/zarr.json", lease)
 
 
-def missing_tasks(path: str | Path, plan: Plan) -> list[int]:
+def missing_tasks(path: str | Path, plan: Plan, *, repair: bool = False) -> list[int]:
     """The tasks that a store has not, in order: all where there is none yet.
 
     Raises
     ------
     ProblemError
-        If the store is of other settings, or something else is there.
+        If the store is of other settings, or something else is there, or it is damaged and is not to be repaired.
     """
     store = base_store(path)
     done: set[int] = set()
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if MARK in _attributes(store, str(path), plan):
-            done = set(_finished(store))
+    _attributes(store, str(path), plan, repair)
+    with suppress(FileNotFoundError):
+        done = _finished(store, plan)
     return [index for index in range(len(plan)) if index not in done]
 
 
@@ -261,21 +254,22 @@ def open_sweep(path: str | Path, *, records: bool = False) -> xr.Dataset:
         If there is no sweep at ``path``, or its metadata are damaged or ask for codecs that could run code.
     """
     store = base_store(path)
-    found = None
+    attributes = None
     with suppress(FileNotFoundError, NotADirectoryError):
-        found = _read_json(store, "zarr.json", str(path))
-    attributes = (found or {}).get("attributes", {})
-    if MARK not in attributes:
+        attributes = _read_attributes(store, "zarr.json", str(path))
+    if attributes is None or MARK not in attributes:
         raise ProblemError(f"path: {str(path)!r} is no sweep; give the store that `sgdlimit sweep` wrote")
+    for key in _damaged_layout(store, attributes):
+        raise DamagedError(_damaged(key, str(path)))
     try:
         plan = Plan(Sweep(**json.loads(attributes[MARK])))
-    except (ProblemError, TypeError, ValueError) as error:
+    except (ProblemError, RecursionError, TypeError, ValueError) as error:
         raise DamagedError(
             f"path: the settings in {str(path)!r} are no sweep's ({error}); the store is damaged or of a newer version"
         ) from None
-    done = set(_finished(store))
+    done = _finished(store, plan)
     explain = _Explanation(plan, str(path))
-    trusted = TrustedStore(store, _Finished(plan, done), explain)
+    trusted = _Results(store, _Finished(plan, done), explain)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         dataset = xr.open_zarr(trusted, consolidated=False, chunks={})
@@ -288,11 +282,21 @@ def open_sweep(path: str | Path, *, records: bool = False) -> xr.Dataset:
     for index in done:
         completed[tuple(plan.region(index).values())] = True
     dataset = dataset.assign_coords(completed=(plan.sweep.dims, completed))
-    attrs: dict[str, Any] = {str(k): v for k, v in dataset.attrs.items() if k not in (MARK, *BEGUN)}
+    attrs: dict[str, Any] = {str(k): v for k, v in dataset.attrs.items() if k not in (MARK, LAYOUT, SEAL, *BEGUN)}
     attrs |= {"problem": attributes[MARK], "tasks": len(plan), "tasks_finished": len(done)}
     if records:
-        attrs["records"] = [_read_json(store, _record_key(i), str(path))["attributes"] for i in sorted(done)]  # type: ignore[index]
-    return dataset.assign_attrs(attrs)
+        attrs["records"] = [_read_record(store, index, str(path)) for index in sorted(done)]
+    dataset.attrs = attrs
+    return dataset
+
+
+class _Results(TrustedStore):
+    """A store without what comes and goes: records, and the lease of the process that writes."""
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        async for name in super().list_dir(prefix):
+            if prefix or name not in (TASKS, WRITER):
+                yield name
 
 
 class _Finished:
@@ -327,41 +331,86 @@ def task_of_chunk(plan: Plan, key: str) -> int | None:
     return int(np.ravel_multi_index([numbers[dim] for dim in plan.sweep.dims], plan.grid_shape))
 
 
-def _attributes(store: Store, path: str, plan: Plan) -> Mapping[str, Any]:
-    """Those of a store that is a sweep with this plan, or is still to be made.
+def _attributes(store: Store, path: str, plan: Plan, repair: bool) -> Mapping[str, Any]:
+    """Those of a store that is a sweep with this plan; none of one that is still to be made, or made again.
 
     Raises
     ------
     ProblemError
-        If something else is there.
+        If something else is there, or it is damaged.
     """
-    found = _read_json(store, "zarr.json", path)
-    attributes = (found or {}).get("attributes", {})
-    if MARK in attributes:
-        _check_same(attributes, plan, path)
-    elif not (sync(_is_empty(store, path)) if found is None else attributes.items() >= BEGUN.items()):
+    if isinstance(store, LocalStore) and not store.root.exists():
+        return {}
+    try:
+        attributes = _read_attributes(store, "zarr.json", path)
+        if attributes is not None and MARK in attributes:
+            _check_same(attributes, plan, path)
+            return attributes
+        if sync(_is_empty(store)) if attributes is None else attributes.items() >= BEGUN.items():
+            return {}
         raise ProblemError(f"store: {path!r} is there and is no sweep; nothing is overwritten, name another --out")
-    return attributes
+    except ProblemError as error:
+        damaged = isinstance(error, DamagedError) or _read(store, "zarr.json") is None
+        if repair and damaged and _records_are_of(store, plan, path):
+            return {}
+        raise
+
+
+def _records_are_of(store: Store, plan: Plan, path: str) -> bool:
+    """Whether there are records of finished tasks, and all that can be read are of these settings."""
+    found = set()
+    for index in _finished(store, plan):
+        with suppress(DamagedError):
+            found.add(_read_record(store, index, path).get("sweep"))
+    return found == {_sweep_checksum(plan)}
 
 
 def _check_same(attributes: Mapping[str, Any], plan: Plan, path: str) -> None:
     try:
-        there = json.loads(attributes[MARK])
-        different = differences(plan.sweep.canonical(), there)
-    except (TypeError, ValueError, KeyError, AttributeError):
+        different = differences(plan.sweep.canonical(), json.loads(attributes[MARK]))
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
         raise DamagedError(f"store: the settings in {path!r} cannot be read; restore it, or name another") from None
     if different:
         shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
         raise ProblemError(f"store: {path!r} is of other settings ({shown}); name another --out, or go back to those")
 
 
+def _layout(plan: Plan) -> dict[str, bytes]:
+    """What a store has before its first task: metadata of all arrays and coordinates, and the coordinates."""
+    objects: dict[str, Any] = {}
+    store, coordinates = MemoryStore(objects), plan.template()
+    with warnings.catch_warnings(), zarr.config.set(EVERY_CHUNK):
+        warnings.simplefilter("ignore", UserWarning)  # of other readers, about strings
+        coordinates.to_zarr(
+            store, consolidated=False,
+            encoding={str(name): {"compressors": COMPRESSORS} for name in coordinates.variables},
+        )  # fmt: skip
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    for name, variable in plan.variables.items():
+        group.create_array(
+            name,
+            shape=tuple(plan.sizes[dim] for dim in variable.dims),
+            chunks=plan.chunk_shape(name),
+            dtype=variable.dtype,
+            fill_value=np.nan if variable.dtype == "float64" else 0,
+            compressors=COMPRESSORS,
+            chunk_key_encoding=FLAT,
+            dimension_names=variable.dims,
+            attributes={"long_name": variable.long_name},
+        )
+    return {key: buffer.to_bytes() for key, buffer in objects.items() if key != "zarr.json"}
+
+
+def _damaged_layout(store: Store, attributes: Mapping[str, Any]) -> list[str]:
+    """Which metadata and coordinates are not what was written."""
+    return [key for key, checksum in attributes.get(LAYOUT, {}).items() if _checksum(_read(store, key)) != checksum]
+
+
 def _damage_of(store: Store, plan: Plan, index: int, path: str) -> list[str]:
     """What is wrong with the record and chunks of a task."""
     try:
-        record = _read_json(store, _record_key(index), path)
-        checksums = record["attributes"]["checksums"]  # type: ignore[index]
-        assert isinstance(checksums, dict)
-    except (ProblemError, KeyError, TypeError, AssertionError):
+        checksums = _read_record(store, index, path)["checksums"]
+    except (ProblemError, KeyError):
         return [f"{_record_key(index)} is damaged"]
     wrong = []
     for name in plan.variables:
@@ -380,24 +429,23 @@ def _record_key(index: int) -> str:
     return f"{TASKS}/{index}/zarr.json"
 
 
-def _finished(store: Store) -> Iterator[int]:
+def _finished(store: Store, plan: Plan) -> set[int]:
     """Tasks whose record is there."""
 
-    async def keys() -> list[str]:
-        return [key async for key in store.list_prefix(f"{TASKS}/")]
+    async def keys() -> set[str]:
+        return {key async for key in store.list_prefix(f"{TASKS}/")}
 
-    for key in sync(keys()):
-        number = key.removeprefix(f"{TASKS}/").removesuffix("/zarr.json")
-        if number.isdigit() and key == _record_key(int(number)):
-            yield int(number)
+    found = sync(keys())
+    return {index for index in range(len(plan)) if _record_key(index) in found}
 
 
-async def _is_empty(store: Store, path: str) -> bool:
-    if isinstance(store, LocalStore):
-        folder = Path(path)
-        return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    async for _ in store.list_prefix(""):
+async def _is_empty(store: Store) -> bool:
+    """Whether nothing is there, or only what a process leaves that is killed before it began."""
+    if isinstance(store, LocalStore) and not store.root.is_dir():
         return False
+    async for key in store.list_prefix(""):
+        if not key.startswith(f"{WRITER}/") and not key.endswith(".partial"):
+            return False
     return True
 
 
@@ -406,22 +454,51 @@ def _read(store: Store, key: str) -> bytes | None:
     return None if found is None else found.to_bytes()
 
 
-def _read_json(store: Store, key: str, path: str) -> dict[str, Any] | None:
+def _write(store: Store, key: str, document: bytes) -> None:
+    sync(store.set(key, default_buffer_prototype().buffer.from_bytes(document)))
+
+
+def _read_attributes(store: Store, key: str, path: str) -> dict[str, Any] | None:
+    """Those of a group that :func:`_write_group` wrote, or of another one; None where there is none."""
     document = _read(store, key)
     if document is None:
         return None
-    check_metadata(document, f"{path}/{key}")
+    try:
+        check_metadata(document, f"{path}/{key}")
+    except DamagedError:
+        raise DamagedError(_damaged(key, path)) from None
     parsed = json.loads(document)
-    if not isinstance(parsed, dict):
-        raise DamagedError(f"{path}/{key}: is not what was written; the store is damaged, restore it or begin anew")
-    return parsed
+    attributes = parsed.get("attributes") if isinstance(parsed, dict) else None
+    attributes = attributes if isinstance(attributes, dict) else {}
+    if OURS in document and parsed != _group({k: v for k, v in attributes.items() if k != SEAL}):
+        raise DamagedError(_damaged(key, path))
+    return attributes
+
+
+def _read_record(store: Store, index: int, path: str) -> dict[str, Any]:
+    found = _read_attributes(store, _record_key(index), path)
+    if not found or SEAL not in found:
+        raise DamagedError(_damaged(_record_key(index), path))
+    return found
 
 
 def _write_group(store: Store, key: str, attributes: Mapping[str, Any]) -> None:
     """The metadata of a zarr group, one object that is written whole."""
-    document = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
-    buffer = default_buffer_prototype().buffer.from_bytes(json.dumps(document, indent=1).encode())
-    sync(store.set(key, buffer))
+    _write(store, key, json.dumps(_group(attributes), indent=1).encode())
+
+
+def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a group, sealed."""
+    seal = _checksum(json.dumps(attributes, sort_keys=True).encode())
+    return {"zarr_format": 3, "node_type": "group", "attributes": {**attributes, SEAL: seal}}
+
+
+def _damaged(key: str, path: str) -> str:
+    return f"store: {key} in {path} is damaged; `sgdlimit sweep SWEEP.toml --repair` writes it again"
+
+
+def _sweep_checksum(plan: Plan) -> str:
+    return _checksum(json.dumps(plan.sweep.canonical()).encode())
 
 
 def _checksum(chunk: bytes | None) -> str:

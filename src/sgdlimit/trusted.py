@@ -5,7 +5,7 @@ run code, nor give numbers that were not written.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from sgdlimit.errors import ProblemError
 
-__all__ = ["DamagedError", "TrustedStore", "base_store", "intact"]
+__all__ = ["DamagedError", "TrustedStore", "base_store", "check_metadata", "intact"]
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 CODECS = frozenset(
     ("blosc", "bytes", "crc32c", "gzip", "lz4", "sharding_indexed", "transpose", "vlen-utf8", "zlib", "zstd")
 )
 """What sgdlimit and xarray write. Others, which unpickle objects or are plugins, could run code."""
+
+Request = tuple[str, BufferPrototype, ByteRequest | None]
 
 
 class DamagedError(ProblemError):
@@ -53,7 +55,7 @@ class TrustedStore(WrapperStore[Store]):
         self._finished, self._explain = finished, explain
 
     def _with_store(self, store: Store) -> "TrustedStore":
-        return TrustedStore(store, self._finished, self._explain)
+        return type(self)(store, self._finished, self._explain)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """The bytes under a name, checked; None where there are none, or they are of a task that is not finished."""
@@ -72,6 +74,16 @@ class TrustedStore(WrapperStore[Store]):
             raise DamagedError(self._explain(key, what) if self._explain else f"{self._store}: {key} {what}")
         return found
 
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Parts of several, each checked as :meth:`get` does."""
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def _get_many(self, requests: Iterable[Request]) -> AsyncGenerator[tuple[str, Buffer | None], None]:
+        for request in requests:
+            yield request[0], await self.get(*request)
+
 
 def intact(chunk: bytes) -> bool:
     """Whether the four bytes at the end of a chunk are the checksum of the others."""
@@ -87,28 +99,27 @@ def check_metadata(document: bytes, where: str) -> None:
         Naming the codec and the document.
     """
     try:
-        parsed = json.loads(document)
+        names = set(_codecs(json.loads(document)))
     except ValueError:
         raise DamagedError(f"{where}: is not JSON; the store is damaged, restore it or begin anew") from None
-    for name in _codecs(parsed):
-        if name not in CODECS:
-            raise ProblemError(
-                f"{where}: asks for the codec {name!r}, which sgdlimit does not write and which could run code; "
-                "the store is not opened"
-            )
+    except RecursionError:
+        raise DamagedError(f"{where}: is nested too deeply to be what was written; restore it or begin anew") from None
+    for name in sorted(names - CODECS):
+        raise ProblemError(
+            f"{where}: asks for the codec {name[:80]!r}, which sgdlimit does not write and which could run code; "
+            "the store is not opened"
+        )
 
 
 def _codecs(parsed: Any, inside: bool = False) -> Iterator[str]:
-    """The names of all codecs, compressors and filters in metadata of formats 2 and 3."""
+    """All that could name a codec, compressor or filter in metadata of formats 2 and 3, wherever it stands."""
     if isinstance(parsed, list):
         for part in parsed:
             yield from _codecs(part, inside)
     elif isinstance(parsed, dict):
         if inside:
-            yield str(parsed.get("id", parsed.get("name", "")))
+            yield from {str(parsed[key]) for key in ("id", "name") if key in parsed} or {"without a name"}
         for key, part in parsed.items():
-            if key == "attributes" or key.endswith(".zattrs"):
-                continue
             yield from _codecs(part, key in ("codecs", "index_codecs", "compressor", "filters"))
     elif isinstance(parsed, str) and inside:
         yield parsed
@@ -125,6 +136,9 @@ def base_store(path: str | Path, *, read_only: bool = True) -> Store:
     if "://" not in str(path):
         return LocalStore(Path(path), read_only=read_only)
     try:
-        return FsspecStore.from_url(str(path), read_only=read_only)
+        options = {"auto_mkdir": True} if str(path).startswith(("file://", "local://")) else None
+        return FsspecStore.from_url(str(path), storage_options=options, read_only=read_only)
     except (ImportError, ValueError) as error:
-        raise ProblemError(f"store: {str(path)!r} cannot be opened ({error}); install its fsspec package") from None
+        raise ProblemError(
+            f"store: {str(path)!r} cannot be opened ({error}); correct the address or install its fsspec package"
+        ) from None

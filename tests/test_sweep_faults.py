@@ -1,0 +1,270 @@
+"""Sweeps whose process is killed, whose disk fills up or is taken away, that are interrupted, and that fail."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from faults import RUN, Forks, MadeUp, assert_same_bits, fill, made_up, small_plan, sweep_of, write_toml
+from sgdlimit.errors import SweepError
+from sgdlimit.sweep import Plan, SweepStore, run_sweep
+from sgdlimit.sweep.engine import InProcess, Outcome, Stop
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as Unix does")
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def forks():
+    made = Forks()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    return fill(tmp_path_factory.mktemp("whole") / "s.zarr")
+
+
+@pytest.fixture
+def toml(tmp_path):
+    return write_toml(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize("places", [(2, 11), (150, 40), (260,), (420, 300)])
+def test_killed_in_the_middle_of_a_write(tmp_path, toml, forks, expected, places):
+    """At given calls of the system, again and again; then it goes on to the same bits. The campaign takes all calls."""
+    out = tmp_path / "s.zarr"
+    for place in places:
+        assert forks.run("sweep", toml, "--out", out, kill_at=place)[0] == -signal.SIGKILL
+        if (out / "tasks" / "0" / "zarr.json").exists():
+            found = sl.open_sweep(out).load()
+            done = found["completed"].values
+            assert found["v"].values[done].tobytes() == expected["v"].values[done].tobytes()
+            assert np.isnan(found["v"].values[~done]).all()
+    status, printed = forks.run("sweep", toml, "--out", out)
+    assert status == 0, printed
+    assert_same_bits(sl.open_sweep(out).load(), expected)
+    assert not list(out.rglob("*.partial"))
+
+
+def test_killed_at_a_random_moment_of_real_work(tmp_path, toml):
+    """A process of its own that computes: after it is dead another one goes on, to the bits of one that was not."""
+    out, log = tmp_path / "s.zarr", tmp_path / "s.log.jsonl"
+    line = [sys.executable, "-m", "sgdlimit", "sweep", str(toml), "--out", str(out), "--workers", "0"]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (log.exists() and '"task"' in log.read_text()):
+        time.sleep(0.01)
+    time.sleep(np.random.default_rng().uniform(0, 0.3))
+    process.kill()
+    process.wait()
+    plan = small_plan()
+    before = sl.open_sweep(out).attrs["tasks_finished"]
+    assert before >= 1
+    with SweepStore(out, plan) as store:
+        assert len(store.finished) == before
+        assert run_sweep(store, InProcess()).computed == len(plan) - before
+        assert not store.damage()
+    with SweepStore(tmp_path / "whole.zarr", plan) as store:
+        run_sweep(store, InProcess())
+    assert_same_bits(sl.open_sweep(out).load(), sl.open_sweep(tmp_path / "whole.zarr").load())
+
+
+@pytest.fixture
+def shared():
+    """A folder that any user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="sgdlimit-", dir="/tmp"))
+    folder.chmod(0o777)
+    yield folder
+    subprocess.run(["umount", "-l", folder / "disk"], check=False, capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_disk_that_fills_up(shared, forks, expected):
+    disk, toml = shared / "disk", write_toml(shared / "s.toml")
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", disk], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    fill_up = f"dd if=/dev/zero of={disk}/rest bs=4k 2>/dev/null || true"
+    status, printed = forks.run("sweep", toml, "--out", disk / "s.zarr", after={"3": fill_up})
+    assert status == 1
+    assert "No space left on device" in printed
+    assert "Traceback" not in printed
+    assert sl.open_sweep(disk / "s.zarr").attrs["tasks_finished"] == 3
+    status, printed = forks.run("sweep", toml, "--out", disk / "s.zarr")  # still full
+    assert status in (1, 2)
+    assert "Traceback" not in printed
+    (disk / "rest").unlink()
+    status, printed = forks.run("sweep", toml, "--out", disk / "s.zarr")
+    assert status == 0, printed
+    assert_same_bits(sl.open_sweep(disk / "s.zarr").load(), expected)
+
+
+def test_a_disk_on_which_it_would_not_fit(command, tmp_path, toml, monkeypatch):
+    from sgdlimit.sweep import cost
+
+    monkeypatch.setattr(cost.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 100))
+    done = command("sweep", toml, "--out", tmp_path / "s.zarr")
+    assert done.returncode == 2
+    assert "may take 3 KiB more and 0 KiB are free there; name another disk" in done.stderr
+    assert not (tmp_path / "s.zarr").exists()
+
+
+@pytest.fixture
+def unprivileged():
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user, whom permissions bind")
+
+
+@pytest.mark.usefixtures("unprivileged")
+def test_a_folder_that_may_not_be_written_any_more(shared, forks, expected):
+    """Permission is taken away after three tasks, and comes back."""
+    out, toml = shared / "s.zarr", write_toml(shared / "s.toml")
+    toml.chmod(0o644)
+    take = f"find {out} -type d -exec chmod a-w {{}} +"
+    status, printed = forks.run("sweep", toml, "--out", out, user=NOBODY, after={"3": take})
+    assert status == 1
+    assert "Permission denied" in printed
+    assert "Traceback" not in printed
+    assert sl.open_sweep(out).attrs["tasks_finished"] == 3
+    status, printed = forks.run("sweep", toml, "--out", out, user=NOBODY)
+    assert status == 1
+    assert "Permission denied" in printed
+    subprocess.run(["chmod", "-R", "u+w", out], check=True)
+    assert forks.run("sweep", toml, "--out", out, user=NOBODY)[0] == 0
+    assert_same_bits(sl.open_sweep(out).load(), expected)
+
+
+@pytest.mark.usefixtures("unprivileged")
+def test_paths_that_may_not_be_used(shared, forks):
+    """A parent one may not write in, a store one may not read, a log one may not write: one sentence each."""
+    toml = write_toml(shared / "s.toml")
+    toml.chmod(0o644)
+    (shared / "parent").mkdir(mode=0o755)
+    fill(shared / "secret.zarr")
+    (shared / "secret.zarr").chmod(0o700)
+    for out, log, status, words in (
+        ("parent/s.zarr", "log", 2, "cannot be written to (Permission denied); name another"),
+        ("secret.zarr", "log", 1, "Permission denied"),
+        ("s.toml/s.zarr", "log", 2, "cannot be written to (Not a directory)"),
+        ("s.zarr", "parent/log", 2, "--log: "),
+        ("s.zarr", "none/log", 2, "cannot be written to (No such file or directory); name another file"),
+        ("s.zarr", "parent", 2, "cannot be written to"),
+    ):
+        found = forks.run("sweep", toml, "--out", shared / out, "--log", shared / log, user=NOBODY)
+        assert found[0] == status, found
+        assert words in found[1], found
+        assert "Traceback" not in found[1]
+        assert found[1].count("sgdlimit: ") == 1
+    assert not (shared / "s.zarr").exists()
+
+
+def test_two_processes_on_one_store(tmp_path, toml, forks, expected):
+    """The second is refused with the number of the first, which is not disturbed."""
+    out = tmp_path / "s.zarr"
+    number = forks.start("sweep", toml, "--out", out, slow=0.4)
+    while not (out / "tasks" / "0").exists():
+        time.sleep(0.01)
+    with pytest.raises(sl.ProblemError, match=rf"number {number} on .* is writing to"):
+        SweepStore(out, small_plan())
+    assert forks.wait()[0] == 0
+    assert_same_bits(sl.open_sweep(out).load(), expected)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_finishes_the_task_and_says_how_to_go_on(tmp_path, toml, forks, expected, number):
+    out = tmp_path / "a store.zarr"
+    child = forks.start("sweep", toml, "--out", out, slow=0.5)
+    while not (out / "tasks" / "0").exists():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(child, number)
+    status, printed = forks.wait()
+    assert status == 130, printed
+    assert f"Interrupted. To go on: sgdlimit sweep {toml} --out '{out}'" in printed
+    finished = sl.open_sweep(out).attrs["tasks_finished"]
+    assert finished == (2 if number == signal.SIGINT else 1)  # a batch system gives no time to finish
+    assert forks.run("sweep", toml, "--out", out)[0] == 0
+    assert_same_bits(sl.open_sweep(out).load(), expected)
+
+
+def test_ctrl_c_twice_drops_the_task(tmp_path):
+    """And once more raises KeyboardInterrupt wherever it is."""
+    plan, handler = small_plan(time=1000.0), signal.getsignal(signal.SIGINT)
+    stop, begun = Stop(), []
+
+    def press(index, done):
+        if 0 < done < 1 and len(begun) < 2:
+            begun.append(index)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with SweepStore(tmp_path / "s.zarr", plan) as store:
+        summary = run_sweep(store, InProcess(press), stop=stop)
+        assert begun == [0, 0]
+        assert summary.interrupted
+        assert summary.finished == 0
+    assert signal.getsignal(signal.SIGINT) is handler
+    with SweepStore(tmp_path / "s.zarr", plan) as store, pytest.raises(KeyboardInterrupt):
+        run_sweep(store, MadeUp(lambda index: [os.kill(os.getpid(), signal.SIGINT) for _ in range(3)]))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+class Failing(MadeUp):
+    """Some tasks end with an error, some diverge."""
+
+    def outcomes(self, plan, indices, stop):
+        for index in indices:
+            if index in (1, 3, 4):
+                yield Outcome(index, None, 0.0, {}, f"ValueError: of task {index}")
+                continue
+            arrays = made_up(plan, index)
+            if index == 2:
+                arrays["diverged_at"][:] = 0.5
+                arrays["v"][:] = np.nan
+            yield Outcome(index, arrays, 0.0, {})
+
+
+def test_what_diverges_is_recorded_and_errors_stop_after_some(tmp_path):
+    plan = small_plan()
+    with SweepStore(tmp_path / "s.zarr", plan) as store:
+        with pytest.raises(SweepError, match=r"2 of 4 tasks ended with an error, the last at instance 1, .*of task 3"):
+            run_sweep(store, Failing(), max_failures=2)
+        summary = run_sweep(store, Failing(), max_failures=4)
+    assert len(summary.failures) == 3
+    assert "instance 0, learning_rate = 0.3: ValueError: of task 1" in summary.failures
+    found = sl.open_sweep(tmp_path / "s.zarr", records=True).load()
+    assert found.attrs["tasks_finished"] == 3
+    assert (found["diverged_at"].values[1, :2] == 0.5).all()
+    assert [record["diverged"] for record in found.attrs["records"]] == [0, 2, 0]
+    with SweepStore(tmp_path / "s.zarr", plan) as store:  # errors are tried again
+        run_sweep(store, MadeUp())
+        assert not store.missing()
+
+
+def test_sgd_that_diverges_does_not_stop_a_sweep(tmp_path):
+    plan = Plan(sweep_of(grid={"learning_rate": [0.1, 1e6]}, run=RUN | {"instances": 1}))
+    with SweepStore(tmp_path / "s.zarr", plan) as store:
+        summary = run_sweep(store, InProcess())
+    assert summary.complete
+    assert summary.diverged == 1
+    found = sl.open_sweep(tmp_path / "s.zarr")["diverged_at"].values
+    assert np.isnan(found[0, 0])
+    assert found[0, 1] <= 1.0
+
+
+def test_a_log_that_is_lost_does_not_stop_a_sweep(tmp_path):
+    from sgdlimit.sweep.run import Log
+
+    log = Log(tmp_path / "none" / "log")
+    with SweepStore(tmp_path / "s.zarr", small_plan()) as store:
+        assert run_sweep(store, MadeUp(), log=log).complete
