@@ -19,6 +19,7 @@ test: $(VENV)/installed-test
 
 campaigns: $(VENV)/installed-test
 	$(BIN)/python -m pytest campaigns --numprocesses=0 -s
+	$(BIN)/python -m pytest tests -m campaign
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check

@@ -1,14 +1,14 @@
-"""The suite reads and writes no compiled programs outside of itself, its workers share them, and compile them cheaply.
+"""The suite keeps compiled programs for itself and its next run, its workers share them, and compile them cheaply.
 
-What theory compiles is optimised little here: four fifths of the time are saved, the last bits differ, and no test
-rests on those. ``XLA_FLAGS= make test`` compiles as the users' machines do.
+They are known by the code and the versions they were compiled from, so none that is out of date is used. What theory
+compiles is optimised little here: four fifths of the time are saved, the last bits differ, and no test rests on those.
+``XLA_FLAGS= make test`` compiles as the users' machines do.
 """
 
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +25,15 @@ if os.name == "posix":
 
 FOLDER = "SGDLIMIT_TEST_PROGRAMS"  # workers inherit it from the process that starts them
 
+MOST_BYTES = 500 << 20
+"""After which what earlier runs compiled is thrown away."""
+
 if FOLDER not in os.environ:
-    os.environ[FOLDER] = tempfile.mkdtemp(prefix="sgdlimit-tests-")
+    kept = Path(__file__).parents[1] / ".pytest_cache" / "sgdlimit-programs"
+    if sum(file.stat().st_size for file in kept.glob("*")) > MOST_BYTES:
+        shutil.rmtree(kept)
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ[FOLDER] = str(kept)
 os.environ["SGDLIMIT_CACHE_DIR"] = os.environ[FOLDER]
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the workers have the cores already
 os.environ.setdefault(
@@ -83,9 +90,3 @@ def command(tmp_path, monkeypatch, capsys):
         return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), printed.out, printed.err)
 
     return run
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave nothing behind, once the last worker is done."""
-    if not hasattr(session.config, "workerinput"):
-        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)

@@ -214,6 +214,7 @@ def test_workers_come_and_are_killed_and_the_scheduler_dies(tmp_path, plan, here
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.campaign
 def test_ctrl_c_finishes_what_runs_and_kill_leaves_no_orphans(tmp_path, here):
     arguments = ("-m", "sgdlimit", "sweep", settings(tmp_path, runs=4 * RUNS), "--workers", 1, "--out", "o.zarr")
     options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -270,12 +271,13 @@ def batch_system(tmp_path, monkeypatch) -> Path:
 @contextmanager
 def jobs_of(system: str, folder: Path, **values: object) -> Iterator[None]:
     """What a user has in ~/.config/dask/jobqueue.yaml."""
-    pytest.importorskip("dask_jobqueue")
+    cluster.import_dask_jobqueue()
     values = {"cores": 1, "memory": "4GB", "interface": "lo", "local-directory": str(folder)} | values
     with config.set({f"jobqueue.{system}.{name}": value for name, value in values.items()}):
         yield
 
 
+@pytest.mark.campaign
 def test_slurm(tmp_path, plan, here, batch_system):
     mark = tmp_path / "prologue"
     prologue = [f'echo "$OMP_NUM_THREADS" >"{mark}"']
@@ -289,6 +291,7 @@ def test_slurm(tmp_path, plan, here, batch_system):
     wait_until(lambda: not alive(int(batch_system.read_text())))
 
 
+@pytest.mark.campaign
 def test_a_pbs_job_that_ends_is_asked_for_again(tmp_path, plan, here, batch_system, monkeypatch):
     monkeypatch.setattr(cluster, "GONE_SECONDS", 0.5)
 
@@ -305,6 +308,7 @@ def test_a_pbs_job_that_ends_is_asked_for_again(tmp_path, plan, here, batch_syst
 
 
 def test_batch_systems_that_give_no_jobs(tmp_path, batch_system):
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(ProblemError, match=r"needs jobqueue.slurm.cores and jobqueue.slurm.memory and jobq.*interface"):
         cluster.batch_cluster("slurm", 1)
     (batch_system.parent / "bin" / "sbatch").write_text("#!/bin/sh\necho invalid partition: x >&2\nexit 1\n")
@@ -313,6 +317,7 @@ def test_batch_systems_that_give_no_jobs(tmp_path, batch_system):
     (batch_system.parent / "bin" / "qsub").unlink()
     with jobs_of("pbs", tmp_path), pytest.raises(ProblemError, match=r"--cluster: 'pbs' gives no jobs \(.*'qsub'\)"):
         cluster.batch_cluster("pbs", 1)
+    assert signal.getsignal(signal.SIGINT) is handler  # which dask-jobqueue would change
 
 
 def authority(folder: Path) -> tuple[Path, Path, Path]:
@@ -329,6 +334,7 @@ def authority(folder: Path) -> tuple[Path, Path, Path]:
     return folder / "ca.pem", folder / "cert.pem", folder / "key.pem"
 
 
+@pytest.mark.campaign
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 def test_tls(tmp_path, here, command, monkeypatch):
     ca, certificate, key = authority(tmp_path / "ours")

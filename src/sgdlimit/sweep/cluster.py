@@ -1,6 +1,7 @@
 """Clusters: workers on this machine, those of a scheduler that runs already, or jobs of a batch system."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -149,7 +150,7 @@ def batch_cluster(system: str, jobs: int) -> DaskEngine:
         If dask-jobqueue is not installed or not configured, or the batch system refuses.
     """
     try:
-        import dask_jobqueue
+        dask_jobqueue = import_dask_jobqueue()
     except ImportError:
         raise ProblemError(
             f"--cluster: {system!r} needs dask-jobqueue; install it with pip install 'sgdlimit[cluster]'"
@@ -198,6 +199,17 @@ def batch_cluster(system: str, jobs: int) -> DaskEngine:
         cluster.close(timeout=10)
 
     return DaskEngine(client, close, JobsThatEnd(cluster, jobs))
+
+
+def import_dask_jobqueue() -> Any:
+    """The module, without the handlers of signals that it sets when it is imported."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    import dask_jobqueue
+
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return dask_jobqueue
 
 
 class JobsThatEnd:
