@@ -519,8 +519,16 @@ CASES = {
 }  # fmt: skip
 
 
-SOME = ("erf, two clusters", "erf, two unequal, not standardised", "relu, three, not standardised",
-        "f = relu, not centred", "quadratic", "clusters of other covariances", "options of training", "two tasks")  # fmt: skip
+SOME = (
+    "erf, two clusters",
+    "erf, two unequal, not standardised",
+    "relu, three, not standardised",
+    "f = relu, not centred",
+    "quadratic",
+    "clusters of other covariances",
+    "options of training",
+    "two tasks",
+)
 """The suite's; all of them are a campaign."""
 
 

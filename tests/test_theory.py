@@ -355,7 +355,8 @@ def test_a_users_float32_code_is_left_alone():
     np.testing.assert_allclose(trajectory.Q[0], inputs.Q, atol=1e-14)  # not rounded to float32 on the way
 
 
-def test_equal_shapes_are_compiled_once(monkeypatch):
+def test_equal_shapes_are_compiled_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("SGDLIMIT_CACHE_DIR", str(tmp_path))  # nothing is there from an earlier run
     traces = []
 
     def counted(*args):
