@@ -323,9 +323,8 @@ def _trained(
 
 def _measured_as(overlaps: object, count: int) -> list[str | tuple[str, ...]]:
     """The theory or theories of each instance, checked."""
-    each = overlaps if isinstance(overlaps, list) and len(overlaps) == count else [overlaps] * count
-    if isinstance(overlaps, list) and all(isinstance(names, str) for names in overlaps):
-        each = [overlaps] * count
+    own = isinstance(overlaps, list) and len(overlaps) == count and not any(isinstance(x, str) for x in overlaps)
+    each = overlaps if own and isinstance(overlaps, list) else [overlaps] * count
     checked = []
     for names in each:
         several = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()

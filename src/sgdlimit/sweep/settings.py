@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field, StrictBool, field_validator, model_valida
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs.equivalence import THEORIES
-from sgdlimit.problem import GaussianMixture, Problem, read_toml, validated
-from sgdlimit.settings import Settings, shown
+from sgdlimit.problem import GaussianMixture, Problem
+from sgdlimit.settings import Settings, read_toml, shown, validated
 from sgdlimit.training import Schedule, Training
 from sgdlimit.trajectory import log_times
 

@@ -76,7 +76,7 @@ class SweepStore:
     """
 
     def __init__(self, path: str | Path, plan: Plan, *, repair: bool = False) -> None:
-        self.path, self.plan = str(path), plan
+        self.path, self.plan, self._of_sweep = str(path), plan, _sweep_checksum(plan)
         self._store = base_store(path, read_only=False)
         self._root = Path(path) if isinstance(self._store, LocalStore) else None
         _attributes(base_store(path), self.path, plan, repair)
@@ -140,7 +140,7 @@ class SweepStore:
         self._to_disk(keys.values())
         attributes = {
             **provenance(), **record, "task": index, "settings": self.plan.name(index), "seed": self._seed(index),
-            "sweep": _sweep_checksum(self.plan), "finished": _now(), "checksums": checksums,
+            "sweep": self._of_sweep, "finished": _now(), "checksums": checksums,
         }  # fmt: skip
         key = _record_key(index)
         _write_group(self._store, key, attributes)
