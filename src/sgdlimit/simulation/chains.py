@@ -17,7 +17,7 @@ from sgdlimit.simulation.pipeline import run_pipeline
 from sgdlimit.simulation.stream import Stream
 from sgdlimit.training import Training, task_units
 
-__all__ = ["Chains", "first_step_from", "train"]
+__all__ = ["Chains", "first_step_from", "train", "train_block"]
 
 LARGEST_WEIGHT = 1e18
 
@@ -98,15 +98,25 @@ class Chains:
         """Samples up to the last output step."""
         return int(self.output_steps[-1]) * self.batch_size
 
+    @property
+    def blocks(self) -> int:
+        """Blocks of the stream up to the last output step."""
+        return -(-self.samples // Stream.BLOCK)
+
     def factors(self, first_sample: int, count: int) -> Float[np.ndarray, "schedule sample"]:
         """What the schedules multiply the rates with, for some samples."""
         steps = np.arange(first_sample, first_sample + count) // self.batch_size
         return np.stack([training.factor(steps / self.kept_student.shape[3]) for training in self.schedules])
 
-    def finite_outputs(self, chain: int) -> int:
-        """How many output times a chain reached with weights whose squares are finite, in single precision."""
+    def finite_outputs(self, chain: int, until: int | None = None) -> int:
+        """How many output times a chain reached with weights whose squares are finite, in single precision.
+
+        With ``until``, of those up to which the chains are trained so far.
+        """
         step = self.diverged_sample[chain] // self.batch_size
-        reached = len(self.output_steps) if step < 0 else int(np.searchsorted(self.output_steps, step, side="right"))
+        reached = len(self.output_steps) if until is None else until
+        if step >= 0:
+            reached = min(reached, int(np.searchsorted(self.output_steps, step, side="right")))
         kept = self.kept_student[chain, :reached]
         finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
         return reached if finite.all() else int(np.argmin(finite))
@@ -155,48 +165,15 @@ def train(
     report
         Called with the fraction of steps taken.
     """
-    samples = chains.samples
-    blocks = -(-samples // Stream.BLOCK)
+    blocks = chains.blocks
     count = len(chains.student)
     bounds = np.linspace(0, count, min(count, 4 * threads) + 1).astype(int)
-    noisy = bool(chains.rules.label_noise.any())
 
     def make(block: int, products: np.ndarray) -> None:
         stream.fill_products(block * Stream.BLOCK, products)
 
     def train(group: int, block: int, products: np.ndarray) -> None:
-        some = slice(bounds[group], bounds[group + 1])
-        first = block * Stream.BLOCK
-        size = min(Stream.BLOCK, samples - first)
-        sgd_block(
-            products,
-            size,
-            stream.chosen[some],
-            stream.coefficients[some],
-            stream.shifts[some],
-            stream.gains[some],
-            stream.same_input[some],
-            chains.applied.some(some),
-            chains.activations[some],
-            chains.teacher_activations[some],
-            chains.tables,
-            chains.rules.of(some),
-            chains.factors(first, size),
-            chains.teacher_output[some],
-            chains.batch_size * chains.switch_steps,
-            stream.label_noise(first, size if noisy else 0),
-            labels[first : first + size],
-            chains.batch_size,
-            chains.student[some],
-            chains.output[some],
-            chains.gradient[some],
-            chains.output_gradient[some],
-            first,
-            chains.batch_size * chains.output_steps,
-            chains.kept_student[some],
-            chains.kept_output[some],
-            chains.diverged_sample[some],
-        )
+        train_block(chains, stream, labels, block, products, slice(bounds[group], bounds[group + 1]))
 
     run_pipeline(
         blocks=blocks,
@@ -206,4 +183,47 @@ def train(
         make=make,
         train=train,
         progress=lambda done: report(done / blocks),
+    )
+
+
+def train_block(
+    chains: Chains,
+    stream: Stream,
+    labels: Float[np.ndarray, "sample"],
+    block: int,
+    products: Float32[np.ndarray, "source step width"],
+    some: slice = slice(None),
+) -> None:
+    """Train some chains on one block of the stream, whose products are given; blocks come in order."""
+    first = block * Stream.BLOCK
+    size = min(Stream.BLOCK, chains.samples - first)
+    noisy = bool(chains.rules.label_noise.any())
+    sgd_block(
+        products,
+        size,
+        stream.chosen[some],
+        stream.coefficients[some],
+        stream.shifts[some],
+        stream.gains[some],
+        stream.same_input[some],
+        chains.applied.some(some),
+        chains.activations[some],
+        chains.teacher_activations[some],
+        chains.tables,
+        chains.rules.of(some),
+        chains.factors(first, size),
+        chains.teacher_output[some],
+        chains.batch_size * chains.switch_steps,
+        stream.label_noise(first, size if noisy else 0),
+        labels[first : first + size],
+        chains.batch_size,
+        chains.student[some],
+        chains.output[some],
+        chains.gradient[some],
+        chains.output_gradient[some],
+        first,
+        chains.batch_size * chains.output_steps,
+        chains.kept_student[some],
+        chains.kept_output[some],
+        chains.diverged_sample[some],
     )

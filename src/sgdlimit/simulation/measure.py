@@ -110,22 +110,26 @@ def measure(
     test_set: TestSet | None,
     times: Float[np.ndarray, "time"],
     mapper: Mapper,
+    *,
+    outputs: tuple[int, int | None] = (0, None),
 ) -> Measurement:
-    """Measure one chain, up to where it diverged.
+    """Measure one chain, up to where it diverged, at all output times or at those from one place to another.
 
     Raises
     ------
     DivergenceError
         If that is before the first output time.
     """
-    reached = chains.finite_outputs(index)
+    first, until = outputs
+    reached = chains.finite_outputs(index, until)
     if reached == 0:
         raise DivergenceError(
             f"learning_rate: {instance.learning_rate:g} makes SGD diverge before the first output time {times[0]:g}; "
             "lower it"
         )
-    student, output = chains.kept_student[index, :reached], chains.kept_output[index, :reached]
-    parts = [slice(s, min(s + TIMES_AT_ONCE, reached)) for s in range(0, reached, TIMES_AT_ONCE)]
+    student, output = chains.kept_student[index, first:reached], chains.kept_output[index, first:reached]
+    count = len(output)
+    parts = [slice(s, min(s + TIMES_AT_ONCE, count)) for s in range(0, count, TIMES_AT_ONCE)]
     variables = {"v": output.copy()}
     overlaps = [list(mapper(lambda part, m=m: m.overlaps(student[part]), parts)) for m in moments]
     variables["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
@@ -136,14 +140,14 @@ def measure(
         scaled = chains.rules.output_scale[index] * output
         losses = mapper(lambda part: _test_errors(chains, index, student[part], scaled[part], test_set), parts)
         errors = np.concatenate(list(losses), axis=1)
-        task = np.searchsorted(chains.switch_steps, chains.output_steps[:reached], side="right")
-        variables["generalization_error"], variables["generalization_error_stderr"] = errors[:, range(reached), task]
+        task = np.searchsorted(chains.switch_steps, chains.output_steps[first:reached], side="right")
+        variables["generalization_error"], variables["generalization_error_stderr"] = errors[:, range(count), task]
         if len(test_set.labels) > 1:
             variables["task_error"], variables["task_error_stderr"] = errors
     diverged_at = None
     if chains.diverged_sample[index] >= 0:
         diverged_at = float(chains.diverged_sample[index] // chains.batch_size / instance.input_dim)
-    elif reached < len(times):
+    elif reached < (len(times) if until is None else until):
         diverged_at = float(times[reached])
     return Measurement(variables, diverged_at)
 

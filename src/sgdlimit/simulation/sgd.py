@@ -22,7 +22,7 @@ from sgdlimit.simulation.memory import needed_bytes, refuse_what_does_not_fit
 from sgdlimit.simulation.stream import Stream, stream_of
 from sgdlimit.trajectory import check_times
 
-__all__ = ["predicted_bytes", "simulate", "simulate_together"]
+__all__ = ["moments_of", "predicted_bytes", "simulate", "simulate_together", "whole_steps"]
 
 TRAINING, TEST = 0, 1  # the last word of a stream's keys
 KEPT_INPUTS_LIMIT = 2 << 30  # bytes
@@ -152,7 +152,7 @@ def simulate_together(
     engine = _engine(engine)
     measured_as = _measured_as(overlaps, len(instances))
     times = check_times(times)
-    output_steps = _whole_steps(times, instances[0].input_dim)
+    output_steps = whole_steps(times, instances[0].input_dim)
     kinds = {
         (
             i.student.shape,
@@ -185,7 +185,7 @@ def simulate_together(
     if keep_weights:
         needed += 4 * runs * len(instances) * len(times) * instances[0].student.size
     refuse_what_does_not_fit(needed, available_bytes())
-    moments = _moments(instances, measured_as)
+    moments = moments_of(instances, measured_as)
     input_means = _input_means(instances, measured_as)
 
     measured: list[list[Measurement]] = [[] for _ in instances]
@@ -336,7 +336,7 @@ def _measured_as(overlaps: object, count: int) -> list[str | tuple[str, ...]]:
     return checked
 
 
-def _moments(instances: Sequence[Instance], measured_as: Sequence[str | tuple[str, ...]]) -> list[list[InputMoments]]:
+def moments_of(instances: Sequence[Instance], measured_as: Sequence[str | tuple[str, ...]]) -> list[list[InputMoments]]:
     """What Q and R of each instance are measured with; instances that share features and teacher share them."""
     known: dict[tuple, InputMoments] = {}
 
@@ -441,7 +441,8 @@ def _kept_inputs(
     return latent, inputs, of_tasks[task, range(samples)] + chains.rules.label_noise[index] * noise
 
 
-def _whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:
+def whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:
+    """The steps of output times, or a ProblemError."""
     steps = np.rint(times * input_dim).astype(np.int64)
     off = np.abs(times * input_dim - steps)
     if off.max() > 1e-6 or (np.diff(steps) <= 0).any() or steps[-1] < 1:
