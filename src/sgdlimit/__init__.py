@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sgdlimit.continual import forgetting_and_transfer
     from sgdlimit.diagnosis import Diagnosis, diagnose
     from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError, SweepError
+    from sgdlimit.explorer import explore
     from sgdlimit.hidden_manifold_cpp import from_hidden_manifold_cpp
     from sgdlimit.inputs.clusters import ClusterMixture
     from sgdlimit.inputs.empirical import Empirical
@@ -37,6 +38,7 @@ _HOME = {
     "DivergenceWarning": "errors",
     "ProblemError": "errors",
     "SweepError": "errors",
+    "explore": "explorer",
     "from_hidden_manifold_cpp": "hidden_manifold_cpp",
     "ClusterMixture": "inputs.clusters",
     "Empirical": "inputs.empirical",
@@ -83,6 +85,7 @@ __all__ = [
     "compare",
     "compute_sweep",
     "diagnose",
+    "explore",
     "forgetting_and_transfer",
     "from_hidden_manifold_cpp",
     "load",

@@ -236,6 +236,31 @@ def sweep(
 
 
 @app.command()
+def explore(
+    target: Annotated[
+        Path | None,
+        typer.Argument(metavar="[SWEEP.zarr|PROBLEM.toml]", help="A stored sweep to browse, or settings to begin with."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1024, max=65535, help="Port on this machine. [the first free one from 5006 on]")
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
+) -> None:
+    """A page on this machine: theory follows the settings, SGD is streamed over it."""
+    from sgdlimit.errors import ProblemError
+
+    try:
+        from sgdlimit.explorer.explore import serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("panel", "bokeh", "param", "h5netcdf"):
+            raise
+        raise ProblemError(
+            f"explore: needs {error.name}, which is not installed; pip install 'sgdlimit[explorer]'"
+        ) from None
+    serve(target, port=port, browser=not no_browser, say=lambda text: typer.echo(text, err=True))
+
+
+@app.command()
 def bench(
     out: Annotated[Path | None, typer.Option(help="File for the rows as JSON; must not exist.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the large instance and the whole paper.")] = False,

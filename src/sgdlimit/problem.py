@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 
 from sgdlimit.activations import ACTIVATIONS, TEACHER_ONLY
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.equivalence import input_moments
+from sgdlimit.inputs.equivalence import THEORIES, input_moments
 from sgdlimit.inputs.features import check_features, draw_features
 from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
 from sgdlimit.inputs.manifold import NAMES
@@ -22,6 +22,7 @@ from sgdlimit.training import PLAIN, Training, check_switch_times
 
 __all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
 
+TheoryName = Literal["conventional", "moment-matched", "mixture"]
 Dimension = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -302,7 +303,8 @@ class RunSettings(Settings):
     runs
         SGD runs with fresh noise.
     theory
-        ``"conventional"`` (Σ_C = I), ``"moment-matched"`` (the law's covariance) or ``"mixture"`` (its clusters).
+        ``"conventional"`` (Σ_C = I), ``"moment-matched"`` (the law's covariance) or ``"mixture"`` (its clusters);
+        or several of them.
     test_samples
         Fresh samples on which the generalisation error of SGD is measured.
     """
@@ -311,8 +313,22 @@ class RunSettings(Settings):
     time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
     count: Annotated[int, Field(ge=2, strict=True)] = 200
     runs: Annotated[int, Field(ge=1, strict=True)] = 5
-    theory: Literal["conventional", "moment-matched", "mixture"] = "conventional"
+    theory: TheoryName | tuple[TheoryName, ...] = "conventional"
     test_samples: Annotated[int, Field(ge=2, strict=True)] = 4000
+
+    @field_validator("theory", mode="before")
+    @classmethod
+    def _known_theories(cls, value: Any) -> Any:
+        several = [value] if isinstance(value, str) else value
+        known = isinstance(several, list | tuple) and several and all(name in THEORIES for name in several)
+        if not known or len(set(several)) < len(several):
+            raise ValueError(f"use {', '.join(map(repr, THEORIES))}, or several of them in a list, each once")
+        return value
+
+    @property
+    def theories(self) -> tuple[TheoryName, ...]:
+        """The theories, also where there is one."""
+        return (self.theory,) if isinstance(self.theory, str) else self.theory
 
 
 def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:

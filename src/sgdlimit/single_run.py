@@ -40,7 +40,8 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
         From :func:`sgdlimit.problem.load_problem`.
     folder
         An empty folder; it gets ``theory.zarr``, ``sgd.zarr``, ``gaussian_sgd.zarr``, ``discrepancy.zarr``,
-        ``dynamics.png``, ``dynamics.pdf`` and the settings, ``problem.toml``.
+        ``dynamics.png``, ``dynamics.pdf`` and the settings, ``problem.toml``; of several theories those of each, as
+        ``theory-conventional.zarr``.
     progress
         Called with a stage and the fraction of it that is done.
 
@@ -75,29 +76,38 @@ def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -
     times = _times(problem, run)
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     progress("theory", 0)
-    theory = solve(instance, times, theory=run.theory)
-    progress("theory", 1)
+    theories = {}
+    for done, name in enumerate(run.theories, 1):
+        theories[name] = solve(instance, times, theory=name)
+        progress("theory", done / len(run.theories))
     options: dict[str, Any] = {"runs": run.runs, "seed": run.seed, "test_samples": run.test_samples}
     sgd = simulate(instance, times, overlaps=run.theory, progress=lambda done: progress("SGD", done), **options)
     gaussian = instance.replace(latent=Gaussian())
     if isinstance(instance.latent, Gaussian):  # else the floor would be the run itself, not another one of its kind
         options["seed"] += 1
     floor_sgd = simulate(gaussian, times, progress=lambda done: progress("noise floor", done), **options)
-    result = compare(theory, sgd)
-    if run.theory == "mixture":  # is exact for the law itself, whose mean fields fluctuate as no Gaussian's do
-        result["floor"] = over_entries(scatter(sgd)).mean("run")
-    else:
-        floor = compare(solve(gaussian, times), floor_sgd)
-        result["floor"], result["floor_stderr"] = floor["M"], floor["M_stderr"]
-    for name, dataset in {"theory": theory, "sgd": sgd, "gaussian_sgd": floor_sgd, "discrepancy": result}.items():
-        save(dataset, folder / f"{name}.zarr")
-    save_figure(trajectory(theory, sgd), folder, "dynamics")
-    return _table_of_discrepancies(result, run) + f"\nResults: {folder}"
+    floor = compare(solve(gaussian, times), floor_sgd)
+    save(sgd, folder / "sgd.zarr")
+    save(floor_sgd, folder / "gaussian_sgd.zarr")
+    tables = []
+    for name, theory in theories.items():
+        own = sgd if isinstance(run.theory, str) else sgd.sel(overlaps=name, drop=True).assign_attrs(overlaps=name)
+        result = compare(theory, own)
+        if name == "mixture":  # is exact for the law itself, whose mean fields fluctuate as no Gaussian's do
+            result["floor"] = over_entries(scatter(own)).mean("run")
+        else:
+            result["floor"], result["floor_stderr"] = floor["M"], floor["M_stderr"]
+        ending = "" if isinstance(run.theory, str) else f"-{name}"
+        save(theory, folder / f"theory{ending}.zarr")
+        save(result, folder / f"discrepancy{ending}.zarr")
+        save_figure(trajectory(theory, own), folder, f"dynamics{ending}")
+        tables.append(_table_of_discrepancies(result, name, run.runs))
+    return "\n\n".join(tables) + f"\nResults: {folder}"
 
 
-def _table_of_discrepancies(result: xr.Dataset, run: RunSettings) -> str:
+def _table_of_discrepancies(result: xr.Dataset, theory: str, runs: int) -> str:
     lines = [
-        f"M, mean |theory − SGD| over log-spaced times and entries; {run.theory} theory, {run.runs} runs",
+        f"M, mean |theory − SGD| over log-spaced times and entries; {theory} theory, {runs} runs",
         f"{'':22}{'M':>9}{'± s.e.':>9}{'floor':>9}{'mean |x|':>10}",
     ]
     for quantity in result["quantity"].values:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -354,8 +355,14 @@ def provenance_of(
         "training": options[0] if len(set(options)) == 1 else options,
         "rtol": float(max(rtol, integrals.finest_tolerance)),
         "atol": float(max(atol, integrals.finest_tolerance)),
-        **{package: version(package) for package in ("sgdlimit", "jax", "diffrax")},
+        **versions(),
     }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of the packages that a solution depends on."""
+    return {package: version(package) for package in ("sgdlimit", "jax", "diffrax")}
 
 
 def solve(

@@ -1,0 +1,162 @@
+"""Where pages come from: a notebook's cell, or a server on this machine alone."""
+
+import socket
+import webbrowser
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import panel as pn
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.explorer.page import Explorer
+from sgdlimit.explorer.style import INLINE
+from sgdlimit.explorer.view import DEFAULT, View
+from sgdlimit.problem import Problem, load_problem
+
+if TYPE_CHECKING:
+    from sgdlimit.explorer.sweep_page import SweepPage
+
+__all__ = ["explore", "serve"]
+
+HOST = "127.0.0.1"
+FIRST_PORT, PORTS = 5006, 100
+SUBTITLE = "Theory and SGD of a two-layer network, student and teacher, on structured inputs."
+SUBTITLE_OF_SWEEP = "A stored sweep: M against a setting, and the trajectories behind each point."
+
+
+def explore(
+    problem: "Problem | str | Path | None" = None,
+    *,
+    seed: int = 0,
+    time: float = 100.0,
+    runs: int = 3,
+    theories: tuple[str, ...] = ("conventional",),
+) -> "Explorer | SweepPage":
+    """The explorer, in a notebook: theory follows the settings, SGD is streamed over it.
+
+    Parameters
+    ----------
+    problem
+        What is shown first, the paper's network by default; or the path of a stored sweep, to browse it.
+    seed
+        Of the instance and of the noise.
+    time
+        The last t.
+    runs
+        SGD runs.
+    theories
+        ``"conventional"``, ``"moment-matched"`` or both.
+
+    Returns
+    -------
+    Explorer
+        Shown as the last value of a cell; elsewhere ``.show()`` opens it in a browser.
+
+    Raises
+    ------
+    ProblemError
+        If a setting will not do, or is more than is drawn while one waits.
+    """
+    pn.extension()
+    if isinstance(problem, str | Path):
+        from sgdlimit.explorer.sweep_page import SweepPage
+
+        return SweepPage(problem)
+    if problem is not None and not isinstance(problem, Problem):
+        raise ProblemError(f"problem: {problem!r} is neither a Problem nor the path of a sweep; give one of them")
+    settings: dict[str, Any] = {"seed": seed, "time": time, "runs": runs, "theories": tuple(theories)}
+    return Explorer(View(problem=problem or DEFAULT.problem, **settings))
+
+
+def serve(target: Path | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:
+    """Serve the explorer on this machine until it is interrupted.
+
+    Parameters
+    ----------
+    target
+        A stored sweep, a TOML file of settings, or nothing.
+    port
+        The port; by default the first free one from 5006 on.
+    browser
+        Whether to open a browser.
+    say
+        Given the address.
+
+    Raises
+    ------
+    ProblemError
+        If the port is taken, or the target is neither a sweep nor settings.
+    """
+    make, title, subtitle = _maker(target)
+    port = _free_port(port)
+
+    def page() -> pn.Template:
+        return _template(make(_address()), title, subtitle)
+
+    server = pn.serve(
+        {"/": page}, port=port, address=HOST, websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"], show=False,
+        start=False, title=title, verbose=False, check_unused_sessions=1000, unused_session_lifetime=8000,
+        location=True,
+    )  # fmt: skip
+    address = f"http://{HOST}:{port}/"
+    server.start()
+    say(f"Explorer: {address}  (Ctrl-C ends it)")
+    if browser:
+        webbrowser.open(address)
+    try:
+        server.io_loop.start()
+    except KeyboardInterrupt:
+        server.stop()
+
+
+def _address() -> str:
+    """What stands behind the ``?`` of the address that a page is asked for."""
+    given = pn.state.session_args or {}
+    pairs = [(name, value.decode("utf-8", "replace")) for name, values in given.items() for value in values]
+    return urlencode(pairs)
+
+
+def _maker(target: Path | None) -> tuple[Callable[[str], Any], str, str]:
+    if target is None:
+        return lambda address: Explorer(DEFAULT, address), "sgdlimit explorer", SUBTITLE
+    if target.suffix == ".toml":
+        view = View.of_file(*load_problem(target))
+        return lambda address: Explorer(view, address), f"sgdlimit: {target.stem}", SUBTITLE
+    from sgdlimit.explorer.sweep_page import SweepPage, opened
+
+    opened(target)  # before there is a page
+    return lambda address: SweepPage(target), f"sgdlimit: {target.name}", SUBTITLE_OF_SWEEP
+
+
+def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
+    pn.state.on_session_destroyed(lambda _: shown.close())
+    source = files("sgdlimit.explorer").joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = pn.Template(source)
+    dark = pn.widgets.Toggle(name="Dark", value=False, stylesheets=INLINE, margin=0, width=70)
+    dark.param.watch(lambda event: shown.restyle(event.new), "value")
+    dark.jscallback(value="document.documentElement.dataset.theme = source.active ? 'dark' : 'light'")
+    template.add_panel("settings", shown.settings)
+    template.add_panel("results", shown.results)
+    template.add_panel("theme", dark)
+    template.add_variable("subtitle", subtitle)
+    template.title = title
+    return template
+
+
+def _free_port(asked: int | None) -> int:
+    for port in [asked] if asked is not None else range(FIRST_PORT, FIRST_PORT + PORTS):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                if asked is not None:
+                    raise ProblemError(
+                        f"--port: {port} cannot be had ({error.strerror}); name another, or leave it out"
+                    ) from None
+                continue
+            return probe.getsockname()[1]
+    raise ProblemError(f"--port: none from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free; name one")

@@ -1,0 +1,122 @@
+"""The settings of a page as widgets, each with room beside it for what is wrong with its value."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import panel as pn
+
+from sgdlimit.activations import ACTIVATIONS, TEACHER_ONLY
+from sgdlimit.explorer.view import View, flat
+from sgdlimit.inputs.manifold import NAMES
+
+__all__ = ["Fields"]
+
+GAUSSIAN, MIXTURE = "gaussian", "gaussian-mixture"
+OF_MIXTURE = ("latent.components", "latent.spread", "latent.block_size", "latent.standardize")
+MIXTURE_DEFAULTS = {
+    "latent.components": 2, "latent.spread": 9.0, "latent.block_size": 1, "latent.standardize": True,
+}  # fmt: skip
+
+
+class Fields:
+    """Widgets by the names of the settings, which they read and write.
+
+    Parameters
+    ----------
+    changed
+        Called when a setting has been changed by hand.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        whole, real = pn.widgets.EditableIntSlider, pn.widgets.EditableFloatSlider
+        students = [name for name in ACTIVATIONS if name not in TEACHER_ONLY]
+        self.widgets: dict[str, Any] = {
+            "input_dim": whole(name="N, input dimension", start=100, end=2000, step=100),
+            "latent_dim": whole(name="D, latent dimension", start=50, end=1000, step=50),
+            "student_units": whole(name="K, student units", start=1, end=4),
+            "teacher_units": whole(name="M, teacher units", start=1, end=4),
+            "activation": pn.widgets.Select(name="g, activation", options=students),
+            "nonlinearity": pn.widgets.Select(name="f, nonlinearity of the manifold", options=list(NAMES)),
+            "learning_rate": real(name="η, learning rate", start=0.01, end=1.0, step=0.01, format="0.000[0]"),
+            "latent.law": pn.widgets.Select(
+                name="Law of the latent", options={"Gaussian": GAUSSIAN, "Gaussian mixture": MIXTURE}
+            ),
+            "latent.components": whole(name="m, components", start=1, end=10),
+            "latent.spread": real(name="α, range of the means", start=0.0, end=10.0, step=0.5, format="0.[00]"),
+            "latent.block_size": pn.widgets.IntInput(name="B, block size (divides D)", step=1),
+            "latent.standardize": pn.widgets.Checkbox(name="standardised"),
+            "time": real(name="last t", start=1.0, end=200.0, step=1.0, format="0.[00]"),
+            "runs": whole(name="SGD runs", start=1, end=10),
+            "seed": pn.widgets.IntInput(name="seed", step=1),
+            "theories": pn.widgets.CheckBoxGroup(
+                name="Theories", options=["conventional", "moment-matched"], inline=False
+            ),
+        }
+        self.messages = {name: pn.pane.HTML("", css_classes=["wrong"]) for name in self.widgets}
+        self.general = pn.pane.HTML("", css_classes=["wrong"])
+        self._rest: dict[str, Any] = {}
+        self._changed, self._quiet = changed, False
+        for name, widget in self.widgets.items():
+            widget.param.watch(self._by_hand, "value_throttled" if hasattr(widget, "value_throttled") else "value")
+            widget.sizing_mode = "stretch_width"
+            widget.margin = (2, 4)
+            self.messages[name].margin = (0, 4)
+            self.messages[name].visible = False
+        self.general.visible = False
+        self.rows = {
+            name: pn.Column(widget, self.messages[name], sizing_mode="stretch_width", margin=0)
+            for name, widget in self.widgets.items()
+        }
+
+    def _by_hand(self, event: Any) -> None:
+        if not self._quiet:
+            self._show_what_applies()
+            self._changed()
+
+    def values(self) -> dict[str, Any]:
+        """The settings by their names, as they stand: none of them is checked."""
+        shown = {name: widget.value for name, widget in self.widgets.items()}
+        shown["theories"] = tuple(shown["theories"])
+        if shown["latent.law"] == GAUSSIAN:
+            for name in OF_MIXTURE:
+                del shown[name]
+        rest = self._rest if shown["latent.law"] == MIXTURE else _without_law(self._rest)
+        return rest | shown
+
+    def show(self, view: View) -> None:
+        """Set the widgets to a view; settings that have no widget are kept beside them."""
+        settings = flat(view.settings())
+        self._rest = {name: value for name, value in settings.items() if name not in self.widgets}
+        values = MIXTURE_DEFAULTS | settings | {"theories": list(view.theories)}
+        values |= flat({"latent": view.problem.latent.model_dump()})
+        values |= {"nonlinearity": view.problem.nonlinearity}
+        self._quiet = True
+        try:
+            for name, widget in self.widgets.items():
+                widget.value = values[name]
+        finally:
+            self._quiet = False
+        self._show_what_applies()
+        self.explain({})
+
+    def _show_what_applies(self) -> None:
+        for name in OF_MIXTURE:
+            self.rows[name].visible = self.widgets["latent.law"].value == MIXTURE
+
+    def explain(self, wrong: Mapping[str, str]) -> None:
+        """Say beside each field what is wrong with it, and elsewhere what concerns no field."""
+        elsewhere = [text for name, text in wrong.items() if name not in self.messages]
+        for name, message in self.messages.items():
+            _say(message, wrong.get(name, ""))
+        _say(self.general, " ".join(elsewhere))
+
+
+def _without_law(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not name.startswith("latent.")}
+
+
+def _say(pane: pn.pane.HTML, text: str) -> None:
+    from html import escape
+
+    pane.object = f'<span role="alert">{escape(text)}</span>' if text else ""
+    pane.visible = bool(text)

@@ -1,0 +1,244 @@
+"""ε_g, Q, R and v against log t: one set of glyphs, whose data follow the settings."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from bokeh.models import ColumnDataSource, HoverTool, Range1d
+from bokeh.plotting import figure
+
+from sgdlimit.figures.explored import COLORS
+
+__all__ = ["DASHES", "PIN_COLORS", "Panels", "Pinned", "entries"]
+
+QUANTITIES = {
+    "generalization_error": "generalisation error ε_g",
+    "Q": "overlap Q, student–student",
+    "R": "overlap R, student–teacher",
+    "v": "output weight v",
+}
+DASHES = {"conventional": "solid", "moment-matched": "dashed"}
+MARKERS = {"conventional": "circle", "moment-matched": "triangle"}
+PIN_COLORS = ("#8c6bb1", "#41ab5d", "#d6604d", "#4393c3", "#b8860b", "#c51b8a")
+POINTS = 34
+"""Output times at which SGD is marked."""
+
+LIGHT = {"ink": "#333333", "grid": "#e4e4e4"}
+DARK = {"ink": "#c8c8c8", "grid": "#3a3a3a"}
+
+
+class Pinned(NamedTuple):
+    """Curves kept for comparison."""
+
+    label: str
+    color: str
+    theories: Mapping[str, xr.Dataset]
+
+
+def entries(values: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """The entries of an order parameter that differ, with their names: Q is symmetric.
+
+    Examples
+    --------
+    >>> Q = xr.DataArray(np.eye(2)[None], dims=("time", "student", "student_"))
+    >>> [name for name, _ in entries(Q)]
+    ['Q11', 'Q12', 'Q22']
+    """
+    dims = [dim for dim in values.dims if dim in ("student", "student_", "teacher")]
+    places = np.ndindex(*(values.sizes[dim] for dim in dims))
+    symmetric = "student_" in dims
+    return [
+        (f"{values.name or 'Q'}{''.join(str(i + 1) for i in place)}", values.isel(dict(zip(dims, place, strict=True))))
+        for place in places
+        if not symmetric or place[0] <= place[1]
+    ]
+
+
+def color_of(place: int) -> str:
+    """The colour of an entry."""
+    return COLORS[place % len(COLORS)]
+
+
+class Panels:
+    """The four figures, and what is drawn in them."""
+
+    def __init__(self) -> None:
+        self._bounds: dict[str, tuple[float, ...]] = {}
+        self.figures = {name: _figure(name) for name in QUANTITIES}
+        self._theory = {name: {theory: _curves() for theory in DASHES} for name in QUANTITIES}
+        self._pins = {name: {theory: _curves() for theory in DASHES} for name in QUANTITIES}
+        self._sgd = {name: {theory: _points() for theory in DASHES} for name in QUANTITIES}
+        for name, plot in self.figures.items():
+            for theory, dash in DASHES.items():
+                plot.multi_line(
+                    "xs", "ys", source=self._pins[name][theory], line_color="color", line_dash=dash, line_width=1.4,
+                    line_alpha=0.8,
+                )  # fmt: skip
+            lines = [
+                plot.multi_line(
+                    "xs", "ys", source=self._theory[name][theory], line_color="color", line_dash=dash, line_width=2.2
+                )
+                for theory, dash in DASHES.items()
+            ]
+            for theory, marker in MARKERS.items():
+                source = self._sgd[name][theory]
+                plot.segment("x", "low", "x", "high", source=source, line_color="color", line_alpha=0.6)
+                plot.scatter(
+                    "x", "y", source=source, marker=marker, size=6, line_color="color", fill_color="color",
+                    fill_alpha=0.25,
+                )  # fmt: skip
+            plot.add_tools(
+                HoverTool(renderers=lines, tooltips=[("", "@label"), ("t", "$x{0.000}"), ("", "$y{0.00000}")])
+            )
+
+    def show_theories(self, theories: Mapping[str, xr.Dataset]) -> None:
+        """Draw the theories; those that are not given go."""
+        for name, sources in self._theory.items():
+            for theory, source in sources.items():
+                shown = {theory: theories[theory]} if theory in theories else {}
+                source.data = _multi_line(shown, name)
+        self._fit()
+
+    def show_pins(self, pins: Sequence[Pinned]) -> None:
+        """Draw what is pinned, each in one colour."""
+        for name, sources in self._pins.items():
+            for theory, source in sources.items():
+                every: dict[str, list] = {key: [] for key in ("xs", "ys", "color", "label")}
+                for pin in pins:
+                    if theory in pin.theories:
+                        drawn = _multi_line({theory: pin.theories[theory]}, name, pin.color, f"{pin.label}: ")
+                        for key, values in drawn.items():
+                            every[key] += values
+                source.data = every
+        self._fit()
+
+    def show_sgd(self, sgd: xr.Dataset | None) -> None:
+        """Draw the runs so far: their mean over those that got there, ±1 standard deviation of two or more."""
+        for name, sources in self._sgd.items():
+            for theory, source in sources.items():
+                measured = [] if sgd is None else [str(key) for key in sgd["overlaps"].values]
+                if sgd is None or theory not in measured:
+                    source.data = dict(_points().data)
+                    continue
+                values = sgd[name]
+                if "overlaps" in values.dims:
+                    values = values.sel(overlaps=theory)
+                elif theory != measured[0]:  # ε_g and v are the same, however Q and R are measured
+                    source.data = dict(_points().data)
+                    continue
+                source.data = _scatter(values)
+        self._fit(widen=True)
+
+    def legend(self, name: str, K: int, M: int) -> str:
+        """The names of the entries of a quantity in their colours, as HTML."""
+        if name == "generalization_error":
+            return ""
+        shapes = {"Q": ("student", "student_"), "R": ("student", "teacher"), "v": ("student",)}
+        sizes = [M if dim == "teacher" else K for dim in shapes[name]]
+        names = [label for label, _ in entries(xr.DataArray(np.zeros(sizes), dims=shapes[name], name=name))]
+        spans = [
+            f'<span class="entry"><i style="background:{color_of(place)}"></i>{label[0]}<sub>{label[1:]}</sub></span>'
+            for place, label in enumerate(names)
+        ]
+        return "".join(spans)
+
+    def _fit(self, widen: bool = False) -> None:
+        """Ranges that show all there is; with ``widen``, only where something has left them."""
+        for name, plot in self.figures.items():
+            lines = [*self._theory[name].values(), *self._pins[name].values()]
+            marks = list(self._sgd[name].values())
+            x = _finite([*(x for s in lines for x in s.data["xs"]), *(s.data["x"] for s in marks)])
+            y = _finite([*(y for s in lines for y in s.data["ys"]), *(s.data[key] for s in marks for key in ("low", "high"))])
+            if len(x) == 0 or len(y) == 0:
+                continue
+            logarithmic = name == "generalization_error"
+            y = y[y > 0] if logarithmic else y
+            bounds = (x.min(), x.max(), y.min(), y.max())
+            known = self._bounds.get(name)
+            if widen and known and bounds[2] >= known[2] and bounds[3] <= known[3]:
+                continue
+            self._bounds[name] = bounds
+            _set(plot.x_range, bounds[0] / 1.15, bounds[1] * 1.15)
+            if logarithmic:
+                factor = max((bounds[3] / bounds[2]) ** 0.06, 1.05)
+                _set(plot.y_range, bounds[2] / factor, bounds[3] * factor)
+            else:
+                margin = max(0.06 * (bounds[3] - bounds[2]), 0.02)
+                _set(plot.y_range, bounds[2] - margin, bounds[3] + margin)
+
+    def restyle(self, dark: bool) -> None:
+        """Colours of axes, for a dark page or a light one."""
+        colors = DARK if dark else LIGHT
+        for plot in self.figures.values():
+            for axis in plot.axis:
+                axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = colors["ink"]
+                axis.major_label_text_color = axis.axis_label_text_color = colors["ink"]
+            plot.grid.grid_line_color = colors["grid"]
+            plot.outline_line_color = colors["grid"]
+
+
+def _finite(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    values = np.concatenate([np.asarray(array, float) for array in arrays]) if arrays else np.empty(0)
+    return values[np.isfinite(values)]
+
+
+def _set(extent: Range1d, start: float, end: float) -> None:
+    extent.update(start=float(start), end=float(end), reset_start=float(start), reset_end=float(end))
+
+
+def _figure(name: str):
+    plot = figure(
+        x_range=Range1d(1e-3, 100), y_range=Range1d(0.1, 1), x_axis_type="log", y_axis_type="log" if name == "generalization_error" else "linear",
+        x_axis_label="time t = steps/N", height=270, min_width=280, sizing_mode="stretch_width",
+        tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, active_drag=None, toolbar_location="above",
+        background_fill_alpha=0, border_fill_alpha=0,
+    )  # fmt: skip
+    plot.toolbar.logo = None
+    plot.toolbar.autohide = True
+    return plot
+
+
+def _curves() -> ColumnDataSource:
+    return ColumnDataSource({"xs": [], "ys": [], "color": [], "label": []})
+
+
+def _points() -> ColumnDataSource:
+    return ColumnDataSource({"x": [], "y": [], "low": [], "high": [], "color": []})
+
+
+def _multi_line(
+    theories: Mapping[str, xr.Dataset], name: str, color: str | None = None, prefix: str = ""
+) -> dict[str, list]:
+    data: dict[str, list] = {"xs": [], "ys": [], "color": [], "label": []}
+    for theory, solved in theories.items():
+        times = solved["time"].values
+        for place, (label, values) in enumerate(entries(solved[name])):
+            drawn = values.values
+            data["xs"].append(times)
+            data["ys"].append(np.where(drawn > 0, drawn, np.nan) if name == "generalization_error" else drawn)
+            data["color"].append(color or color_of(place))
+            shown = "ε_g" if name == "generalization_error" else label
+            data["label"].append(f"{prefix}{shown}, {theory} theory")
+    return data
+
+
+def _scatter(values: xr.DataArray) -> dict[str, np.ndarray]:
+    times = values["time"].values
+    marked = np.unique(np.linspace(0, len(times) - 1, POINTS).astype(int))
+    columns: dict[str, list] = {"x": [], "y": [], "low": [], "high": [], "color": []}
+    for place, (_, entry) in enumerate(entries(values)):
+        runs = entry.transpose("run", "time").values[:, marked]
+        count = np.isfinite(runs).sum(axis=0)
+        here = count > 0
+        runs, x, count = runs[:, here], times[marked][here], count[here]
+        mean = np.nanmean(runs, axis=0)
+        spread = np.where(count > 1, np.sqrt(np.nansum((runs - mean) ** 2, axis=0) / np.maximum(count - 1, 1)), 0.0)
+        low = mean - spread
+        if values.name == "generalization_error":
+            low = np.maximum(low, mean / 10)
+        for key, column in (("x", x), ("y", mean), ("low", low), ("high", mean + spread)):
+            columns[key].append(column)
+        columns["color"].append(np.array(list(islice(cycle([color_of(place)]), len(x))), dtype=object))
+    return {key: np.concatenate(parts) for key, parts in columns.items()}

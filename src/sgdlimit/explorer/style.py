@@ -1,0 +1,43 @@
+"""How the widgets and texts of a page look; the colours are variables that the page sets for light and dark."""
+
+__all__ = ["INLINE", "SHEET"]
+
+SHEET = """
+:host {
+  --ink: var(--sl-ink, inherit); --paper: var(--sl-paper, inherit); --line: var(--sl-line, #8888);
+  color: var(--sl-ink, inherit); font-size: 14px;
+}
+.bk-input, select.bk-input, input.bk-input {
+  background-color: var(--sl-field, transparent); color: var(--sl-ink, inherit); border-color: var(--sl-line, #888);
+}
+.bk-input-group > label, .bk-slider-title, label { color: var(--sl-ink, inherit); }
+.bk-btn { background-color: var(--sl-field, transparent); color: var(--sl-ink, inherit);
+  border-color: var(--sl-line, #888); }
+.bk-btn:focus-visible, .bk-input:focus-visible, input:focus-visible, .noUi-handle:focus-visible, a:focus-visible,
+button:focus-visible { outline: 3px solid #3a78c9; outline-offset: 1px; }
+.bk-btn-primary { background-color: #2f6bb8; color: white; border-color: #2f6bb8; }
+.bk-btn[disabled] { opacity: 0.5; }
+.noUi-target { background: var(--sl-line, #ccc); }
+.schematic { width: 100%; max-width: 380px; font: 12px sans-serif; }
+.schematic text { fill: var(--sl-ink, currentColor); }
+.schematic .small { font-size: 11px; }
+.schematic line { stroke: var(--sl-ink, #888); stroke-opacity: 0.22; stroke-width: 0.8; }
+.schematic line.learned { stroke: #3a78c9; stroke-opacity: 0.7; }
+.schematic line.teacher { stroke: #c8435a; stroke-opacity: 0.55; }
+.schematic line.error { stroke-opacity: 0.8; stroke-dasharray: 3 3; }
+.schematic circle.unit { fill: var(--sl-ink, #666); }
+.schematic circle.student, .schematic .name-student { fill: #3a78c9; }
+.schematic circle.teacher, .schematic .name-teacher { fill: #c8435a; }
+.entry { margin-right: 0.8em; white-space: nowrap; }
+.entry i { display: inline-block; width: 0.9em; height: 0.9em; border-radius: 2px; margin-right: 0.3em;
+  vertical-align: -0.1em; }
+table.numbers { border-collapse: collapse; font-size: 13px; }
+table.numbers th, table.numbers td { padding: 2px 10px 2px 0; text-align: right; font-variant-numeric: tabular-nums; }
+table.numbers th:first-child { text-align: left; }
+table.numbers thead th { border-bottom: 1px solid var(--sl-line, #888); font-weight: 600; }
+.wrong, .wrong span { color: var(--sl-wrong, #b3261e); font-size: 13px; }
+.note { color: var(--sl-ink, inherit); font-size: 13px; }
+h2, h3 { font-size: 15px; margin: 4px 0; }
+"""
+
+INLINE = [SHEET]
