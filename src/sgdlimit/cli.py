@@ -238,8 +238,10 @@ def sweep(
 @app.command()
 def explore(
     target: Annotated[
-        Path | None,
-        typer.Argument(metavar="[SWEEP.zarr|PROBLEM.toml]", help="A stored sweep to browse, or settings to begin with."),
+        str | None,
+        typer.Argument(
+            metavar="[SWEEP.zarr|PROBLEM.toml]", help="A stored sweep to browse, or settings to begin with."
+        ),
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=1024, max=65535, help="Port on this machine. [the first free one from 5006 on]")

@@ -140,11 +140,11 @@ def _notes_of_law(problem: Problem, seed: int) -> tuple[str, ...]:
         return ()
     notes = []
     if not is_centred(law.mean(problem.latent_dim), law.covariance(problem.latent_dim)):
-        notes.append("The latent has a mean, which these theories take for zero; theory=\"mixture\" knows it.")
+        notes.append('The latent has a mean, which these theories take for zero; theory="mixture" knows it.')
     blocks = problem.latent_dim // problem.latent.block_size if problem.latent.law == "gaussian-mixture" else 1
     if blocks < FEWEST_BLOCKS:
         notes.append(
             f"The latent has {blocks} independent block{'s' * (blocks > 1)}: a sum of so few is not Gaussian, as these "
-            "theories need; theory=\"mixture\" follows clusters."
+            'theories need; theory="mixture" follows clusters.'
         )
     return tuple(notes)

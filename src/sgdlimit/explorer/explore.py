@@ -1,5 +1,6 @@
 """Where pages come from: a notebook's cell, or a server on this machine alone."""
 
+import logging
 import socket
 import webbrowser
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import panel as pn
+from tornado.websocket import WebSocketClosedError
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.explorer.page import Explorer
@@ -71,7 +73,7 @@ def explore(
     return Explorer(View(problem=problem or DEFAULT.problem, **settings))
 
 
-def serve(target: Path | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:
+def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:
     """Serve the explorer on this machine until it is interrupted.
 
     Parameters
@@ -96,8 +98,12 @@ def serve(target: Path | None, *, port: int | None, browser: bool, say: Callable
     def page() -> pn.Template:
         return _template(make(_address()), title, subtitle)
 
+    def explorer() -> pn.Template:
+        return _template(Explorer(DEFAULT, _address()), "sgdlimit explorer", SUBTITLE)
+
+    _leave_out_closed_pages()
     server = pn.serve(
-        {"/": page}, port=port, address=HOST, websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"], show=False,
+        {"/": page, "/explore": explorer}, port=port, address=HOST, websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"], show=False,
         start=False, title=title, verbose=False, check_unused_sessions=1000, unused_session_lifetime=8000,
         location=True,
     )  # fmt: skip
@@ -112,6 +118,16 @@ def serve(target: Path | None, *, port: int | None, browser: bool, say: Callable
         server.stop()
 
 
+def _leave_out_closed_pages() -> None:
+    """Keep what was on its way to a page that was closed out of the terminal."""
+
+    def closed(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], WebSocketClosedError))
+
+    logging.getLogger("asyncio").addFilter(closed)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
+
+
 def _address() -> str:
     """What stands behind the ``?`` of the address that a page is asked for."""
     given = pn.state.session_args or {}
@@ -119,27 +135,28 @@ def _address() -> str:
     return urlencode(pairs)
 
 
-def _maker(target: Path | None) -> tuple[Callable[[str], Any], str, str]:
+def _maker(target: str | None) -> tuple[Callable[[str], Any], str, str]:
     if target is None:
         return lambda address: Explorer(DEFAULT, address), "sgdlimit explorer", SUBTITLE
-    if target.suffix == ".toml":
+    name = Path(target).name
+    if target.endswith(".toml"):
         view = View.of_file(*load_problem(target))
-        return lambda address: Explorer(view, address), f"sgdlimit: {target.stem}", SUBTITLE
-    from sgdlimit.explorer.sweep_page import SweepPage, opened
+        return lambda address: Explorer(view, address), f"sgdlimit: {name}", SUBTITLE
+    from sgdlimit.explorer.sweep_page import SweepPage
 
-    opened(target)  # before there is a page
-    return lambda address: SweepPage(target), f"sgdlimit: {target.name}", SUBTITLE_OF_SWEEP
+    SweepPage(target)  # what is wrong with it is said before there is a page
+    return lambda address: SweepPage(target), f"sgdlimit: {name}", SUBTITLE_OF_SWEEP
 
 
 def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
     pn.state.on_session_destroyed(lambda _: shown.close())
     source = files("sgdlimit.explorer").joinpath("page.html.j2").read_text(encoding="utf-8")
     template = pn.Template(source)
-    dark = pn.widgets.Toggle(name="Dark", value=False, stylesheets=INLINE, margin=0, width=70)
+    dark = pn.widgets.Toggle(label="Dark", value=False, stylesheets=INLINE, margin=0, width=70, tags=["dark-page"])
     dark.param.watch(lambda event: shown.restyle(event.new), "value")
     dark.jscallback(value="document.documentElement.dataset.theme = source.active ? 'dark' : 'light'")
     template.add_panel("settings", shown.settings)
-    template.add_panel("results", shown.results)
+    template.add_panel("results", shown.results_area)
     template.add_panel("theme", dark)
     template.add_variable("subtitle", subtitle)
     template.title = title

@@ -1,6 +1,7 @@
 """The settings of a page as widgets, each with room beside it for what is wrong with its value."""
 
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
 import panel as pn
@@ -9,13 +10,19 @@ from sgdlimit.activations import ACTIVATIONS, TEACHER_ONLY
 from sgdlimit.explorer.view import View, flat
 from sgdlimit.inputs.manifold import NAMES
 
-__all__ = ["Fields"]
+__all__ = ["MIXTURE", "MIXTURE_DEFAULTS", "OWN_FIELDS", "Fields"]
 
 GAUSSIAN, MIXTURE = "gaussian", "gaussian-mixture"
 OF_MIXTURE = ("latent.components", "latent.spread", "latent.block_size", "latent.standardize")
 MIXTURE_DEFAULTS = {
     "latent.components": 2, "latent.spread": 9.0, "latent.block_size": 1, "latent.standardize": True,
 }  # fmt: skip
+
+OWN_FIELDS = (
+    "input_dim", "latent_dim", "student_units", "teacher_units", "activation", "nonlinearity", "learning_rate",
+    "latent.law", *OF_MIXTURE, "time", "runs", "seed", "theories",
+)  # fmt: skip
+"""The settings that have a widget, in this order."""
 
 
 class Fields:
@@ -31,25 +38,25 @@ class Fields:
         whole, real = pn.widgets.EditableIntSlider, pn.widgets.EditableFloatSlider
         students = [name for name in ACTIVATIONS if name not in TEACHER_ONLY]
         self.widgets: dict[str, Any] = {
-            "input_dim": whole(name="N, input dimension", start=100, end=2000, step=100),
-            "latent_dim": whole(name="D, latent dimension", start=50, end=1000, step=50),
-            "student_units": whole(name="K, student units", start=1, end=4),
-            "teacher_units": whole(name="M, teacher units", start=1, end=4),
-            "activation": pn.widgets.Select(name="g, activation", options=students),
-            "nonlinearity": pn.widgets.Select(name="f, nonlinearity of the manifold", options=list(NAMES)),
-            "learning_rate": real(name="η, learning rate", start=0.01, end=1.0, step=0.01, format="0.000[0]"),
+            "input_dim": whole(label="N, input dimension", start=100, end=2000, step=100),
+            "latent_dim": whole(label="D, latent dimension", start=50, end=1000, step=50),
+            "student_units": whole(label="K, student units", start=1, end=4),
+            "teacher_units": whole(label="M, teacher units", start=1, end=4),
+            "activation": pn.widgets.Select(label="g, activation", options=students),
+            "nonlinearity": pn.widgets.Select(label="f, nonlinearity of the manifold", options=list(NAMES)),
+            "learning_rate": real(label="η, learning rate", start=0.01, end=1.0, step=0.01, format="0.000[0]"),
             "latent.law": pn.widgets.Select(
-                name="Law of the latent", options={"Gaussian": GAUSSIAN, "Gaussian mixture": MIXTURE}
+                label="Law of the latent", options={"Gaussian": GAUSSIAN, "Gaussian mixture": MIXTURE}
             ),
-            "latent.components": whole(name="m, components", start=1, end=10),
-            "latent.spread": real(name="α, range of the means", start=0.0, end=10.0, step=0.5, format="0.[00]"),
-            "latent.block_size": pn.widgets.IntInput(name="B, block size (divides D)", step=1),
-            "latent.standardize": pn.widgets.Checkbox(name="standardised"),
-            "time": real(name="last t", start=1.0, end=200.0, step=1.0, format="0.[00]"),
-            "runs": whole(name="SGD runs", start=1, end=10),
-            "seed": pn.widgets.IntInput(name="seed", step=1),
+            "latent.components": whole(label="m, components", start=1, end=10),
+            "latent.spread": real(label="α, range of the means", start=0.0, end=10.0, step=0.5, format="0.[00]"),
+            "latent.block_size": pn.widgets.IntInput(label="B, block size (divides D)", step=1),
+            "latent.standardize": pn.widgets.Checkbox(label="standardised"),
+            "time": real(label="last t", start=1.0, end=200.0, step=1.0, format="0.[00]"),
+            "runs": whole(label="SGD runs", start=1, end=10),
+            "seed": pn.widgets.IntInput(label="seed", step=1),
             "theories": pn.widgets.CheckBoxGroup(
-                name="Theories", options=["conventional", "moment-matched"], inline=False
+                label="Theories", options=["conventional", "moment-matched"], inline=False
             ),
         }
         self.messages = {name: pn.pane.HTML("", css_classes=["wrong"]) for name in self.widgets}
@@ -105,7 +112,9 @@ class Fields:
 
     def explain(self, wrong: Mapping[str, str]) -> None:
         """Say beside each field what is wrong with it, and elsewhere what concerns no field."""
-        elsewhere = [text for name, text in wrong.items() if name not in self.messages]
+        # What concerns a field that is not shown is said at the top.
+        seen = [name for name, row in self.rows.items() if row.visible]
+        elsewhere = [text for name, text in wrong.items() if name not in seen]
         for name, message in self.messages.items():
             _say(message, wrong.get(name, ""))
         _say(self.general, " ".join(elsewhere))
@@ -116,7 +125,5 @@ def _without_law(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _say(pane: pn.pane.HTML, text: str) -> None:
-    from html import escape
-
     pane.object = f'<span role="alert">{escape(text)}</span>' if text else ""
     pane.visible = bool(text)

@@ -54,7 +54,9 @@ def table(results: dict[str, xr.Dataset], until: float, runs: int) -> str:
             verdict = "noise explains it" if m <= AGREEMENT * floor else "beyond noise"
             cells = [escape(theory), f"{m:.4f}", spread, f"{floor:.4f}", f"{m / floor:.1f}" if floor else "–"]
             cells += [f"{100 * m / scale:.1f} %" if scale else "–", verdict]
-            rows.append(f"<tr><th>{NAMES[str(quantity)]}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+            rows.append(
+                f"<tr><th>{NAMES[str(quantity)]}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+            )
     head = ["", "theory", "M", "± s.e.", "noise floor", "M/floor", "of mean |x|", f"(M ≤ {AGREEMENT:g} × floor)"]
     return (
         f'<p class="note">M over t ≤ {until:.3g}, {runs} {"run" if runs == 1 else "runs"}. Noise floor: the same '

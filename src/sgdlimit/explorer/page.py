@@ -15,7 +15,7 @@ import xarray as xr
 from sgdlimit.errors import DivergenceError, ProblemError
 from sgdlimit.explorer import downloads
 from sgdlimit.explorer.curves import Curves, curves, drawn, times_of
-from sgdlimit.explorer.fields import Fields
+from sgdlimit.explorer.fields import MIXTURE, MIXTURE_DEFAULTS, OWN_FIELDS, Fields
 from sgdlimit.explorer.numbers import discrepancies, table
 from sgdlimit.explorer.panels import PIN_COLORS, QUANTITIES, Panels, Pinned
 from sgdlimit.explorer.schematic import schematic
@@ -86,7 +86,7 @@ class Explorer:
 
     def _build(self) -> None:
         def button(name: str, action: Callable[[Any], None], **options: Any) -> pn.widgets.Button:
-            made = pn.widgets.Button(name=name, margin=4, stylesheets=INLINE, **options)
+            made = pn.widgets.Button(label=name, margin=4, stylesheets=INLINE, **options)
             made.on_click(action)
             return made
 
@@ -98,7 +98,7 @@ class Explorer:
         for message in (*self.fields.messages.values(), self.fields.general):
             message.stylesheets = INLINE
         self.drawing, self.status, self.notes, self.numbers, self.pin_list = (text() for _ in range(5))
-        self.run_button = button("Run SGD", self._run, button_type="primary")
+        self.run_button = button("Run SGD", self._run, color="primary")
         self.stop_button = button("Stop", lambda _: self.stop(), disabled=True)
         self.pin_button = button("Pin this setting", lambda _: self._pin(self.view))
         self.progress = pn.indicators.Progress(value=0, max=100, sizing_mode="stretch_width", margin=4, visible=False)
@@ -115,7 +115,12 @@ class Explorer:
             )
         ]  # fmt: skip
         self.upload = pn.widgets.FileInput(
-            accept=".toml", multiple=False, name="Open a TOML", stylesheets=INLINE, margin=4, sizing_mode="stretch_width"
+            accept=".toml",
+            multiple=False,
+            label="Open a TOML",
+            stylesheets=INLINE,
+            margin=4,
+            sizing_mode="stretch_width",
         )
         self.upload.param.watch(self._opened, "value")
         self.pin_buttons = pn.FlexBox(margin=0)
@@ -137,7 +142,7 @@ class Explorer:
             pn.pane.HTML("<h3>Open a file of settings</h3>", stylesheets=INLINE, margin=(4, 4)), self.upload,
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
-        self.results = pn.Column(
+        self.results_area = pn.Column(
             pn.FlexBox(self.run_button, self.stop_button, self.pin_button, *self.downloads, margin=0),
             self.status, self.progress, self.notes,
             pn.FlexBox(*self.plots.values(), sizing_mode="stretch_width", margin=0),
@@ -148,7 +153,7 @@ class Explorer:
 
     def __panel__(self) -> pn.viewable.Viewable:
         """What a notebook shows."""
-        return pn.Row(pn.Column(self.settings, width=320), self.results, sizing_mode="stretch_width")
+        return pn.Row(pn.Column(self.settings, width=320), self.results_area, sizing_mode="stretch_width")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return self.__panel__()._repr_mimebundle_(include, exclude)
@@ -256,6 +261,8 @@ class Explorer:
                     yield done, some[0], some[1]
 
         def receive(items: list[Any]) -> None:
+            if not self._watched:
+                turn.stop()
             for done, sgd, floor in items:
                 streamed.done = done
                 if sgd is not None:
@@ -274,7 +281,7 @@ class Explorer:
 
         self.run_button.disabled, self.stop_button.disabled, self.progress.visible = True, False, True
         self.progress.value = 0
-        self._turn = shared_turns().add(live(), receive, finish)
+        turn = self._turn = shared_turns().add(live(), receive, finish)
 
     def _show_sgd(self) -> None:
         streamed = self._streamed
@@ -374,9 +381,9 @@ class Explorer:
         self.pin_list.object = f"<h3>Pinned</h3><ul>{items}</ul>" if items else ""
         buttons = []
         for number, (view, _) in enumerate(self._pins, 1):
-            show = pn.widgets.Button(name=f"Go to {number}", stylesheets=INLINE, margin=4)
+            show = pn.widgets.Button(label=f"Go to {number}", stylesheets=INLINE, margin=4)
             show.on_click(lambda _, view=view: self.go_to(view))
-            remove = pn.widgets.Button(name=f"Unpin {number}", stylesheets=INLINE, margin=4)
+            remove = pn.widgets.Button(label=f"Unpin {number}", stylesheets=INLINE, margin=4)
             remove.on_click(lambda _, view=view: self._unpin(view))
             buttons += [show, remove]
         self.pin_buttons.objects = buttons
@@ -405,33 +412,14 @@ class Explorer:
 
     def open_address(self, query: str) -> None:
         """Show what an address holds; what is wrong with it is said beside the fields, which keep their values."""
-        names = View.read_query(query)
-        settings: dict[str, Any] = flat(DEFAULT.settings())
-        wrong: dict[str, str] = {}
-        try:
-            view = View.from_settings(settings | names)
-        except (ProblemError, TypeError) as error:
-            wrong |= _by_field(str(error))
-            view = self._best(settings, names)
+        view, wrong = _as_far_as_it_will_do(View.read_query(query))
         self.go_to(view)
-        self.fields.explain(wrong)
         for text in [text for name, text in parse_qsl(query.removeprefix("?")) if name == "pin"][:MOST_PINS]:
             try:
                 self._pin(View.from_query(text))
             except (ProblemError, TypeError) as error:
-                self.fields.explain(wrong | {"": f"A pinned setting of this address will not do: {error}"})
-
-    @staticmethod
-    def _best(settings: dict[str, Any], names: Mapping[str, Any]) -> View:
-        """The default with those settings of an address that will do."""
-        view = DEFAULT
-        for name in sorted(names, key=lambda name: name != "latent.law"):
-            try:
-                view = View.from_settings(settings | {name: names[name]})
-            except (ProblemError, TypeError):
-                continue
-            settings = settings | {name: names[name]}
-        return view
+                wrong |= {"pin": f"A pinned setting of this address will not do: {error}"}
+        self.fields.explain(wrong)
 
     def _opened(self, event: Any) -> None:
         if not event.new:
@@ -481,14 +469,19 @@ class Explorer:
         else:  # a notebook's own cell
             work()
 
+    @property
+    def _watched(self) -> bool:
+        """Whether a browser is still there."""
+        session = getattr(self._document.session_context, "session", None) if self._served else None  # type: ignore[union-attr]
+        return session is None or session.connection_count > 0
+
     def _apply(self, change: Callable[[], None]) -> None:
         """Change the page, from any thread."""
         if self._served:
             self._document.add_next_tick_callback(change)  # type: ignore[union-attr]
         else:
             change()
-            for plot in self.plots.values():
-                pn.io.push_notebook(plot) if pn.state.notebook else None
+            pn.io.push_notebook(*self.plots.values())
 
     def restyle(self, dark: bool) -> None:
         """Colours of the axes, for a dark page or a light one."""
@@ -502,8 +495,27 @@ KEY = (
 )
 
 
+def _as_far_as_it_will_do(names: Mapping[str, Any]) -> tuple[View, dict[str, str]]:
+    """The view of an address; where not all of it will do, with what will, and what is wrong with the rest."""
+    settings = flat(DEFAULT.settings())
+    try:
+        return View.from_settings(settings | names), {}
+    except (ProblemError, TypeError):
+        pass
+    view, wrong = DEFAULT, {}
+    if names.get("latent.law") == MIXTURE:
+        settings |= MIXTURE_DEFAULTS | {"latent.law": MIXTURE}
+    for name in names:
+        try:
+            view = View.from_settings(settings | {name: names[name]})
+        except (ProblemError, TypeError) as error:
+            wrong |= {name: text for text in _by_field(str(error)).values()}
+            continue
+        settings |= {name: names[name]}
+    return view, {name: text if name in OWN_FIELDS else f"{name}: {text}" for name, text in wrong.items()}
+
+
 def _by_field(message: str) -> dict[str, str]:
     """A message under the name of the field it begins with."""
     name, colon, rest = message.partition(": ")
     return {name: rest} if colon and " " not in name else {"": message}
-

@@ -19,8 +19,8 @@ QUANTITIES = {
     "R": "overlap R, student–teacher",
     "v": "output weight v",
 }
-DASHES = {"conventional": "solid", "moment-matched": "dashed"}
-MARKERS = {"conventional": "circle", "moment-matched": "triangle"}
+DASHES = {"conventional": "solid", "moment-matched": "dashed", "mixture": "dotted"}
+MARKERS = {"conventional": "circle", "moment-matched": "triangle", "mixture": "square"}
 PIN_COLORS = ("#8c6bb1", "#41ab5d", "#d6604d", "#4393c3", "#b8860b", "#c51b8a")
 POINTS = 34
 """Output times at which SGD is marked."""
@@ -150,7 +150,9 @@ class Panels:
             lines = [*self._theory[name].values(), *self._pins[name].values()]
             marks = list(self._sgd[name].values())
             x = _finite([*(x for s in lines for x in s.data["xs"]), *(s.data["x"] for s in marks)])
-            y = _finite([*(y for s in lines for y in s.data["ys"]), *(s.data[key] for s in marks for key in ("low", "high"))])
+            y = _finite(
+                [*(y for s in lines for y in s.data["ys"]), *(s.data[key] for s in marks for key in ("low", "high"))]
+            )
             if len(x) == 0 or len(y) == 0:
                 continue
             logarithmic = name == "generalization_error"
@@ -168,10 +170,10 @@ class Panels:
                 margin = max(0.06 * (bounds[3] - bounds[2]), 0.02)
                 _set(plot.y_range, bounds[2] - margin, bounds[3] + margin)
 
-    def restyle(self, dark: bool) -> None:
+    def restyle(self, dark: bool, also: Sequence[figure] = ()) -> None:
         """Colours of axes, for a dark page or a light one."""
         colors = DARK if dark else LIGHT
-        for plot in self.figures.values():
+        for plot in (*self.figures.values(), *also):
             for axis in plot.axis:
                 axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = colors["ink"]
                 axis.major_label_text_color = axis.axis_label_text_color = colors["ink"]

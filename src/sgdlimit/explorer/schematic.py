@@ -12,7 +12,9 @@ STUDENT, TEACHER = 50, 148  # rows
 MOST_DOTS = 5
 
 
-def _column(x: float, middle: float, count: int, gap: float, radius: float, kind: str) -> list[tuple[float, float, str]]:
+def _column(
+    x: float, middle: float, count: int, gap: float, radius: float, kind: str
+) -> list[tuple[float, float, str]]:
     shown = min(count, MOST_DOTS)
     ys = [middle + gap * (place - (shown - 1) / 2) for place in range(shown)]
     return [(x, y, f'<circle class="{kind}" cx="{x}" cy="{y:.1f}" r="{radius}"/>') for y in ys]
@@ -20,9 +22,7 @@ def _column(x: float, middle: float, count: int, gap: float, radius: float, kind
 
 def _lines(left: list[tuple[float, float, str]], right: list[tuple[float, float, str]], kind: str) -> str:
     ends = [(a, b) for a in left for b in right]
-    return "".join(
-        f'<line class="{kind}" x1="{a[0]}" y1="{a[1]:.1f}" x2="{b[0]}" y2="{b[1]:.1f}"/>' for a, b in ends
-    )
+    return "".join(f'<line class="{kind}" x1="{a[0]}" y1="{a[1]:.1f}" x2="{b[0]}" y2="{b[1]:.1f}"/>' for a, b in ends)
 
 
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "middle") -> str:
@@ -36,7 +36,10 @@ def schematic(view: View) -> str:
     inputs = _column(INPUT, STUDENT, p.input_dim, 13, 4, "unit")
     student = _column(HIDDEN, STUDENT, p.student_units, 17, 6, "student")
     teacher = _column(HIDDEN, TEACHER, p.teacher_units, 17, 6, "teacher")
-    student_out, teacher_out = _column(OUTPUT, STUDENT, 1, 0, 5, "student"), _column(OUTPUT, TEACHER, 1, 0, 5, "teacher")
+    student_out, teacher_out = (
+        _column(OUTPUT, STUDENT, 1, 0, 5, "student"),
+        _column(OUTPUT, TEACHER, 1, 0, 5, "teacher"),
+    )
     law = "Gaussian" if p.latent.law == "gaussian" else f"{p.latent.components} components"
     dots = [latent, inputs, student, teacher, student_out, teacher_out]
     parts = [

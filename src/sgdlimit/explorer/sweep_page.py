@@ -1,0 +1,262 @@
+"""A stored sweep, to browse: M against D_KL or any axis, and the trajectories behind a point."""
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import panel as pn
+import xarray as xr
+from bokeh.models import ColumnDataSource, HoverTool, TapTool
+from bokeh.plotting import figure
+
+from sgdlimit.errors import ProblemError
+from sgdlimit.explorer.panels import COLORS, QUANTITIES, Panels
+from sgdlimit.explorer.style import INLINE
+from sgdlimit.explorer.view import View
+from sgdlimit.sweep import Sweep, open_sweep
+
+__all__ = ["SweepPage", "opened"]
+
+ALL = "all"
+KL = "D_KL (nats)"
+INSIDE = ("theory", "run", "time", "student", "student_", "teacher", "task")
+MOST_LISTED = 500
+"""Points that the list for the keyboard holds; filters make it shorter."""
+
+MEASURES = {f"M({name})": name for name in ("Q", "R", "v")} | {"M(ε_g)": "generalization_error"}
+
+
+def opened(path: str | Path) -> tuple[xr.Dataset, Sweep]:
+    """The results of a sweep, lazily, and its settings."""
+    results = open_sweep(path)
+    return results, Sweep(**json.loads(results.attrs["problem"]))
+
+
+class SweepPage:
+    """A page on one sweep.
+
+    Parameters
+    ----------
+    path
+        The store: a folder or an fsspec URL.
+
+    Raises
+    ------
+    ProblemError
+        If there is no sweep, or nothing of it is computed yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.results, self.sweep = opened(path)
+        if not self.results["completed"].values.any():
+            raise ProblemError(f"path: no task of {str(path)!r} is finished yet; run the sweep first")
+        self.path, self.panels = str(path), Panels()
+        self.axes = [dim for dim in self.results["completed"].dims]
+        self.points: list[dict[str, int]] = []
+        self._build()
+        self._plot()
+
+    # --- what it consists of ------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        labels = {str(axis): [str(value) for value in self.results[axis].values] for axis in self.axes}
+        measures = [name for name, quantity in MEASURES.items() if f"M_{quantity}" in self.results]
+        numeric = [str(axis) for axis in self.axes if np.issubdtype(self.results[axis].dtype, np.number)]
+        several = [axis for axis, values in labels.items() if len(values) > 1]
+
+        def select(name: str, options: list[str], value: str | None = None) -> pn.widgets.Select:
+            made = pn.widgets.Select(label=name, options=options, value=value or options[0], stylesheets=INLINE)
+            made.sizing_mode, made.margin = "stretch_width", (2, 4)
+            made.param.watch(lambda _: self._plot(), "value")
+            return made
+
+        self.measure = select("Measure", measures)
+        self.theory = select("Theory", [str(name) for name in self.results["theory"].values])
+        self.across = select("Against", [KL, *numeric])
+        coloured = next((axis for axis in several if axis != "instance"), several[0] if several else "instance")
+        self.colour = select("Colours", [str(axis) for axis in self.axes], coloured)
+        self.filters = {axis: select(axis, [ALL, *values]) for axis, values in labels.items() if axis in several}
+        self.point = pn.widgets.Select(label="Point (or click one)", options={"none": -1}, stylesheets=INLINE)
+        self.point.sizing_mode, self.point.margin = "stretch_width", (2, 4)
+        self.point.param.watch(lambda event: self._show(event.new), "value")
+        self.source = ColumnDataSource({"x": [], "y": [], "floor": [], "color": [], "label": []})
+        self.source.selected.on_change("indices", lambda _attr, _old, new: self._clicked(new))
+        self.scatter = figure(
+            height=340, min_width=280, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset,tap",
+            active_scroll=None, active_drag=None, background_fill_alpha=0, border_fill_alpha=0, y_axis_type="log",
+        )  # fmt: skip
+        self.scatter.toolbar.logo = None
+        floor = self.scatter.scatter("x", "floor", source=self.source, marker="dash", size=9, line_color="#8a8a8a")
+        points = self.scatter.scatter(
+            "x", "y", source=self.source, size=9, line_color="color", fill_color="color", fill_alpha=0.35,
+            nonselection_fill_alpha=0.15, nonselection_line_alpha=0.5, selection_fill_alpha=0.9,
+        )  # fmt: skip
+        floor.nonselection_glyph = None
+        self.scatter.add_tools(
+            HoverTool(renderers=[points], tooltips=[("", "@label"), ("M", "@y{0.0000}"), ("floor", "@floor{0.0000}")])
+        )
+        self.scatter.select_one(TapTool).renderers = [points]
+        self.key, self.about, self.status = (
+            pn.pane.HTML("", stylesheets=INLINE, sizing_mode="stretch_width", margin=(2, 4)) for _ in range(3)
+        )
+        self.about.object = (
+            f"<h3>{escape(Path(self.path).name)}</h3><p class='note'>{self.results.attrs['tasks_finished']} of "
+            f"{self.results.attrs['tasks']} tasks are finished.</p>"
+        )
+        plots = [
+            pn.Column(
+                pn.pane.HTML(f"<h3>{title}</h3>", stylesheets=INLINE, margin=(0, 4)),
+                pn.pane.Bokeh(self.panels.figures[name], sizing_mode="stretch_width", margin=0),
+                styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2,
+            )
+            for name, title in QUANTITIES.items()
+        ]  # fmt: skip
+        self.settings = pn.Column(
+            self.about, self.measure, self.theory, self.across, self.colour, *self.filters.values(), self.point,
+            sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
+        self.results_area = pn.Column(
+            pn.pane.Bokeh(self.scatter, sizing_mode="stretch_width", margin=0), self.key, self.status,
+            pn.FlexBox(*plots, sizing_mode="stretch_width", margin=0), sizing_mode="stretch_width", margin=0,
+        )  # fmt: skip
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        """What a notebook shows."""
+        return pn.Row(pn.Column(self.settings, width=300), self.results_area, sizing_mode="stretch_width")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return self.__panel__()._repr_mimebundle_(include, exclude)
+
+    # --- M ------------------------------------------------------------------------------------------------------------
+
+    def _chosen(self) -> xr.Dataset:
+        """M, its floor and D_KL of the points that the filters leave, one dimension ``point``."""
+        quantity = MEASURES[self.measure.value]
+        found = self.results[[f"M_{quantity}", "kl"] + [f"floor_{quantity}"] * (f"floor_{quantity}" in self.results)]
+        found = found.sel(theory=self.theory.value)
+        for axis, filter_ in self.filters.items():
+            if filter_.value != ALL:
+                place = [str(value) for value in self.results[axis].values].index(filter_.value)
+                found = found.isel({axis: [place]})
+        places = {axis: (axis, np.arange(self.results.sizes[axis])) for axis in self.axes}
+        for axis in self.axes:
+            known = {str(value): place for place, value in enumerate(self.results[axis].values)}
+            places[axis] = (axis, np.array([known[str(value)] for value in found[axis].values]))
+        averaged = xr.Dataset(
+            {
+                name: found[name].mean([dim for dim in found[name].dims if dim in INSIDE], skipna=True)
+                for name in found.data_vars
+            }
+        ).assign({f"place_{axis}": (axis, values[1]) for axis, values in places.items()})
+        averaged = averaged.rename({f"M_{quantity}": "M"} | {
+            f"floor_{quantity}": "floor" for _ in [0] if f"floor_{quantity}" in averaged
+        })  # fmt: skip
+        return xr.broadcast(averaged)[0].compute().stack(point=self.axes)
+
+    def _plot(self) -> None:
+        chosen = self._chosen()
+        kept = np.isfinite(chosen["M"].values) & (chosen["M"].values > 0)
+        chosen = chosen.isel(point=np.flatnonzero(kept))
+        self.points = [
+            {axis: int(chosen[f"place_{axis}"].values[n]) for axis in self.axes} for n in range(chosen.sizes["point"])
+        ]
+        x = chosen["kl"].values if self.across.value == KL else chosen[self.across.value].values
+        places = chosen[f"place_{self.colour.value}"].values.astype(int)
+        self.source.selected.indices = []
+        self.source.data = {
+            "x": x.astype(float),
+            "y": chosen["M"].values,
+            "floor": chosen["floor"].values if "floor" in chosen else np.full(len(x), np.nan),
+            "color": [COLORS[place % len(COLORS)] for place in places],
+            "label": [self._label(point) for point in self.points],
+        }
+        self.scatter.xaxis.axis_label = self.across.value
+        self.scatter.yaxis.axis_label = f"{self.measure.value}, {self.theory.value} theory"
+        axis = self.colour.value
+        values = [str(value) for value in self.results[axis].values]
+        self.key.object = (
+            "".join(
+                f'<span class="entry"><i style="background:{COLORS[place % len(COLORS)]}"></i>{escape(axis)} '
+                f"{escape(values[place])}</span>"
+                for place in sorted(set(places))
+            )
+            + '<p class="note">A point: M, mean over runs and entries. Grey dash: the noise floor of its runs.</p>'
+        )
+        listed = {self._label(point): number for number, point in enumerate(self.points[:MOST_LISTED])}
+        self.point.options = {"none": -1} | listed
+        self.point.value = -1
+        rest = len(self.points) - len(listed)
+        self._say(f"{len(self.points)} points." + (f" The list leaves out {rest}; filter." if rest > 0 else ""))
+
+    def _label(self, point: dict[str, int]) -> str:
+        return ", ".join(f"{axis} {self.results[axis].values[place]}" for axis, place in point.items())
+
+    # --- the trajectories behind a point ------------------------------------------------------------------------------
+
+    def _clicked(self, places: list[int]) -> None:
+        if places:
+            if places[0] < MOST_LISTED:
+                self.point.value = places[0]
+            else:
+                self._show(places[0])
+
+    def _show(self, number: int) -> None:
+        if not 0 <= number < len(self.points):
+            self.panels.show_theories({})
+            self.panels.show_sgd(None)
+            return
+        if self.source.selected.indices != [number]:
+            self.source.selected.indices = [number]
+        point = self.points[number]
+        if "v" not in self.results:
+            self._say("This sweep kept M alone: [run] trajectories = false. There is nothing to draw.")
+            return
+        here = self.results.isel(point).load()
+        theories = {
+            str(name): _theory(here.sel(theory=name))
+            for name in here["theory"].values
+            if _applies(here.sel(theory=name))
+        }
+        sgd = here[["Q", "R", "v", "generalization_error"]].rename(theory="overlaps")
+        self.panels.show_theories(theories)
+        self.panels.show_sgd(sgd.transpose(..., "run", "time", "student", "student_", "teacher"))
+        diverged = float(here["diverged_at"].max())
+        note = f" SGD diverged at t = {diverged:.3g}." if np.isfinite(diverged) else ""
+        self.status.object = (
+            f'<p class="note" role="status">{escape(self._label(point))}.{note} {self._link(point, theories)}</p>'
+        )
+
+    def _link(self, point: dict[str, int], theories: dict[str, xr.Dataset]) -> str:
+        """To the explorer with these settings, where it can show them."""
+        problem = self.sweep.condition(tuple(place for axis, place in point.items() if axis != "instance"))
+        try:
+            view = View(
+                problem=problem,
+                seed=int(self.results["instance"].values[point["instance"]]),
+                time=self.sweep.run.time,
+                runs=min(20, self.sweep.run.runs),
+                theories=tuple(name for name in theories if name != "mixture") or ("conventional",),
+            )
+        except ProblemError:
+            return ""
+        return f'<a href="explore?{escape(view.to_query())}" target="_blank">Explore these settings</a>'
+
+    def _say(self, text: str) -> None:
+        self.status.object = f'<p class="note" role="status">{escape(text)}</p>'
+
+    def restyle(self, dark: bool) -> None:
+        """Colours of the axes, for a dark page or a light one."""
+        self.panels.restyle(dark, also=[self.scatter])
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def _applies(here: xr.Dataset) -> bool:
+    return bool(here["applies"]) and bool(here["theory_v"].notnull().any())
+
+
+def _theory(here: xr.Dataset) -> xr.Dataset:
+    return xr.Dataset({name: here[f"theory_{name}"] for name in QUANTITIES})

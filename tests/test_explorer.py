@@ -1,0 +1,293 @@
+"""The explorer without a browser: settings there and back, curves, taking turns, what is taken away."""
+
+import json
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import sgdlimit as sl
+from sgdlimit.errors import ProblemError
+from sgdlimit.explorer import curves as solving
+from sgdlimit.explorer import downloads
+from sgdlimit.explorer.curves import curves, times_of
+from sgdlimit.explorer.numbers import discrepancies
+from sgdlimit.explorer.page import Explorer, _as_far_as_it_will_do
+from sgdlimit.explorer.panels import entries
+from sgdlimit.explorer.schematic import schematic
+from sgdlimit.explorer.turns import Turns
+from sgdlimit.explorer.view import DEFAULT, LARGEST_DIM, View
+from sgdlimit.problem import load_problem
+from sgdlimit.simulation.live import simulate_live
+
+MIXTURE = sl.GaussianMixture(components=2, spread=6.0, block_size=5)
+SMALL = sl.Problem(
+    input_dim=200, latent_dim=100, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2, latent=MIXTURE
+)
+BOTH = ("conventional", "moment-matched")
+VIEWS = (
+    DEFAULT,
+    View(problem=SMALL, seed=7, time=3.5, runs=2, theories=BOTH),
+    View(problem=SMALL.model_copy(update={"training": sl.Training(label_noise=0.1)}), theories=()),
+    View(problem=SMALL.model_copy(update={"teacher_activation": "sign", "output_weights": "equal"})),
+)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=("default", "mixture", "training", "teacher"))
+def test_settings_there_and_back(view, tmp_path):
+    assert View.from_query(view.to_query()) == view
+    (tmp_path / "view.toml").write_text(view.to_toml())
+    again = View.of_file(*load_problem(tmp_path / "view.toml"))
+    assert again == view.model_copy(update={"theories": view.theories or ("conventional",)})
+
+
+def test_default_address_is_empty():
+    assert DEFAULT.to_query() == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"input_dim": LARGEST_DIM + 1}, "input_dim"),
+        ({"student_units": 7}, "student_units"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"latent.law": "gaussian-mixture", "latent.components": 2, "latent.spread": 1.0, "latent.block_size": 7}, "latent"),
+        ({"activation": "nonsense"}, "activation"),
+        ({"time": 0.0001}, "time"),
+        ({"theories": "mixture"}, "theories"),
+        ({"theories": "conventional,conventional"}, "theories"),
+        ({"seed": -1}, "seed"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"nothing": 1}, "nothing"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_name_their_field(changes, field):
+    with pytest.raises(ProblemError, match=rf"^{field}"):
+        View.from_settings({**_flat(DEFAULT), **changes})
+
+
+def test_address_is_followed_as_far_as_it_will_do():
+    names = View.read_query(
+        "?input_dim=abc&learning_rate=-1&foo=3&seed=4&latent.law=gaussian-mixture&latent.block_size=7"
+    )
+    view, wrong = _as_far_as_it_will_do(names)
+    assert view.seed == 4 and view.problem.input_dim == 1000 and view.problem.latent.law == "gaussian-mixture"
+    assert set(wrong) == {"input_dim", "learning_rate", "foo", "latent.block_size"}
+    assert wrong["foo"].startswith("foo: ") and "divide" in wrong["latent.block_size"]
+
+
+@pytest.mark.parametrize(
+    "query", ["seed=" + "9" * 5000, "latent=[[[[", "seed=%00&%ff=1", "theories=&time=NaN", "latent.law.x=1"]
+)
+def test_hostile_addresses_are_a_sentence(query):
+    view, wrong = _as_far_as_it_will_do(View.read_query(query))
+    assert isinstance(view, View) and all(isinstance(text, str) for text in wrong.values())
+
+
+def test_curves_are_those_of_solve():
+    view = View(problem=SMALL, time=20.0, theories=BOTH)
+    instance, times = SMALL.draw(seed=0), times_of(view)
+    for theory, quick in curves(view).theories.items():
+        exact = sl.solve(instance, times, theory=theory)
+        for name in ("Q", "R", "v", "generalization_error"):
+            np.testing.assert_allclose(quick[name], exact[name], atol=2e-4, err_msg=f"{theory} {name}")
+
+
+def test_instance_is_the_one_that_is_drawn():
+    ours, drawn = solving.drawn(SMALL, 3), SMALL.draw(seed=3)
+    for name in ("features", "student", "student_output", "teacher", "teacher_output"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(drawn, name))
+    np.testing.assert_array_equal(ours.latent.means, drawn.latent.means)  # type: ignore[attr-defined]
+    assert json.loads(ours.attrs["problem"]) == json.loads(drawn.attrs["problem"])
+
+
+def test_theory_that_does_not_apply_is_a_note():
+    uncentred = SMALL.model_copy(update={"latent": MIXTURE.model_copy(update={"standardize": False})})
+    solved = curves(View(problem=uncentred, time=1.0, theories=BOTH))
+    assert set(solved.theories) == {"conventional"}
+    assert any("moment-matched theory" in note for note in solved.notes)
+
+
+def test_divergence_is_a_note():
+    solved = curves(View(problem=SMALL.model_copy(update={"activation": "relu", "learning_rate": 50.0})))
+    assert any("learning_rate" in note for note in solved.notes)
+
+
+def test_numbers_are_those_of_compare():
+    view = View(problem=SMALL, time=5.0, runs=2)
+    instance = SMALL.draw(seed=0)
+    together = [instance, instance.replace(latent=sl.Gaussian())]
+    *_, (_, last) = simulate_live(together, times_of(view), runs=2, seed=0)
+    assert last is not None
+    runs, floor = (some.isel(overlaps=0, drop=True).assign_attrs(overlaps="conventional") for some in last)
+    theory = curves(view).theories["conventional"]
+    ours = discrepancies(theory, runs, theory, floor)
+    times = times_of(view)
+    expected = sl.compare(sl.solve(instance, times), sl.simulate(instance, times, runs=2, test_samples=1000))
+    np.testing.assert_allclose(
+        ours["M"].sel(quantity=["Q", "R", "v"]), expected["M"].sel(quantity=["Q", "R", "v"]), rtol=0.02, atol=1e-4
+    )
+
+
+def test_entries_of_a_symmetric_overlap_come_once():
+    names = [name for name, _ in entries(xr.DataArray(np.zeros((3, 3)), dims=("student", "student_"), name="Q"))]
+    assert names == ["Q11", "Q12", "Q13", "Q22", "Q23", "Q33"]
+
+
+def test_drawing_says_what_it_shows():
+    drawing = schematic(VIEWS[1])
+    assert drawing.count('class="student"') == 3 and "2 components" in drawing and "N = 200" in drawing
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+def counting(log: list, name: str, items: int):
+    try:
+        for number in range(items):
+            time.sleep(0.002)
+            yield number
+    finally:
+        log.append(("freed", name))
+
+
+def run_turns(turns: Turns, begin):
+    ended = threading.Event()
+    begin(ended)
+    assert ended.wait(20)
+    deadline = time.monotonic() + 5
+    while turns.active and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert turns.active == 0
+
+
+def test_turns_are_shared_evenly():
+    turns, log, order, left = Turns(1), [], [], [3]
+
+    def begin(ended):
+        def finish(_):
+            left[0] -= 1
+            if left[0] == 0:
+                ended.set()
+
+        for name in "abc":
+            turns.add(counting(log, name, 60), lambda items, name=name: order.append((name, len(items))), finish)
+
+    run_turns(turns, begin)
+    assert sum(count for _, count in order) == 180
+    first_end = next(
+        place for place, (name, _) in enumerate(order) if sum(c for n, c in order[: place + 1] if n == name) == 60
+    )
+    got = {name: sum(c for n, c in order[: first_end + 1] if n == name) for name in "abc"}
+    assert min(got.values()) >= 20  # none waits for another to end
+
+
+def test_a_stopped_turn_is_freed_and_hands_out_nothing_more():
+    turns, log, got, ended = Turns(1), [], [], threading.Event()
+    turn = turns.add(counting(log, "long", 10_000), got.extend, lambda _: ended.set())
+    while not got:
+        time.sleep(0.01)
+    turn.stop()
+    deadline = time.monotonic() + 5
+    while turns.active and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert log == [("freed", "long")] and len(got) < 1000 and not ended.is_set()
+
+
+def test_a_failing_turn_leaves_the_others_alone():
+    turns, errors, ends = Turns(1), [], []
+
+    def failing():
+        yield 1
+        raise RuntimeError("broken")
+
+    def begin(ended):
+        turns.add(failing(), lambda _: None, errors.append)
+        turns.add(counting([], "good", 50), lambda _: None, lambda error: (ends.append(error), ended.set()))
+
+    run_turns(turns, begin)
+    assert [str(error) for error in errors] == ["broken"] and ends == [None]
+
+
+# --- the page's own object, as in a notebook --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page():
+    return Explorer(View(problem=SMALL, time=5.0, runs=1, theories=BOTH))
+
+
+def test_widgets_lead_to_curves(page):
+    before = page.curves.theories["conventional"]["v"].values.copy()
+    page.fields.widgets["learning_rate"].value = 0.5
+    page.fields._by_hand(None)
+    assert page.view.problem.learning_rate == 0.5
+    assert not np.allclose(before, page.curves.theories["conventional"]["v"])
+
+
+def test_wrong_value_is_explained_beside_its_field_and_the_curves_stay(page):
+    before = page.view
+    page.fields.widgets["latent.block_size"].value = 7
+    page.fields._by_hand(None)
+    assert "divide" in page.fields.messages["latent.block_size"].object
+    assert page.view is before and page.curves.theories
+    page.fields.widgets["latent.block_size"].value = 10
+    page.fields._by_hand(None)
+    assert not page.fields.messages["latent.block_size"].object and page.view.problem.latent.block_size == 10
+
+
+def test_settings_without_a_widget_are_kept(page):
+    page.go_to(VIEWS[2])
+    page.fields.widgets["seed"].value = 5
+    page.fields._by_hand(None)
+    assert page.view.problem.training.label_noise == 0.1 and page.view.seed == 5
+
+
+def test_pins_are_in_the_address(page):
+    page._pin(page.view)
+    page.fields.widgets["seed"].value = 9
+    page.fields._by_hand(None)
+    other = Explorer(DEFAULT, page.address())
+    assert other.view == page.view and [view for view, _ in other._pins] == [view for view, _ in page._pins]
+    other._unpin(other._pins[0][0])
+    assert not other._pins
+
+
+def test_what_is_taken_away(page, tmp_path):
+    page._pin(page.view.model_copy(update={"seed": 1}))
+    *_, (_, last) = simulate_live([solving.drawn(SMALL, 0)], times_of(page.view), overlaps=BOTH, test_samples=100)
+    page._streamed = SimpleNamespace(sgd=last[0], floor=None, done=1.0, view=page.view)
+    assert page._picture("png").read(4) == b"\x89PNG"
+    assert b"<svg" in page._picture("svg").read()
+    (tmp_path / "view.nc").write_bytes(page._netcdf().read())
+    with xr.open_datatree(tmp_path / "view.nc", engine="h5netcdf") as tree:
+        assert tree["theory/conventional"]["Q"].shape == page.curves.theories["conventional"]["Q"].shape
+        assert tree["sgd"]["v"].sizes["run"] == 1 and "pinned/1/conventional" in tree.groups[-1][1:] or tree["pinned"]
+        assert View.from_query(page.view.to_query()).to_toml() == tree.attrs["settings"]
+    assert downloads.toml(page.view).read().decode() == page.view.to_toml()
+
+
+def test_opens_a_file_and_says_what_is_wrong_with_one(page):
+    page.upload.filename = "mine.toml"
+    page._opened(SimpleNamespace(new=VIEWS[1].to_toml().encode()))
+    assert page.view == VIEWS[1]
+    page._opened(SimpleNamespace(new=b"input_dim = 'x'"))
+    assert "mine.toml" in page.fields.general.object and page.view == VIEWS[1]
+    page._opened(SimpleNamespace(new=b"\xff\xfe\x00"))
+    assert "not valid TOML" in page.fields.general.object
+
+
+def test_explore_in_a_notebook():
+    shown = sl.explore(SMALL, seed=2, theories=BOTH, time=1.0)
+    assert isinstance(shown, Explorer) and shown.view.seed == 2 and set(shown.curves.theories) == set(BOTH)
+    with pytest.raises(ProblemError, match="problem"):
+        sl.explore(3)  # type: ignore[arg-type]
+
+
+def _flat(view):
+    from sgdlimit.explorer.view import flat
+
+    return flat(view.settings())
