@@ -74,9 +74,12 @@ def test_address_is_followed_as_far_as_it_will_do():
         "?input_dim=abc&learning_rate=-1&foo=3&seed=4&latent.law=gaussian-mixture&latent.block_size=7"
     )
     view, wrong = _as_far_as_it_will_do(names)
-    assert view.seed == 4 and view.problem.input_dim == 1000 and view.problem.latent.law == "gaussian-mixture"
+    assert view.seed == 4
+    assert view.problem.input_dim == 1000
+    assert view.problem.latent.law == "gaussian-mixture"
     assert set(wrong) == {"input_dim", "learning_rate", "foo", "latent.block_size"}
-    assert wrong["foo"].startswith("foo: ") and "divide" in wrong["latent.block_size"]
+    assert wrong["foo"].startswith("foo: ")
+    assert "divide" in wrong["latent.block_size"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,8 @@ def test_address_is_followed_as_far_as_it_will_do():
 )
 def test_hostile_addresses_are_a_sentence(query):
     view, wrong = _as_far_as_it_will_do(View.read_query(query))
-    assert isinstance(view, View) and all(isinstance(text, str) for text in wrong.values())
+    assert isinstance(view, View)
+    assert all(isinstance(text, str) for text in wrong.values())
 
 
 def test_curves_are_those_of_solve():
@@ -139,7 +143,9 @@ def test_entries_of_a_symmetric_overlap_come_once():
 
 def test_drawing_says_what_it_shows():
     drawing = schematic(VIEWS[1])
-    assert drawing.count('class="student"') == 3 and "2 components" in drawing and "N = 200" in drawing
+    assert drawing.count('class="student"') == 3
+    assert "2 components" in drawing
+    assert "N = 200" in drawing
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -194,7 +200,9 @@ def test_a_stopped_turn_is_freed_and_hands_out_nothing_more():
     deadline = time.monotonic() + 5
     while turns.active and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert log == [("freed", "long")] and len(got) < 1000 and not ended.is_set()
+    assert log == [("freed", "long")]
+    assert len(got) < 1000
+    assert not ended.is_set()
 
 
 def test_a_failing_turn_leaves_the_others_alone():
@@ -209,7 +217,8 @@ def test_a_failing_turn_leaves_the_others_alone():
         turns.add(counting([], "good", 50), lambda _: None, lambda error: (ends.append(error), ended.set()))
 
     run_turns(turns, begin)
-    assert [str(error) for error in errors] == ["broken"] and ends == [None]
+    assert [str(error) for error in errors] == ["broken"]
+    assert ends == [None]
 
 
 # --- the page's own object, as in a notebook --------------------------------------------------------------------------
@@ -233,17 +242,20 @@ def test_wrong_value_is_explained_beside_its_field_and_the_curves_stay(page):
     page.fields.widgets["latent.block_size"].value = 7
     page.fields._by_hand(None)
     assert "divide" in page.fields.messages["latent.block_size"].object
-    assert page.view is before and page.curves.theories
+    assert page.view is before
+    assert page.curves.theories
     page.fields.widgets["latent.block_size"].value = 10
     page.fields._by_hand(None)
-    assert not page.fields.messages["latent.block_size"].object and page.view.problem.latent.block_size == 10
+    assert not page.fields.messages["latent.block_size"].object
+    assert page.view.problem.latent.block_size == 10
 
 
 def test_settings_without_a_widget_are_kept(page):
     page.go_to(VIEWS[2])
     page.fields.widgets["seed"].value = 5
     page.fields._by_hand(None)
-    assert page.view.problem.training.label_noise == 0.1 and page.view.seed == 5
+    assert page.view.problem.training.label_noise == 0.1
+    assert page.view.seed == 5
 
 
 def test_pins_are_in_the_address(page):
@@ -251,7 +263,8 @@ def test_pins_are_in_the_address(page):
     page.fields.widgets["seed"].value = 9
     page.fields._by_hand(None)
     other = Explorer(DEFAULT, page.address())
-    assert other.view == page.view and [view for view, _ in other._pins] == [view for view, _ in page._pins]
+    assert other.view == page.view
+    assert [view for view, _ in other._pins] == [view for view, _ in page._pins]
     other._unpin(other._pins[0][0])
     assert not other._pins
 
@@ -265,7 +278,7 @@ def test_what_is_taken_away(page, tmp_path):
     (tmp_path / "view.nc").write_bytes(page._netcdf().read())
     with xr.open_datatree(tmp_path / "view.nc", engine="h5netcdf") as tree:
         assert tree["theory/conventional"]["Q"].shape == page.curves.theories["conventional"]["Q"].shape
-        assert tree["sgd"]["v"].sizes["run"] == 1 and "pinned/1/conventional" in tree.groups[-1][1:] or tree["pinned"]
+        assert (tree["sgd"]["v"].sizes["run"] == 1 and "pinned/1/conventional" in tree.groups[-1][1:]) or tree["pinned"]
         assert View.from_query(page.view.to_query()).to_toml() == tree.attrs["settings"]
     assert downloads.toml(page.view).read().decode() == page.view.to_toml()
 
@@ -275,14 +288,17 @@ def test_opens_a_file_and_says_what_is_wrong_with_one(page):
     page._opened(SimpleNamespace(new=VIEWS[1].to_toml().encode()))
     assert page.view == VIEWS[1]
     page._opened(SimpleNamespace(new=b"input_dim = 'x'"))
-    assert "mine.toml" in page.fields.general.object and page.view == VIEWS[1]
+    assert "mine.toml" in page.fields.general.object
+    assert page.view == VIEWS[1]
     page._opened(SimpleNamespace(new=b"\xff\xfe\x00"))
     assert "not valid TOML" in page.fields.general.object
 
 
 def test_explore_in_a_notebook():
     shown = sl.explore(SMALL, seed=2, theories=BOTH, time=1.0)
-    assert isinstance(shown, Explorer) and shown.view.seed == 2 and set(shown.curves.theories) == set(BOTH)
+    assert isinstance(shown, Explorer)
+    assert shown.view.seed == 2
+    assert set(shown.curves.theories) == set(BOTH)
     with pytest.raises(ProblemError, match="problem"):
         sl.explore(3)  # type: ignore[arg-type]
 

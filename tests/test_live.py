@@ -22,7 +22,8 @@ def test_ends_as_simulate_does():
     with one_thread():
         *_, (done, last) = simulate_live(together, TIMES, runs=2, seed=3, overlaps=THEORIES, test_samples=500)
     whole = sl.simulate_together(together, TIMES, runs=2, seed=3, overlaps=THEORIES, test_samples=500)
-    assert done == 1 and last is not None
+    assert done == 1
+    assert last is not None
     for live, expected in zip(last, whole, strict=True):
         assert (live["v"] == expected["v"]).all()  # the same weights, bit for bit
         for name in ("Q", "R", "generalization_error"):
@@ -32,7 +33,8 @@ def test_ends_as_simulate_does():
 def test_what_was_handed_out_stays():
     parts = [some for _, some in simulate_live([PROBLEM.draw(seed=0)], TIMES, test_samples=100) if some]
     reached = [int(some[0]["generalization_error"].notnull().sum()) for some in parts]
-    assert reached == sorted(set(reached)) and reached[-1] == len(TIMES)
+    assert reached == sorted(set(reached))
+    assert reached[-1] == len(TIMES)
     for earlier, later, count in zip(parts, parts[1:], reached, strict=False):
         assert earlier[0].isel(time=slice(count)).identical(later[0].isel(time=slice(count)))
 
@@ -43,7 +45,8 @@ def test_divergence_leaves_the_rest_empty():
     assert last is not None
     at = last[0].attrs["diverged_at"]
     finite = last[0]["v"].notnull().all("student").isel(run=0)
-    assert not finite.sel(time=slice(at, None)).any() and (at == TIMES[0] or finite.sel(time=TIMES[0]))
+    assert not finite.sel(time=slice(at, None)).any()
+    assert at == TIMES[0] or finite.sel(time=TIMES[0])
 
 
 def test_refuses_the_mixture_overlaps():

@@ -33,6 +33,9 @@ FEWEST_BLOCKS = 20
 CLOSED_RTOL, NUMERIC_RTOL = 1e-5, 1e-4
 """Of the solver, where Gaussian averages have closed forms and where they have not."""
 
+MOST_STEPS = 4000
+"""Of the solver, ten times what a smooth trajectory takes; one that diverges ends there."""
+
 NUMERIC_ACCURACY = 1e-2
 """Of averages without a closed form, for which a page does not wait longer."""
 
@@ -119,6 +122,7 @@ def curves(view: View) -> Curves:
                     training=problem.training,
                     rtol=rtol,
                     atol=rtol,
+                    max_steps=MOST_STEPS,
                     attrs={"theory": theory, "problem": problem.model_dump_json(exclude_none=True), "seed": view.seed},
                 )
             except DivergenceError as error:

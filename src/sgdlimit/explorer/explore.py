@@ -151,7 +151,7 @@ def _maker(target: str | None) -> tuple[Callable[[str], Any], str, str]:
 def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
     pn.state.on_session_destroyed(lambda _: shown.close())
     source = files("sgdlimit.explorer").joinpath("page.html.j2").read_text(encoding="utf-8")
-    template = pn.Template(source)
+    template = pn.Template(source, location=True)
     dark = pn.widgets.Toggle(label="Dark", value=False, stylesheets=INLINE, margin=0, width=70, tags=["dark-page"])
     dark.param.watch(lambda event: shown.restyle(event.new), "value")
     dark.jscallback(value="document.documentElement.dataset.theme = source.active ? 'dark' : 'light'")

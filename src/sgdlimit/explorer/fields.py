@@ -82,7 +82,7 @@ class Fields:
 
     def values(self) -> dict[str, Any]:
         """The settings by their names, as they stand: none of them is checked."""
-        shown = {name: widget.value for name, widget in self.widgets.items()}
+        shown = {name: _as_meant(widget.value) for name, widget in self.widgets.items()}
         shown["theories"] = tuple(shown["theories"])
         if shown["latent.law"] == GAUSSIAN:
             for name in OF_MIXTURE:
@@ -118,6 +118,11 @@ class Fields:
         for name, message in self.messages.items():
             _say(message, wrong.get(name, ""))
         _say(self.general, " ".join(elsewhere))
+
+
+def _as_meant(value: Any) -> Any:
+    """Without the rounding of a slider, whose second step from 0.2 is 0.22000000000000006."""
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def _without_law(settings: Mapping[str, Any]) -> dict[str, Any]:

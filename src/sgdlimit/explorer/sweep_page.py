@@ -53,7 +53,7 @@ class SweepPage:
         if not self.results["completed"].values.any():
             raise ProblemError(f"path: no task of {str(path)!r} is finished yet; run the sweep first")
         self.path, self.panels = str(path), Panels()
-        self.axes = [dim for dim in self.results["completed"].dims]
+        self.axes = list(self.results["completed"].dims)
         self.points: list[dict[str, int]] = []
         self._build()
         self._plot()

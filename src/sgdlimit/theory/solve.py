@@ -78,6 +78,7 @@ def integrate(
     rtol: Float[Array, ""] | float = RTOL,
     atol: Float[Array, ""] | float = ATOL,
     adjoint: dfx.AbstractAdjoint = REVERSE,
+    max_steps: int = MAX_STEPS,
 ) -> OrderParameters:
     """Order parameters at given times: a pure function for JAX to trace, batch and differentiate, in float64.
 
@@ -131,7 +132,7 @@ def integrate(
         saveat=dfx.SaveAt(ts=times, fn=observe),
         stepsize_controller=controller,
         adjoint=adjoint,
-        max_steps=MAX_STEPS,
+        max_steps=max_steps,
         throw=False,
     )
     return OrderParameters(*cast(tuple, solution.ys), steps=solution.stats["num_steps"])
@@ -157,6 +158,7 @@ def solve_spectrum(
     switch_times: ArrayLike = (),
     rtol: float = RTOL,
     atol: float = ATOL,
+    max_steps: int = MAX_STEPS,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Trajectory of the order parameters for inputs given by their spectrum.
@@ -179,6 +181,8 @@ def solve_spectrum(
         When the next task begins, shape (tasks − 1,).
     rtol, atol
         Local error allowed to the solver.
+    max_steps
+        Steps of the solver after which it gives up, as on the way to a divergence.
     attrs
         Provenance to keep with the trajectory.
 
@@ -208,17 +212,17 @@ def solve_spectrum(
     _, K, M = spectrum.overlap.shape
     v = check_vector("student_output", student_output, K)
     v_teacher, switch_times = check_tasks(teacher_output, switch_times, M)
-    for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol)):
+    for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
         check_positive(name, value)
     times = check_times(times)
 
     rule = rule_of(training, learning_rate, K, task_units(v_teacher), switch_times)
-    result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rule, rtol, atol)
+    result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rule, rtol, atol, max_steps)
     count = reached(result)
     provenance = provenance_of(integrals, [result], rtol, atol, attrs, [training])
     provenance |= names_of(activation, teacher_activation) | {"learning_rate": float(learning_rate)}
     if count < len(times):
-        reason = f"takes more than {MAX_STEPS} steps" if result.steps >= MAX_STEPS else "leaves the finite numbers"
+        reason = f"takes more than {max_steps} steps" if result.steps >= max_steps else "leaves the finite numbers"
         message = (
             f"learning_rate: with {learning_rate:g} the theory {reason} before t={times[count]:g}; use a smaller one"
         )
@@ -240,6 +244,7 @@ def order_parameters(
     rule: Rule,
     rtol: float,
     atol: float,
+    max_steps: int = MAX_STEPS,
 ) -> OrderParameters:
     """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
 
@@ -248,7 +253,8 @@ def order_parameters(
         padded = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
         arguments = (spectrum, v, v_teacher, learning_rate, padded)
         tolerances = {"rtol": max(rtol, integrals.finest_tolerance), "atol": max(atol, integrals.finest_tolerance)}
-        *variables, steps, _ = call(integrate, *arguments, rule=rule, **tolerances, static={"integrals": integrals})
+        static = {"integrals": integrals, "max_steps": int(max_steps)}
+        *variables, steps, _ = call(integrate, *arguments, rule=rule, **tolerances, static=static)
         return OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
 
     def largest_error(integrals: Integrals, *states: Any) -> float:
