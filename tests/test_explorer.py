@@ -28,6 +28,7 @@ SMALL = sl.Problem(
     input_dim=200, latent_dim=100, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2, latent=MIXTURE
 )
 BOTH = ("conventional", "moment-matched")
+MIXED = {"latent.law": "gaussian-mixture", "latent.components": 2, "latent.spread": 1.0}
 VIEWS = (
     DEFAULT,
     View(problem=SMALL, seed=7, time=3.5, runs=2, theories=BOTH),
@@ -54,7 +55,7 @@ def test_default_address_is_empty():
         ({"input_dim": LARGEST_DIM + 1}, "input_dim"),
         ({"student_units": 7}, "student_units"),
         ({"learning_rate": -1.0}, "learning_rate"),
-        ({"latent.law": "gaussian-mixture", "latent.components": 2, "latent.spread": 1.0, "latent.block_size": 7}, "latent"),
+        ({**MIXED, "latent.block_size": 7}, "latent"),
         ({"activation": "nonsense"}, "activation"),
         ({"time": 0.0001}, "time"),
         ({"theories": "mixture"}, "theories"),
@@ -214,7 +215,9 @@ def test_a_failing_turn_leaves_the_others_alone():
 
     def begin(ended):
         turns.add(failing(), lambda _: None, errors.append)
-        turns.add(counting([], "good", 50), lambda _: None, lambda error: (ends.append(error), ended.set()))
+        turns.add(
+            counting([], "good", 50), lambda _: None, lambda error: ended.set() if ends.append(error) is None else None
+        )
 
     run_turns(turns, begin)
     assert [str(error) for error in errors] == ["broken"]
@@ -272,6 +275,7 @@ def test_pins_are_in_the_address(page):
 def test_what_is_taken_away(page, tmp_path):
     page._pin(page.view.model_copy(update={"seed": 1}))
     *_, (_, last) = simulate_live([solving.drawn(SMALL, 0)], times_of(page.view), overlaps=BOTH, test_samples=100)
+    assert last is not None
     page._streamed = SimpleNamespace(sgd=last[0], floor=None, done=1.0, view=page.view)
     assert page._picture("png").read(4) == b"\x89PNG"
     assert b"<svg" in page._picture("svg").read()

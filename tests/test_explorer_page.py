@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from chromium import Watched, needs_chromium, opened_browser
 
 import sgdlimit as sl
+from chromium import Watched, needs_chromium, opened_browser
 from sgdlimit.problem import load_problem
 
 pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
@@ -43,7 +43,7 @@ def served(*arguments: str, port: int):
         _, rest = process.communicate(timeout=20)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest, rest
-    assert "ERROR" not in rest, rest
+    assert not [line for line in rest.splitlines() if "ERROR" in line and "Refusing websocket" not in line], rest
 
 
 @pytest.fixture(scope="module")
@@ -251,13 +251,16 @@ PLACE = f"""() => {{
 def test_no_such_sweep_is_one_sentence(tmp_path):
     command = [sys.executable, "-m", "sgdlimit", "explore", str(tmp_path / "none.zarr"), "--no-browser"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "is no sweep" in done.stderr
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "is no sweep" in done.stderr
 
 
 def test_taken_port_is_one_sentence(address):
     command = [sys.executable, "-m", "sgdlimit", "explore", "--no-browser", "--port", "15006"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2 and "--port: 15006" in done.stderr
+    assert done.returncode == 2
+    assert "--port: 15006" in done.stderr
 
 
 def test_only_this_machine_and_its_own_pages_are_answered(address):

@@ -60,7 +60,7 @@ def _arrays(problem: Problem, seed: int) -> Instance:
 
 def drawn(problem: Problem, seed: int) -> Instance:
     """The instance of a problem; its arrays are kept for the next one, which often has the same."""
-    arrays = _arrays(_bare(problem).model_copy(update={"latent": GaussianLatent()}), seed)
+    arrays = _arrays(_bare(problem).model_copy(update={"latent": GaussianLatent()}), seed)  # type: ignore  (frozen: it has a hash)
     provenance = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed}
     return arrays.replace(
         activation=problem.activation,
@@ -94,14 +94,14 @@ def curves(view: View) -> Curves:
     """
     problem, times = view.problem, times_of(view)
     solved: dict[str, xr.Dataset] = {}
-    notes = list(_notes_of_law(_bare(problem), view.seed))
+    notes = list(_notes_of_law(_bare(problem), view.seed))  # type: ignore  (frozen: it has a hash)
     instance = drawn(problem, view.seed)
     for theory in view.theories:
         bare = _bare(problem)
         if theory == "conventional":  # takes Σ_C for the identity, whatever the law
             bare = bare.model_copy(update={"latent": GaussianLatent()})
         try:
-            nodes = _spectrum(bare, view.seed, theory)
+            nodes = _spectrum(bare, view.seed, theory)  # type: ignore  (frozen: it has a hash)
         except ProblemError as error:  # it cannot be asked about this law
             notes.append(f"{theory} theory: {str(error).removeprefix('theory: ')}")
             continue

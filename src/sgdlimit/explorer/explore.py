@@ -102,8 +102,9 @@ def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[
         return _template(Explorer(DEFAULT, _address()), "sgdlimit explorer", SUBTITLE)
 
     _leave_out_closed_pages()
-    server = pn.serve(
-        {"/": page, "/explore": explorer}, port=port, address=HOST, websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"], show=False,
+    server: Any = pn.serve(
+        {"/": page, "/explore": explorer}, port=port, address=HOST, show=False,
+        websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"],
         start=False, title=title, verbose=False, check_unused_sessions=1000, unused_session_lifetime=8000,
         location=True,
     )  # fmt: skip
@@ -151,7 +152,7 @@ def _maker(target: str | None) -> tuple[Callable[[str], Any], str, str]:
 def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
     pn.state.on_session_destroyed(lambda _: shown.close())
     source = files("sgdlimit.explorer").joinpath("page.html.j2").read_text(encoding="utf-8")
-    template = pn.Template(source, location=True)
+    template: Any = pn.Template(source, location=True)
     dark = pn.widgets.Toggle(label="Dark", value=False, stylesheets=INLINE, margin=0, width=70, tags=["dark-page"])
     dark.param.watch(lambda event: shown.restyle(event.new), "value")
     dark.jscallback(value="document.documentElement.dataset.theme = source.active ? 'dark' : 'light'")

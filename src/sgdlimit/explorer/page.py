@@ -19,7 +19,7 @@ from sgdlimit.explorer.fields import MIXTURE, MIXTURE_DEFAULTS, OWN_FIELDS, Fiel
 from sgdlimit.explorer.numbers import discrepancies, table
 from sgdlimit.explorer.panels import PIN_COLORS, QUANTITIES, Panels, Pinned
 from sgdlimit.explorer.schematic import schematic
-from sgdlimit.explorer.style import INLINE
+from sgdlimit.explorer.style import INLINE, dress
 from sgdlimit.explorer.turns import Turn, shared_turns
 from sgdlimit.explorer.view import DEFAULT, View, flat
 from sgdlimit.inputs.latent import Gaussian
@@ -94,7 +94,7 @@ class Explorer:
             return pn.pane.HTML("", stylesheets=INLINE, sizing_mode="stretch_width", margin=(2, 4), **options)
 
         for widget in self.fields.widgets.values():
-            widget.stylesheets = INLINE
+            dress(widget)
         for message in (*self.fields.messages.values(), self.fields.general):
             message.stylesheets = INLINE
         self.drawing, self.status, self.notes, self.numbers, self.pin_list = (text() for _ in range(5))
@@ -202,7 +202,8 @@ class Explorer:
                 self._apply(lambda message=str(error): self._failed(message))
                 return
             except Exception as error:  # a page says so and lives on
-                self._apply(lambda message=f"{type(error).__name__}: {error}": self._failed(message))
+                message = f"{type(error).__name__}: {error}"
+                self._apply(lambda: self._failed(message))
                 return
             took = time.perf_counter() - begin
             self._apply(lambda: self._solved(asked, solved, floor, took))
@@ -499,7 +500,7 @@ def _as_far_as_it_will_do(names: Mapping[str, Any]) -> tuple[View, dict[str, str
     """The view of an address; where not all of it will do, with what will, and what is wrong with the rest."""
     settings = flat(DEFAULT.settings())
     try:
-        return View.from_settings(settings | names), {}
+        return View.from_settings({**settings, **names}), {}
     except (ProblemError, TypeError):
         pass
     view, wrong = DEFAULT, {}
@@ -509,7 +510,7 @@ def _as_far_as_it_will_do(names: Mapping[str, Any]) -> tuple[View, dict[str, str
         try:
             view = View.from_settings(settings | {name: names[name]})
         except (ProblemError, TypeError) as error:
-            wrong |= {name: text for text in _by_field(str(error)).values()}
+            wrong[name] = next(iter(_by_field(str(error)).values()))
             continue
         settings |= {name: names[name]}
     return view, {name: text if name in OWN_FIELDS else f"{name}: {text}" for name, text in wrong.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
@@ -90,7 +90,9 @@ class Panels:
                     fill_alpha=0.25,
                 )  # fmt: skip
             plot.add_tools(
-                HoverTool(renderers=lines, tooltips=[("", "@label"), ("t", "$x{0.000}"), ("", "$y{0.00000}")])
+                HoverTool(
+                    renderers=list[Any](lines), tooltips=[("", "@label"), ("t", "$x{0.000}"), ("", "$y{0.00000}")]
+                )
             )
 
     def show_theories(self, theories: Mapping[str, xr.Dataset]) -> None:
@@ -98,7 +100,7 @@ class Panels:
         for name, sources in self._theory.items():
             for theory, source in sources.items():
                 shown = {theory: theories[theory]} if theory in theories else {}
-                source.data = _multi_line(shown, name)
+                cast(Any, source).data = _multi_line(shown, name)
         self._fit()
 
     def show_pins(self, pins: Sequence[Pinned]) -> None:
@@ -111,7 +113,7 @@ class Panels:
                         drawn = _multi_line({theory: pin.theories[theory]}, name, pin.color, f"{pin.label}: ")
                         for key, values in drawn.items():
                             every[key] += values
-                source.data = every
+                cast(Any, source).data = every
         self._fit()
 
     def show_sgd(self, sgd: xr.Dataset | None) -> None:
@@ -120,15 +122,15 @@ class Panels:
             for theory, source in sources.items():
                 measured = [] if sgd is None else [str(key) for key in sgd["overlaps"].values]
                 if sgd is None or theory not in measured:
-                    source.data = dict(_points().data)
+                    cast(Any, source).data = dict(_points().data)
                     continue
                 values = sgd[name]
                 if "overlaps" in values.dims:
                     values = values.sel(overlaps=theory)
                 elif theory != measured[0]:  # ε_g and v are the same, however Q and R are measured
-                    source.data = dict(_points().data)
+                    cast(Any, source).data = dict(_points().data)
                     continue
-                source.data = _scatter(values)
+                cast(Any, source).data = _scatter(values)
         self._fit(widen=True)
 
     def legend(self, name: str, K: int, M: int) -> str:
@@ -181,18 +183,19 @@ class Panels:
             plot.outline_line_color = colors["grid"]
 
 
-def _finite(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def _finite(arrays: Sequence[Any]) -> np.ndarray:
     values = np.concatenate([np.asarray(array, float) for array in arrays]) if arrays else np.empty(0)
     return values[np.isfinite(values)]
 
 
-def _set(extent: Range1d, start: float, end: float) -> None:
+def _set(extent: Any, start: float, end: float) -> None:
     extent.update(start=float(start), end=float(end), reset_start=float(start), reset_end=float(end))
 
 
 def _figure(name: str):
     plot = figure(
-        x_range=Range1d(1e-3, 100), y_range=Range1d(0.1, 1), x_axis_type="log", y_axis_type="log" if name == "generalization_error" else "linear",
+        x_range=Range1d(start=1e-3, end=100), y_range=Range1d(start=0.1, end=1),
+        x_axis_type="log", y_axis_type="log" if name == "generalization_error" else "linear",
         x_axis_label="time t = steps/N", height=270, min_width=280, sizing_mode="stretch_width",
         tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, active_drag=None, toolbar_location="above",
         background_fill_alpha=0, border_fill_alpha=0,

@@ -1,6 +1,8 @@
 """How the widgets and texts of a page look; the colours are variables that the page sets for light and dark."""
 
-__all__ = ["INLINE", "SHEET"]
+from typing import Any
+
+__all__ = ["INLINE", "SHEET", "dress"]
 
 SHEET = """
 :host {
@@ -11,11 +13,14 @@ SHEET = """
   background-color: var(--sl-field, transparent); color: var(--sl-ink, inherit); border-color: var(--sl-line, #888);
 }
 .bk-input-group > label, .bk-slider-title, label { color: var(--sl-ink, inherit); }
-.bk-btn { background-color: var(--sl-field, transparent); color: var(--sl-ink, inherit);
+:host .bk-btn.bk-btn-default { background-color: var(--sl-field, transparent); color: var(--sl-ink, inherit);
   border-color: var(--sl-line, #888); }
+:host .bk-btn a { color: inherit; text-decoration: none; }
+.bk-spin-btn { background-color: transparent; }
+:host(.bk-panel-models-widgets-DoubleSlider), .bk-slider-title, .bk-clearfix { color: var(--sl-ink, inherit); }
 .bk-btn:focus-visible, .bk-input:focus-visible, input:focus-visible, .noUi-handle:focus-visible, a:focus-visible,
 button:focus-visible { outline: 3px solid #3a78c9; outline-offset: 1px; }
-.bk-btn-primary { background-color: #2f6bb8; color: white; border-color: #2f6bb8; }
+:host .bk-btn.bk-btn-primary { background-color: #2f6bb8; color: white; border-color: #2f6bb8; }
 .bk-btn[disabled] { opacity: 0.5; }
 .noUi-target { background: var(--sl-line, #ccc); }
 .schematic { width: 100%; max-width: 380px; font: 12px sans-serif; }
@@ -41,3 +46,11 @@ h2, h3 { font-size: 15px; margin: 4px 0; }
 """
 
 INLINE = [SHEET]
+
+
+def dress(widget: Any) -> Any:
+    """Give a widget the look of the page, with those it is composed of."""
+    for part in (widget, *(getattr(widget, name, None) for name in ("_title", "_value_edit", "_slider"))):
+        if part is not None:
+            part.stylesheets = INLINE
+    return widget

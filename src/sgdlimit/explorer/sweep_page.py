@@ -3,7 +3,7 @@
 import json
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import panel as pn
@@ -53,7 +53,7 @@ class SweepPage:
         if not self.results["completed"].values.any():
             raise ProblemError(f"path: no task of {str(path)!r} is finished yet; run the sweep first")
         self.path, self.panels = str(path), Panels()
-        self.axes = list(self.results["completed"].dims)
+        self.axes = [str(dim) for dim in self.results["completed"].dims]
         self.points: list[dict[str, int]] = []
         self._build()
         self._plot()
@@ -84,7 +84,7 @@ class SweepPage:
         self.source = ColumnDataSource({"x": [], "y": [], "floor": [], "color": [], "label": []})
         self.source.selected.on_change("indices", lambda _attr, _old, new: self._clicked(new))
         self.scatter = figure(
-            height=340, min_width=280, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset,tap",
+            height=340, min_width=280, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset",
             active_scroll=None, active_drag=None, background_fill_alpha=0, border_fill_alpha=0, y_axis_type="log",
         )  # fmt: skip
         self.scatter.toolbar.logo = None
@@ -97,7 +97,7 @@ class SweepPage:
         self.scatter.add_tools(
             HoverTool(renderers=[points], tooltips=[("", "@label"), ("M", "@y{0.0000}"), ("floor", "@floor{0.0000}")])
         )
-        self.scatter.select_one(TapTool).renderers = [points]
+        self.scatter.add_tools(TapTool(renderers=[points]))
         self.key, self.about, self.status = (
             pn.pane.HTML("", stylesheets=INLINE, sizing_mode="stretch_width", margin=(2, 4)) for _ in range(3)
         )
@@ -237,7 +237,7 @@ class SweepPage:
                 seed=int(self.results["instance"].values[point["instance"]]),
                 time=self.sweep.run.time,
                 runs=min(20, self.sweep.run.runs),
-                theories=tuple(name for name in theories if name != "mixture") or ("conventional",),
+                theories=cast(Any, tuple(name for name in theories if name != "mixture") or ("conventional",)),
             )
         except ProblemError:
             return ""

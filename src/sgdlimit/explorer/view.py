@@ -103,6 +103,7 @@ class View(Settings):
         return cls(problem=Problem(**tables), **own)
 
     def settings(self) -> dict[str, Any]:
+        """What is not the default of a problem, and the rest, as tables."""
         problem = json.loads(self.problem.model_dump_json(exclude_none=True, exclude_defaults=True))
         if latent := problem.get("latent"):
             problem["latent"] = {"law": self.problem.latent.law, **latent}
@@ -124,7 +125,7 @@ class View(Settings):
     @classmethod
     def of_file(cls, problem: Problem, run: RunSettings) -> Self:
         """The view of a problem and how it is to be run; of its theories, those that are shown here."""
-        shown = tuple(name for name in run.theories if name != "mixture")
+        shown: tuple[Theory, ...] = tuple(name for name in run.theories if name != "mixture")
         return cls(problem=problem, seed=run.seed, time=run.time, runs=run.runs, theories=shown or ("conventional",))
 
     @property
