@@ -97,7 +97,8 @@ class Explorer:
             dress(widget)
         for message in (*self.fields.messages.values(), self.fields.general):
             message.stylesheets = INLINE
-        self.drawing, self.status, self.notes, self.numbers, self.pin_list = (text() for _ in range(5))
+        self.drawing, self.status, self.sgd_status, self.notes = (text() for _ in range(4))
+        self.numbers, self.pin_list = text(), text()
         self.run_button = button("Run SGD", self._run, color="primary")
         self.stop_button = button("Stop", lambda _: self.stop(), disabled=True)
         self.pin_button = button("Pin this setting", lambda _: self._pin(self.view))
@@ -144,7 +145,7 @@ class Explorer:
         )  # fmt: skip
         self.results_area = pn.Column(
             pn.FlexBox(self.run_button, self.stop_button, self.pin_button, *self.downloads, margin=0),
-            self.status, self.progress, self.notes,
+            self.status, self.sgd_status, self.progress, self.notes,
             pn.FlexBox(*self.plots.values(), sizing_mode="stretch_width", margin=0),
             pn.pane.HTML(KEY, stylesheets=INLINE, sizing_mode="stretch_width", margin=(0, 4)),
             self.numbers, self.pin_list, self.pin_buttons,
@@ -235,17 +236,20 @@ class Explorer:
     def _say(self, text: str) -> None:
         self.status.object = f'<span class="note" role="status">{escape(text)}</span>'
 
+    def _say_of_sgd(self, text: str) -> None:
+        self.sgd_status.object = f'<span class="note" role="status">{escape(text)}</span>'
+
     # --- SGD ----------------------------------------------------------------------------------------------------------
 
     def _run(self, _: Any = None) -> None:
         self.stop()
         view, streamed = self.view, Streamed(self.view)
-        overlaps = view.theories or ("conventional",)
         self._streamed = streamed
         pending, last = [False], [0.0]
 
         def live() -> Any:  # drawn on the thread that takes the turn
             instance = drawn(view.problem, view.seed)
+            overlaps = tuple(curves(view).theories) or ("conventional",)  # those that can be asked about the law
             gaussian = isinstance(instance.latent, Gaussian)
             # On Gaussian inputs the floor is further runs of the same kind: every other one.
             instances = [instance] if gaussian else [instance, instance.replace(latent=Gaussian())]
@@ -282,6 +286,7 @@ class Explorer:
 
         self.run_button.disabled, self.stop_button.disabled, self.progress.visible = True, False, True
         self.progress.value = 0
+        self._say_of_sgd("SGD is running …")
         turn = self._turn = shared_turns().add(live(), receive, finish)
 
     def _show_sgd(self) -> None:
@@ -315,11 +320,11 @@ class Explorer:
         self._idle()
         self._show_sgd()
         if error is not None:
-            self._say(str(error))
+            self._say_of_sgd(str(error))
         elif streamed.sgd is not None and "diverged_at" in streamed.sgd.attrs:
-            self._say(f"SGD diverged at t = {streamed.sgd.attrs['diverged_at']:.3g}; lower η, learning_rate.")
+            self._say_of_sgd(f"SGD diverged at t = {streamed.sgd.attrs['diverged_at']:.3g}; lower η, learning_rate.")
         else:
-            self._say("SGD is done.")
+            self._say_of_sgd("SGD is done.")
 
     def _idle(self) -> None:
         self._turn = None
@@ -331,11 +336,12 @@ class Explorer:
             self._turn.stop()
             self._idle()
             self._show_sgd()
-            self._say("SGD was stopped.")
+            self._say_of_sgd("SGD was stopped.")
 
     def _forget_sgd(self) -> None:
         self.stop()
         self._streamed = None
+        self._say_of_sgd("")
         self.panels.show_sgd(None)
         self.numbers.object = ""
 

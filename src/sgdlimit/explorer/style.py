@@ -13,11 +13,11 @@ SHEET = """
   background-color: var(--sl-field, transparent); color: var(--sl-ink, inherit); border-color: var(--sl-line, #888);
 }
 .bk-input-group > label, .bk-slider-title, label { color: var(--sl-ink, inherit); }
-:host .bk-btn.bk-btn-default { background-color: var(--sl-field, transparent); color: var(--sl-ink, inherit);
-  border-color: var(--sl-line, #888); }
+.bk-btn.bk-btn-default { background-color: var(--sl-field, transparent) !important;
+  color: var(--sl-ink, inherit) !important; border: 1px solid var(--sl-line, #888) !important; }
 :host .bk-btn a { color: inherit; text-decoration: none; }
 .bk-spin-btn { background-color: transparent; }
-:host(.bk-panel-models-widgets-DoubleSlider), .bk-slider-title, .bk-clearfix { color: var(--sl-ink, inherit); }
+.bk-slider-title, .bk-clearfix, .bk-clearfix * { color: var(--sl-ink, inherit) !important; }
 .bk-btn:focus-visible, .bk-input:focus-visible, input:focus-visible, .noUi-handle:focus-visible, a:focus-visible,
 button:focus-visible { outline: 3px solid #3a78c9; outline-offset: 1px; }
 :host .bk-btn.bk-btn-primary { background-color: #2f6bb8; color: white; border-color: #2f6bb8; }
@@ -50,7 +50,7 @@ INLINE = [SHEET]
 
 def dress(widget: Any) -> Any:
     """Give a widget the look of the page, with those it is composed of."""
-    for part in (widget, *(getattr(widget, name, None) for name in ("_title", "_value_edit", "_slider"))):
+    for part in (widget, *(getattr(widget, name, None) for name in ("_label", "_value_edit", "_slider"))):
         if part is not None:
             part.stylesheets = INLINE
     return widget
