@@ -167,7 +167,7 @@ def test_the_commands_of_the_readme_exist(command):
 
 def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     """The whole path at a small size; the numbers themselves are tested elsewhere."""
-    from sgdlimit.reproduction import reproduce
+    from sgdlimit.reproduction import redraw, reproduce
 
     small = sl.Problem(
         input_dim=80, latent_dim=40, student_units=2, teacher_units=2, activation="relu", learning_rate=0.1
@@ -213,3 +213,27 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "how good the mixture theory is" in html
     assert html.count("data:image/png;base64") >= len(names)
+    assert html.count('<script type="application/json">') == len(names)
+    assert len(html.encode()) < 10_000_000
+    cases, dropped = sl.load(tmp_path / "data" / "cases.zarr"), int((~grid["kept"]).sum())
+    assert cases.sizes["case"] == dropped == html.count('<section class="page"')
+    assert f"{dropped} of 2 × 2 instances" in html if dropped else "no pages about any" in html
+    redraw("figure_S2", tmp_path, tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "figures" / "figure_S2.png").read_bytes()
+    redraw("lemma_V3", tmp_path, tmp_path / "again.pdf")
+    assert (tmp_path / "again.pdf").read_bytes() == (tmp_path / "figures" / "lemma_V3.pdf").read_bytes()
+    with pytest.raises(sl.ProblemError, match=r"figure: 'figure_9' .* use one of figure_2, figure_3, .*, lemma_V3"):
+        redraw("figure_9", tmp_path, tmp_path / "other.png")
+
+
+def test_figure_refuses_in_a_sentence(tmp_path, command):
+    (tmp_path / "there.png").write_bytes(b"")
+    for arguments, said in (
+        (("figure_2", "nowhere"), "folder: 'nowhere' holds no finished reproduction"),
+        (("figure_2", ".", "--out", "figure.jpeg"), "use a name that ends in .png, .pdf, .svg"),
+        (("figure_2", ".", "--out", "there.png"), "nothing is overwritten"),
+    ):
+        done = command("figure", *arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1

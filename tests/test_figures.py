@@ -1,11 +1,14 @@
 """Figures, tables and report on synthetic data with the dimensions of the studies' datasets."""
 
+from io import BytesIO
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.colors import to_rgb
+from PIL import Image
 from scipy.integrate import quad
 from scipy.special import erf
 from scipy.stats import norm
@@ -241,6 +244,27 @@ def beyond():
     }
 
 
+def one_pixel() -> bytes:
+    written = BytesIO()
+    Image.new("RGB", (1, 1)).save(written, "PNG")
+    return written.getvalue()
+
+
+def left_out_cases(grid: xr.Dataset, trajectories: tuple[xr.Dataset, xr.Dataset]) -> xr.Dataset:
+    """What the study of left-out instances makes of a grid, with the example's trajectories for each of them."""
+    theory, runs = trajectories[0].isel(activation=0, drop=True), trajectories[1].isel(activation=0, law=0, run=0)
+    names = [*ENTRIES, "generalization_error"]
+    one = runs[names].drop_vars(["activation", "law"]).assign({f"theory_{name}": theory[name] for name in names})
+    one = one.assign({f"start_{name}": theory[name].isel(time=0, drop=True) for name in ENTRIES})
+    places = np.argwhere(~grid["kept"].values)
+    labels = {
+        "instance": ("case", grid["instance"].values[places[:, 0]]),
+        "activation": ("case", grid["activation"].values[places[:, 1]]),
+        "reason": ("case", [str(grid["reason"].values[tuple(place)]) for place in places]),
+    }
+    return xr.concat([one] * max(len(places), 1), dim="case").isel(case=slice(len(places))).assign_coords(labels)
+
+
 def data_lines(panel, points: int) -> list:
     return [line for line in panel.lines if np.size(line.get_xdata()) == points]
 
@@ -418,7 +442,7 @@ def test_figures_of_laws(grid, means):
     figure = sample_mean_law(means)
     assert_labelled(figure, 3)
     for panel in figure.axes:
-        assert len(panel.lines) == 2  # the exact expectations
+        assert len([line for line in panel.lines if line.get_linestyle() != "None"]) == 2  # the exact expectations
     figure = kl_against_spread(grid)
     assert_labelled(figure, 1)
     assert len(data_lines(figure.axes[0], 10)) == 4
@@ -512,7 +536,7 @@ def test_sample_means_against_quadrature(means):
 
 
 def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectories, ensemble, means, beyond):
-    pixel = b"\x89PNG not drawn here"
+    pixel = one_pixel()
     datasets = {
         "grid": grid,
         "blocks": blocks,
@@ -522,19 +546,21 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
         "sample_means": means,
         **beyond,
     }
+    cases = left_out_cases(grid, trajectories)
     names = list(paper_figures(**datasets))
     assert len(names) == 16
     (tmp_path / "one.png").write_bytes(pixel)
     figures = dict.fromkeys(names, pixel) | {"one's <script> own": tmp_path / "one.png"}
     provenance = {"command": "sgdlimit reproduce --preset quick", "note": "<script>alert(1)</script>"}
     path = tmp_path / "report" / "index.html"
-    write_report(path, figures=figures, provenance=provenance, preset="quick", **datasets)
+    write_report(path, figures=figures, provenance=provenance, preset="quick", cases=cases, **datasets)
     html = path.read_text(encoding="utf-8")
     assert html.count("data:image/png;base64,") == len(figures)
     for name in names:
         assert f'id="{name}"' in html
     assert "http" not in html
-    assert "<script" not in html
+    assert html.count("<script>") == 1  # the page's own
+    assert "alert(1)</script>" not in html
     assert "&lt;script&gt;of a store" in html
     for activation in ACTIVATIONS:
         for table in (discrepancy_table(grid, activation), PUBLISHED[activation].frame()):
@@ -547,6 +573,12 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
     assert "3 SGD runs of the grid diverged" in html
     assert "N = 1000, D = 500, η = 0.2, f = sign" in html
     assert "sgdlimit reproduce --preset quick" in html
+    assert "1 of 6 × 2 instances are not in the means" in html
+    assert 'href="#left-out-11-relu"' in html
+    assert 'id="left-out-11-relu"' in html
+    assert html.count("<h3>The paper claims</h3>") == html.count("<h3>Measured here</h3>")
+    for name in names:
+        assert f"<code>sgdlimit figure {name} .</code>" in html
 
 
 def test_report_of_the_smallest_study(tmp_path, trajectories, ensemble, means, beyond):
@@ -556,6 +588,7 @@ def test_report_of_the_smallest_study(tmp_path, trajectories, ensemble, means, b
     path = tmp_path / "index.html"
     write_report(
         path,
+        cases=left_out_cases(grid, trajectories),
         figures={},
         grid=grid,
         blocks=synthetic_blocks(1, spreads=(0, 9)).sel(activation=["relu"]),

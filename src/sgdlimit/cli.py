@@ -106,6 +106,20 @@ def reproduce(
 
 
 @app.command()
+def figure(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As under the figure in the report: figure_4.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of a finished reproduction.")],
+    out: Annotated[Path | None, typer.Option(help="File: .png, .pdf or .svg; must not exist. [NAME.png]")] = None,
+) -> None:
+    """Draw one figure of a reproduction again, from the data it left."""
+    from sgdlimit.reproduction import redraw
+
+    file = Path(f"{name}.png") if out is None else out
+    redraw(name, folder, file)
+    typer.echo(f"{file}")
+
+
+@app.command()
 def run(
     problem: Annotated[Path, typer.Argument(metavar="PROBLEM.toml", help="Settings; see the folder examples/.")],
     out: Annotated[

@@ -6,18 +6,30 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import xarray as xr
+from matplotlib.figure import Figure
 
-from sgdlimit.figures import discrepancy_table, flatness, paper_figures, save_figure, write_table
+from sgdlimit.errors import ProblemError
+from sgdlimit.figures import (
+    discrepancy_table,
+    flatness,
+    hover_panels,
+    paper_figures,
+    save_figure,
+    trajectory,
+    write_table,
+)
 from sgdlimit.inputs.latent import MixtureLaw
 from sgdlimit.problem import GaussianMixture
 from sgdlimit.report import write_report
 from sgdlimit.resources import memory_sentence
 from sgdlimit.simulation import predicted_bytes
 from sgdlimit.studies.finite_size import finite_size
+from sgdlimit.studies.left_out import case_name, left_out, trajectories_of
 from sgdlimit.studies.lemmas import function_correlation, function_expectation
 from sgdlimit.studies.mixture_theory import mixture_theory
 from sgdlimit.studies.paper import PRESETS, Preset, examples, grid
@@ -27,9 +39,11 @@ from sgdlimit.sweep import Plan, Sweep, compute_sweep
 from sgdlimit.sweep.task import Conditions
 from sgdlimit.trajectory import load, save
 
-__all__ = ["RESULT", "memory_of_preset", "reproduce"]
+__all__ = ["RESULT", "memory_of_preset", "redraw", "reproduce"]
 
 Progress = Callable[[str, float], None]
+
+FORMATS = (".png", ".pdf", ".svg")
 
 RESULT = "index.html"
 """What a reproduction writes last."""
@@ -93,10 +107,12 @@ def reproduce(
         progress(label, 1.0)
     datasets = stages.datasets
     with watch.stage("figures"):
-        drawings = paper_figures(**datasets)
-        pictures = {}
+        drawings = _drawings(datasets)
+        pictures, readings = {}, {}
         for done, (name, draw) in enumerate(drawings.items()):
-            pictures[name] = save_figure(draw(), folder / "figures", name)[0]
+            figure = draw()
+            pictures[name] = save_figure(figure, folder / "figures", name)[0]
+            readings[name] = hover_panels(figure)
             progress("figures", (done + 1) / len(drawings))
         for number, activation in (("I", "erf"), ("II", "relu")):
             write_table(
@@ -107,6 +123,7 @@ def reproduce(
     write_report(
         folder / RESULT,
         figures=pictures,
+        readings=readings,
         **datasets,
         provenance=_provenance(preset_name, first_instance, watch, total),
         preset=preset_name,
@@ -141,7 +158,7 @@ def _stages(
             ("examples_theory", "examples_sgd", "examples_mixture"),
             lambda: examples(preset, progress),
         ),
-        "grid": (("grid",), lambda: (grid(swept("grid", preset.grid_sweep())),)),
+        "grid": (("grid", "cases"), lambda: _grid_and_cases(swept("grid", preset.grid_sweep()), preset)),
         "blocks": (("blocks",), lambda: (blocks(swept("blocks", preset.block_sweep())),)),
         "sample means": (("sample_means",), lambda: (sample_means(_example_law(preset)),)),
         "finite size": (
@@ -162,6 +179,53 @@ def _stages(
             ),
         ),
     }
+
+
+def _grid_and_cases(results: xr.Dataset, preset: Preset) -> tuple[xr.Dataset, xr.Dataset]:
+    found = grid(results)
+    return found, left_out(results, found, preset)
+
+
+def _drawings(datasets: Mapping[str, xr.Dataset]) -> dict[str, Callable[[], Figure]]:
+    """Every figure of a reproduction by name, drawn when called: the paper's, and one for each instance left out."""
+    cases = datasets["cases"]
+    figures = paper_figures(**{name: dataset for name, dataset in datasets.items() if name != "cases"})
+    for place in range(cases.sizes["case"]):
+        one = cases.isel(case=place)
+        name = case_name(int(one["instance"]), str(one["activation"].values))
+        figures[name] = partial(trajectory, *trajectories_of(cases, place))
+    return figures
+
+
+def redraw(name: str, folder: Path, out: Path) -> None:
+    """Draw one figure of a finished reproduction again, from its datasets.
+
+    Parameters
+    ----------
+    name
+        As :func:`sgdlimit.figures.paper_figures` has it, or ``left_out_SEED_ACTIVATION``.
+    folder
+        What :func:`reproduce` wrote.
+    out
+        The file, ``.png``, ``.pdf`` or ``.svg``; a PNG is the one in ``figures/``.
+
+    Raises
+    ------
+    ProblemError
+        If there is no such figure or reproduction, or the file exists or has another ending.
+    """
+    if out.suffix not in FORMATS:
+        raise ProblemError(f"--out: {str(out)!r} is no picture; use a name that ends in {', '.join(FORMATS)}")
+    if out.exists() or not out.parent.is_dir():
+        raise ProblemError(f"--out: {str(out)!r} exists or has no folder; nothing is overwritten, name another file")
+    if not (folder / RESULT).is_file():
+        raise ProblemError(
+            f"folder: {str(folder)!r} holds no finished reproduction; give one that `sgdlimit reproduce` wrote"
+        )
+    drawings = _drawings({path.stem: load(path) for path in sorted((folder / "data").glob("*.zarr"))})
+    if name not in drawings:
+        raise ProblemError(f"figure: {name!r} is not one of this reproduction; use one of {', '.join(drawings)}")
+    save_figure(drawings[name](), out.parent, out.stem, suffixes=[out.suffix])
 
 
 class Stages:

@@ -5,6 +5,7 @@ from sgdlimit.figures.diagnosis import diagnosis
 from sgdlimit.figures.discrepancy import discrepancy_against_kl
 from sgdlimit.figures.dynamics import example_dynamics, saturation_time, trajectory
 from sgdlimit.figures.finite_size import finite_size
+from sgdlimit.figures.hover import Panel, hover_panels
 from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
 from sgdlimit.figures.lemmas import lemma_correlation, lemma_expectation
 from sgdlimit.figures.mixture_theory import mixture_theory
@@ -15,6 +16,7 @@ from sgdlimit.figures.tables import discrepancy_table, flatness, flatness_statem
 from sgdlimit.figures.universality import universality
 
 __all__ = [
+    "Panel",
     "diagnosis",
     "discrepancy_against_kl",
     "discrepancy_table",
@@ -22,6 +24,7 @@ __all__ = [
     "finite_size",
     "flatness",
     "flatness_statement",
+    "hover_panels",
     "kl_against_spread",
     "lemma_correlation",
     "lemma_expectation",

@@ -1,6 +1,6 @@
 """One look for every figure: fonts, sizes, and series that stay apart in grey and for the colour-blind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec
@@ -114,17 +114,26 @@ def log_ticks(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+def save_figure(figure: Figure, folder: Path, name: str, *, suffixes: Sequence[str] = (".png", ".pdf")) -> list[Path]:
     """Write ``name.png`` (200 dots per inch) and ``name.pdf`` into ``folder``, which is made if need be.
+
+    Parameters
+    ----------
+    figure
+        One that a function of :mod:`sgdlimit.figures` drew.
+    folder, name
+        Where, and under which name.
+    suffixes
+        The formats, of ``.png``, ``.pdf`` and ``.svg``.
 
     Returns
     -------
-    tuple of Path
-        The PNG and the PDF.
+    list of Path
+        The files in the order of ``suffixes``.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    png, pdf = folder / f"{name}.png", folder / f"{name}.pdf"
+    paths = [folder / f"{name}{suffix}" for suffix in suffixes]
     layout, dpi = figure.get_layout_engine(), figure.dpi
     no_layout: dict[Any, Any] = {"figure.autolayout": False, "figure.constrained_layout.use": False}
     with mpl.rc_context(_STYLE | no_layout):
@@ -133,9 +142,15 @@ def save_figure(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
             if layout is not None:
                 layout.execute(figure)
             figure.set_layout_engine(None)  # with one, savefig draws twice: to arrange the panels, and to write them
-            figure.savefig(png, dpi=PNG_DPI)
-            figure.savefig(pdf, metadata={"CreationDate": None})
+            for path in paths:
+                _write(figure, path)
         finally:
             figure.set_layout_engine(layout)
             figure.set_dpi(dpi)
-    return png, pdf
+    return paths
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """One file, without the date, so that the same figure is the same file."""
+    undated: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    figure.savefig(path, dpi=PNG_DPI, metadata=undated.get(path.suffix))

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 
 from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep, relative, relative_floor
 from sgdlimit.figures._style import ACTIVATION_LABELS, FLOOR, SERIES, Series, label_panels, new_figure, styled
+from sgdlimit.figures.hover import named
 
 __all__ = ["discrepancy_against_kl"]
 
@@ -111,7 +112,8 @@ def _draw_curves(
         x = kl.sel(components=components).values
         if faint:
             mean = instance_mean(one)[0].values
-            panel.plot(x, mean, color=series.color, ls=series.linestyle, alpha=0.35, lw=1.1, zorder=2)
+            (line,) = panel.plot(x, mean, color=series.color, ls=series.linestyle, alpha=0.35, lw=1.1, zorder=2)
+            named(line, f"m={components}, conventional")
             drawn += list(mean)
         else:
             drawn += _draw_curve(
@@ -134,7 +136,10 @@ def _draw_curve(panel: Axes, kl: np.ndarray, M: xr.DataArray, series: Series, lo
     partial = (M.isnull().any("instance") & M.notnull().any("instance")).values
     color = series.color
     panel.fill_between(kl, mean - error, mean + error, color=color, alpha=0.2, lw=0, zorder=1)
-    panel.plot(kl, mean, color=color, ls=series.linestyle, marker=series.marker, mec="white", mew=0.5, zorder=3)
+    (line,) = panel.plot(
+        kl, mean, color=color, ls=series.linestyle, marker=series.marker, mec="white", mew=0.5, zorder=3
+    )
+    named(line, f"m={int(M['components'])}")
     panel.plot(kl[partial], mean[partial], color=color, ls="", marker=series.marker, mfc="white", mec=color, zorder=4)
     gone, across = np.isnan(mean), panel.get_xaxis_transform()
     panel.plot(kl[gone], np.full(gone.sum(), 0.96), "x", color=color, mew=1.4, transform=across)
@@ -180,8 +185,10 @@ def _draw_inset(panel: Axes, theory: xr.DataArray, sgd: xr.DataArray) -> None:
     inset = panel.inset_axes((0.22, 1.06 - INSET_ROOM, 0.7, INSET_ROOM - 0.1))
     color = SERIES[1].color
     inset.fill_between(times, mean - deviation, mean + deviation, color=color, alpha=0.3, lw=0)
-    inset.plot(times, mean, color=color, lw=2.4, alpha=0.75)
-    inset.plot(times, theory.isel(last).values, color="black", lw=1.0, ls=(0, (4, 2)))
+    (line,) = inset.plot(times, mean, color=color, lw=2.4, alpha=0.75)
+    named(line, f"{label}, SGD")
+    (line,) = inset.plot(times, theory.isel(last).values, color="black", lw=1.0, ls=(0, (4, 2)))
+    named(line, f"{label}, theory")
     inset.set_xscale("log")
     inset.set_xlim(times[0], times[-1])
     inset.xaxis.set_major_locator(LogLocator(numticks=4))

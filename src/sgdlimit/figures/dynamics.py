@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sgdlimit.figures._style import ACTIVATION_LABELS, SERIES, TIME, label_panels, log_ticks, new_figure, styled
+from sgdlimit.figures.hover import named
 
 __all__ = ["SATURATION_FACTOR", "example_dynamics", "saturation_time", "trajectory"]
 
@@ -31,10 +32,10 @@ LABELS = (r"generalisation error $\epsilon_g$", "overlap $Q$", "overlap $R$", "o
 
 
 class Runs(NamedTuple):
-    """SGD runs to draw with one symbol."""
+    """SGD runs to draw with one symbol: all that is known of them, or one quantity."""
 
     label: str
-    data: xr.Dataset
+    data: Any
 
 
 class Curve(NamedTuple):
@@ -124,7 +125,7 @@ def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> 
     error = "task_error" if "task_error" in theory else "generalization_error"  # of each task, where there are several
     for panel, name, label in zip(panels, (error, "Q", "R", "v"), LABELS, strict=True):
         panel.axvspan(start, times[-1], color=SATURATED, lw=0)
-        _panel(panel, theory[name], [group.data[name] for group in groups], times)
+        _panel(panel, theory[name], [group._replace(data=group.data[name]) for group in groups], times)
         panel.set_ylabel(label)
     panels[0].set_yscale("log")
     log_ticks(panels[0].yaxis)
@@ -145,8 +146,8 @@ def _two_theories(
     start = saturation_time(times, theory["generalization_error"].values)
     for (left, right), name, label in zip(panels, ("generalization_error", "Q", "R", "v"), LABELS, strict=True):
         left.axvspan(start, times[-1], color=SATURATED, lw=0)
-        _panel(left, theory[name], [group.data[name] for group in groups], times, entries=False)
-        _panel(right, ensemble[name], [own.data[name]], times, first_symbol=len(groups) - 1)
+        _panel(left, theory[name], [group._replace(data=group.data[name]) for group in groups], times, entries=False)
+        _panel(right, ensemble[name], [own._replace(data=own.data[name])], times, first_symbol=len(groups) - 1)
         left.set_ylabel(label)
         if name == "generalization_error":
             for panel in (left, right):
@@ -173,23 +174,27 @@ def _ensemble_line(ensemble: xr.Dataset) -> Line2D:
 def _panel(
     panel: Axes,
     theory: xr.DataArray,
-    groups: list[xr.DataArray],
+    groups: list[Runs],
     times: np.ndarray,
     *,
     entries: bool = True,
     first_symbol: int = 0,
 ) -> None:
     """All entries of one order parameter on a log axis of time, named beside the panel."""
-    curves = _curves(theory, groups)
-    for curve, series in zip(curves, cycle(SERIES), strict=False):
-        _draw(panel, curve, series.color, first_symbol)
+    curves = _curves(theory, [group.data for group in groups])
+    labels = [group.label for group in groups]
+    lines = [
+        _draw(panel, curve, labels, series.color, first_symbol)
+        for curve, series in zip(curves, cycle(SERIES), strict=False)
+    ]
     panel.set_xscale("log")
     panel.set_xlim(times[0], times[-1])
     log_ticks(panel.xaxis)
     if len(curves) > MOST_ENTRIES:
         panel.set_title(f"{len(curves)} entries", loc="right", fontsize="medium")
     elif len(curves) > 1 and entries:  # the entries by colour, beside the panel, where no curve runs
-        panel.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.1, handletextpad=0.4)
+        names = [curve.label for curve in curves]
+        panel.legend(lines, names, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.1, handletextpad=0.4)
 
 
 def saturation_time(
@@ -205,6 +210,8 @@ def saturation_time(
     4.0
     """
     final = generalization_error[-1]
+    if not np.isfinite(final):  # it diverged
+        return float(times[-1])
     outside = (generalization_error > factor * final) | (generalization_error < final / factor)
     return float(times[np.flatnonzero(outside)[-1] + 1] if outside.any() else times[0])
 
@@ -217,7 +224,8 @@ def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
         if theory.name == "Q" and index[0] > index[1]:
             continue
         entry = dict(zip(entries, index, strict=True))
-        label = f"task {index[0]}" if "task" in entries else f"${theory.name}_{{{','.join(map(str, index))}}}$"
+        label = f"${theory.name}_{{{','.join(map(str, index))}}}$" if entries else r"$\epsilon_g$"
+        label = f"task {index[0]}" if "task" in entries else label
         sgd = [(runs.isel(entry).mean("run"), runs.isel(entry).std("run")) for runs in groups]
         one, spread = theory.isel(entry), None
         if "run" in theory.dims:
@@ -226,18 +234,22 @@ def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
     return curves
 
 
-def _draw(panel: Axes, curve: Curve, color: str, first_symbol: int) -> None:
-    panel.plot(curve.theory["time"], curve.theory, color=color, lw=1.5, zorder=3, label=curve.label)
+def _draw(panel: Axes, curve: Curve, labels: list[str], color: str, first_symbol: int) -> Line2D:
+    """Theory, its spread and all runs of one entry; returns the line of the theory."""
+    (line,) = panel.plot(curve.theory["time"], curve.theory, color=color, lw=1.5, zorder=3)
+    named(line, f"{curve.label}, theory")
     if curve.spread is not None:
         for edge in (curve.theory - curve.spread, curve.theory + curve.spread):
             panel.plot(edge["time"], edge, color=color, zorder=2.5, **ENSEMBLE)
-    for place, (mean, deviation) in enumerate(curve.sgd, first_symbol):
+    for place, ((mean, deviation), label) in enumerate(zip(curve.sgd, labels, strict=True), first_symbol):
         times, marks = mean["time"].values, _marks(mean["time"].values)[place]
         panel.fill_between(times, mean - deviation, mean + deviation, color=color, alpha=0.3, lw=0, zorder=2 - place)
         if place == 0:
-            panel.plot(times[marks], mean[marks], color=color, zorder=4, **CIRCLE)
+            (drawn,) = panel.plot(times[marks], mean[marks], color=color, zorder=4, **CIRCLE)
         else:
-            panel.plot(times, mean, color=color, markevery=marks, zorder=3.5, **TRIANGLE)
+            (drawn,) = panel.plot(times, mean, color=color, markevery=marks, zorder=3.5, **TRIANGLE)
+        named(drawn, f"{curve.label}, {label}")
+    return line
 
 
 def _marks(times: Float[np.ndarray, "time"]) -> tuple[list[int], list[int]]:
@@ -253,7 +265,8 @@ def _source_legend(
     dark = SERIES[0].color
     runs = groups[0].data.sizes["run"]
     lost = sum(int(group.data["v"].isnull().any(["time", "student"]).sum()) for group in groups)
-    setting = [*setting, f"SGD: mean of {runs} runs" + f", {lost} diverged and are left out from then on" * (lost > 0)]
+    which = f"SGD: mean of {runs} runs" if runs > 1 else "SGD: one run"
+    setting = [*setting, which + f", {lost} diverged and are left out from then on" * (lost > 0)]
     symbols = [
         Line2D([], [], color=dark, label=group.label, **style) for group, style in zip(groups, SYMBOLS, strict=False)
     ]
@@ -261,8 +274,9 @@ def _source_legend(
         Line2D([], [], color=dark, lw=1.5, label="theory" if further else "theory (ODE)"),
         *further,
         *symbols,
-        Patch(color=dark, alpha=0.3, lw=0, label=r"$\pm1$ standard deviation over runs"),
     ]
+    if runs > 1:
+        handles.append(Patch(color=dark, alpha=0.3, lw=0, label=r"$\pm1$ standard deviation over runs"))
     if settles:
         label = rf"saturation: $\epsilon_g$ within ×{SATURATION_FACTOR:g} of its final value"
         handles.append(Patch(color=SATURATED, lw=0, label=label))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sgdlimit.figures._style import ACTIVATION_LABELS, SERIES, TIME, label_panels, log_ticks, new_figure, styled
+from sgdlimit.figures.hover import named
 
 __all__ = ["finite_size"]
 
@@ -74,7 +75,8 @@ def _fall(panel: Axes, data: xr.Dataset, sizes: np.ndarray) -> None:
         means = np.array([group.mean() for group in groups])  # of ln M, which is what is fitted
         errors = np.array([group.std(ddof=1) / np.sqrt(len(group)) if len(group) > 1 else 0.0 for group in groups])
         bars = np.exp(means) - np.exp(means - errors), np.exp(means + errors) - np.exp(means)
-        panel.errorbar(sizes, np.exp(means), bars, fmt=series.marker, color=series.color, lw=1, capsize=2)
+        drawn = panel.errorbar(sizes, np.exp(means), bars, fmt=series.marker, color=series.color, lw=1, capsize=2)
+        named(drawn, rf"$\mathcal{{M}}({name})$")
         exponent, prefactor = float(one["exponent"]), float(one["prefactor"])
         panel.plot(fine, prefactor * fine**exponent, color=series.color)
         middle = prefactor * sizes[0] ** exponent

@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 
 from sgdlimit.figures._averages import instance_mean
 from sgdlimit.figures._style import SERIES, label_panels, new_figure, styled
+from sgdlimit.figures.hover import named
 
 __all__ = ["kl_against_spread", "sample_mean_law"]
 
@@ -44,8 +45,13 @@ def sample_mean_law(data: xr.Dataset) -> Figure:
             step = 2 / data.attrs["count"]
             width = step * max(1, round((edges[1] - edges[0]) / step))
             edges = np.arange(edges[0] - step / 2, edges[-1] + width, width)
-        panel.hist(means.sel(law="mixture"), bins=edges, density=True, color=MIXTURE, alpha=0.55, lw=0)
-        panel.hist(means.sel(law="normal"), bins=edges, density=True, histtype="step", color=NORMAL, lw=1.2)
+        middles = (edges[1:] + edges[:-1]) / 2
+        heights = panel.hist(means.sel(law="mixture"), bins=edges, density=True, color=MIXTURE, alpha=0.55, lw=0)[0]
+        named(panel.plot(middles, heights, ls="")[0], "mixture $P$")
+        heights = panel.hist(means.sel(law="normal"), bins=edges, density=True, histtype="step", color=NORMAL, lw=1.2)[
+            0
+        ]
+        named(panel.plot(middles, heights, ls="")[0], r"$\mathcal{N}(0, 1)$")
         panel.set_ylim(0, 1.25 * panel.get_ylim()[1])
         exact = data["expectation"].sel(function=name)
         panel.axvline(float(exact.sel(law="mixture")), ymax=0.84, color=EXACT, ls="-", lw=1.3)

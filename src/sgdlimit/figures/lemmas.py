@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from sgdlimit.figures._style import FLOOR, SERIES, label_panels, log_ticks, new_figure, styled
 from sgdlimit.figures.findings import SECOND_ORDER
+from sgdlimit.figures.hover import named
 
 __all__ = ["lemma_correlation", "lemma_expectation"]
 
@@ -51,12 +52,16 @@ def lemma_correlation(data: xr.Dataset, *, spread: float | None = None) -> Figur
         at_spread, at_epsilon = chosen.sel(spread=spread), chosen.sel(epsilon=middle)
         second = chosen["slope"].sel(order=1) > SECOND_ORDER
         for pair, series in zip(data["pair"].values, cycle(SERIES), strict=False):
-            for order, (style, _) in ORDERS.items():
-                upper.plot(epsilons, at_spread["remainder"].sel(order=order, pair=pair), color=series.color, ls=style)
+            functions = ", ".join(NAMES[f] for f in str(pair).split(", "))
+            for order, (style, which) in ORDERS.items():
+                curve = at_spread["remainder"].sel(order=order, pair=pair)
+                (drawn,) = upper.plot(epsilons, curve, color=series.color, ls=style)
+                named(drawn, f"{functions}, {which}")
             curve = at_spread["remainder"].sel(order=1, pair=pair).values[::3]
             _mark(upper, epsilons[::3], curve, np.full(len(curve), bool(second.sel(pair=pair, spread=spread))), series)
             curve = at_epsilon["remainder"].sel(order=1, pair=pair).values
-            lower.plot(data["kl"], curve, color=series.color)
+            (drawn,) = lower.plot(data["kl"], curve, color=series.color)
+            named(drawn, functions)
             _mark(lower, data["kl"].values, curve, second.sel(pair=pair).values, series)
         _decades(upper, epsilons)
         upper.axvspan(float(at_spread["largest"]), 1, color=FLOOR, lw=0, alpha=0.7, zorder=0)
@@ -136,11 +141,12 @@ def lemma_expectation(data: xr.Dataset, *, functions: tuple[str, ...] = ("erf", 
         scale = data.attrs["relative_tolerance"] / float(chosen["tolerance"])
         for series, m in zip(cycle(SERIES), data["components"].values, strict=False):
             curve, kl = abs(chosen["difference"].sel(components=m).values) * scale, data["kl"].sel(components=m).values
-            upper.plot(kl, curve, color=series.color, ls=series.linestyle)
+            (drawn,) = upper.plot(kl, curve, color=series.color, ls=series.linestyle)
+            named(drawn, f"m={m}")
             _mark(upper, kl, curve, chosen["condition"].sel(components=m).values, series)
         for series, spread in zip(cycle(SERIES), shown, strict=False):
             curve = abs(chosen["sum_difference"].sel(spread=spread).values) * scale
-            lower.plot(
+            (drawn,) = lower.plot(
                 data["count"],
                 curve,
                 color=series.color,
@@ -149,6 +155,7 @@ def lemma_expectation(data: xr.Dataset, *, functions: tuple[str, ...] = ("erf", 
                 mec="white",
                 mew=0.5,
             )
+            named(drawn, rf"$\alpha={spread:g}$")
         counts = data["count"].values
         for power, at in ((0.5, 0.25), (1.0, 0.02)):
             lower.plot(counts, at * counts**-power, color="#8a8a8a", lw=0.9, ls=":", zorder=0.5)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sgdlimit.figures._style import ACTIVATION_LABELS, SERIES, label_panels, log_ticks, new_figure, styled
+from sgdlimit.figures.hover import named
 
 __all__ = ["mixture_theory"]
 
@@ -66,9 +67,10 @@ def _sizes(panel: Axes, data: xr.Dataset) -> None:
             means = [group.mean() for group in groups]
             errors = [group.std(ddof=1) / np.sqrt(len(group)) if len(group) > 1 else 0.0 for group in groups]
             face = series.color if finite else "white"
-            panel.errorbar(
+            drawn = panel.errorbar(
                 sizes, means, errors, color=series.color, ls=style, lw=1.2, marker=series.marker, mfc=face, capsize=2
             )
+            named(drawn, f"{LABELS[name]}, {'with' if finite else 'without'} the term of order 1/N")
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xticks(sizes, labels=[str(size) for size in sizes])
@@ -90,8 +92,10 @@ def _steps(panel: Axes, data: xr.Dataset) -> None:
     steps = data["step"].values
     for name, series in zip(SHOWN, cycle(SERIES), strict=False):
         one = data.sel(quantity=name)
-        panel.plot(steps, one["step_error"], color=series.color, ls="", marker=series.marker)
-        panel.plot(steps, one["step_noise"], color=series.color, ls="--", lw=1)
+        (drawn,) = panel.plot(steps, one["step_error"], color=series.color, ls="", marker=series.marker)
+        named(drawn, LABELS[name])
+        (drawn,) = panel.plot(steps, one["step_noise"], color=series.color, ls="--", lw=1)
+        named(drawn, f"{LABELS[name]}, Monte Carlo alone")
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xticks(steps, labels=[f"{step:g}" for step in steps])
@@ -110,8 +114,10 @@ def _ensembles(panel: Axes, data: xr.Dataset) -> None:
     counts = data["count"].values
     for name, series in zip(SHOWN, cycle(SERIES), strict=False):
         one = data.sel(quantity=name)
-        panel.plot(counts, one["ensemble_error"], color=series.color, ls="", marker=series.marker)
-        panel.plot(counts, one["ensemble_expected"], color=series.color, ls="--", lw=1)
+        (drawn,) = panel.plot(counts, one["ensemble_error"], color=series.color, ls="", marker=series.marker)
+        named(drawn, LABELS[name])
+        (drawn,) = panel.plot(counts, one["ensemble_expected"], color=series.color, ls="--", lw=1)
+        named(drawn, f"{LABELS[name]}, spread/√chains")
     panel.set_xscale("log", base=2)
     panel.set_xticks(counts, labels=[str(count) for count in counts])
     panel.set_yscale("log")

@@ -21,6 +21,7 @@ from sgdlimit.figures._style import (
     new_figure,
     styled,
 )
+from sgdlimit.figures.hover import named
 
 __all__ = ["universality"]
 
@@ -79,12 +80,16 @@ def universality(blocks: xr.Dataset, activation: str, *, spreads: Sequence[float
                 for theory in chosen["theory"].values:
                     one = condition.sel(theory=theory)
                     limit = AGREEMENT * theory_floor(one, str(theory), name).values
-                    _draw(panel, sizes, relative(one, name), limit, THEORIES[str(theory)][0], spread == max(spreads))
+                    drawn = _draw(
+                        panel, sizes, relative(one, name), limit, THEORIES[str(theory)][0], spread == max(spreads)
+                    )
+                    named(drawn, rf"{theory}, $\alpha={spread:g}$")
                 if f"noise_mixture_{name}" in condition:
                     noise = relative(condition.sel(theory="mixture"), name, M="noise_mixture_")
                     color = THEORIES["mixture"][0].color
                     scatter = instance_mean(noise)[0].values
-                    panel.plot(sizes, scatter, ls="", marker="_", ms=11, mew=1.6, color=color, zorder=2.5)
+                    (drawn,) = panel.plot(sizes, scatter, ls="", marker="_", ms=11, mew=1.6, color=color, zorder=2.5)
+                    named(drawn, rf"scatter of the mixture theory, $\alpha={spread:g}$")
             panel.set_xscale("log")
             panel.set_xticks(sizes, labels=_spaced(sizes))
             panel.set_xticks([], minor=True)
@@ -115,13 +120,15 @@ def _spaced(sizes: np.ndarray) -> list[str]:
     return labels[::-1]
 
 
-def _draw(panel: Axes, sizes: np.ndarray, M: xr.DataArray, limit: np.ndarray, series: Series, full: bool) -> None:
+def _draw(panel: Axes, sizes: np.ndarray, M: xr.DataArray, limit: np.ndarray, series: Series, full: bool) -> Line2D:
+    """A curve with its band and markers; returns its line."""
     mean, error = (values.values for values in instance_mean(M))
     panel.fill_between(sizes, mean - error, mean + error, color=series.color, alpha=0.15, lw=0, zorder=1)
-    panel.plot(sizes, mean, color=series.color, ls="-" if full else DASHES, zorder=2)
+    (line,) = panel.plot(sizes, mean, color=series.color, ls="-" if full else DASHES, zorder=2)
     agrees, beyond, marker = mean < limit, mean >= limit, series.marker  # neither where there is no mean
     panel.plot(sizes[agrees], mean[agrees], marker, color=series.color, ms=5.5, zorder=3)
     panel.plot(sizes[beyond], mean[beyond], marker, mfc="white", mec=series.color, mew=1.2, ms=5.5, zorder=3)
+    return line
 
 
 def _legend(figure: Figure, chosen: xr.Dataset, activation: str, spreads: Sequence[float]) -> None:
