@@ -15,13 +15,23 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from sgdlimit.accessor import TrajectoryAccessor
 from sgdlimit.errors import ProblemError
 from sgdlimit.trusted import TrustedStore, base_store
 
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["VARIABLES", "check_times", "load", "log_times", "make_attrs", "make_trajectory", "save"]
+__all__ = [
+    "VARIABLES",
+    "TrajectoryAccessor",
+    "check_times",
+    "load",
+    "log_times",
+    "make_attrs",
+    "make_trajectory",
+    "save",
+]
 
 VARIABLES: Mapping[str, tuple[str, ...]] = {
     "Q": ("time", "student", "student_"),

@@ -10,8 +10,10 @@ from sgdlimit.figures.laws import kl_against_spread, sample_mean_law
 from sgdlimit.figures.lemmas import lemma_correlation, lemma_expectation
 from sgdlimit.figures.mixture_theory import mixture_theory
 from sgdlimit.figures.optimal_schedule import optimal_schedule
+from sgdlimit.figures.order_parameters import order_parameters
 from sgdlimit.figures.paper import paper_figures
 from sgdlimit.figures.phase_diagram import phase_diagram
+from sgdlimit.figures.sweep import sweep_discrepancy
 from sgdlimit.figures.tables import discrepancy_table, flatness, flatness_statement, write_table
 from sgdlimit.figures.universality import universality
 
@@ -30,11 +32,13 @@ __all__ = [
     "lemma_expectation",
     "mixture_theory",
     "optimal_schedule",
+    "order_parameters",
     "paper_figures",
     "phase_diagram",
     "sample_mean_law",
     "saturation_time",
     "save_figure",
+    "sweep_discrepancy",
     "trajectory",
     "universality",
     "write_table",

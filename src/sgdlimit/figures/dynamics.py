@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from sgdlimit.figures._style import ACTIVATION_LABELS, SERIES, TIME, label_panels, log_ticks, new_figure, styled
 from sgdlimit.figures.hover import named
 
-__all__ = ["SATURATION_FACTOR", "example_dynamics", "saturation_time", "trajectory"]
+__all__ = ["SATURATION_FACTOR", "draw_entries", "example_dynamics", "saturation_time", "trajectory"]
 
 SATURATION_FACTOR = 2.0
 """Saturation begins where the theory's ε_g stays within this factor of its final value."""
@@ -125,7 +125,7 @@ def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> 
     error = "task_error" if "task_error" in theory else "generalization_error"  # of each task, where there are several
     for panel, name, label in zip(panels, (error, "Q", "R", "v"), LABELS, strict=True):
         panel.axvspan(start, times[-1], color=SATURATED, lw=0)
-        _panel(panel, theory[name], [group._replace(data=group.data[name]) for group in groups], times)
+        draw_entries(panel, theory[name], [group._replace(data=group.data[name]) for group in groups], times)
         panel.set_ylabel(label)
     panels[0].set_yscale("log")
     log_ticks(panels[0].yaxis)
@@ -146,8 +146,10 @@ def _two_theories(
     start = saturation_time(times, theory["generalization_error"].values)
     for (left, right), name, label in zip(panels, ("generalization_error", "Q", "R", "v"), LABELS, strict=True):
         left.axvspan(start, times[-1], color=SATURATED, lw=0)
-        _panel(left, theory[name], [group._replace(data=group.data[name]) for group in groups], times, entries=False)
-        _panel(right, ensemble[name], [own._replace(data=own.data[name])], times, first_symbol=len(groups) - 1)
+        draw_entries(
+            left, theory[name], [group._replace(data=group.data[name]) for group in groups], times, entries=False
+        )
+        draw_entries(right, ensemble[name], [own._replace(data=own.data[name])], times, first_symbol=len(groups) - 1)
         left.set_ylabel(label)
         if name == "generalization_error":
             for panel in (left, right):
@@ -171,7 +173,7 @@ def _ensemble_line(ensemble: xr.Dataset) -> Line2D:
     return Line2D([], [], color=SERIES[0].color, label=label, **ENSEMBLE)
 
 
-def _panel(
+def draw_entries(
     panel: Axes,
     theory: xr.DataArray,
     groups: list[Runs],
@@ -179,12 +181,13 @@ def _panel(
     *,
     entries: bool = True,
     first_symbol: int = 0,
+    what: str = "theory",
 ) -> None:
-    """All entries of one order parameter on a log axis of time, named beside the panel."""
+    """All entries of one order parameter on a log axis of time, named beside the panel; ``what`` is drawn as lines."""
     curves = _curves(theory, [group.data for group in groups])
     labels = [group.label for group in groups]
     lines = [
-        _draw(panel, curve, labels, series.color, first_symbol)
+        _draw(panel, curve, labels, series.color, first_symbol, what)
         for curve, series in zip(curves, cycle(SERIES), strict=False)
     ]
     panel.set_xscale("log")
@@ -234,10 +237,10 @@ def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
     return curves
 
 
-def _draw(panel: Axes, curve: Curve, labels: list[str], color: str, first_symbol: int) -> Line2D:
+def _draw(panel: Axes, curve: Curve, labels: list[str], color: str, first_symbol: int, what: str) -> Line2D:
     """Theory, its spread and all runs of one entry; returns the line of the theory."""
     (line,) = panel.plot(curve.theory["time"], curve.theory, color=color, lw=1.5, zorder=3)
-    named(line, f"{curve.label}, theory")
+    named(line, f"{curve.label}, {what}")
     if curve.spread is not None:
         for edge in (curve.theory - curve.spread, curve.theory + curve.spread):
             panel.plot(edge["time"], edge, color=color, zorder=2.5, **ENSEMBLE)
