@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgdlimit import theory
+    from sgdlimit import datasets, theory
     from sgdlimit.activations import Activation
     from sgdlimit.comparison import compare
     from sgdlimit.continual import forgetting_and_transfer
@@ -84,6 +84,7 @@ __all__ = [
     "Training",
     "compare",
     "compute_sweep",
+    "datasets",
     "diagnose",
     "explore",
     "forgetting_and_transfer",
@@ -100,8 +101,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "theory":
-        return import_module("sgdlimit.theory")
+    if name in ("datasets", "theory"):
+        return import_module(f"sgdlimit.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'sgdlimit' has no attribute {name!r}")
     value = getattr(import_module(f"sgdlimit.{_HOME[name]}"), name)

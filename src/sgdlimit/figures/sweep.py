@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.figures._averages import METRICS, entry_mean
-from sgdlimit.figures._style import SERIES, label_panels, new_figure, styled
+from sgdlimit.figures._style import SERIES, label_panels, log_ticks, new_figure, styled
 from sgdlimit.figures.hover import named
 
 __all__ = ["sweep_discrepancy"]
@@ -71,6 +71,7 @@ def sweep_discrepancy(
         panel.set_xlabel(r"$D_{\mathrm{KL}}$ [nats]" if x == "kl" else along)
         panel.set_ylabel(rf"$\mathcal{{M}}({name})$" if len(name) == 1 else r"$\mathcal{M}(\epsilon_g)$")
         panel.set_yscale("log")
+        log_ticks(panel.yaxis)
     label_panels(panels)
     if len(settings) > 1:
         handles, labels = panels[0].get_legend_handles_labels()

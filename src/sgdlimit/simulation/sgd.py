@@ -17,14 +17,15 @@ from sgdlimit.inputs.mixture import mixture_moments
 from sgdlimit.instance import Instance, check_instance
 from sgdlimit.resources import available_bytes, cores
 from sgdlimit.simulation.chains import Chains, train
-from sgdlimit.simulation.measure import Mapper, Measurement, TestProducts, combine_runs, form_samples, measure
+from sgdlimit.simulation.measure import Mapper, Measurement, TestProducts, combine_runs, measure
 from sgdlimit.simulation.memory import needed_bytes, refuse_what_does_not_fit
+from sgdlimit.simulation.samples import TRAINING, samples_in_block
 from sgdlimit.simulation.stream import Stream, stream_of
 from sgdlimit.trajectory import check_times
 
 __all__ = ["moments_of", "predicted_bytes", "simulate", "simulate_together", "whole_steps"]
 
-TRAINING, TEST = 0, 1  # the last word of a stream's keys
+TEST = 1  # the last word of a stream's keys, as TRAINING
 KEPT_INPUTS_LIMIT = 2 << 30  # bytes
 
 
@@ -426,19 +427,13 @@ def _kept_inputs(
     if given.inputs is not None:
         assert given.latent is not None
         return given.latent[:samples], given.inputs[:samples], given.labels[:samples]
-    latent = np.empty((samples, stream.locations.shape[1]), np.float32)
-    inputs = np.empty((samples, chains.kept_student.shape[3]), np.float32)
-    of_tasks = np.empty((chains.teacher_output.shape[1], samples))
-    noise = np.empty(samples)
     products = stream.empty_products()
-    for start in range(0, samples, Stream.BLOCK):
-        some = slice(start, min(start + Stream.BLOCK, samples))
-        latent[some] = stream.latent(index, start, some.stop - start)
-        noise[some] = stream.label_noise(start, some.stop - start)
-        stream.fill_products(start, products)
-        form_samples(chains, index, stream, products, inputs[some], of_tasks[:, some])
-    task = np.searchsorted(chains.switch_steps, np.arange(samples) // chains.batch_size, side="right")
-    return latent, inputs, of_tasks[task, range(samples)] + chains.rules.label_noise[index] * noise
+    starts = range(0, samples, Stream.BLOCK)
+    blocks = [
+        samples_in_block(chains, index, stream, start, min(Stream.BLOCK, samples - start), products) for start in starts
+    ]
+    latent, inputs, labels = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return latent, inputs, labels
 
 
 def whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:
