@@ -48,5 +48,11 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/installed-test $(VENV)/installed
 
+# PyTorch is large and an extra: tests that need it are skipped without it. TORCH='--index-url ...' takes another build.
+$(VENV)/installed-torch: pyproject.toml constraints.txt | $(VENV)/installed-test
+	@echo 'Installing PyTorch into $(VENV) ...'
+	@$(INSTALL) $(TORCH) --editable '.[test,torch]'
+	@touch $@ $(VENV)/installed-test $(VENV)/installed
+
 clean:
 	rm -rf $(VENV)
