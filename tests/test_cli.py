@@ -228,8 +228,11 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
 
 def test_figure_refuses_in_a_sentence(tmp_path, command):
     (tmp_path / "there.png").write_bytes(b"")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "index.html").touch()
     for arguments, said in (
         (("figure_2", "nowhere"), "folder: 'nowhere' holds no finished reproduction"),
+        (("figure_2", "old"), "'old' is of an older version or incomplete"),
         (("figure_2", ".", "--out", "figure.jpeg"), "use a name that ends in .png, .pdf, .svg"),
         (("figure_2", ".", "--out", "there.png"), "nothing is overwritten"),
     ):

@@ -222,6 +222,8 @@ def redraw(name: str, folder: Path, out: Path) -> None:
         raise ProblemError(
             f"folder: {str(folder)!r} holds no finished reproduction; give one that `sgdlimit reproduce` wrote"
         )
+    if not (folder / "data" / "cases.zarr").exists():
+        raise ProblemError(f"folder: {str(folder)!r} is of an older version or incomplete; reproduce into a new one")
     drawings = _drawings({path.stem: load(path) for path in sorted((folder / "data").glob("*.zarr"))})
     if name not in drawings:
         raise ProblemError(f"figure: {name!r} is not one of this reproduction; use one of {', '.join(drawings)}")
