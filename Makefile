@@ -15,7 +15,7 @@ reproduce: $(VENV)/installed
 	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	SGDLIMIT_SCREENSHOTS=$(or $(SGDLIMIT_SCREENSHOTS),build/screenshots) $(BIN)/python -m pytest
 
 campaigns: $(VENV)/installed-test
 	$(BIN)/python -m pytest campaigns --numprocesses=0 -s

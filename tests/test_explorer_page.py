@@ -11,10 +11,10 @@ import pytest
 import xarray as xr
 
 import sgdlimit as sl
-from chromium import Watched, needs_chromium, opened_browser
+from browser import MISSING, chromium, scrolls_sideways
 from sgdlimit.problem import load_problem
 
-pytestmark = [needs_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.skipif(chromium() is None, reason=MISSING)
 
 SMALL = "input_dim=300&latent_dim=150&time=20.0&runs=1"
 SWEEP = sl.Sweep(
@@ -52,20 +52,6 @@ def address():
         yield address
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with opened_browser() as browser:
-        yield browser
-
-
-@contextmanager
-def page(browser, url, **options):
-    watched = Watched(browser, **options)
-    watched.page.goto(url)
-    yield watched
-    watched.close()
-
-
 def solved(page):
     page.get_by_text("Theory in").wait_for()
 
@@ -74,28 +60,27 @@ def ran(page):
     page.get_by_text("SGD is done.").wait_for()
 
 
-def test_slider_moves_the_theory_by_keyboard_alone(address, browser):
-    with page(browser, f"{address}?{SMALL}") as watched:
-        here = watched.page
-        solved(here)
-        for _ in range(60):  # tabs lead from the top of the page to the learning rate
-            here.keyboard.press("Tab")
-            if "η" in here.evaluate(FOCUSED):
-                break
-        else:
-            pytest.fail("no slider of the learning rate was reached by Tab")
-        times = []
-        for _ in range(3):
-            here.evaluate(REMEMBER)
-            before = here.url
-            begin = time.monotonic()
-            here.keyboard.press("ArrowRight")
-            here.wait_for_function(CHANGED)
-            times.append(time.monotonic() - begin)
-            here.wait_for_function("before => location.href !== before", arg=before)
-        assert "learning_rate=0.23&" in here.url
-        print(f"new curves after {sorted(times)[1]:.2f} s")
-        assert sorted(times)[1] < 2  # 0.3 s on a quiet machine, measured in docs/explorer.md
+def test_slider_moves_the_theory_by_keyboard_alone(address, open_page):
+    here = open_page(f"{address}?{SMALL}")
+    solved(here)
+    for _ in range(60):  # tabs lead from the top of the page to the learning rate
+        here.keyboard.press("Tab")
+        if "η" in here.evaluate(FOCUSED):
+            break
+    else:
+        pytest.fail("no slider of the learning rate was reached by Tab")
+    times = []
+    for _ in range(3):
+        here.evaluate(REMEMBER)
+        before = here.url
+        begin = time.monotonic()
+        here.keyboard.press("ArrowRight")
+        here.wait_for_function(CHANGED)
+        times.append(time.monotonic() - begin)
+        here.wait_for_function("before => location.href !== before", arg=before)
+    assert "learning_rate=0.23&" in here.url
+    print(f"new curves after {sorted(times)[1]:.2f} s")
+    assert sorted(times)[1] < 2  # what it is on a quiet machine stands in docs/explorer.md
 
 
 FOCUSED = """() => {
@@ -113,118 +98,110 @@ REMEMBER = f"() => {{ window.before = {DATA} }}"
 CHANGED = f"() => window.before !== {DATA}"
 
 
-def test_streams_stops_and_shows_the_numbers(address, browser):
+def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     law = "latent.law=gaussian-mixture&latent.components=2&latent.spread=9.0&theories=conventional,moment-matched"
-    with page(browser, f"{address}?{SMALL}&{law}&latent.block_size=5") as watched:
-        here = watched.page
-        solved(here)
-        here.get_by_role("button", name="Run SGD").click()
-        ran(here)
-        table = here.get_by_role("table")
-        assert table.get_by_text("noise floor").is_visible()
-        assert table.locator("tbody tr").count() == 8
-        watched.picture("explorer_sgd")
-    with page(browser, f"{address}?input_dim=1000&runs=20") as watched:
-        here = watched.page
-        solved(here)
-        here.get_by_role("button", name="Run SGD").click()
-        here.wait_for_function(MARKED)
-        here.get_by_role("button", name="Stop").click()
-        here.get_by_text("SGD was stopped.").wait_for()
-        assert here.get_by_role("button", name="Run SGD").is_enabled()
+    here = open_page(f"{address}?{SMALL}&{law}&latent.block_size=5")
+    solved(here)
+    here.get_by_role("button", name="Run SGD").click()
+    ran(here)
+    table = here.get_by_role("table")
+    assert table.get_by_text("noise floor").is_visible()
+    assert table.locator("tbody tr").count() == 8
+    here.screenshot(path=screenshots / "explorer_sgd.png", full_page=True)
+    here = open_page(f"{address}?input_dim=1000&runs=20")
+    solved(here)
+    here.get_by_role("button", name="Run SGD").click()
+    here.wait_for_function(MARKED)
+    here.get_by_role("button", name="Stop").click()
+    here.get_by_text("SGD was stopped.").wait_for()
+    assert here.get_by_role("button", name="Run SGD").is_enabled()
 
 
 MARKED = f"""() => ({CURVES}.some(m => m.type === "ColumnDataSource" && m.data.low?.length > 0) : false)"""
 
 
-def test_pins_survive_in_the_address(address, browser):
-    with page(browser, f"{address}?{SMALL}") as watched:
-        here = watched.page
-        solved(here)
-        here.get_by_role("button", name="Pin this setting").click()
-        here.get_by_role("button", name="Unpin 1").wait_for()
-        here.get_by_label("seed").fill("5")
-        here.get_by_label("seed").press("Enter")
-        here.wait_for_function("() => location.search.includes('seed=5')")
-        shared = here.url
-        assert "pin=" in shared
-    with page(browser, shared, width=1500) as watched:
-        here = watched.page
-        here.get_by_role("button", name="Unpin 1").wait_for()
-        assert here.get_by_label("seed").input_value() == "5"
-        watched.picture("explorer_pins")
-        here.get_by_role("button", name="Go to 1").click()
-        here.wait_for_function("() => !location.search.replace(/pin=.*/, '').includes('seed=5')")
+def test_pins_survive_in_the_address(address, open_page, screenshots):
+    here = open_page(f"{address}?{SMALL}")
+    solved(here)
+    here.get_by_role("button", name="Pin this setting").click()
+    here.get_by_role("button", name="Unpin 1").wait_for()
+    here.get_by_label("seed").fill("5")
+    here.get_by_label("seed").press("Enter")
+    here.wait_for_function("() => location.search.includes('seed=5')")
+    shared = here.url
+    assert "pin=" in shared
+    here = open_page(shared, width=1500)
+    here.get_by_role("button", name="Unpin 1").wait_for()
+    assert here.get_by_label("seed").input_value() == "5"
+    here.screenshot(path=screenshots / "explorer_pins.png", full_page=True)
+    here.get_by_role("button", name="Go to 1").click()
+    here.wait_for_function("() => !location.search.replace(/pin=.*/, '').includes('seed=5')")
 
 
-def test_files_are_taken_away_and_opened_again(address, browser, tmp_path):
-    with page(browser, f"{address}?{SMALL}&seed=3&learning_rate=0.35") as watched:
-        here = watched.page
-        solved(here)
-        files = {}
-        for label in ("PNG", "SVG", "NetCDF", "TOML"):
-            with here.expect_download() as download:
-                here.get_by_text(label, exact=True).click()
-            files[label] = tmp_path / download.value.suggested_filename
-            download.value.save_as(files[label])
-        assert files["PNG"].read_bytes().startswith(b"\x89PNG")
-        assert "<svg" in files["SVG"].read_text()
-        with xr.open_datatree(files["NetCDF"], engine="h5netcdf") as tree:
-            assert tree["theory/conventional"]["Q"].sizes["time"] == 100
-        problem, run = load_problem(files["TOML"])
-        assert (problem.learning_rate, problem.input_dim, run.seed) == (0.35, 300, 3)
-    with page(browser, f"{address}?{SMALL}") as watched:
-        here = watched.page
-        solved(here)
-        here.locator("input[type=file]").set_input_files(files["TOML"])
-        here.wait_for_function("() => location.search.includes('learning_rate=0.35')")
-        bad = tmp_path / "bad.toml"
-        bad.write_text("input_dim = 'many'\n")
-        here.locator("input[type=file]").set_input_files(bad)
-        here.get_by_text("'many' will not do").wait_for()
+def test_files_are_taken_away_and_opened_again(address, open_page, tmp_path):
+    here = open_page(f"{address}?{SMALL}&seed=3&learning_rate=0.35")
+    solved(here)
+    files = {}
+    for label in ("PNG", "SVG", "NetCDF", "TOML"):
+        with here.expect_download() as download:
+            here.get_by_text(label, exact=True).click()
+        files[label] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[label])
+    assert files["PNG"].read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in files["SVG"].read_text()
+    with xr.open_datatree(files["NetCDF"], engine="h5netcdf") as tree:
+        assert tree["theory/conventional"]["Q"].sizes["time"] == 100
+    problem, run = load_problem(files["TOML"])
+    assert (problem.learning_rate, problem.input_dim, run.seed) == (0.35, 300, 3)
+    here = open_page(f"{address}?{SMALL}")
+    solved(here)
+    here.locator("input[type=file]").set_input_files(files["TOML"])
+    here.wait_for_function("() => location.search.includes('learning_rate=0.35')")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("input_dim = 'many'\n")
+    here.locator("input[type=file]").set_input_files(bad)
+    here.get_by_text("'many' will not do").wait_for()
 
 
-def test_bad_values_are_explained_beside_the_field(address, browser):
+def test_bad_values_are_explained_beside_the_field(address, open_page, screenshots):
     wrong = "input_dim=abc&learning_rate=-1&foo=3&latent.law=gaussian-mixture&latent.block_size=7&pin=%5B"
-    with page(browser, f"{address}?{wrong}") as watched:
-        here = watched.page
-        solved(here)
-        for text in ("'abc' will not do", "-1", "foo: 3 is not a setting", "7 does not divide latent_dim 500"):
-            here.get_by_role("alert").filter(has_text=text).wait_for()
-        here.get_by_label("B, block size (divides D)").fill("11")
-        here.get_by_label("B, block size (divides D)").press("Enter")
-        here.get_by_role("alert").filter(has_text="11 does not divide").wait_for()
-        watched.picture("explorer_wrong")
-        here.get_by_label("B, block size (divides D)").fill("10")
-        here.get_by_label("B, block size (divides D)").press("Enter")
-        here.wait_for_function("() => location.search.includes('block_size=10')")
-        assert here.get_by_role("alert").filter(has_text="does not divide").count() == 0
+    here = open_page(f"{address}?{wrong}")
+    solved(here)
+    for text in ("'abc' will not do", "-1", "foo: 3 is not a setting", "7 does not divide latent_dim 500"):
+        here.get_by_role("alert").filter(has_text=text).wait_for()
+    here.get_by_label("B, block size (divides D)").fill("11")
+    here.get_by_label("B, block size (divides D)").press("Enter")
+    here.get_by_role("alert").filter(has_text="11 does not divide").wait_for()
+    here.screenshot(path=screenshots / "explorer_wrong.png", full_page=True)
+    here.get_by_label("B, block size (divides D)").fill("10")
+    here.get_by_label("B, block size (divides D)").press("Enter")
+    here.wait_for_function("() => location.search.includes('block_size=10')")
+    assert here.get_by_role("alert").filter(has_text="does not divide").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone(address, browser, scheme):
-    with page(browser, f"{address}?{SMALL}", width=390, height=800, scheme=scheme) as watched:
-        here = watched.page
-        solved(here)
-        here.wait_for_function(f"() => (document.documentElement.dataset.theme ?? 'light') === '{scheme}'")
-        assert here.evaluate("document.documentElement.scrollWidth") <= 390
-        here.wait_for_timeout(300)
-        watched.picture(f"explorer_phone_{scheme}")
-        channels = here.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
-        assert (sum(channels[:3]) < 200) == (scheme == "dark")
+def test_phone(address, open_page, screenshots, scheme):
+    here = open_page(f"{address}?{SMALL}", width=390, height=800, dark=scheme == "dark")
+    solved(here)
+    here.wait_for_function(f"() => (document.documentElement.dataset.theme ?? 'light') === '{scheme}'")
+    assert not scrolls_sideways(here)
+    here.wait_for_timeout(300)
+    here.screenshot(path=screenshots / f"explorer_phone_{scheme}.png", full_page=True)
+    channels = here.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (sum(channels[:3]) < 200) == (scheme == "dark")
 
 
-def test_sweep(browser, tmp_path):
+def test_sweep(open_page, screenshots, tmp_path):
     store = tmp_path / "small.zarr"
     sl.compute_sweep(SWEEP, store)
-    with served(str(store), port=15_007) as address, page(browser, address) as watched:
-        here = watched.page
+    with served(str(store), port=15_007) as address:
+        here = open_page(address)
         here.get_by_text("12 points.").wait_for()
         here.get_by_label("Against").select_option("spread")
         here.get_by_label("Point (or click one)").select_option(index=4)
         here.get_by_role("link", name="Explore these settings").wait_for()
         here.wait_for_timeout(300)
-        watched.picture("explorer_sweep")
+        here.screenshot(path=screenshots / "explorer_sweep.png", full_page=True)
         # Click a point: its place on the canvas is asked of the plot.
         place = here.evaluate(PLACE)
         here.mouse.click(place["x"], place["y"])
@@ -232,8 +209,7 @@ def test_sweep(browser, tmp_path):
         here.get_by_text(f"{clicked}.").wait_for()
         assert here.get_by_label("Point (or click one)").input_value() == clicked
         link = here.get_by_role("link", name="Explore these settings").get_attribute("href")
-        assert link
-        here.goto(address + link)
+        here.goto(f"{address}{link}")
         solved(here)
         assert here.get_by_label("B, block size (divides D)").input_value() == "1"
 
@@ -277,30 +253,36 @@ def test_only_this_machine_and_its_own_pages_are_answered(address):
 
 
 @pytest.mark.campaign
-def test_ten_pages_stream_at_once(address, browser):
+def test_ten_pages_stream_at_once(address, open_page):
     """They all move on, theory still follows within seconds, and closed pages leave nothing running."""
-    pages = []
-    for seed in range(10):
-        watched = Watched(browser, width=700)
-        watched.page.goto(f"{address}?input_dim=1000&runs=20&seed={seed}")
-        pages.append(watched)
-    for watched in pages:
-        solved(watched.page)
-        watched.page.get_by_role("button", name="Run SGD").click()
-    for watched in pages:
-        watched.page.wait_for_function(MARKED)
-    one = pages[3].page
-    begin = time.monotonic()
-    one.get_by_label("seed").fill("77")
-    one.get_by_label("seed").press("Enter")
-    one.wait_for_function("() => location.search.includes('seed=77')")
-    one.get_by_text("Theory in").wait_for()
-    took = time.monotonic() - begin
-    print(f"with ten pages streaming, new curves after {took:.2f} s")
-    assert took < 10
-    for watched in pages:
-        watched.close()
+    pages = [open_page(f"{address}?input_dim=1000&runs=20&seed={seed}", width=700) for seed in range(10)]
+    for here in pages:
+        solved(here)
+        here.get_by_role("button", name="Run SGD").click()
+    for here in pages:
+        here.wait_for_function(MARKED)
+    one, times = pages[3], []
+    for seed in range(70, 75):
+        begin = time.monotonic()
+        one.evaluate(REMEMBER)
+        one.get_by_label("seed").fill(str(seed))
+        one.get_by_label("seed").press("Enter")
+        one.wait_for_function(CHANGED)
+        times.append(time.monotonic() - begin)
+    print(f"with nine pages streaming, new curves after {sorted(times)[2]:.2f} s, at most {max(times):.2f} s")
+    assert sorted(times)[2] < 2
+    assert max(times) < 15
+    before = [here.evaluate(PROGRESS) for here in pages]
+    pages[0].wait_for_timeout(3000)
+    moved = [here.evaluate(PROGRESS) != was for here, was in zip(pages, before, strict=True)]
+    assert sum(moved) >= 9  # all but the one whose settings changed
+    for here in pages:
+        here.close()
     assert idle_within(30, Path(f"/proc/{server_pid()}/stat"))
+
+
+PROGRESS = f"""() => JSON.stringify({CURVES}.filter(m => m.type === "ColumnDataSource" && m.data.low?.length)
+  .map(m => Array.from(m.data.y)) : "")"""
 
 
 def server_pid() -> int:

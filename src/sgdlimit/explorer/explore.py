@@ -127,6 +127,7 @@ def _leave_out_closed_pages() -> None:
 
     logging.getLogger("asyncio").addFilter(closed)
     logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
+    logging.getLogger("panel.util").setLevel(logging.ERROR)  # it reads the address too, and does not know pins
 
 
 def _address() -> str:

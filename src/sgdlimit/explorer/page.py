@@ -29,7 +29,9 @@ from sgdlimit.simulation.live import simulate_live
 __all__ = ["Explorer"]
 
 PUSH = 0.2
-"""Seconds between two pictures of SGD that a page is sent."""
+"""Seconds between two pictures of SGD that a page is sent; more where many stream."""
+NUMBERS = 1.0
+"""The same of the numbers."""
 MOST_PINS = len(PIN_COLORS)
 FILE_BYTES = 1 << 20
 TITLES = {"generalization_error": "Generalisation error", "Q": "Q", "R": "R", "v": "v"}
@@ -245,7 +247,7 @@ class Explorer:
         self.stop()
         view, streamed = self.view, Streamed(self.view)
         self._streamed = streamed
-        pending, last = [False], [0.0]
+        pending, last = [False], {"push": 0.0, "numbers": 0.0}
 
         def live() -> Any:  # drawn on the thread that takes the turn
             instance = drawn(view.problem, view.seed)
@@ -272,14 +274,20 @@ class Explorer:
                 streamed.done = done
                 if sgd is not None:
                     streamed.sgd, streamed.floor = sgd, floor
-            if items and not pending[0] and time.monotonic() - last[0] > PUSH * max(1, shared_turns().active / 2):
-                pending[0], last[0] = True, time.monotonic()
-                self._apply(show)
+            crowd = max(1.0, shared_turns().active / 2)
+            now = time.monotonic()
+            if not items or pending[0] or now - last["push"] < PUSH * crowd:
+                return
+            numbers = None
+            if now - last["numbers"] > NUMBERS * crowd:
+                numbers, last["numbers"] = self._numbers(streamed), now
+            pending[0], last["push"] = True, now
+            self._apply(lambda: show(numbers))
 
-        def show() -> None:
+        def show(numbers: str | None) -> None:
             pending[0] = False
             if self._streamed is streamed:
-                self._show_sgd()
+                self._show_sgd(numbers)
 
         def finish(error: BaseException | None) -> None:
             self._apply(lambda: self._finished(streamed, error))
@@ -289,36 +297,39 @@ class Explorer:
         self._say_of_sgd("SGD is running …")
         turn = self._turn = shared_turns().add(live(), receive, finish)
 
-    def _show_sgd(self) -> None:
+    def _show_sgd(self, numbers: str | None = None) -> None:
         streamed = self._streamed
         self.panels.show_sgd(streamed.sgd if streamed else None)
         if streamed:
             self.progress.value = int(100 * streamed.done)
-        self._show_numbers()
+        if numbers is not None:
+            self.numbers.object = numbers
 
     def _show_numbers(self) -> None:
-        streamed, floor_theory = self._streamed, self._floor_theory
+        self.numbers.object = self._numbers(self._streamed)
+
+    def _numbers(self, streamed: Streamed | None) -> str:
+        """M and the noise floor so far, as a table; nothing before there are both."""
+        floor_theory, theories = self._floor_theory, self.curves.theories
         if streamed is None or streamed.sgd is None or streamed.floor is None or floor_theory is None:
-            self.numbers.object = ""
-            return
+            return ""
         results = {}
-        for theory, solved in self.curves.theories.items():
+        for theory, solved in theories.items():
             if theory in streamed.sgd["overlaps"].values:
                 own = streamed.sgd.sel(overlaps=theory, drop=True).assign_attrs(overlaps=theory)
                 floor = streamed.floor.sel(overlaps=streamed.floor["overlaps"].values[0], drop=True)
                 results[theory] = discrepancies(solved, own, floor_theory, floor.assign_attrs(overlaps="conventional"))
         if not results:
-            self.numbers.object = ""
-            return
+            return ""
         first = next(iter(results.values()))
         until = float(streamed.sgd["time"].values[int(first.attrs["times_compared"]) - 1])
-        self.numbers.object = table(results, until, int(first.attrs["runs"]))
+        return table(results, until, int(first.attrs["runs"]))
 
     def _finished(self, streamed: Streamed, error: BaseException | None) -> None:
         if self._streamed is not streamed:
             return
         self._idle()
-        self._show_sgd()
+        self._show_sgd(self._numbers(streamed))
         if error is not None:
             self._say_of_sgd(str(error))
         elif streamed.sgd is not None and "diverged_at" in streamed.sgd.attrs:
@@ -335,7 +346,7 @@ class Explorer:
         if self._turn is not None:
             self._turn.stop()
             self._idle()
-            self._show_sgd()
+            self._show_sgd(self._numbers(self._streamed))
             self._say_of_sgd("SGD was stopped.")
 
     def _forget_sgd(self) -> None:

@@ -118,19 +118,17 @@ class Panels:
 
     def show_sgd(self, sgd: xr.Dataset | None) -> None:
         """Draw the runs so far: their mean over those that got there, ±1 standard deviation of two or more."""
+        measured = [] if sgd is None else [str(key) for key in sgd["overlaps"].values]
         for name, sources in self._sgd.items():
             for theory, source in sources.items():
-                measured = [] if sgd is None else [str(key) for key in sgd["overlaps"].values]
-                if sgd is None or theory not in measured:
+                # ε_g and v are the same, however Q and R are measured.
+                shown = theory in measured and (name in ("Q", "R") or theory == measured[0])
+                if sgd is not None and shown:
+                    values = sgd[name]
+                    values = values.sel(overlaps=theory) if "overlaps" in values.dims else values
+                    cast(Any, source).data = _scatter(values)
+                elif len(source.data["x"]) > 0:
                     cast(Any, source).data = dict(_points().data)
-                    continue
-                values = sgd[name]
-                if "overlaps" in values.dims:
-                    values = values.sel(overlaps=theory)
-                elif theory != measured[0]:  # ε_g and v are the same, however Q and R are measured
-                    cast(Any, source).data = dict(_points().data)
-                    continue
-                cast(Any, source).data = _scatter(values)
         self._fit(widen=True)
 
     def legend(self, name: str, K: int, M: int) -> str:
