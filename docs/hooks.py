@@ -1,8 +1,9 @@
 """What the site's pages are made of besides Markdown: equations, source, the gallery, notebooks, the command line.
 
 * Equations between dollars become MathML, which browsers draw without a script.
-* A fence ```` ```source module:object ```` holds that object's source, in two columns with the text since the last heading
-  or fence. Its body may give the beginnings of the first and the last line to show. What is not there fails the build.
+* A fence ```` ```source module:object ```` holds the source of that object, or of several, in two columns with the text
+  since the last heading or fence; of docstrings the first paragraph. Its body may give the beginnings of the first and the last line to show. What is not
+  there fails the build.
 * ``<!-- gallery -->`` becomes the pictures of ``examples/gallery``, drawn while the site is built.
 * ``<!-- notebooks -->`` becomes links to the pages of ``examples/*.ipynb``.
 * ``<!-- commands -->`` becomes the options of every command.
@@ -35,7 +36,8 @@ NOTEBOOKS = ROOT / "examples"
 EQUATION = re.compile(
     r'<(?:span|div) class="arithmatex">(?:\\\((?P<inline>.*?)\\\)|\\\[(?P<block>.*?)\\\])</(?:span|div)>', re.DOTALL
 )
-SOURCE = re.compile(r"^```source +(?P<name>\S+)\n(?P<body>.*?)^```\n", re.DOTALL | re.MULTILINE)
+SOURCE = re.compile(r"^```source +(?P<names>[^\n]+)\n(?P<body>.*?)^```\n", re.DOTALL | re.MULTILINE)
+DOCSTRING = re.compile(r'(?P<first>^ +"""(?:(?!"""|\n\n).)*)\n\n(?:(?!""").)*"""\n', re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ .*\n", re.MULTILINE)
 
 
@@ -75,6 +77,12 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
     return EQUATION.sub(mathml, content)
 
 
+@event_priority(-100)
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same in the page for addresses that are not there."""
+    return output_content.replace("https://unpkg.com/iframe-worker/shim", "/assets/worker.js")
+
+
 @event_priority(-100)  # after the plugin that puts in the address
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """The search's script from the site itself."""
@@ -88,7 +96,7 @@ def beside(markdown: str, page: str) -> str:
         text = markdown[at : fence.start()]
         headings = list(HEADING.finditer(text))
         head = headings[-1].end() if headings else 0
-        code = source(fence["name"], fence["body"], page)
+        code = "\n".join(source(name, fence["body"], page) for name in fence["names"].split())
         done += [
             text[:head],
             '\n<div class="beside" markdown="1">\n<div markdown="1">\n\n',
@@ -121,7 +129,7 @@ def source(name: str, body: str, page: str) -> str:
         if not begins or not [n for n in ends if n >= begins[0]]:
             raise PluginError(f"{page}: {name} has no lines from {first!r} to {last!r}")
         lines = textwrap.dedent("\n".join(lines[begins[0] : min(n for n in ends if n >= begins[0]) + 1])).splitlines()
-    shown = "\n".join(lines)
+    shown = DOCSTRING.sub(lambda match: f'{match["first"]}"""\n', "\n".join(lines), count=1)
     return f'```python title="{file.as_posix()}: {path}"\n{shown}\n```\n'
 
 
