@@ -173,7 +173,9 @@ def gallery() -> str:
         title, _, text = doc.partition("\n\n")
         title = " ".join(title.split()).removesuffix(".")
         parts += [f"## {title}", text, f"![{title}](gallery/{script.stem}.png)"]
-        parts.append(f'??? example "`examples/gallery/{script.name}`"\n\n' + textwrap.indent(fenced("python", code), "    "))
+        parts.append(
+            f'??? example "`examples/gallery/{script.name}`"\n\n' + textwrap.indent(fenced("python", code), "    ")
+        )
     return "\n\n".join(parts)
 
 
