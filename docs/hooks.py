@@ -1,9 +1,9 @@
 """What the site's pages are made of besides Markdown: equations, source, the gallery, notebooks, the command line.
 
 * Equations between dollars become MathML, which browsers draw without a script.
-* A fence ```` ```source module:object ```` holds the source of that object, or of several, in two columns with the text
-  since the last heading or fence; of docstrings the first paragraph. Its body may give the beginnings of the first and the last line to show. What is not
-  there fails the build.
+* A fence ```` ```source module:object ```` holds the source of that object, or of several, with the first paragraphs of
+  docstrings, in two columns with the text since the last heading or fence. Its body may give the beginnings of the
+  first and the last line to show. What is not there fails the build.
 * ``<!-- gallery -->`` becomes the pictures of ``examples/gallery``, drawn while the site is built.
 * ``<!-- notebooks -->`` becomes links to the pages of ``examples/*.ipynb``.
 * ``<!-- commands -->`` becomes the options of every command.
@@ -241,9 +241,7 @@ def commands() -> str:
         context = typer.Context(command, info_name=f"sgdlimit {name}")
         usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
         parts += [f"## sgdlimit {name}", fenced("text", usage), inspect.cleandoc(command.help or "")]
-        rows = []
-        for parameter in command.get_params(context):
-            if parameter.name != "help" and (record := parameter.get_help_record(context)):
-                rows.append("| `{}` | {} |".format(*(text.replace("|", "\\|") for text in record)))
+        records = [some.get_help_record(context) for some in command.get_params(context) if some.name != "help"]
+        rows = ["| `{}` | {} |".format(*(text.replace("|", "\\|") for text in record)) for record in records if record]
         parts.append("\n".join(["| | |", "|---|---|", *rows]))
     return "\n\n".join(parts)

@@ -1,7 +1,7 @@
 """A plateau, and the breaking of its symmetry.
 
-Two units of a committee first learn to do the same (both rows of R coincide) and stay there: the plateau. Small differences between them grow
-until each takes one unit of the teacher. Small initial weights make the plateau long.
+Two units of a committee first learn to do the same (both rows of R coincide) and stay there: the plateau. Small
+differences between them grow until each takes one unit of the teacher. Small initial weights make the plateau long.
 """
 
 import sys
@@ -15,7 +15,8 @@ import sgdlimit as sl
 def main(input_dim: int = 1000) -> Figure:
     """Generalisation error and R of a committee of two."""
     problem = sl.Problem(
-        input_dim=input_dim, latent_dim=input_dim, student_units=2, teacher_units=2, activation="erf", learning_rate=1.0,
+        input_dim=input_dim, latent_dim=input_dim, student_units=2, teacher_units=2, activation="erf",
+        learning_rate=1.0,
         nonlinearity="identity", features="identity", output_weights="equal", student_scale=0.1,
         training=sl.Training(output_learning_rate=0.0),
     )  # fmt: skip
@@ -26,7 +27,7 @@ def main(input_dim: int = 1000) -> Figure:
     left.loglog(times, theory["generalization_error"])
     exit_time, level = sl.theory.plateau_exit(times, theory["generalization_error"])
     left.plot(exit_time, level, "o", color="C3")
-    left.set(xlabel="time t = steps/N", ylabel="generalisation error")
+    left.set(xlabel="time t = steps/N", ylabel="generalisation error", ylim=(1e-6, 1))
     for run in runs["R"].values:
         right.semilogx(times, run.reshape(len(times), -1), color="0.75")
     right.semilogx(times, theory["R"].values.reshape(len(times), -1))

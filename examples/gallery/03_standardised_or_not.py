@@ -1,7 +1,8 @@
 """A mixture, standardised and not.
 
-Each coordinate of the latent is a mixture of two Gaussians far apart. Standardised, SGD (grey) follows the conventional theory (blue),
-which knows nothing of the mixture. As it is, the inputs have a mean, and mixture theory takes over (orange, the mean of its ensemble).
+Each coordinate of the latent is a mixture of two Gaussians far apart. Standardised, SGD (grey) follows the
+conventional theory (blue), which knows nothing of the mixture. As it is, the inputs have a mean, and mixture theory
+takes over (orange, the mean of its ensemble).
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Where universality ends.
 
-B coordinates draw their component together, standardised. With B = 1 the conventional theory holds; with some more only the theory that
-knows the covariance does; with large blocks neither. The band is M ≤ 2 noise floors, where they are said to agree.
+B coordinates draw their component together, standardised. With B = 1 the conventional theory holds; with some more
+only the theory that knows the covariance does; with large blocks neither. The band is M ≤ 2 noise floors, where they
+are said to agree.
 """
 
 import sys

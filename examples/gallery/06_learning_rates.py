@@ -1,6 +1,7 @@
 """A fan of learning rates.
 
-One spectrum, reduced to 70 nodes, and sixteen learning rates solved at once: what a theory that costs milliseconds is good for.
+One spectrum, reduced to 70 nodes, and sixteen learning rates solved at once: what a theory that costs milliseconds is
+good for.
 """
 
 import sys

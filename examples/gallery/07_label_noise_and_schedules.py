@@ -1,7 +1,7 @@
 """Noisy labels, and a rate that falls.
 
-With noisy labels a constant rate is a compromise: a large one gets there and stays above, a small one takes long. A rate that is held and
-then falls does better than both, in theory (lines) as in SGD (grey).
+With noisy labels a constant rate is a compromise: a large one gets there and stays above, a small one takes long. A
+rate that is held and then falls does better than both, in theory (lines) as in SGD (grey).
 """
 
 import sys
@@ -24,7 +24,8 @@ def main(input_dim: int = 1000) -> Figure:
     figure, panel = plt.subplots()
     for name, schedule in SCHEDULES.items():
         problem = sl.Problem(
-            input_dim=input_dim, latent_dim=input_dim, student_units=2, teacher_units=2, activation="erf", learning_rate=1.0,
+            input_dim=input_dim, latent_dim=input_dim, student_units=2, teacher_units=2, activation="erf",
+            learning_rate=1.0,
             nonlinearity="identity", features="identity", training=sl.Training(label_noise=0.5, schedule=schedule),
         )  # fmt: skip
         instance = problem.draw(seed=0)

@@ -1,7 +1,7 @@
 """Two tasks, one after the other.
 
-At t = 50 the teacher changes to another one whose weights have the cosine 0.5 with the first's. What was learnt of the first
-(blue) is partly forgotten, and part of it helps with the second (orange). SGD in grey.
+At t = 50 the teacher changes to another one whose weights have the cosine 0.5 with the first's. What was learnt of
+the first (blue) is partly forgotten, and part of it helps with the second (orange). SGD in grey.
 """
 
 import sys

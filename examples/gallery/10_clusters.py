@@ -1,7 +1,7 @@
 """A clustered data set, and its ensemble.
 
-Two clusters with unequal weights and a mean. Single runs of SGD (grey) scatter as the chains of mixture theory do (the band is one
-deviation); the conventional theory (dashed) is somewhere else.
+Two clusters with unequal weights and a mean. Single runs of SGD (grey) scatter as the chains of mixture theory do
+(the band is one deviation); the conventional theory (dashed) is somewhere else.
 """
 
 import sys
