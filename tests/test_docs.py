@@ -1,4 +1,4 @@
-"""The documentation: it builds, stands by itself without a network, names everything public, and what it shows is so."""
+"""The documentation builds, stands by itself without a network, names everything public, and what it shows is so."""
 
 import doctest
 import html.parser
@@ -6,7 +6,7 @@ import re
 import socket
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -33,7 +33,14 @@ def test_examples_run(page, monkeypatch, tmp_path):  # those of mixture.md run i
 class Read(html.parser.HTMLParser):
     """What a page loads, where it links to, what can be linked to in it, and its text outside of code."""
 
-    RESOURCES = {"img": "src", "script": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
+    RESOURCES: ClassVar = {
+        "img": "src",
+        "script": "src",
+        "iframe": "src",
+        "source": "src",
+        "link": "href",
+        "object": "data",
+    }
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -142,7 +149,7 @@ def test_source_that_is_not_there_fails_the_build():
         ("sgdlimit.no_such_module:x", ""),
         ("sgdlimit.theory.dynamics:forces", "no such line\nreturn\n"),
     ):
-        with pytest.raises(PluginError, match="there is no source|has no lines"):
+        with pytest.raises(PluginError, match=r"there is no source|has no lines"):
             hooks.source(name, body, "page.md")
     assert "def forces(" in hooks.source("sgdlimit.theory.dynamics:forces", "", "page.md")
 
