@@ -9,7 +9,6 @@
 * ``<!-- commands -->`` becomes the options of every command.
 """
 
-import base64
 import html
 import importlib
 import importlib.util
@@ -44,7 +43,7 @@ HEADING = re.compile(r"^#+ .*\n", re.MULTILINE)
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Draw the gallery and make pages of the notebooks."""
     for script in scripts():
-        picture = draw(script, config.extra["gallery_input_dim"])
+        picture = draw(script, config.extra["gallery_input_dim"], config.extra["gallery_dpi"])
         files.append(File.generated(config, f"gallery/{script.stem}.png", content=picture))
     for path in notebooks():
         text = page_of_notebook(path, run=config.extra["run_notebooks"])
@@ -69,7 +68,8 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
         display = "inline" if match["block"] is None else "block"
         latex = html.unescape(match["inline"] or match["block"]).strip()
         try:
-            made = convert(latex, display=display)
+            # A fraction bar within a line is no relation, and takes no room around it.
+            made = convert(latex, display=display).replace("<mo>&#x0002F;</mo>", '<mo lspace="0" rspace="0">/</mo>')
         except Exception as error:
             raise PluginError(f"{page.file.src_uri}: no equation can be made of {latex!r} ({error})") from None
         return made if display == "inline" else f'<div class="equation">{made}</div>'
@@ -114,7 +114,10 @@ def source(name: str, body: str, page: str) -> str:
     module, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module)
-        file = Path(found.__file__).relative_to(Path(importlib.import_module("sgdlimit").__file__).parent.parent)
+        package = importlib.util.find_spec("sgdlimit")
+        assert package is not None
+        assert package.origin is not None
+        file = Path(found.__file__).relative_to(Path(package.origin).parent.parent)
         for part in path.split("."):
             found = getattr(found, part)
         found = inspect.unwrap(getattr(found, "py_func", found))
@@ -148,7 +151,7 @@ def imported(script: Path) -> Any:
     return module
 
 
-def draw(script: Path, input_dim: int) -> bytes:
+def draw(script: Path, input_dim: int, dpi: int) -> bytes:
     """The picture of a script of the gallery, as PNG."""
     import matplotlib
 
@@ -159,7 +162,7 @@ def draw(script: Path, input_dim: int) -> bytes:
     with plt.rc_context({"figure.figsize": (7, 4), "figure.constrained_layout.use": True, "font.size": 10}):
         figure = imported(script).main(input_dim)
         written = io.BytesIO()
-        figure.savefig(written, format="png", dpi=160)
+        figure.savefig(written, format="png", dpi=dpi)
         plt.close(figure)
     return written.getvalue()
 
@@ -214,7 +217,6 @@ def page_of_notebook(path: Path, *, run: bool) -> str:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "image/png" in data:
-                base64.b64decode(data["image/png"], validate=False)
                 parts.append(f"![output](data:image/png;base64,{''.join(data['image/png'].split())})")
             elif "text/plain" in data or "text" in output:
                 text = output["text"] if "text" in output else data["text/plain"]

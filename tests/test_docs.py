@@ -82,7 +82,7 @@ def built(folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of mkdocs and its plugins; their messages are errors all the same
         config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True)
-        config.extra.update(gallery_input_dim=SMALL, run_notebooks=False)
+        config.extra.update(gallery_input_dim=SMALL, gallery_dpi=50, run_notebooks=False)
         config.plugins.on_startup(command="build", dirty=False)
         try:
             build(config)
@@ -136,7 +136,7 @@ def test_site(tmp_path, monkeypatch):
     assert (folder / "theory.html").read_text(encoding="utf-8").count("<math") > 50
     pictures = sorted((folder / "gallery").glob("*.png"))
     assert len(pictures) == len(list((ROOT / "examples" / "gallery").glob("*.py"))) >= 6
-    assert all(picture.stat().st_size > 10_000 for picture in pictures)
+    assert all(picture.stat().st_size > 4_000 for picture in pictures)
     assert (folder / "search" / "search_index.js").exists(), "the search works from files"
 
 

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 import sgdlimit as sl
@@ -32,7 +33,7 @@ def main(input_dim: int = 1000) -> Figure:
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rates)))
     for error, colour in zip(fan["generalization_error"], colours, strict=True):
         panel.loglog(fan["time"], error, color=colour)
-    shades = plt.cm.ScalarMappable(plt.matplotlib.colors.LogNorm(rates[0], rates[-1] * 1.3), "viridis")
+    shades = plt.cm.ScalarMappable(LogNorm(rates[0], rates[-1] * 1.3), "viridis")
     figure.colorbar(shades, ax=panel, label="learning rate η")
     panel.set(xlabel="time t = steps/N", ylabel="generalisation error")
     return figure

@@ -21,7 +21,8 @@ def main(input_dim: int = 1000) -> Figure:
         nonlinearity="identity", features="identity", output_weights="equal",
         training=sl.Training(output_learning_rate=0.0),
     )  # fmt: skip
-    settings = {"learning_rate": np.geomspace(0.2, 3, 12), "student_scale": np.geomspace(0.01, 1, 12)}
+    cells = min(12, input_dim // 25)
+    settings = {"learning_rate": np.geomspace(0.2, 3, cells), "student_scale": np.geomspace(0.01, 1, cells)}
     diagram = sl.theory.phase_diagram(problem, settings, sl.log_times(300 * input_dim, input_dim, 120))
     figure, panel = plt.subplots()
     left = diagram["plateau_exit"].where(diagram["left_plateau"])
