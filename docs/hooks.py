@@ -37,6 +37,7 @@ EQUATION = re.compile(
 )
 SOURCE = re.compile(r"^```source +(?P<names>[^\n]+)\n(?P<body>.*?)^```\n", re.DOTALL | re.MULTILINE)
 DOCSTRING = re.compile(r'(?P<first>^ +"""(?:(?!"""|\n\n).)*)\n\n(?:(?!""").)*"""\n', re.DOTALL | re.MULTILINE)
+ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):<code>(?P<name>[^<]+)</code>")
 HEADING = re.compile(r"^#+ .*\n", re.MULTILINE)
 
 
@@ -62,7 +63,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Equations as MathML."""
+    """Equations as MathML, and names in docstrings as links."""
 
     def mathml(match: re.Match[str]) -> str:
         display = "inline" if match["block"] is None else "block"
@@ -74,7 +75,11 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
             raise PluginError(f"{page.file.src_uri}: no equation can be made of {latex!r} ({error})") from None
         return made if display == "inline" else f'<div class="equation">{made}</div>'
 
-    return EQUATION.sub(mathml, content)
+    def link(match: re.Match[str]) -> str:
+        name = match["name"].removeprefix("~")
+        return f'<autoref identifier="{name}" optional><code>{name.rpartition(".")[2]}</code></autoref>'
+
+    return ROLE.sub(link, EQUATION.sub(mathml, content))
 
 
 @event_priority(-100)
