@@ -1,6 +1,7 @@
 # make reproduce    install, then the paper's figures and tables on a thin grid (about four minutes)
 # make test         install, then the test suite
 # make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours
+# make docs         the documentation into site/, which opens from site/index.html without a network
 # make lint types   what continuous integration also checks
 PYTHON ?= python3
 VENV   ?= .venv
@@ -9,7 +10,7 @@ PRESET ?= quick
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce test campaigns lint types clean
+.PHONY: reproduce test campaigns docs lint types clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
@@ -20,6 +21,9 @@ test: $(VENV)/installed-test
 campaigns: $(VENV)/installed-test
 	$(BIN)/python -m pytest campaigns --numprocesses=0 -s
 	$(BIN)/python -m pytest tests -m campaign
+
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --strict
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
@@ -41,6 +45,11 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'Installing into $(VENV) ...'
 	@$(INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing into $(VENV) ...'
+	@$(INSTALL) --editable '.[docs]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
