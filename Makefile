@@ -1,4 +1,5 @@
 # make reproduce    install, then the paper's figures and tables on a thin grid (about four minutes)
+# make explore      install, then a page on this machine to explore the theory with
 # make test         install, then the test suite
 # make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours
 # make docs         the documentation into site/, which opens from site/index.html without a network
@@ -10,10 +11,13 @@ PRESET ?= quick
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce test campaigns docs lint types clean
+.PHONY: reproduce explore test campaigns docs lint types clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
+
+explore: $(VENV)/installed-explorer
+	$(BIN)/sgdlimit explore
 
 test: $(VENV)/installed-test
 	SGDLIMIT_SCREENSHOTS=$(or $(SGDLIMIT_SCREENSHOTS),build/screenshots) $(BIN)/python -m pytest
@@ -42,10 +46,15 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 	@$(INSTALL) --editable .
 	@touch $@
 
+$(VENV)/installed-explorer: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'Installing into $(VENV) ...'
+	@$(INSTALL) --editable '.[explorer]'
+	@touch $@ $(VENV)/installed
+
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'Installing into $(VENV) ...'
 	@$(INSTALL) --editable '.[test]'
-	@touch $@ $(VENV)/installed
+	@touch $@ $(VENV)/installed-explorer $(VENV)/installed
 
 $(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'Installing into $(VENV) ...'
