@@ -13,11 +13,13 @@ import sgdlimit as sl
 from sgdlimit.errors import ProblemError
 from sgdlimit.explorer import curves as solving
 from sgdlimit.explorer import downloads
+from sgdlimit.explorer.address import as_far_as_it_will_do
 from sgdlimit.explorer.curves import curves, times_of
 from sgdlimit.explorer.numbers import discrepancies
-from sgdlimit.explorer.page import Explorer, _as_far_as_it_will_do
+from sgdlimit.explorer.page import Explorer
 from sgdlimit.explorer.panels import entries
 from sgdlimit.explorer.schematic import schematic
+from sgdlimit.explorer.streaming import Streamed, stream
 from sgdlimit.explorer.turns import Turns
 from sgdlimit.explorer.view import DEFAULT, LARGEST_DIM, View
 from sgdlimit.problem import load_problem
@@ -27,6 +29,8 @@ MIXTURE = sl.GaussianMixture(components=2, spread=6.0, block_size=5)
 SMALL = sl.Problem(
     input_dim=200, latent_dim=100, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2, latent=MIXTURE
 )
+BASE = {name: getattr(SMALL, name) for name in ("input_dim", "latent_dim", "student_units", "teacher_units")}
+BASE |= {"activation": "erf", "learning_rate": 0.2}
 BOTH = ("conventional", "moment-matched")
 MIXED = {"latent.law": "gaussian-mixture", "latent.components": 2, "latent.spread": 1.0}
 VIEWS = (
@@ -70,11 +74,11 @@ def test_wrong_settings_name_their_field(changes, field):
         View.from_settings({**_flat(DEFAULT), **changes})
 
 
-def test_address_is_followed_as_far_as_it_will_do():
+def test_address_is_followedas_far_as_it_will_do():
     names = View.read_query(
         "?input_dim=abc&learning_rate=-1&foo=3&seed=4&latent.law=gaussian-mixture&latent.block_size=7"
     )
-    view, wrong = _as_far_as_it_will_do(names)
+    view, wrong = as_far_as_it_will_do(names)
     assert view.seed == 4
     assert view.problem.input_dim == 1000
     assert view.problem.latent.law == "gaussian-mixture"
@@ -87,7 +91,7 @@ def test_address_is_followed_as_far_as_it_will_do():
     "query", ["seed=" + "9" * 5000, "latent=[[[[", "seed=%00&%ff=1", "theories=&time=NaN", "latent.law.x=1"]
 )
 def test_hostile_addresses_are_a_sentence(query):
-    view, wrong = _as_far_as_it_will_do(View.read_query(query))
+    view, wrong = as_far_as_it_will_do(View.read_query(query))
     assert isinstance(view, View)
     assert all(isinstance(text, str) for text in wrong.values())
 
@@ -147,6 +151,21 @@ def test_drawing_says_what_it_shows():
     assert drawing.count('class="student"') == 3
     assert "2 components" in drawing
     assert "N = 200" in drawing
+
+
+@pytest.mark.parametrize("law", [sl.Gaussian(), MIXTURE], ids=("gaussian", "mixture"))
+def test_noise_floor_is_of_other_noise_only_where_it_must(law):
+    """On a mixture the floor has the same noise, on Gaussian inputs other runs: else it would be SGD itself."""
+    view = View(problem=sl.Problem(**BASE, latent=law), time=2.0, runs=2)
+    *_, (done, sgd, floor) = stream(view)
+    assert sgd is not None
+    assert floor is not None
+    assert done == 1
+    assert sgd.sizes["run"] == floor.sizes["run"] == 2
+    assert not np.allclose(sgd["v"], floor["v"], atol=1e-6)
+    numbers = Streamed(view, sgd, floor).numbers(curves(view).theories, curves(view).theories["conventional"])
+    assert "noise floor" in numbers
+    assert "2 runs" in numbers
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -276,7 +295,7 @@ def test_what_is_taken_away(page, tmp_path):
     page._pin(page.view.model_copy(update={"seed": 1}))
     *_, (_, last) = simulate_live([solving.drawn(SMALL, 0)], times_of(page.view), overlaps=BOTH, test_samples=100)
     assert last is not None
-    page._streamed = SimpleNamespace(sgd=last[0], floor=None, done=1.0, view=page.view)
+    page._streamed = Streamed(page.view, sgd=last[0], done=1.0)
     assert page._picture("png").read(4) == b"\x89PNG"
     assert b"<svg" in page._picture("svg").read()
     (tmp_path / "view.nc").write_bytes(page._netcdf().read())

@@ -1,6 +1,7 @@
 """The explorer in a real browser: sliders, SGD, pins, files, sweeps, bad values, ten pages at once."""
 
 import http.client
+import socket
 import subprocess
 import sys
 import time
@@ -28,8 +29,11 @@ SWEEP = sl.Sweep(
 
 
 @contextmanager
-def served(*arguments: str, port: int):
-    """The command itself, until it is interrupted."""
+def served(*arguments: str):
+    """The command itself at a free port, until it is interrupted."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     command = [sys.executable, "-m", "sgdlimit", "explore", *arguments, "--no-browser", "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     address = f"http://127.0.0.1:{port}/"
@@ -48,7 +52,7 @@ def served(*arguments: str, port: int):
 
 @pytest.fixture(scope="module")
 def address():
-    with served(port=15_006) as address:
+    with served() as address:
         yield address
 
 
@@ -194,7 +198,7 @@ def test_phone(address, open_page, screenshots, scheme):
 def test_sweep(open_page, screenshots, tmp_path):
     store = tmp_path / "small.zarr"
     sl.compute_sweep(SWEEP, store)
-    with served(str(store), port=15_007) as address:
+    with served(str(store)) as address:
         here = open_page(address)
         here.get_by_text("12 points.").wait_for()
         here.get_by_label("Against").select_option("spread")
@@ -233,10 +237,11 @@ def test_no_such_sweep_is_one_sentence(tmp_path):
 
 
 def test_taken_port_is_one_sentence(address):
-    command = [sys.executable, "-m", "sgdlimit", "explore", "--no-browser", "--port", "15006"]
+    port = address.strip("/").split(":")[-1]
+    command = [sys.executable, "-m", "sgdlimit", "explore", "--no-browser", "--port", port]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "--port: 15006" in done.stderr
+    assert f"--port: {port}" in done.stderr
 
 
 def test_only_this_machine_and_its_own_pages_are_answered(address):
@@ -278,16 +283,13 @@ def test_ten_pages_stream_at_once(address, open_page):
     assert sum(moved) >= 9  # all but the one whose settings changed
     for here in pages:
         here.close()
-    assert idle_within(30, Path(f"/proc/{server_pid()}/stat"))
+    port = address.strip("/").split(":")[-1]
+    found = subprocess.run(["pgrep", "-f", f"sgdlimit explore.*{port}"], capture_output=True, text=True, check=True)
+    assert idle_within(30, Path(f"/proc/{found.stdout.split()[0]}/stat"))
 
 
 PROGRESS = f"""() => JSON.stringify({CURVES}.filter(m => m.type === "ColumnDataSource" && m.data.low?.length)
   .map(m => Array.from(m.data.y)) : "")"""
-
-
-def server_pid() -> int:
-    found = subprocess.run(["pgrep", "-f", "sgdlimit explore.*15006"], capture_output=True, text=True, check=True)
-    return int(found.stdout.split()[0])
 
 
 def idle_within(seconds: float, stat: Path) -> bool:

@@ -1,9 +1,8 @@
 """The page: settings lead to curves, a button to SGD, and what is on view can be pinned, taken away and shared."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from typing import Any
@@ -14,17 +13,16 @@ import xarray as xr
 
 from sgdlimit.errors import DivergenceError, ProblemError
 from sgdlimit.explorer import downloads
-from sgdlimit.explorer.curves import Curves, curves, drawn, times_of
-from sgdlimit.explorer.fields import MIXTURE, MIXTURE_DEFAULTS, OWN_FIELDS, Fields
-from sgdlimit.explorer.numbers import discrepancies, table
+from sgdlimit.explorer.address import as_far_as_it_will_do, by_field
+from sgdlimit.explorer.curves import Curves, curves
+from sgdlimit.explorer.fields import Fields
 from sgdlimit.explorer.panels import PIN_COLORS, QUANTITIES, Panels, Pinned
 from sgdlimit.explorer.schematic import schematic
+from sgdlimit.explorer.streaming import Streamed, stream
 from sgdlimit.explorer.style import INLINE, dress
 from sgdlimit.explorer.turns import Turn, shared_turns
-from sgdlimit.explorer.view import DEFAULT, View, flat
-from sgdlimit.inputs.latent import Gaussian
+from sgdlimit.explorer.view import DEFAULT, View
 from sgdlimit.problem import load_problem
-from sgdlimit.simulation.live import simulate_live
 
 __all__ = ["Explorer"]
 
@@ -37,16 +35,6 @@ FILE_BYTES = 1 << 20
 TITLES = {"generalization_error": "Generalisation error", "Q": "Q", "R": "R", "v": "v"}
 
 _solvers = ThreadPoolExecutor(1, thread_name_prefix="sgdlimit-theory")
-
-
-@dataclass
-class Streamed:
-    """SGD of a view, as far as it has got."""
-
-    view: View
-    sgd: xr.Dataset | None = None
-    floor: xr.Dataset | None = None
-    done: float = 0.0
 
 
 class Explorer:
@@ -171,7 +159,7 @@ class Explorer:
         try:
             view = View.from_settings(self.fields.values())
         except ProblemError as error:
-            self.fields.explain(_by_field(str(error)))
+            self.fields.explain(by_field(str(error)))
             return
         self.fields.explain({})
         if view != self.view:
@@ -223,7 +211,7 @@ class Explorer:
         self._show_numbers()
 
     def _failed(self, message: str) -> None:
-        wrong = _by_field(message)
+        wrong = by_field(message)
         self.fields.explain(wrong)
         self.panels.show_theories({})
         self._say("No theory for these settings.")
@@ -249,27 +237,9 @@ class Explorer:
         self._streamed = streamed
         pending, last = [False], {"push": 0.0, "numbers": 0.0}
 
-        def live() -> Any:  # drawn on the thread that takes the turn
-            instance = drawn(view.problem, view.seed)
-            overlaps = tuple(curves(view).theories) or ("conventional",)  # those that can be asked about the law
-            gaussian = isinstance(instance.latent, Gaussian)
-            # On Gaussian inputs the floor is further runs of the same kind: every other one.
-            instances = [instance] if gaussian else [instance, instance.replace(latent=Gaussian())]
-            runs = 2 * view.runs if gaussian else view.runs
-            for done, some in simulate_live(
-                instances, times_of(view), runs=runs, seed=view.seed, overlaps=overlaps, test_samples=1000
-            ):
-                if some is None:
-                    yield done, None, None
-                elif gaussian:
-                    floor = some[0].isel(run=slice(1, None, 2)) if some[0].sizes["run"] > 1 else None
-                    yield done, some[0].isel(run=slice(0, None, 2)), floor
-                else:
-                    yield done, some[0], some[1]
-
         def receive(items: list[Any]) -> None:
-            if not self._watched:
-                turn.stop()
+            if not self._watched and self._turn is not None:
+                self._turn.stop()
             for done, sgd, floor in items:
                 streamed.done = done
                 if sgd is not None:
@@ -295,7 +265,7 @@ class Explorer:
         self.run_button.disabled, self.stop_button.disabled, self.progress.visible = True, False, True
         self.progress.value = 0
         self._say_of_sgd("SGD is running …")
-        turn = self._turn = shared_turns().add(live(), receive, finish)
+        self._turn = shared_turns().add(stream(view), receive, finish)
 
     def _show_sgd(self, numbers: str | None = None) -> None:
         streamed = self._streamed
@@ -309,21 +279,7 @@ class Explorer:
         self.numbers.object = self._numbers(self._streamed)
 
     def _numbers(self, streamed: Streamed | None) -> str:
-        """M and the noise floor so far, as a table; nothing before there are both."""
-        floor_theory, theories = self._floor_theory, self.curves.theories
-        if streamed is None or streamed.sgd is None or streamed.floor is None or floor_theory is None:
-            return ""
-        results = {}
-        for theory, solved in theories.items():
-            if theory in streamed.sgd["overlaps"].values:
-                own = streamed.sgd.sel(overlaps=theory, drop=True).assign_attrs(overlaps=theory)
-                floor = streamed.floor.sel(overlaps=streamed.floor["overlaps"].values[0], drop=True)
-                results[theory] = discrepancies(solved, own, floor_theory, floor.assign_attrs(overlaps="conventional"))
-        if not results:
-            return ""
-        first = next(iter(results.values()))
-        until = float(streamed.sgd["time"].values[int(first.attrs["times_compared"]) - 1])
-        return table(results, until, int(first.attrs["runs"]))
+        return "" if streamed is None else streamed.numbers(self.curves.theories, self._floor_theory)
 
     def _finished(self, streamed: Streamed, error: BaseException | None) -> None:
         if self._streamed is not streamed:
@@ -384,7 +340,7 @@ class Explorer:
 
         def add(solved: Curves) -> None:
             taken = {pin.color for _, pin in self._pins}
-            color = next(color for color in PIN_COLORS if color not in taken)
+            color = next((color for color in PIN_COLORS if color not in taken), PIN_COLORS[0])
             self._pins.append((view, Pinned(view.label, color, solved.theories)))
             self._show_pins()
 
@@ -430,7 +386,7 @@ class Explorer:
 
     def open_address(self, query: str) -> None:
         """Show what an address holds; what is wrong with it is said beside the fields, which keep their values."""
-        view, wrong = _as_far_as_it_will_do(View.read_query(query))
+        view, wrong = as_far_as_it_will_do(View.read_query(query))
         self.go_to(view)
         for text in [text for name, text in parse_qsl(query.removeprefix("?")) if name == "pin"][:MOST_PINS]:
             try:
@@ -511,29 +467,3 @@ KEY = (
     "Σ<sub>C</sub>). Marks: mean over SGD runs with ±1 standard deviation, ○ Q and R measured with Σ<sub>C</sub> = I, "
     "△ with the law's.</p>"
 )
-
-
-def _as_far_as_it_will_do(names: Mapping[str, Any]) -> tuple[View, dict[str, str]]:
-    """The view of an address; where not all of it will do, with what will, and what is wrong with the rest."""
-    settings = flat(DEFAULT.settings())
-    try:
-        return View.from_settings({**settings, **names}), {}
-    except (ProblemError, TypeError):
-        pass
-    view, wrong = DEFAULT, {}
-    if names.get("latent.law") == MIXTURE:
-        settings |= MIXTURE_DEFAULTS | {"latent.law": MIXTURE}
-    for name in names:
-        try:
-            view = View.from_settings(settings | {name: names[name]})
-        except (ProblemError, TypeError) as error:
-            wrong[name] = next(iter(_by_field(str(error)).values()))
-            continue
-        settings |= {name: names[name]}
-    return view, {name: text if name in OWN_FIELDS else f"{name}: {text}" for name, text in wrong.items()}
-
-
-def _by_field(message: str) -> dict[str, str]:
-    """A message under the name of the field it begins with."""
-    name, colon, rest = message.partition(": ")
-    return {name: rest} if colon and " " not in name else {"": message}
