@@ -44,13 +44,13 @@ def entries(values: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
     --------
     >>> Q = xr.DataArray(np.eye(2)[None], dims=("time", "student", "student_"))
     >>> [name for name, _ in entries(Q)]
-    ['Q11', 'Q12', 'Q22']
+    ['Q00', 'Q01', 'Q11']
     """
     dims = [dim for dim in values.dims if dim in ("student", "student_", "teacher")]
     places = np.ndindex(*(values.sizes[dim] for dim in dims))
     symmetric = "student_" in dims
     return [
-        (f"{values.name or 'Q'}{''.join(str(i + 1) for i in place)}", values.isel(dict(zip(dims, place, strict=True))))
+        (f"{values.name or 'Q'}{''.join(str(i) for i in place)}", values.isel(dict(zip(dims, place, strict=True))))
         for place in places
         if not symmetric or place[0] <= place[1]
     ]
