@@ -1,9 +1,11 @@
 """The explorer without a browser: settings there and back, curves, taking turns, what is taken away."""
 
 import json
+import shutil
 import threading
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from sgdlimit.explorer.page import Explorer
 from sgdlimit.explorer.panels import entries
 from sgdlimit.explorer.schematic import schematic
 from sgdlimit.explorer.streaming import Streamed, stream
+from sgdlimit.explorer.sweep_page import SweepPage
 from sgdlimit.explorer.turns import Turns
 from sgdlimit.explorer.view import DEFAULT, LARGEST_DIM, View
 from sgdlimit.problem import load_problem
@@ -324,6 +327,48 @@ def test_explore_in_a_notebook():
     assert set(shown.curves.theories) == set(BOTH)
     with pytest.raises(ProblemError, match="problem"):
         sl.explore(3)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    sweep = sl.Sweep(
+        problem={**{name: BASE[name] for name in BASE if name != "activation"}, "latent": {"components": 2}},
+        grid={"activation": ["erf", "relu"], "latent.spread": [0.0, 9.0]},
+        run={"instances": 2, "time": 1.0, "count": 10, "runs": 2, "theories": list(BOTH)},
+    )
+    path = tmp_path_factory.mktemp("sweep") / "small.zarr"
+    sl.compute_sweep(sweep, path)
+    return path
+
+
+def test_points_of_a_sweep_are_its_means(store):
+    page, results = SweepPage(store), sl.open_sweep(store)
+    assert len(page.points) == 8
+    chosen = 5
+    point = page.points[chosen]
+    expected = results["M_Q"].sel(theory="conventional").isel(point).mean()
+    drawn: Any = page.source.data
+    assert drawn["y"][chosen] == pytest.approx(float(expected), rel=1e-12)
+    assert drawn["x"][chosen] == pytest.approx(float(results["kl"].isel(point)))
+    page.filters["activation"].value = "relu"
+    assert len(page.points) == 4
+    assert {point["activation"] for point in page.points} == {1}
+    page.point.value = 2
+    shown = page.panels._theory["v"]["conventional"].data["ys"]
+    theory = results["theory_v"].sel(theory="conventional").isel(page.points[2])
+    np.testing.assert_allclose(np.array(shown), theory.values.T)
+    assert "Explore these settings" in page.status.object
+
+
+def test_damage_in_a_sweep_is_a_sentence(store, tmp_path):
+    copy = tmp_path / "damaged.zarr"
+    shutil.copytree(store, copy)
+    page = SweepPage(copy)
+    for chunk in (copy / "Q").iterdir():
+        if chunk.name.startswith("c."):
+            chunk.write_bytes(b"nothing")
+    page.point.value = 1
+    assert "damaged" in page.status.object
 
 
 def _flat(view):

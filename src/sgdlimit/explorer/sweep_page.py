@@ -11,7 +11,7 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, TapTool
 from bokeh.plotting import figure
 
-from sgdlimit.errors import ProblemError
+from sgdlimit.errors import ProblemError, SweepError
 from sgdlimit.explorer.panels import COLORS, QUANTITIES, Panels
 from sgdlimit.explorer.style import INLINE
 from sgdlimit.explorer.view import View
@@ -134,29 +134,22 @@ class SweepPage:
     def _chosen(self) -> xr.Dataset:
         """M, its floor and D_KL of the points that the filters leave, one dimension ``point``."""
         quantity = MEASURES[self.measure.value]
-        found = self.results[[f"M_{quantity}", "kl"] + [f"floor_{quantity}"] * (f"floor_{quantity}" in self.results)]
-        found = found.sel(theory=self.theory.value)
+        names = {f"M_{quantity}": "M", f"floor_{quantity}": "floor", "kl": "kl"}
+        found = self.results[[name for name in names if name in self.results]].sel(theory=self.theory.value)
+        found = found.assign({f"place_{axis}": (axis, np.arange(self.results.sizes[axis])) for axis in self.axes})
         for axis, filter_ in self.filters.items():
             if filter_.value != ALL:
-                place = [str(value) for value in self.results[axis].values].index(filter_.value)
-                found = found.isel({axis: [place]})
-        places = {axis: (axis, np.arange(self.results.sizes[axis])) for axis in self.axes}
-        for axis in self.axes:
-            known = {str(value): place for place, value in enumerate(self.results[axis].values)}
-            places[axis] = (axis, np.array([known[str(value)] for value in found[axis].values]))
-        averaged = xr.Dataset(
-            {
-                name: found[name].mean([dim for dim in found[name].dims if dim in INSIDE], skipna=True)
-                for name in found.data_vars
-            }
-        ).assign({f"place_{axis}": (axis, values[1]) for axis, values in places.items()})
-        averaged = averaged.rename({f"M_{quantity}": "M"} | {
-            f"floor_{quantity}": "floor" for _ in [0] if f"floor_{quantity}" in averaged
-        })  # fmt: skip
+                found = found.isel({axis: [[str(value) for value in found[axis].values].index(filter_.value)]})
+        averaged = found.map(lambda values: values.mean([dim for dim in values.dims if dim in INSIDE], skipna=True))
+        averaged = averaged.rename({name: short for name, short in names.items() if name in averaged and name != short})
         return xr.broadcast(averaged)[0].compute().stack(point=self.axes)
 
     def _plot(self) -> None:
-        chosen = self._chosen()
+        try:
+            chosen = self._chosen()
+        except (ProblemError, SweepError, OSError) as error:  # a damaged chunk, named
+            self._say(str(error))
+            return
         kept = np.isfinite(chosen["M"].values) & (chosen["M"].values > 0)
         chosen = chosen.isel(point=np.flatnonzero(kept))
         self.points = [
@@ -213,7 +206,11 @@ class SweepPage:
         if "v" not in self.results:
             self._say("This sweep kept M alone: [run] trajectories = false. There is nothing to draw.")
             return
-        here = self.results.isel(point).load()
+        try:
+            here = self.results.isel(point).load()
+        except (ProblemError, SweepError, OSError) as error:
+            self._say(str(error))
+            return
         theories = {
             str(name): _theory(here.sel(theory=name))
             for name in here["theory"].values
