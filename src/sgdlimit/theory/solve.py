@@ -78,7 +78,7 @@ def integrate(
     rtol: Float[Array, ""] | float = RTOL,
     atol: Float[Array, ""] | float = ATOL,
     adjoint: dfx.AbstractAdjoint = REVERSE,
-    max_steps: int = MAX_STEPS,
+    max_steps: int | None = None,
 ) -> OrderParameters:
     """Order parameters at given times: a pure function for JAX to trace, batch and differentiate, in float64.
 
@@ -132,7 +132,7 @@ def integrate(
         saveat=dfx.SaveAt(ts=times, fn=observe),
         stepsize_controller=controller,
         adjoint=adjoint,
-        max_steps=max_steps,
+        max_steps=MAX_STEPS if max_steps is None else max_steps,
         throw=False,
     )
     return OrderParameters(*cast(tuple, solution.ys), steps=solution.stats["num_steps"])
@@ -158,7 +158,7 @@ def solve_spectrum(
     switch_times: ArrayLike = (),
     rtol: float = RTOL,
     atol: float = ATOL,
-    max_steps: int = MAX_STEPS,
+    max_steps: int | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Trajectory of the order parameters for inputs given by their spectrum.
@@ -182,7 +182,7 @@ def solve_spectrum(
     rtol, atol
         Local error allowed to the solver.
     max_steps
-        Steps of the solver after which it gives up, as on the way to a divergence.
+        Steps of the solver after which it gives up, as on the way to a divergence; :data:`MAX_STEPS` by default.
     attrs
         Provenance to keep with the trajectory.
 
@@ -209,20 +209,21 @@ def solve_spectrum(
     array([1., 0.])
     """
     integrals = integrals_for(activation, teacher_activation)
+    most_steps = MAX_STEPS if max_steps is None else max_steps
     _, K, M = spectrum.overlap.shape
     v = check_vector("student_output", student_output, K)
     v_teacher, switch_times = check_tasks(teacher_output, switch_times, M)
-    for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol), ("max_steps", max_steps)):
+    for name, value in (("learning_rate", learning_rate), ("rtol", rtol), ("atol", atol), ("max_steps", most_steps)):
         check_positive(name, value)
     times = check_times(times)
 
     rule = rule_of(training, learning_rate, K, task_units(v_teacher), switch_times)
-    result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rule, rtol, atol, max_steps)
+    result = order_parameters(spectrum, v, v_teacher, learning_rate, times, integrals, rule, rtol, atol, most_steps)
     count = reached(result)
     provenance = provenance_of(integrals, [result], rtol, atol, attrs, [training])
     provenance |= names_of(activation, teacher_activation) | {"learning_rate": float(learning_rate)}
     if count < len(times):
-        reason = f"takes more than {max_steps} steps" if result.steps >= max_steps else "leaves the finite numbers"
+        reason = f"takes more than {most_steps} steps" if result.steps >= most_steps else "leaves the finite numbers"
         message = (
             f"learning_rate: with {learning_rate:g} the theory {reason} before t={times[count]:g}; use a smaller one"
         )
@@ -244,7 +245,7 @@ def order_parameters(
     rule: Rule,
     rtol: float,
     atol: float,
-    max_steps: int = MAX_STEPS,
+    max_steps: int | None = None,
 ) -> OrderParameters:
     """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
 
@@ -253,7 +254,7 @@ def order_parameters(
         padded = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
         arguments = (spectrum, v, v_teacher, learning_rate, padded)
         tolerances = {"rtol": max(rtol, integrals.finest_tolerance), "atol": max(atol, integrals.finest_tolerance)}
-        static = {"integrals": integrals, "max_steps": int(max_steps)}
+        static = {"integrals": integrals, "max_steps": max_steps}
         *variables, steps, _ = call(integrate, *arguments, rule=rule, **tolerances, static=static)
         return OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
 
