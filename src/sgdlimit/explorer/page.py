@@ -179,7 +179,8 @@ class Explorer:
         self._asked += 1
         asked, view = self._asked, self.view
         self._draw_model()
-        self._say("Solving; the first of a shape is compiled, some seconds …" if asked == 1 else "Solving …")
+        if asked == 1:
+            self._say("Solving; the first of a shape is compiled, some seconds …")
 
         def solve() -> None:
             if asked < self._asked:
@@ -452,10 +453,15 @@ class Explorer:
     def _apply(self, change: Callable[[], None]) -> None:
         """Change the page, from any thread."""
         if self._served:
-            self._document.add_next_tick_callback(change)  # type: ignore[union-attr]
+            self._document.add_next_tick_callback(lambda: self._at_once(change))  # type: ignore[union-attr]
         else:
             change()
             pn.io.push_notebook(*self.plots.values())
+
+    def _at_once(self, change: Callable[[], None]) -> None:
+        """One message, and one layout, for all that a change consists of."""
+        with pn.io.hold(self._document):
+            change()
 
     def restyle(self, dark: bool) -> None:
         """Colours of the axes, for a dark page or a light one."""

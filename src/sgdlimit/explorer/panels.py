@@ -100,6 +100,8 @@ class Panels:
         for name, sources in self._theory.items():
             for theory, source in sources.items():
                 shown = {theory: theories[theory]} if theory in theories else {}
+                if not shown and not source.data["xs"]:
+                    continue
                 cast(Any, source).data = _multi_line(shown, name)
         self._fit()
 
