@@ -100,7 +100,7 @@ class Panels:
         for name, sources in self._theory.items():
             for theory, source in sources.items():
                 shown = {theory: theories[theory]} if theory in theories else {}
-                if not shown and not source.data["xs"]:
+                if not shown and len(source.data["xs"]) == 0:
                     continue
                 cast(Any, source).data = _multi_line(shown, name)
         self._fit()
