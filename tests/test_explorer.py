@@ -19,12 +19,12 @@ from sgdlimit.explorer.address import as_far_as_it_will_do
 from sgdlimit.explorer.curves import curves, times_of
 from sgdlimit.explorer.numbers import discrepancies
 from sgdlimit.explorer.page import Explorer
-from sgdlimit.explorer.panels import entries
 from sgdlimit.explorer.schematic import schematic
 from sgdlimit.explorer.streaming import Streamed, stream
 from sgdlimit.explorer.sweep_page import SweepPage
 from sgdlimit.explorer.turns import Turns
 from sgdlimit.explorer.view import DEFAULT, LARGEST_DIM, View
+from sgdlimit.figures.explored import entries
 from sgdlimit.problem import load_problem
 from sgdlimit.simulation.live import simulate_live
 

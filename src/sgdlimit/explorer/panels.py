@@ -1,7 +1,6 @@
 """ε_g, Q, R and v against log t: one set of glyphs, whose data follow the settings."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle, islice
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -9,9 +8,9 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, Range1d
 from bokeh.plotting import figure
 
-from sgdlimit.figures.explored import COLORS
+from sgdlimit.figures.explored import color_of, entries
 
-__all__ = ["DASHES", "PIN_COLORS", "Panels", "Pinned", "entries"]
+__all__ = ["DASHES", "PIN_COLORS", "Panels", "Pinned"]
 
 QUANTITIES = {
     "generalization_error": "generalisation error ε_g",
@@ -35,30 +34,6 @@ class Pinned(NamedTuple):
     label: str
     color: str
     theories: Mapping[str, xr.Dataset]
-
-
-def entries(values: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
-    """The entries of an order parameter that differ, with their names: Q is symmetric.
-
-    Examples
-    --------
-    >>> Q = xr.DataArray(np.eye(2)[None], dims=("time", "student", "student_"))
-    >>> [name for name, _ in entries(Q)]
-    ['Q00', 'Q01', 'Q11']
-    """
-    dims = [dim for dim in values.dims if dim in ("student", "student_", "teacher")]
-    places = np.ndindex(*(values.sizes[dim] for dim in dims))
-    symmetric = "student_" in dims
-    return [
-        (f"{values.name or 'Q'}{''.join(str(i) for i in place)}", values.isel(dict(zip(dims, place, strict=True))))
-        for place in places
-        if not symmetric or place[0] <= place[1]
-    ]
-
-
-def color_of(place: int) -> str:
-    """The colour of an entry."""
-    return COLORS[place % len(COLORS)]
 
 
 class Panels:
@@ -155,10 +130,10 @@ class Panels:
             y = _finite(
                 [*(y for s in lines for y in s.data["ys"]), *(s.data[key] for s in marks for key in ("low", "high"))]
             )
-            if len(x) == 0 or len(y) == 0:
-                continue
             logarithmic = name == "generalization_error"
             y = y[y > 0] if logarithmic else y
+            if len(x) == 0 or len(y) == 0:
+                continue
             bounds = (x.min(), x.max(), y.min(), y.max())
             known = self._bounds.get(name)
             if widen and known and bounds[2] >= known[2] and bounds[3] <= known[3]:
@@ -245,5 +220,5 @@ def _scatter(values: xr.DataArray) -> dict[str, np.ndarray]:
             low = np.maximum(low, mean / 10)
         for key, column in (("x", x), ("y", mean), ("low", low), ("high", mean + spread)):
             columns[key].append(column)
-        columns["color"].append(np.array(list(islice(cycle([color_of(place)]), len(x))), dtype=object))
+        columns["color"].append(np.full(len(x), color_of(place), dtype=object))
     return {key: np.concatenate(parts) for key, parts in columns.items()}

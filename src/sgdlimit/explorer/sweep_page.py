@@ -12,9 +12,10 @@ from bokeh.models import ColumnDataSource, HoverTool, TapTool
 from bokeh.plotting import figure
 
 from sgdlimit.errors import ProblemError, SweepError
-from sgdlimit.explorer.panels import COLORS, QUANTITIES, Panels
+from sgdlimit.explorer.panels import QUANTITIES, Panels
 from sgdlimit.explorer.style import INLINE
 from sgdlimit.explorer.view import View
+from sgdlimit.figures.explored import color_of
 from sgdlimit.sweep import Sweep, open_sweep
 
 __all__ = ["SweepPage", "opened"]
@@ -162,7 +163,7 @@ class SweepPage:
             "x": x.astype(float),
             "y": chosen["M"].values,
             "floor": chosen["floor"].values if "floor" in chosen else np.full(len(x), np.nan),
-            "color": [COLORS[place % len(COLORS)] for place in places],
+            "color": [color_of(place) for place in places],
             "label": [self._label(point) for point in self.points],
         }
         self.scatter.xaxis.axis_label = self.across.value
@@ -171,7 +172,7 @@ class SweepPage:
         values = [str(value) for value in self.results[axis].values]
         self.key.object = (
             "".join(
-                f'<span class="entry"><i style="background:{COLORS[place % len(COLORS)]}"></i>{escape(axis)} '
+                f'<span class="entry"><i style="background:{color_of(place)}"></i>{escape(axis)} '
                 f"{escape(values[place])}</span>"
                 for place in sorted(set(places))
             )

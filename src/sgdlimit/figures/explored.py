@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from sgdlimit.figures._style import TIME, label_panels, log_ticks, new_figure, styled
 from sgdlimit.figures.dynamics import LABELS
 
-__all__ = ["COLORS", "explored"]
+__all__ = ["COLORS", "color_of", "entries", "explored"]
 
 COLORS = (
     "#3a78c9", "#c8435a", "#1f9382", "#d08a1d", "#8a63b8", "#6f8f1f", "#c0559a", "#4fa3c7", "#a5683a", "#7d8896",
@@ -52,11 +52,11 @@ def explored(
     for panel, name, axis_label in zip(panels, names, LABELS, strict=True):
         for _, color, solved in pinned:
             for theory, dataset in solved.items():
-                for values in _entries(dataset[name]):
+                for _, values in entries(dataset[name]):
                     panel.plot(dataset["time"], values, color=color, ls=LINES[theory], lw=0.9)
         for theory, dataset in theories.items():
-            for place, values in enumerate(_entries(dataset[name])):
-                panel.plot(dataset["time"], values, color=_color(place), ls=LINES[theory])
+            for place, (_, values) in enumerate(entries(dataset[name])):
+                panel.plot(dataset["time"], values, color=color_of(place), ls=LINES[theory])
         if sgd is not None:
             _marks(panel, sgd, name)
         panel.set_ylabel(axis_label)
@@ -75,19 +75,28 @@ def explored(
     return drawn
 
 
-def _color(place: int) -> str:
-    return COLORS[place % len(COLORS)]
+def entries(values: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """The entries of an order parameter that differ, with their names: Q is symmetric.
 
-
-def _entries(values: xr.DataArray) -> list[np.ndarray]:
-    """Entries of an order parameter over time, each once: Q is symmetric."""
+    Examples
+    --------
+    >>> Q = xr.DataArray(np.eye(2)[None], dims=("time", "student", "student_"))
+    >>> [name for name, _ in entries(Q)]
+    ['Q00', 'Q01', 'Q11']
+    """
     dims = [dim for dim in values.dims if dim in ("student", "student_", "teacher")]
     places = np.ndindex(*(values.sizes[dim] for dim in dims))
+    symmetric = "student_" in dims
     return [
-        values.isel(dict(zip(dims, place, strict=True))).values
+        (f"{values.name or 'Q'}{''.join(str(i) for i in place)}", values.isel(dict(zip(dims, place, strict=True))))
         for place in places
-        if "student_" not in dims or place[0] <= place[1]
+        if not symmetric or place[0] <= place[1]
     ]
+
+
+def color_of(place: int) -> str:
+    """The colour of an entry."""
+    return COLORS[place % len(COLORS)]
 
 
 def _marks(panel, sgd: xr.Dataset, name: str) -> None:
@@ -98,5 +107,5 @@ def _marks(panel, sgd: xr.Dataset, name: str) -> None:
             values = values.sel(overlaps=theory)
         elif number > 0:
             continue
-        for place, entry in enumerate(_entries(values.mean("run"))):
-            panel.plot(every["time"], entry, MARKERS[theory], color=_color(place), mfc="white", mew=1.0)
+        for place, (_, entry) in enumerate(entries(values.mean("run"))):
+            panel.plot(every["time"], entry, MARKERS[theory], color=color_of(place), mfc="white", mew=1.0)
