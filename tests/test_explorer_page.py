@@ -73,6 +73,7 @@ def test_slider_moves_the_theory_by_keyboard_alone(address, open_page):
             break
     else:
         pytest.fail("no slider of the learning rate was reached by Tab")
+    assert here.evaluate(DRAWN)
     times = []
     for _ in range(3):
         here.evaluate(REMEMBER)
@@ -97,7 +98,20 @@ FOCUSED = """() => {
   return one && handle ? text(one) : ""; }"""
 CURVES = "Bokeh.documents[0].all_models ? [...Bokeh.documents[0].all_models]"
 DATA = f"""JSON.stringify({CURVES}.filter(m => m.type === "ColumnDataSource" && m.data.xs?.length)
-  .map(m => Array.from(m.data.ys, y => Array.from(y)[50])) : "")"""
+  .map(m => Array.from(m.data.ys, String)) : "")"""
+DRAWN = f"""() => {{
+  const lines = {CURVES}.filter(m => m.type === "GlyphRenderer" && m.glyph.type === "MultiLine")
+    .filter(m => m.data_source.data.ys.length > 0) : [];
+  const rows = lines.flatMap(m => {{
+    const {{ys}} = Bokeh.index.find_one(m).glyph, {{data}} = m.data_source;
+    return Array.from({{length: data.ys.shape[0]}}, (_, i) => {{
+      const sent = Array.from(data.ys).slice(i * data.ys.shape[1], (i + 1) * data.ys.shape[1]);
+      const drawn = Array.from(ys.get(i));
+      return drawn.length === sent.length && drawn.every((y, j) => y === sent[j]);
+    }});
+  }});
+  return rows.length > 0 && rows.every(same => same); }}"""
+"""Whether each curve on the page is one row of what was sent."""
 REMEMBER = f"() => {{ window.before = {DATA} }}"
 CHANGED = f"() => window.before !== {DATA}"
 

@@ -7,6 +7,7 @@ from typing import Any
 import panel as pn
 
 from sgdlimit.activations import ACTIVATIONS, TEACHER_ONLY
+from sgdlimit.explorer.style import parts
 from sgdlimit.explorer.view import View, flat
 from sgdlimit.inputs.manifold import NAMES
 
@@ -17,6 +18,9 @@ OF_MIXTURE = ("latent.components", "latent.spread", "latent.block_size", "latent
 MIXTURE_DEFAULTS = {
     "latent.components": 2, "latent.spread": 9.0, "latent.block_size": 1, "latent.standardize": True,
 }  # fmt: skip
+
+GATHERED = 5
+"""Milliseconds in which changes of a widget are taken together; Panel's own 50 would delay every new curve."""
 
 OWN_FIELDS = (
     "input_dim", "latent_dim", "student_units", "teacher_units", "activation", "nonlinearity", "learning_rate",
@@ -65,6 +69,8 @@ class Fields:
         self._changed, self._quiet = changed, False
         for name, widget in self.widgets.items():
             widget.param.watch(self._by_hand, "value_throttled" if hasattr(widget, "value_throttled") else "value")
+            for part in parts(widget):
+                part._debounce = GATHERED
             widget.sizing_mode = "stretch_width"
             widget.margin = (2, 4)
             self.messages[name].margin = (0, 4)

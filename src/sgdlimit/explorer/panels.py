@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import xarray as xr
-from bokeh.models import ColumnDataSource, HoverTool, Range1d
+from bokeh.core.properties import expr
+from bokeh.models import ColumnDataSource, CustomJSExpr, HoverTool, Range1d
 from bokeh.plotting import figure
 
 from sgdlimit.figures.explored import color_of, entries
@@ -46,15 +47,12 @@ class Panels:
         self._pins = {name: {theory: _curves() for theory in DASHES} for name in QUANTITIES}
         self._sgd = {name: {theory: _points() for theory in DASHES} for name in QUANTITIES}
         for name, plot in self.figures.items():
+            curves = {"xs": _rows("xs"), "ys": _rows("ys"), "line_color": "color"}
             for theory, dash in DASHES.items():
-                plot.multi_line(
-                    "xs", "ys", source=self._pins[name][theory], line_color="color", line_dash=dash, line_width=1.4,
-                    line_alpha=0.8,
-                )  # fmt: skip
+                source = self._pins[name][theory]
+                plot.multi_line(**curves, source=source, line_dash=dash, line_width=1.4, line_alpha=0.8)
             lines = [
-                plot.multi_line(
-                    "xs", "ys", source=self._theory[name][theory], line_color="color", line_dash=dash, line_width=2.2
-                )
+                plot.multi_line(**curves, source=self._theory[name][theory], line_dash=dash, line_width=2.2)
                 for theory, dash in DASHES.items()
             ]
             for theory, marker in MARKERS.items():
@@ -89,7 +87,7 @@ class Panels:
                     if theory in pin.theories:
                         drawn = _multi_line({theory: pin.theories[theory]}, name, pin.color, f"{pin.label}: ")
                         for key, values in drawn.items():
-                            every[key] += values
+                            every[key] += list(values)
                 cast(Any, source).data = every
         self._fit()
 
@@ -188,20 +186,31 @@ def _points() -> ColumnDataSource:
     return ColumnDataSource({"x": [], "y": [], "low": [], "high": [], "color": []})
 
 
+def _rows(column: str) -> Any:
+    """A column of curves of one length is sent as one array, which is many times faster than an array for each."""
+    return expr(CustomJSExpr(args={"column": column}, code=ROWS))
+
+
+ROWS = """
+const curves = this.data[column]
+if (curves.shape === undefined) return curves
+const [count, length] = curves.shape, flat = new Float64Array(curves)
+return Array.from({length: count}, (_, i) => flat.subarray(i * length, (i + 1) * length))
+"""
+
+
 def _multi_line(
     theories: Mapping[str, xr.Dataset], name: str, color: str | None = None, prefix: str = ""
-) -> dict[str, list]:
-    data: dict[str, list] = {"xs": [], "ys": [], "color": [], "label": []}
+) -> dict[str, Any]:
+    """Columns with a row for each entry of each theory; the theories have the same times."""
+    xs, ys, colors, labels = [], [], [], []
     for theory, solved in theories.items():
-        times = solved["time"].values
         for place, (label, values) in enumerate(entries(solved[name])):
-            drawn = values.values
-            data["xs"].append(times)
-            data["ys"].append(np.where(drawn > 0, drawn, np.nan) if name == "generalization_error" else drawn)
-            data["color"].append(color or color_of(place))
-            shown = "ε_g" if name == "generalization_error" else label
-            data["label"].append(f"{prefix}{shown}, {theory} theory")
-    return data
+            xs.append(solved["time"].values)
+            ys.append(np.where(values > 0, values, np.nan) if name == "generalization_error" else values.values)
+            colors.append(color or color_of(place))
+            labels.append(f"{prefix}{'ε_g' if name == 'generalization_error' else label}, {theory} theory")
+    return {"xs": np.array(xs), "ys": np.array(ys), "color": colors, "label": labels}
 
 
 def _scatter(values: xr.DataArray) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["INLINE", "SHEET", "dress"]
+__all__ = ["INLINE", "SHEET", "dress", "parts"]
 
 SHEET = """
 :host {
@@ -48,9 +48,14 @@ h2, h3 { font-size: 15px; margin: 4px 0; }
 INLINE = [SHEET]
 
 
+def parts(widget: Any) -> list[Any]:
+    """A widget and those it is composed of."""
+    composed = (getattr(widget, name, None) for name in ("_label", "_value_edit", "_slider"))
+    return [widget, *(part for part in composed if part is not None)]
+
+
 def dress(widget: Any) -> Any:
     """Give a widget the look of the page, with those it is composed of."""
-    for part in (widget, *(getattr(widget, name, None) for name in ("_label", "_value_edit", "_slider"))):
-        if part is not None:
-            part.stylesheets = INLINE
+    for part in parts(widget):
+        part.stylesheets = INLINE
     return widget

@@ -193,8 +193,8 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     student_weights
         W, shape (K, N).
     nodes
-        The most nodes to keep, see :func:`reduce`; all by default. More than 3000 distinct eigenvalues are always
-        reduced, without diagonalising.
+        The most nodes to keep, see :func:`reduce`; all by default, up to 3000 distinct eigenvalues. Nodes of the
+        reduced spectrum come without the eigenvectors of Ω.
 
     Raises
     ------
@@ -218,11 +218,11 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
             raise ProblemError(f"{name}: {array[~np.isfinite(array)][0]} is not finite; check the inputs it comes from")
 
     vectors = np.concatenate([W, cross.T])  # (K + M, N)
-    thin = _is_thin(moments)
-    if nodes is not None:
-        _steps(nodes, len(vectors))
-    if (len(factor) if thin else N) > LARGE:
-        return _large_spectrum(moments, W, nodes, thin=thin)
+    K, thin = len(W), _is_thin(moments)
+    if nodes is not None or (len(factor) if thin else N) > LARGE:
+        steps = _steps(nodes, len(vectors))
+        overlaps, noise = gauss_vectors(moments, vectors, steps), gauss_density(moments, steps)
+        return _gauss_spectrum(K, overlaps, noise, moments.teacher_overlap)
     if thin:
         eigenvalues, weights, products = _thin_nodes(diagonal.mean(), factor, vectors)
     else:
@@ -232,8 +232,7 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
         weights = np.full(N, 1 / N)
         products = _products(vectors @ basis)
     eigenvalues, weights, products = _merged(eigenvalues, weights, products)
-    K = len(W)
-    full = Spectrum(
+    return Spectrum(
         eigenvalues=_clipped(eigenvalues),
         weights=weights,
         student=products[:, :K, :K],
@@ -241,7 +240,6 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
         teacher=products[:, K:, K:],
         teacher_overlap=moments.teacher_overlap,
     )
-    return full if nodes is None else reduce(full, nodes)
 
 
 def _clipped(eigenvalues: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
@@ -367,14 +365,6 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     overlaps = block_gauss(_diagonal(np.repeat(omega, K + M)), np.concatenate(roots), steps)
     noise_nodes, amplitudes = block_gauss(_diagonal(omega), np.sqrt(weights * spectrum.noise)[:, None], steps)
     return _gauss_spectrum(K, overlaps, (noise_nodes, np.square(amplitudes[0])), spectrum.teacher_overlap)
-
-
-def _large_spectrum(moments: InputMoments, W: Float[np.ndarray, "K N"], nodes: int | None, *, thin: bool) -> Spectrum:
-    """The reduced spectrum by products with the factor and the traces of its Gram matrix alone."""
-    vectors = np.concatenate([W, moments.cross.T])
-    steps = _steps(nodes, len(vectors))
-    noise = _large_density(moments, steps, thin=thin)
-    return _gauss_spectrum(len(W), gauss_vectors(moments, vectors, steps), noise, moments.teacher_overlap)
 
 
 def gauss_vectors(
