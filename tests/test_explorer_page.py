@@ -1,15 +1,18 @@
 """The explorer in a real browser: sliders, SGD, pins, files, sweeps, bad values, ten pages at once."""
 
 import http.client
+import re
 import socket
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import xarray as xr
+from bokeh.resources import INLINE
 
 import sgdlimit as sl
 from browser import MISSING, chromium, scrolls_sideways
@@ -69,7 +72,7 @@ def test_slider_moves_the_theory_by_keyboard_alone(address, open_page):
     solved(here)
     for _ in range(60):  # tabs lead from the top of the page to the learning rate
         here.keyboard.press("Tab")
-        if "η" in here.evaluate(FOCUSED):
+        if here.evaluate(FOCUSED) == "slider η, learning rate":
             break
     else:
         pytest.fail("no slider of the learning rate was reached by Tab")
@@ -89,13 +92,9 @@ def test_slider_moves_the_theory_by_keyboard_alone(address, open_page):
 
 
 FOCUSED = """() => {
-  const text = (one) => one.nodeType === 3 ? one.data : ["STYLE", "SCRIPT"].includes(one.tagName) ? "" :
-    [...(one.shadowRoot ? [one.shadowRoot] : []), ...one.childNodes].map(text).join(" ");
   let one = document.activeElement;
   while (one?.shadowRoot?.activeElement) one = one.shadowRoot.activeElement;
-  const handle = one?.getAttribute("role") === "slider";
-  while (handle && one && !/[a-zA-Zη]{4}/.test(text(one))) one = one.parentNode ?? one.host;
-  return one && handle ? text(one) : ""; }"""
+  return `${one?.role} ${one?.ariaLabel}`; }"""
 CURVES = "Bokeh.documents[0].all_models ? [...Bokeh.documents[0].all_models]"
 DATA = f"""JSON.stringify({CURVES}.filter(m => m.type === "ColumnDataSource" && m.data.xs?.length)
   .map(m => Array.from(m.data.ys, String)) : "")"""
@@ -114,6 +113,16 @@ DRAWN = f"""() => {{
 """Whether each curve on the page is one row of what was sent."""
 REMEMBER = f"() => {{ window.before = {DATA} }}"
 CHANGED = f"() => window.before !== {DATA}"
+
+
+def test_every_control_has_a_name(address, open_page):
+    here = open_page(f"{address}?{SMALL}&latent.law=gaussian-mixture")
+    solved(here)
+    here.get_by_role("slider", name="α, range of the means").wait_for()
+    assert here.get_by_role("textbox", name="α, range of the means").input_value() == "9"
+    controls = here.locator("body").aria_snapshot()
+    assert len(re.findall(r"- (slider|textbox|combobox|checkbox|button)", controls)) > 40
+    assert re.findall(r"- (?:slider|textbox|combobox|checkbox|button)(?: \[\w+\])*:?$", controls, re.M) == []
 
 
 def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
@@ -143,14 +152,14 @@ def test_pins_survive_in_the_address(address, open_page, screenshots):
     solved(here)
     here.get_by_role("button", name="Pin this setting").click()
     here.get_by_role("button", name="Unpin 1").wait_for()
-    here.get_by_label("seed").fill("5")
-    here.get_by_label("seed").press("Enter")
+    here.get_by_role("textbox", name="seed").fill("5")
+    here.get_by_role("textbox", name="seed").press("Enter")
     here.wait_for_function("() => location.search.includes('seed=5')")
     shared = here.url
     assert "pin=" in shared
     here = open_page(shared, width=1500)
     here.get_by_role("button", name="Unpin 1").wait_for()
-    assert here.get_by_label("seed").input_value() == "5"
+    assert here.get_by_role("textbox", name="seed").input_value() == "5"
     here.screenshot(path=screenshots / "explorer_pins.png", full_page=True)
     here.get_by_role("button", name="Go to 1").click()
     here.wait_for_function("() => !location.search.replace(/pin=.*/, '').includes('seed=5')")
@@ -187,12 +196,12 @@ def test_bad_values_are_explained_beside_the_field(address, open_page, screensho
     solved(here)
     for text in ("'abc' will not do", "-1", "foo: 3 is not a setting", "7 does not divide latent_dim 500"):
         here.get_by_role("alert").filter(has_text=text).wait_for()
-    here.get_by_label("B, block size (divides D)").fill("11")
-    here.get_by_label("B, block size (divides D)").press("Enter")
+    here.get_by_role("textbox", name="B, block size (divides D)").fill("11")
+    here.get_by_role("textbox", name="B, block size (divides D)").press("Enter")
     here.get_by_role("alert").filter(has_text="11 does not divide").wait_for()
     here.screenshot(path=screenshots / "explorer_wrong.png", full_page=True)
-    here.get_by_label("B, block size (divides D)").fill("10")
-    here.get_by_label("B, block size (divides D)").press("Enter")
+    here.get_by_role("textbox", name="B, block size (divides D)").fill("10")
+    here.get_by_role("textbox", name="B, block size (divides D)").press("Enter")
     here.wait_for_function("() => location.search.includes('block_size=10')")
     assert here.get_by_role("alert").filter(has_text="does not divide").count() == 0
 
@@ -229,9 +238,26 @@ def test_sweep(open_page, screenshots, tmp_path):
         link = here.get_by_role("link", name="Explore these settings").get_attribute("href")
         here.goto(f"{address}{link}")
         solved(here)
-        assert here.get_by_label("B, block size (divides D)").input_value() == "1"
+        assert here.get_by_role("textbox", name="B, block size (divides D)").input_value() == "1"
 
 
+def test_a_click_chooses_a_point_without_a_server(browser, tmp_path):
+    """As in a notebook, where nothing but the widgets is heard of."""
+    store, html = tmp_path / "small.zarr", tmp_path / "page.html"
+    sl.compute_sweep(SWEEP, store)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of callbacks that a page without a server does not have
+        sl.explore(store).__panel__().save(html, resources=INLINE)
+    here = browser.new_page()  # which asks for style sheets from elsewhere, as a notebook's page does not
+    here.goto(html.as_uri())
+    here.get_by_label("Point (or click one)").wait_for()
+    place = here.evaluate(PLACE)
+    here.mouse.click(place["x"], place["y"])
+    here.wait_for_function(f"{CHOSEN} === '9'")
+    here.close()
+
+
+CHOSEN = "[...Bokeh.documents[0].all_models].find(m => m.title?.startsWith?.('Point (or'))?.value"
 SOURCE = "[...Bokeh.documents[0].all_models].find(m => m.type === 'ColumnDataSource' && m.data.floor)"
 LABEL = f"() => {SOURCE}.data.label[9]"
 PLACE = f"""() => {{
@@ -284,8 +310,8 @@ def test_ten_pages_stream_at_once(address, open_page):
     for seed in range(70, 75):
         begin = time.monotonic()
         one.evaluate(REMEMBER)
-        one.get_by_label("seed").fill(str(seed))
-        one.get_by_label("seed").press("Enter")
+        one.get_by_role("textbox", name="seed").fill(str(seed))
+        one.get_by_role("textbox", name="seed").press("Enter")
         one.wait_for_function(CHANGED)
         times.append(time.monotonic() - begin)
     print(f"with nine pages streaming, new curves after {sorted(times)[2]:.2f} s, at most {max(times):.2f} s")

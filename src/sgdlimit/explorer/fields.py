@@ -71,6 +71,7 @@ class Fields:
             widget.param.watch(self._by_hand, "value_throttled" if hasattr(widget, "value_throttled") else "value")
             for part in parts(widget):
                 part._debounce = GATHERED
+                part.tags = [f"named {widget.label}"]  # the page's script gives it to their handles and inputs
             widget.sizing_mode = "stretch_width"
             widget.margin = (2, 4)
             self.messages[name].margin = (0, 4)

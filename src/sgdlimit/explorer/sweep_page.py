@@ -10,6 +10,7 @@ import panel as pn
 import xarray as xr
 from bokeh.models import ColumnDataSource, HoverTool, TapTool
 from bokeh.plotting import figure
+from panel.links import Callback
 
 from sgdlimit.errors import ProblemError, SweepError
 from sgdlimit.explorer.panels import QUANTITIES, Panels
@@ -25,6 +26,12 @@ KL = "D_KL (nats)"
 INSIDE = ("theory", "run", "time", "student", "student_", "teacher", "task")
 MOST_LISTED = 500
 """Points that the list for the keyboard holds; filters make it shorter."""
+
+CHOOSE = """
+const place = source.indices[0]
+if (place !== undefined && place + 1 < list.options.length) list.value = list.options[place + 1][0]
+"""
+"""What a click on a point does in the browser, in a notebook too: it chooses the point in the list, below "none"."""
 
 MEASURES = {f"M({name})": name for name in ("Q", "R", "v")} | {"M(ε_g)": "generalization_error"}
 
@@ -83,6 +90,7 @@ class SweepPage:
         self.point.sizing_mode, self.point.margin = "stretch_width", (2, 4)
         self.point.param.watch(lambda event: self._show(event.new), "value")
         self.source = ColumnDataSource({"x": [], "y": [], "floor": [], "color": [], "label": []})
+        Callback(self.source.selected, args={"list": self.point}, code={"indices": CHOOSE})
         self.source.selected.on_change("indices", lambda _attr, _old, new: self._clicked(new))
         self.scatter = figure(
             height=340, min_width=280, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset",
@@ -190,11 +198,8 @@ class SweepPage:
     # --- the trajectories behind a point ------------------------------------------------------------------------------
 
     def _clicked(self, places: list[int]) -> None:
-        if places:
-            if places[0] < MOST_LISTED:
-                self.point.value = places[0]
-            else:
-                self._show(places[0])
+        if places and places[0] >= MOST_LISTED:  # the others are chosen in the list
+            self._show(places[0])
 
     def _show(self, number: int) -> None:
         if not 0 <= number < len(self.points):
