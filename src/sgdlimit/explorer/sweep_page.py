@@ -90,7 +90,7 @@ class SweepPage:
         self.point.sizing_mode, self.point.margin = "stretch_width", (2, 4)
         self.point.param.watch(lambda event: self._show(event.new), "value")
         self.source = ColumnDataSource({"x": [], "y": [], "floor": [], "color": [], "label": []})
-        Callback(self.source.selected, args={"list": self.point}, code={"indices": CHOOSE})
+        Callback(cast(Any, self.source.selected), args={"list": self.point}, code={"indices": CHOOSE})
         self.source.selected.on_change("indices", lambda _attr, _old, new: self._clicked(new))
         self.scatter = figure(
             height=340, min_width=280, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset",
