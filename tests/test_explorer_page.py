@@ -218,7 +218,7 @@ def test_phone(address, open_page, screenshots, scheme):
     assert (sum(channels[:3]) < 200) == (scheme == "dark")
 
 
-def test_sweep(open_page, screenshots, tmp_path):
+def test_sweep(browser, open_page, screenshots, tmp_path):
     store = tmp_path / "small.zarr"
     sl.compute_sweep(SWEEP, store)
     with served(str(store)) as address:
@@ -239,17 +239,12 @@ def test_sweep(open_page, screenshots, tmp_path):
         here.goto(f"{address}{link}")
         solved(here)
         assert here.get_by_role("textbox", name="B, block size (divides D)").input_value() == "1"
-
-
-def test_a_click_chooses_a_point_without_a_server(browser, tmp_path):
-    """As in a notebook, where nothing but the widgets is heard of."""
-    store, html = tmp_path / "small.zarr", tmp_path / "page.html"
-    sl.compute_sweep(SWEEP, store)
+    # In a notebook nothing but the widgets is heard of: a click chooses in the list.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of callbacks that a page without a server does not have
-        sl.explore(store).__panel__().save(html, resources=INLINE)
+        sl.explore(store).__panel__().save(tmp_path / "page.html", resources=INLINE)
     here = browser.new_page()  # which asks for style sheets from elsewhere, as a notebook's page does not
-    here.goto(html.as_uri())
+    here.goto((tmp_path / "page.html").as_uri())
     here.get_by_label("Point (or click one)").wait_for()
     place = here.evaluate(PLACE)
     here.mouse.click(place["x"], place["y"])
@@ -268,19 +263,19 @@ PLACE = f"""() => {{
            y: box.top + plot.frame.y_scale.compute({SOURCE}.data.y[9])}}; }}"""
 
 
-def test_no_such_sweep_is_one_sentence(tmp_path):
-    command = [sys.executable, "-m", "sgdlimit", "explore", str(tmp_path / "none.zarr"), "--no-browser"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+def test_no_such_sweep_is_one_sentence(command, tmp_path):
+    done = command("explore", tmp_path / "none.zarr", "--no-browser")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "is no sweep" in done.stderr
 
 
-def test_taken_port_is_one_sentence(address):
-    port = address.strip("/").split(":")[-1]
-    command = [sys.executable, "-m", "sgdlimit", "explore", "--no-browser", "--port", port]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
+def test_taken_port_is_one_sentence(command):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = command("explore", "--no-browser", "--port", port)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"--port: {port}" in done.stderr
 
 

@@ -231,17 +231,20 @@ def block_ratios(blocks: xr.Dataset, activation: str, standardized: bool) -> pd.
     to its noise floor.
     """
     chosen = _largest_spread(blocks, activation, standardized)
+    M = {name: instance_mean(relative(chosen, name))[0] for name in METRICS}
     rows: dict[str, dict[str, float]] = {}
     for theory in chosen["theory"].values:
+        floors = {name: theory_floor(chosen.sel(theory=theory), str(theory), name) for name in METRICS}
         for size in chosen["block_size"].values:
-            one = chosen.sel(theory=theory, block_size=size)
-            if not _applies(one, standardized):
+            if not _applies(chosen.sel(theory=theory, block_size=size), standardized):
                 continue
             row = rows.setdefault(f"{theory}, B = {size}", {})
             for name in METRICS:
-                M = float(instance_mean(relative(one, name))[0])
-                row[f"M({name})/E|{name}|, %"] = 100 * M
-                row[f"M({name})/floor"] = M / float(theory_floor(one, str(theory), name))
+                value = float(M[name].sel(theory=theory, block_size=size))
+                floor = floors[name]
+                floor = floor.sel(block_size=size) if "block_size" in floor.dims else floor
+                row[f"M({name})/E|{name}|, %"] = 100 * value
+                row[f"M({name})/floor"] = value / float(floor)
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from sgdlimit.figures._averages import ENTRIES, METRICS, instance_mean, keep
 
@@ -75,8 +75,8 @@ def flatness(grid: xr.Dataset, activation: str, *, components: int = 2, standard
             "mean M": mean,
             "change": slope * span,
             "share": slope * span / mean,
-            "limit": (np.abs(slope) + student_t.ppf(0.975, freedom) * error) * span / mean,
-            "p": 2 * student_t.sf(ratio, freedom),
+            "limit": (np.abs(slope) + stdtrit(freedom, 0.975) * error) * span / mean,
+            "p": 2 * stdtr(freedom, -ratio),
             "instances": count,
         },
         index=M["entry"].values,

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.signal import find_peaks
 
 from sgdlimit.errors import DivergenceWarning, ProblemError
 from sgdlimit.theory.batch import solve_many
@@ -61,6 +60,8 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     at, errors = np.asarray(times, dtype=np.float64), np.asarray(error, dtype=np.float64)
     log_t, log_error = np.log(at), np.log(np.maximum(errors, RESOLVED))
     fall = -np.gradient(log_error, log_t)
+    from scipy.signal import find_peaks  # a third of a second that few need
+
     places, found = find_peaks(-fall, prominence=PROMINENCE)
     if len(places) == 0:
         return np.inf, np.nan
