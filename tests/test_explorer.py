@@ -284,21 +284,21 @@ def test_settings_without_a_widget_are_kept(page):
 
 
 def test_pins_are_in_the_address(page):
-    page._pin(page.view)
+    page.pins.add(page.view)
     page.fields.widgets["seed"].value = 9
     page.fields._by_hand(None)
     other = Explorer(DEFAULT, page.address())
     assert other.view == page.view
-    assert [view for view, _ in other._pins] == [view for view, _ in page._pins]
-    other._unpin(other._pins[0][0])
-    assert not other._pins
+    assert other.pins.views == page.pins.views
+    other.pins.remove(other.pins.views[0])
+    assert not other.pins.views
 
 
 def test_what_is_taken_away(page, tmp_path):
-    page._pin(page.view.model_copy(update={"seed": 1}))
+    page.pins.add(page.view.model_copy(update={"seed": 1}))
     *_, (_, last) = simulate_live([solving.drawn(SMALL, 0)], times_of(page.view), overlaps=BOTH, test_samples=100)
     assert last is not None
-    page._streamed = Streamed(page.view, sgd=last[0], done=1.0)
+    page.running.streamed = Streamed(page.view, sgd=last[0], done=1.0)
     assert page._picture("png").read(4) == b"\x89PNG"
     assert b"<svg" in page._picture("svg").read()
     (tmp_path / "view.nc").write_bytes(page._netcdf().read())

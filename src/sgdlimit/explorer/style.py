@@ -1,8 +1,11 @@
 """How the widgets and texts of a page look; the colours are variables that the page sets for light and dark."""
 
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["INLINE", "SHEET", "dress", "parts"]
+import panel as pn
+
+__all__ = ["INLINE", "SHEET", "button", "dress", "parts", "text"]
 
 SHEET = """
 :host {
@@ -59,3 +62,15 @@ def dress(widget: Any) -> Any:
     for part in parts(widget):
         part.stylesheets = INLINE
     return widget
+
+
+def button(label: str, action: Callable[[], None], **options: Any) -> pn.widgets.Button:
+    """A button in the look of the page."""
+    made = pn.widgets.Button(label=label, margin=4, stylesheets=INLINE, **options)
+    made.on_click(lambda _: action())
+    return made
+
+
+def text(**options: Any) -> pn.pane.HTML:
+    """Room for text in the look of the page."""
+    return pn.pane.HTML("", stylesheets=INLINE, sizing_mode="stretch_width", margin=(2, 4), **options)
