@@ -249,6 +249,7 @@ def commands() -> str:
         usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
         parts += [f"## sgdlimit {name}", fenced("text", usage), inspect.cleandoc(command.help or "")]
         records = [some.get_help_record(context) for some in command.get_params(context) if some.name != "help"]
-        rows = ["| `{}` | {} |".format(*(text.replace("|", "\\|") for text in record)) for record in records if record]
-        parts.append("\n".join(["| | |", "|---|---|", *rows]))
+        escaped = [[html.escape(text).replace("|", "&#124;") for text in record] for record in records if record]
+        rows = [f"| <code>{name}</code> | {meaning} |" for name, meaning in escaped]
+        parts.append("\n".join(["| argument or option | |", "|---|---|", *rows]))
     return "\n\n".join(parts)

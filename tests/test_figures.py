@@ -617,7 +617,7 @@ def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
     assert "mixture theory holds for B = 1, 500 (it does not apply to B = 5, 20)" in text
     assert "moment-matched theory does not apply" in findings.block_verdict(blocks, "relu", False)
     claim = " ".join(findings.claim_and_replacement(grid, blocks, "erf"))
-    assert "It holds where each coordinate draws its component by itself" in claim
+    assert "The claim holds where each coordinate draws its component by itself" in claim
     assert "What replaces it there is the mixture theory" in claim
     far = blocks.assign(noise_mixture_Q=0 * blocks["noise_mixture_Q"])  # without the scatter that explains it
     assert "mixture theory holds for no B" in findings.block_verdict(far, "relu", True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 
 BEGUN = ".unfinished"  # what a folder is of in which something was begun and not finished
-SETTINGS, RUN = 2, 1  # exit status of a wrong setting and of a run that failed
+SETTINGS, RUN, INTERRUPTED = 2, 1, 130  # exit status of a wrong setting, of a run that failed, and of Ctrl-C
+USAGE: Any = typer.BadParameter.__base__  # what typer raises of options and arguments
 
 
 class PresetName(StrEnum):
@@ -39,7 +40,12 @@ def main() -> None:
     from sgdlimit.errors import DivergenceError, ProblemError, SweepError
 
     try:
-        app()
+        status = app(standalone_mode=False) or 0
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(status)
+    except USAGE as error:
+        _fail_of_usage(error)
     except ProblemError as error:
         _fail(str(error), SETTINGS)
     except (DivergenceError, SweepError) as error:
@@ -49,7 +55,16 @@ def main() -> None:
     except MemoryError as error:
         _fail(f"{error}: the memory does not suffice; make input_dim, latent_dim or the output times smaller", RUN)
     except KeyboardInterrupt:
-        _fail("interrupted; what was written so far is left where it is", 130)
+        _fail("interrupted; what was written so far is left where it is", INTERRUPTED)
+
+
+def _fail_of_usage(error: Any) -> None:
+    """What is wrong with an option or an argument; the help where none was given."""
+    command = error.ctx.command_path if error.ctx else "sgdlimit"
+    if len(sys.argv) == 1:
+        error.ctx.get_help()  # prints it
+        sys.exit(SETTINGS)
+    _fail(f"{error.format_message().rstrip('.')}; {command} --help says what it takes", SETTINGS)
 
 
 def _fail(message: str, status: int) -> None:

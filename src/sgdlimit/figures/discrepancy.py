@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from sgdlimit.figures._averages import METRICS, diverged, entry_mean, instance_mean, keep, relative, relative_floor
-from sgdlimit.figures._style import ACTIVATION_LABELS, FLOOR, SERIES, Series, label_panels, new_figure, styled
+from sgdlimit.figures._style import ACTIVATION_LABELS, FLOOR, SERIES, TIME, Series, label_panels, new_figure, styled
 from sgdlimit.figures.hover import named
 
 __all__ = ["discrepancy_against_kl"]
@@ -189,6 +189,8 @@ def _draw_inset(panel: Axes, theory: xr.DataArray, sgd: xr.DataArray) -> None:
     named(line, f"{label}, SGD")
     (line,) = inset.plot(times, theory.isel(last).values, color="black", lw=1.0, ls=(0, (4, 2)))
     named(line, f"{label}, theory")
+    inset.set_xlabel(TIME).set_visible(False)  # for whoever reads values off
+    inset.set_ylabel(label).set_visible(False)
     inset.set_xscale("log")
     inset.set_xlim(times[0], times[-1])
     inset.xaxis.set_major_locator(LogLocator(numticks=4))

@@ -127,13 +127,26 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
 
 
 def _shared_label(axes: Axes, which: str) -> str:
-    """The label of an axis, or of the panel that it shares it with."""
+    """The label of an axis, or of the panel that it shares it with, or that stands to its left in the same row."""
     grouper = axes.get_shared_x_axes() if which == "x" else axes.get_shared_y_axes()
-    for one in (axes, *grouper.get_siblings(axes)):
+    for one in (axes, *grouper.get_siblings(axes), *(_in_row(axes) if which == "y" else [])):
         label = one.get_xlabel() if which == "x" else one.get_ylabel()
         if label:
             return label
     return ""
+
+
+def _in_row(axes: Axes) -> list[Axes]:
+    place = axes.get_subplotspec()
+    figure = axes.get_figure()
+    if place is None or figure is None:
+        return []
+    others = [(other.get_subplotspec(), other) for other in figure.axes]
+    return [
+        other
+        for spec, other in others
+        if spec is not None and spec.get_gridspec() is place.get_gridspec() and spec.rowspan == place.rowspan
+    ]
 
 
 def _name(line: Line2D, of_bar: str) -> str:

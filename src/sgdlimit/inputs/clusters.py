@@ -114,7 +114,9 @@ class ClusterMixture(LatentLaw):
         try:
             from sklearn.mixture import GaussianMixture
         except ImportError:
-            raise ProblemError("clusters: to fit some needs scikit-learn; install it with pip") from None
+            raise ProblemError(
+                "clusters: to fit some needs scikit-learn, which is missing; pip install 'sgdlimit[data]'"
+            ) from None
         array = _numbers("samples", samples)
         if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
             raise ProblemError(

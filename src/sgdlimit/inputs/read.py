@@ -59,7 +59,9 @@ def _named(name: str) -> Float[np.ndarray, "count D"]:
     try:
         from sklearn import datasets
     except ImportError:
-        raise ProblemError(f"DATA: {name!r} comes with scikit-learn, which is not installed; install it") from None
+        raise ProblemError(
+            f"DATA: {name!r} comes with scikit-learn, which is missing; pip install 'sgdlimit[data]'"
+        ) from None
     samples = getattr(datasets, f"load_{name}")().data
     return samples[:, np.ptp(samples, axis=0) > 0]
 

@@ -19,10 +19,11 @@ def beyond_the_paper(
             [findings.size_verdict(sizes)],
             ["finite_size"],
             [numbers("Exponent of N, with its standard error over instances", findings.size_exponents(sizes), "{}")],
+            said="In the paper",
         ),
         Section(
             "Beyond the paper: how good the mixture theory is",
-            "Not in the paper, whose equations are for inputs without a mean.",
+            "There is no such theory: its equations are for inputs without a mean.",
             [
                 findings.mixture_size_verdict(mixture),
                 findings.mixture_precision_verdict(mixture),
@@ -30,6 +31,7 @@ def beyond_the_paper(
             ],
             ["mixture_theory"],
             [numbers("Single SGD runs against N, mean ± standard error", findings.mixture_sizes(mixture), "{}")],
+            said="In the paper",
         ),
         Section(
             "Beyond the paper: Lemma V.1 in numbers",

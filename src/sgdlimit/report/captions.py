@@ -11,9 +11,9 @@ BELOW = (
     "parameter, for the theories measure Q and R in different units."
 )
 BLOCKS = (
-    "Where universality ends: M of three theories as a share of the mean size of Q, R and v, against the number of "
+    "Where universality ends, {}: M of three theories as a share of the mean size of Q, R and v, against the number of "
     "coordinates that share a component. Filled: noise explains it, for the mixture theory with the scatter between "
-    "members of its ensemble (bars). A missing marker is a theory that does not apply"
+    "members of its ensemble (bars). A missing marker is a theory that does not apply."
 )
 CAPTIONS: Mapping[str, str] = {
     "figure_2": "Figure 2. Example dynamics on an un-standardised mixture, ReLU: ε_g, Q, R and v against time. "
@@ -39,6 +39,6 @@ CAPTIONS: Mapping[str, str] = {
     "mixture_theory": "The mixture theory on two standardised clusters. (a) M of single SGD runs against N, with and "
     "without what the mean fields add to Q and R. (b) Difference to the finest step of integration. (c) Error of the "
     "mean over the chains of an ensemble. (d) Standard deviation of the mean fields in theory and SGD, at several η.",
-    "universality_relu": f"{BLOCKS}, ReLU.",
-    "universality_erf": f"{BLOCKS}, erf.",
+    "universality_relu": BLOCKS.format("ReLU"),
+    "universality_erf": BLOCKS.format("erf"),
 }

@@ -107,14 +107,19 @@ def table(grid: xr.Dataset, activation: str) -> Section:
     measured, slopes = discrepancy_table(grid, activation), flatness(grid, activation)
     return Section(
         f"{published.source}: M for each order parameter, {ACTIVATION_LABELS[activation]}, m = 2, standardised",
-        "From α = 0 to 9 no M changes: the dynamics do not feel the mixture. (The claim is that the rows are alike. An "
-        "M smaller than the paper's means that theory and SGD are closer, not that something is wrong.)",
-        [findings.beside_published(measured, published.frame()), flatness_statement(slopes)],
+        "From α = 0 to 9 no M changes: the dynamics do not feel the mixture. (This is read off the rows of the table, "
+        "which are alike; the text only says that the number of components does not matter.)",
+        [
+            findings.beside_published(measured, published.frame())
+            + " An M smaller than the paper's means that theory and SGD are closer, not that something is wrong.",
+            flatness_statement(slopes),
+        ],
         tables=[
             numbers("Measured here, mean over kept instances", measured, "{:.3f}"),
             numbers(f"The paper's {published.source}", published.frame(), "{:.3f}"),
             numbers("Slope of M against α, mean ± standard error over instances", _slope_rows(slopes), "{}"),
         ],
+        said="The paper's numbers",
     )
 
 
@@ -140,7 +145,7 @@ def universality(blocks: xr.Dataset, activations: list[str]) -> Section:
     """M against the block size."""
     return Section(
         "Where universality holds and where it ends",
-        "The paper does not vary this. Equation (17) leaves open whether each coordinate draws its component by itself "
+        "Not varied. Equation (17) leaves open whether each coordinate draws its component by itself "
         "(block size B = 1, which Lemma V.1 supports) or all together (B = D, a clustered data set).",
         [
             findings.block_verdict(blocks, activation, standardized)
@@ -159,4 +164,5 @@ def universality(blocks: xr.Dataset, activations: list[str]) -> Section:
             for activation in activations
             for standardized in (True, False)
         ],
+        said="In the paper",
     )

@@ -49,11 +49,13 @@ class Section:
 
     title: str
     paper: str = ""
+    """What it is measured against; under the heading :attr:`said`."""
     measured: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     links: Sequence[Link] = ()
     anchor: str = ""
+    said: str = "The paper claims"
 
     @property
     def id(self) -> str:

@@ -4,7 +4,7 @@ Fields are λ_1..λ_K (students) and ν_1..ν_M (teachers), jointly N(0, S) with
 signed output weights, so that the error of the network is Δ = Σ_a c_a g_a. By Price's theorem the two- and three-point
 integrals of (S41)-(S47) of Bae & Jeong are derivatives of ε = E[Δ²]/2, which leaves no determinants:
 
-    H_kl = v_k v_l E[g'_k g'_l] + δ_kl v_k E[Δ g''_k] = 2 sym ∂ε/∂Q
+    H_kl = v_k v_l E[g'_k g'_l] + δ_kl v_k E[Δ g''_k] = 2 sym ∂ε/∂Q, Q_kl and Q_lk apart
     A_km = −v_k ṽ_m E[g'_k g'_m] = ∂ε/∂R
     G_kl = v_k v_l E[Δ² g'_k g'_l]
 

@@ -1,7 +1,7 @@
 """Infinite size: the spectrum of the hidden manifold for N, D → ∞ at a fixed δ = D/N.
 
 For a Gaussian feature matrix the eigenvalues of the input covariance Ω = ω₀ + b² FᵀF/D follow the law of Marchenko and
-Pastur, and nothing of the instance is left but its order parameters (paper, S40; physics.md §3).
+Pastur, and nothing of the instance is left but its order parameters (paper, S40).
 """
 
 import numpy as np
