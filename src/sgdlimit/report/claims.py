@@ -119,7 +119,7 @@ def table(grid: xr.Dataset, activation: str) -> Section:
             numbers(f"The paper's {published.source}", published.frame(), "{:.3f}"),
             numbers("Slope of M against α, mean ± standard error over instances", _slope_rows(slopes), "{}"),
         ],
-        said="The paper's numbers",
+        said="In the paper's table",
     )
 
 
