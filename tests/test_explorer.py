@@ -99,6 +99,13 @@ def test_hostile_addresses_are_a_sentence(query):
     assert all(isinstance(text, str) for text in wrong.values())
 
 
+def test_sizes_come_before_what_must_fit_them():
+    query = "latent.law=gaussian-mixture&latent.block_size=7&latent_dim=150&input_dim=x"
+    view, wrong = as_far_as_it_will_do(View.read_query(query))
+    assert view.problem.latent_dim == 150
+    assert "does not divide latent_dim 150" in wrong["latent.block_size"]
+
+
 def test_curves_are_those_of_solve():
     view = View(problem=SMALL, time=20.0, theories=BOTH)
     instance, times = SMALL.draw(seed=0), times_of(view)
@@ -125,7 +132,7 @@ def test_theory_that_does_not_apply_is_a_note():
 
 def test_divergence_is_a_note():
     solved = curves(View(problem=SMALL.model_copy(update={"activation": "relu", "learning_rate": 50.0})))
-    assert any("learning_rate" in note for note in solved.notes)
+    assert any("with η = 50 it ends before t" in note for note in solved.notes)
 
 
 def test_numbers_are_those_of_compare():
@@ -229,20 +236,26 @@ def test_a_stopped_turn_is_freed_and_hands_out_nothing_more():
 
 
 def test_a_failing_turn_leaves_the_others_alone():
+    """Whether it fails itself, or whoever is given its items does."""
     turns, errors, ends = Turns(1), [], []
 
     def failing():
         yield 1
         raise RuntimeError("broken")
 
+    def refuse(_):
+        raise ValueError("not what was shown")
+
     def begin(ended):
         turns.add(failing(), lambda _: None, errors.append)
+        turns.add(counting([], "refused", 5), refuse, errors.append)
+        turns.add(counting([], "unheard", 5), refuse, refuse)
         turns.add(
             counting([], "good", 50), lambda _: None, lambda error: ended.set() if ends.append(error) is None else None
         )
 
     run_turns(turns, begin)
-    assert [str(error) for error in errors] == ["broken"]
+    assert [str(error) for error in errors] == ["broken", "not what was shown"]
     assert ends == [None]
 
 
@@ -281,6 +294,41 @@ def test_settings_without_a_widget_are_kept(page):
     page.fields._by_hand(None)
     assert page.view.problem.training.label_noise == 0.1
     assert page.view.seed == 5
+
+
+def test_runs_of_new_settings_are_not_compared_with_old_theories(page):
+    streamed = Streamed(page.view)
+    for _, sgd, floor in stream(page.view):
+        if sgd is not None:
+            streamed.sgd, streamed.floor = sgd, floor
+    page.running.streamed = streamed
+    page.running.compare(page.curves.theories, page.curves.theories["conventional"])
+    assert "noise floor" in page.running.numbers.object
+    page.running.forget()
+    assert page.running._numbers_of(streamed) == ""
+
+
+def test_an_address_brings_back_the_defaults_where_a_page_began_with_something_else():
+    page = Explorer(View(problem=SMALL, time=5.0, runs=1))
+    page.go_to(DEFAULT.model_copy(update={"time": 5.0}))
+    page.go_to(DEFAULT)
+    assert page.address() == "seed=0"
+    assert View.from_query(page.address()) == DEFAULT
+
+
+def test_a_field_that_is_empty_or_far_too_large_is_explained(page):
+    before, slider = page.view, page.fields.widgets["input_dim"]
+    slider.value = None
+    page.fields._by_hand(None)
+    assert "it is empty; give a number" in page.fields.messages["input_dim"].object
+    slider.value = 10**8
+    slider._slider.end = 10**8  # as the browser stretches it
+    page.fields._by_hand(None)
+    assert "100000000 will not do" in page.fields.messages["input_dim"].object
+    assert page.view is before
+    slider.value = 200
+    page.fields._by_hand(None)
+    assert (page.view.problem.input_dim, slider._slider.end) == (200, 2000)
 
 
 def test_pins_are_in_the_address(page):

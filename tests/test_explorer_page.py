@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 from bokeh.resources import INLINE
+from playwright.sync_api import expect
 
 import sgdlimit as sl
 from browser import MISSING, chromium, scrolls_sideways
@@ -31,13 +32,19 @@ SWEEP = sl.Sweep(
 )  # fmt: skip
 
 
-@contextmanager
-def served(*arguments: str):
-    """The command itself at a free port, until it is interrupted."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def served(*arguments: str, script: str = ""):
+    """The command itself at a free port, or a script that asks for one, until it is interrupted."""
+    port = free_port()
     command = [sys.executable, "-m", "sgdlimit", "explore", *arguments, "--no-browser", "--port", str(port)]
+    if script:
+        command = [sys.executable, "-c", script.format(port=port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     address = f"http://127.0.0.1:{port}/"
     try:
@@ -88,6 +95,13 @@ def test_slider_moves_the_theory_by_keyboard_alone(address, open_page):
         here.wait_for_function("before => location.href !== before", arg=before)
     assert "learning_rate=0.23&" in here.url
     print(f"new curves after {sorted(times)[1]:.2f} s")
+    handle = here.get_by_role("slider", name="η, learning rate").bounding_box()
+    here.evaluate(REMEMBER)
+    here.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
+    here.mouse.down()
+    here.mouse.move(handle["x"] + 60, handle["y"] + handle["height"] / 2, steps=5)
+    here.wait_for_function(CHANGED)  # before the hand lets go
+    here.mouse.up()
     assert sorted(times)[1] < 2  # what it is on a quiet machine stands in docs/explorer.md
 
 
@@ -135,6 +149,9 @@ def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     assert table.get_by_text("noise floor").is_visible()
     assert table.locator("tbody tr").count() == 8
     here.screenshot(path=screenshots / "explorer_sgd.png", full_page=True)
+    here.get_by_label("moment-matched").uncheck()
+    expect(table.locator("tbody tr")).to_have_count(4)
+    assert here.evaluate(MARKED)  # the runs are still there
     here = open_page(f"{address}?input_dim=1000&runs=20")
     solved(here)
     here.get_by_role("button", name="Run SGD").click()
@@ -161,8 +178,13 @@ def test_pins_survive_in_the_address(address, open_page, screenshots):
     here.get_by_role("button", name="Unpin 1").wait_for()
     assert here.get_by_role("textbox", name="seed").input_value() == "5"
     here.screenshot(path=screenshots / "explorer_pins.png", full_page=True)
-    here.get_by_role("button", name="Go to 1").click()
-    here.wait_for_function("() => !location.search.replace(/pin=.*/, '').includes('seed=5')")
+    rate = here.get_by_role("textbox", name="η, learning rate")
+    for _ in range(2):  # the same value again, after the pin has changed it back
+        rate.fill("0.5")
+        rate.press("Enter")
+        here.wait_for_function("() => location.search.replace(/pin=.*/, '').includes('learning_rate=0.5')")
+        here.get_by_role("button", name="Go to 1").click()
+        here.wait_for_function("() => !/seed=5|learning_rate/.test(location.search.replace(/pin=.*/, ''))")
 
 
 def test_files_are_taken_away_and_opened_again(address, open_page, tmp_path):
@@ -211,6 +233,9 @@ def test_phone(address, open_page, screenshots, scheme):
     here = open_page(f"{address}?{SMALL}", width=390, height=800, dark=scheme == "dark")
     solved(here)
     here.wait_for_function(f"() => (document.documentElement.dataset.theme ?? 'light') === '{scheme}'")
+    assert not scrolls_sideways(here)
+    here.get_by_role("button", name="Run SGD").click()
+    ran(here)
     assert not scrolls_sideways(here)
     here.wait_for_timeout(300)
     here.screenshot(path=screenshots / f"explorer_phone_{scheme}.png", full_page=True)
@@ -261,6 +286,22 @@ PLACE = f"""() => {{
   const box = plot.el.getBoundingClientRect();
   return {{x: box.left + plot.frame.x_scale.compute({SOURCE}.data.x[9]),
            y: box.top + plot.frame.y_scale.compute({SOURCE}.data.y[9])}}; }}"""
+
+
+def test_a_script_shows_the_same_page(open_page):
+    script = """
+import sys
+import sgdlimit as sl
+sys.stdout = sys.stderr
+sl.explore({settings!r}).show(port={{port}}, browser=False)
+"""
+    file = Path(__file__).parent / "data" / "explored.toml"
+    with served(script=script.format(settings=str(file))) as address:
+        here = open_page(address)
+        solved(here)
+        assert here.get_by_role("textbox", name="η, learning rate").input_value() == "0.350"
+        here.get_by_role("button", name="Run SGD").click()
+        ran(here)
 
 
 def test_no_such_sweep_is_one_sentence(command, tmp_path):

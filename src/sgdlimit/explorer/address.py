@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.explorer.fields import MIXTURE, MIXTURE_DEFAULTS, OWN_FIELDS
-from sgdlimit.explorer.view import DEFAULT, View, flat
+from sgdlimit.explorer.fields import MIXTURE, MIXTURE_DEFAULTS
+from sgdlimit.explorer.view import DEFAULT, OWN_FIELDS, View, flat
 
 __all__ = ["as_far_as_it_will_do", "by_field"]
 
@@ -20,7 +20,7 @@ def as_far_as_it_will_do(names: Mapping[str, Any]) -> tuple[View, dict[str, str]
     view, wrong = DEFAULT, {}
     if names.get("latent.law") == MIXTURE:
         settings |= MIXTURE_DEFAULTS | {"latent.law": MIXTURE}
-    for name in names:
+    for name in sorted(names, key=lambda name: (*OWN_FIELDS, name).index(name)):  # sizes before what must fit them
         try:
             view = View.from_settings(settings | {name: names[name]})
         except (ProblemError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from sgdlimit.activations import Activation, activation_named
-from sgdlimit.errors import DivergenceError, ProblemError
+from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.explorer.view import View
 from sgdlimit.inputs.equivalence import is_centred
 from sgdlimit.inputs.latent import Gaussian
@@ -108,8 +109,9 @@ def curves(view: View) -> Curves:
         closed = np.isinf(integrals_for(problem.activation, problem.teacher_activation).accuracy)
         g, teacher_g = problem.activation, problem.teacher_activation
         rtol = CLOSED_RTOL if closed else NUMERIC_RTOL
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings():  # what they say is said on the page
+            warnings.simplefilter("ignore", DivergenceWarning)
+            warnings.simplefilter("ignore", AccuracyWarning)
             try:
                 solved[theory] = solve_spectrum(
                     nodes,
@@ -127,8 +129,18 @@ def curves(view: View) -> Curves:
                 )
             except DivergenceError as error:
                 notes.append(f"{theory} theory: {error}")
-        notes += [f"{theory} theory: {warning.message}" for warning in caught]
+        notes += _notes_of(theory, solved.get(theory), problem)
     return Curves(solved, tuple(notes))
+
+
+def _notes_of(theory: str, solved: xr.Dataset | None, problem: Problem) -> Iterator[str]:
+    if solved is None:
+        return
+    if "diverged_at" in solved.attrs:
+        until = solved.attrs["diverged_at"]
+        yield f"{theory} theory: with η = {problem.learning_rate:g} it ends before t = {until:.3g}; use a smaller one."
+    if (error := solved.attrs["integral_error"]) > NUMERIC_ACCURACY:
+        yield f"{theory} theory: its averages are only known to {error:.1g}."
 
 
 def _bare(problem: Problem) -> Problem:

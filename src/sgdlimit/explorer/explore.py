@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import warnings
 import webbrowser
 from collections.abc import Callable
 from importlib.resources import files
@@ -14,7 +15,7 @@ from bokeh.server.urls import per_app_patterns
 from panel.io.server import WSHandler
 from tornado.websocket import WebSocketClosedError
 
-from sgdlimit.errors import ProblemError
+from sgdlimit.errors import DivergenceWarning, ProblemError
 from sgdlimit.explorer.page import Explorer
 from sgdlimit.explorer.style import INLINE
 from sgdlimit.explorer.view import DEFAULT, View
@@ -37,14 +38,15 @@ def explore(
     seed: int = 0,
     time: float = 100.0,
     runs: int = 3,
-    theories: tuple[str, ...] = ("conventional",),
+    theories: str | tuple[str, ...] = ("conventional",),
 ) -> "Explorer | SweepPage":
     """The explorer, in a notebook: theory follows the settings, SGD is streamed over it.
 
     Parameters
     ----------
     problem
-        What is shown first, the paper's network by default; or the path of a stored sweep, to browse it.
+        What is shown first, the paper's network by default; the path of a TOML file with settings, of which seed, time,
+        runs and theories are taken too; or the path of a stored sweep, to browse it.
     seed
         Of the instance and of the noise.
     time
@@ -65,23 +67,26 @@ def explore(
         If a setting will not do, or is more than is drawn while one waits.
     """
     pn.extension()
+    if isinstance(problem, str | Path) and str(problem).endswith(".toml"):
+        return Explorer(View.of_file(*load_problem(problem)))
     if isinstance(problem, str | Path):
         from sgdlimit.explorer.sweep_page import SweepPage
 
         return SweepPage(problem)
     if problem is not None and not isinstance(problem, Problem):
         raise ProblemError(f"problem: {problem!r} is neither a Problem nor the path of a sweep; give one of them")
-    settings: dict[str, Any] = {"seed": seed, "time": time, "runs": runs, "theories": tuple(theories)}
+    settings: dict[str, Any] = {"seed": seed, "time": time, "runs": runs, "theories": theories}
+    settings["theories"] = (theories,) if isinstance(theories, str) else tuple(theories)
     return Explorer(View(problem=problem or DEFAULT.problem, **settings))
 
 
-def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:
+def serve(target: str | View | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:
     """Serve the explorer on this machine until it is interrupted.
 
     Parameters
     ----------
     target
-        A stored sweep, a TOML file of settings, or nothing.
+        A stored sweep, a TOML file of settings, a view, or nothing.
     port
         The port; by default the first free one from 5006 on.
     browser
@@ -105,11 +110,11 @@ def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[
 
     _leave_out_closed_pages()
     _send_at_once()
+    warnings.simplefilter("ignore", DivergenceWarning)  # the pages say it themselves
     server: Any = pn.serve(
         {"/": page, "/explore": explorer}, port=port, address=HOST, show=False,
         websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"],
         start=False, title=title, verbose=False, check_unused_sessions=1000, unused_session_lifetime=8000,
-        location=True,
     )  # fmt: skip
     address = f"http://{HOST}:{port}/"
     server.start()
@@ -130,7 +135,6 @@ def _leave_out_closed_pages() -> None:
 
     logging.getLogger("asyncio").addFilter(closed)
     logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
-    logging.getLogger("panel.util").setLevel(logging.ERROR)  # it reads the address too, and does not know pins
 
 
 class _Prompt(WSHandler):
@@ -152,9 +156,11 @@ def _address() -> str:
     return urlencode(pairs)
 
 
-def _maker(target: str | None) -> tuple[Callable[[str], Any], str, str]:
+def _maker(target: str | View | None) -> tuple[Callable[[str], Any], str, str]:
     if target is None:
         return lambda address: Explorer(DEFAULT, address), "sgdlimit explorer", SUBTITLE
+    if isinstance(target, View):
+        return lambda address: Explorer(target, address), "sgdlimit explorer", SUBTITLE
     name = Path(target).name
     if target.endswith(".toml"):
         view = View.of_file(*load_problem(target))
@@ -168,13 +174,14 @@ def _maker(target: str | None) -> tuple[Callable[[str], Any], str, str]:
 def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
     pn.state.on_session_destroyed(lambda _: shown.close())
     source = files("sgdlimit.explorer").joinpath("page.html.j2").read_text(encoding="utf-8")
-    template: Any = pn.Template(source, location=True)
+    template: Any = pn.Template(source)
     dark = pn.widgets.Toggle(label="Dark", value=False, stylesheets=INLINE, margin=0, width=70, tags=["dark-page"])
     dark.param.watch(lambda event: shown.restyle(event.new), "value")
     dark.jscallback(value="document.documentElement.dataset.theme = source.active ? 'dark' : 'light'")
     template.add_panel("settings", shown.settings)
     template.add_panel("results", shown.results_area)
     template.add_panel("theme", dark)
+    template.add_panel("address", getattr(shown, "address_bar", pn.Spacer()))
     template.add_variable("subtitle", subtitle)
     template.title = title
     return template

@@ -5,16 +5,17 @@ from html import escape
 from typing import Any
 
 import panel as pn
+import param
 
 from sgdlimit.activations import ACTIVATIONS, TEACHER_ONLY
+from sgdlimit.errors import ProblemError
 from sgdlimit.explorer.style import parts
-from sgdlimit.explorer.view import View, flat
+from sgdlimit.explorer.view import OF_MIXTURE, View, flat
 from sgdlimit.inputs.manifold import NAMES
 
-__all__ = ["MIXTURE", "MIXTURE_DEFAULTS", "OWN_FIELDS", "Fields"]
+__all__ = ["MIXTURE", "MIXTURE_DEFAULTS", "Fields"]
 
 GAUSSIAN, MIXTURE = "gaussian", "gaussian-mixture"
-OF_MIXTURE = ("latent.components", "latent.spread", "latent.block_size", "latent.standardize")
 MIXTURE_DEFAULTS = {
     "latent.components": 2, "latent.spread": 9.0, "latent.block_size": 1, "latent.standardize": True,
 }  # fmt: skip
@@ -22,11 +23,10 @@ MIXTURE_DEFAULTS = {
 GATHERED = 5
 """Milliseconds in which changes of a widget are taken together; Panel's own 50 would delay every new curve."""
 
-OWN_FIELDS = (
-    "input_dim", "latent_dim", "student_units", "teacher_units", "activation", "nonlinearity", "learning_rate",
-    "latent.law", *OF_MIXTURE, "time", "runs", "seed", "theories",
-)  # fmt: skip
-"""The settings that have a widget, in this order."""
+AT_ONCE = ("learning_rate", "latent.spread", "time")
+"""Sliders whose curves are there before the next pixel; the others wait for a hand to let go."""
+LARGEST = 10**9
+"""What a number is cut to: a slider cannot have a range without end."""
 
 
 class Fields:
@@ -48,7 +48,7 @@ class Fields:
             "teacher_units": whole(label="M, teacher units", start=1, end=4),
             "activation": pn.widgets.Select(label="g, activation", options=students),
             "nonlinearity": pn.widgets.Select(label="f, nonlinearity of the manifold", options=list(NAMES)),
-            "learning_rate": real(label="η, learning rate", start=0.01, end=1.0, step=0.01, format="0.000[0]"),
+            "learning_rate": real(label="η, learning rate", start=0.01, end=1.0, step=0.01, format="0.000[000000]"),
             "latent.law": pn.widgets.Select(
                 label="Law of the latent", options={"Gaussian": GAUSSIAN, "Gaussian mixture": MIXTURE}
             ),
@@ -65,10 +65,14 @@ class Fields:
         }
         self.messages = {name: pn.pane.HTML("", css_classes=["wrong"]) for name in self.widgets}
         self.general = pn.pane.HTML("", css_classes=["wrong"])
+        self.others = pn.pane.HTML("", margin=(0, 4))
         self._rest: dict[str, Any] = {}
         self._changed, self._quiet = changed, False
         for name, widget in self.widgets.items():
-            widget.param.watch(self._by_hand, "value_throttled" if hasattr(widget, "value_throttled") else "value")
+            throttled = hasattr(widget, "value_throttled") and name not in AT_ONCE
+            widget.param.watch(self._by_hand, "value_throttled" if throttled else "value")
+            if _is_slider(widget):
+                widget.fixed_start, widget.fixed_end = -LARGEST, LARGEST
             for part in parts(widget):
                 part._debounce = GATHERED
                 part.tags = [f"named {widget.label}"]  # the page's script gives it to their handles and inputs
@@ -88,7 +92,16 @@ class Fields:
             self._changed()
 
     def values(self) -> dict[str, Any]:
-        """The settings by their names, as they stand: none of them is checked."""
+        """The settings by their names, as they stand: none of them is checked, but that it is there.
+
+        Raises
+        ------
+        ProblemError
+            If a field is empty.
+        """
+        for name, widget in self.widgets.items():
+            if widget.value is None:
+                raise ProblemError(f"{name}: it is empty; give a number")
         shown = {name: _as_meant(widget.value) for name, widget in self.widgets.items()}
         shown["theories"] = tuple(shown["theories"])
         if shown["latent.law"] == GAUSSIAN:
@@ -108,10 +121,21 @@ class Fields:
         try:
             for name, widget in self.widgets.items():
                 widget.value = values[name]
+                if hasattr(widget, "value_throttled"):  # or what it was before would be no change
+                    with param.edit_constant(widget):
+                        widget.value_throttled = values[name]
         finally:
             self._quiet = False
         self._show_what_applies()
+        also = ", ".join(view.others)
+        self.others.object = f'<p class="note">Also set: {escape(also)}</p>' if also else ""
+        self.others.visible = bool(also)
         self.explain({})
+
+    def _restore_ranges(self) -> None:
+        """The sliders as they were, where a number that would not do has stretched them."""
+        for widget in filter(_is_slider, self.widgets.values()):
+            widget._slider.param.update(start=min(widget.start, widget.value), end=max(widget.end, widget.value))
 
     def _show_what_applies(self) -> None:
         for name in OF_MIXTURE:
@@ -119,12 +143,18 @@ class Fields:
 
     def explain(self, wrong: Mapping[str, str]) -> None:
         """Say beside each field what is wrong with it, and elsewhere what concerns no field."""
+        if not wrong:
+            self._restore_ranges()
         # What concerns a field that is not shown is said at the top.
         seen = [name for name, row in self.rows.items() if row.visible]
         elsewhere = [text for name, text in wrong.items() if name not in seen]
         for name, message in self.messages.items():
             _say(message, wrong.get(name, ""))
         _say(self.general, " ".join(elsewhere))
+
+
+def _is_slider(widget: Any) -> bool:
+    return hasattr(widget, "_slider")
 
 
 def _as_meant(value: Any) -> Any:

@@ -43,8 +43,8 @@ def discrepancies(theory: xr.Dataset, runs: xr.Dataset, floor_theory: xr.Dataset
     return result
 
 
-def table(results: dict[str, xr.Dataset], until: float, runs: int) -> str:
-    """The numbers of each theory as HTML."""
+def table(results: dict[str, xr.Dataset], until: float, runs: int, *, diverged: bool = False) -> str:
+    """The numbers of each theory as HTML; of runs that diverged there is nothing to say."""
     rows = []
     for theory, result in results.items():
         for quantity in result["quantity"].values:
@@ -52,7 +52,8 @@ def table(results: dict[str, xr.Dataset], until: float, runs: int) -> str:
             m, error, floor, scale = (float(row[name]) for name in ("M", "M_stderr", "floor", "scale"))
             spread = "–" if np.isnan(error) else f"{error:.2g}"
             verdict = "noise explains it" if m <= AGREEMENT * floor else "beyond noise"
-            cells = [escape(theory), f"{m:.4f}", spread, f"{floor:.4f}", f"{m / floor:.1f}" if floor else "–"]
+            verdict = "SGD diverged" if diverged else verdict
+            cells = [escape(theory), _short(m), spread, _short(floor), f"{m / floor:.1f}" if floor else "–"]
             cells += [f"{100 * m / scale:.1f} %" if scale else "–", verdict]
             rows.append(
                 f"<tr><th>{NAMES[str(quantity)]}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
@@ -60,9 +61,13 @@ def table(results: dict[str, xr.Dataset], until: float, runs: int) -> str:
     head = ["", "theory", "M", "± s.e.", "noise floor", "M/floor", "of mean |x|", f"(M ≤ {AGREEMENT:g} × floor)"]
     return (
         f'<p class="note">M over t ≤ {until:.3g}, {runs} {"run" if runs == 1 else "runs"}. Noise floor: the same '
-        "network on Gaussian inputs.</p><table class='numbers'><thead><tr>"
+        "network on Gaussian inputs.</p><div class='wide'><table class='numbers'><thead><tr>"
         + "".join(f"<th>{name}</th>" for name in head)
         + "</tr></thead><tbody>"
         + "".join(rows)
-        + "</tbody></table>"
+        + "</tbody></table></div>"
     )
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}" if value < 1000 else f"{value:.3g}"

@@ -29,6 +29,8 @@ from sgdlimit.problem import load_problem
 __all__ = ["Explorer"]
 
 FILE_BYTES = 1 << 20
+PATIENCE = 0.4
+"""Seconds after which a page says that it is still solving."""
 TITLES = {"generalization_error": "Generalisation error", "Q": "Q", "R": "R", "v": "v"}
 
 
@@ -46,11 +48,12 @@ class Explorer:
     def __init__(self, view: View = DEFAULT, address: str = "") -> None:
         self.view, self.curves = view, Curves()
         self._address = address
-        self._session, self._location = Session(lambda: list(self.plots.values())), pn.state.location
+        self._session, self._first = Session(lambda: list(self.plots.values())), view
         self.panels, self.fields = Panels(), Fields(self._changed)
         self.running = Running(self._session, self.panels, lambda: self.view)
         self.pins = Pins(self._session, self.panels, go_to=self.go_to, changed=self._write_address, say=self._say)
-        self._asked = 0
+        self._asked = self._answered = 0
+        self._shown = view  # whose curves are drawn
         self._build()
         self.fields.show(view)
         self._draw_model()
@@ -70,7 +73,7 @@ class Explorer:
     def _build(self) -> None:
         for widget in self.fields.widgets.values():
             dress(widget)
-        for message in (*self.fields.messages.values(), self.fields.general):
+        for message in (*self.fields.messages.values(), self.fields.general, self.fields.others):
             message.stylesheets = INLINE
         self.drawing, self.status, self.notes = text(), text(), text()
         self.pin_button = button("Pin this setting", lambda: self.pins.add(self.view))
@@ -91,6 +94,8 @@ class Explorer:
             sizing_mode="stretch_width",
         )  # fmt: skip
         self.upload.param.watch(self._opened, "value")
+        self.address_bar = pn.widgets.TextInput(visible=False)
+        self.address_bar.jscallback(value="history.replaceState({}, '', location.pathname + source.value)")
         self.legends = {name: text() for name in QUANTITIES}
         self.plots = {
             name: pn.Column(
@@ -103,7 +108,7 @@ class Explorer:
             for name, title in TITLES.items()
         }
         self.settings = pn.Column(
-            self.drawing, self.fields.general, *self.fields.rows.values(),
+            self.drawing, self.fields.others, self.fields.general, *self.fields.rows.values(),
             pn.pane.HTML("<h3>Open a file of settings</h3>", stylesheets=INLINE, margin=(4, 4)), self.upload,
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
@@ -124,9 +129,19 @@ class Explorer:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return self.__panel__()._repr_mimebundle_(include, exclude)
 
-    def show(self, **options: Any) -> Any:
-        """Open it in a browser, from a script or a terminal; options are those of ``panel.Viewable.show``."""
-        return self.__panel__().show(**options)
+    def show(self, *, port: int | None = None, browser: bool = True) -> None:
+        """Open it in a browser, from a script or a terminal, until that is interrupted; as ``sgdlimit explore`` does.
+
+        Parameters
+        ----------
+        port
+            The first free one from 5006 on by default.
+        browser
+            Whether to open a browser, or just to print the address.
+        """
+        from sgdlimit.explorer.explore import serve
+
+        serve(self.view, port=port, browser=browser, say=print)
 
     def restyle(self, dark: bool) -> None:
         """Colours of the axes, for a dark page or a light one."""
@@ -158,7 +173,7 @@ class Explorer:
     def _become(self, view: View) -> None:
         only_shown = view.model_copy(update={"theories": self.view.theories}) == self.view
         self.view = view
-        if not only_shown or set(view.theories) != set(self.running.theories):
+        if not only_shown:
             self.running.forget()
         self._solve()
 
@@ -166,8 +181,7 @@ class Explorer:
         self._asked += 1
         asked, view = self._asked, self.view
         self._draw_model()
-        if asked == 1:
-            self._say("Solving; the first of a shape is compiled, some seconds …")
+        self._session.later(PATIENCE, lambda: self._still(asked))
 
         def solve() -> None:
             if asked < self._asked:
@@ -185,14 +199,19 @@ class Explorer:
                 self._session.apply(lambda: self._failed(asked, message))
                 return
             took = time.perf_counter() - begin
-            self._session.apply(lambda: self._solved(asked, solved, floor, took))
+            self._session.apply(lambda: self._solved(asked, view, solved, floor, took))
 
         self._session.submit(solve)
 
-    def _solved(self, asked: int, solved: Curves, floor: xr.Dataset | None, took: float) -> None:
+    def _still(self, asked: int) -> None:
+        if self._answered < asked == self._asked:
+            before = "; the curves are still those of the settings before" if self.curves.theories else ""
+            self._say(f"Solving{before}. The first of a K, M or activation is compiled, some seconds …")
+
+    def _solved(self, asked: int, view: View, solved: Curves, floor: xr.Dataset | None, took: float) -> None:
         if asked < self._asked:
             return
-        self.curves = solved
+        self.curves, self._shown, self._answered = solved, view, asked
         self.panels.show_theories(solved.theories)
         self.notes.object = "".join(f'<p class="note" role="status">⚠ {escape(note)}</p>' for note in solved.notes)
         self._say(f"Theory in {took:.2f} s" if solved.theories or not self.view.theories else "No curve")
@@ -201,7 +220,7 @@ class Explorer:
     def _failed(self, asked: int, message: str) -> None:
         if asked < self._asked:
             return
-        self.curves = Curves()
+        self.curves, self._shown, self._answered = Curves(), self.view, asked
         self.fields.explain(by_field(message))
         self.panels.show_theories({})
         self._say("No theory for these settings.")
@@ -221,11 +240,14 @@ class Explorer:
     def address(self) -> str:
         """What stands behind the ``?``: the settings, and those that are pinned."""
         pins = urlencode([("pin", view.to_query()) for view in self.pins.views])
-        return "&".join(part for part in (self.view.to_query(), pins) if part)
+        settings = self.view.to_query()
+        if not settings and self._first != DEFAULT:  # nothing would stand for what the page began with
+            settings = urlencode({"seed": self.view.seed})
+        return "&".join(part for part in (settings, pins) if part)
 
     def _write_address(self) -> None:
-        if self._location is not None and self._asked > 0:  # before, what it holds is still to be read
-            self._location.search = f"?{self.address()}" if self.address() else ""
+        if self._asked > 0:  # before, what it holds is still to be read
+            self.address_bar.value = f"?{self.address()}" if self.address() else ""
 
     def open_address(self, query: str) -> None:
         """Show what an address holds; what is wrong with it is said beside the fields, which keep their values."""
@@ -239,26 +261,28 @@ class Explorer:
         self.fields.explain(wrong)
 
     def _opened(self, event: Any) -> None:
-        if not event.new:
+        if event.new is None:
             return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "settings.toml"
             path.write_bytes(event.new[: FILE_BYTES + 1])
+            name = self.upload.filename or "the file"
+            self.upload.clear()  # so that the same file can be opened again
             try:
-                view = View.of_file(*load_problem(path))
+                problem, run = load_problem(path)
+                view = View.of_file(problem, run)
             except ProblemError as error:
-                message = str(error).replace(str(path), self.upload.filename or "the file")
-                self.fields.explain({"": message})
+                self.fields.explain({"": str(error).replace(str(path), name)})
                 return
         self.go_to(view)
-        self._say(f"Opened {self.upload.filename}.")
+        self._say(f"Opened {name}." + " Mixture theory is not drawn here." * ("mixture" in run.theories))
 
     def _picture(self, ending: str) -> BytesIO:
-        return downloads.picture(ending, self.view, self.curves.theories, self.running.runs, self.pins.pinned)
+        return downloads.picture(ending, self._shown, self.curves.theories, self.running.runs, self.pins.pinned)
 
     def _netcdf(self) -> BytesIO:
         sgd = {"sgd": self.running.runs, "noise_floor": self.running.floor}
-        return downloads.netcdf(self.view, self.curves.theories, sgd, self.pins.pinned)
+        return downloads.netcdf(self._shown, self.curves.theories, sgd, self.pins.pinned)
 
     def _taken(self, make: Callable[[], BytesIO]) -> BytesIO:
         try:

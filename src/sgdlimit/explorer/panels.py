@@ -19,9 +19,11 @@ QUANTITIES = {
     "R": "overlap R, student–teacher",
     "v": "output weight v",
 }
-DASHES = {"conventional": "solid", "moment-matched": "dashed", "mixture": "dotted"}
+DASHES = {"conventional": "solid", "moment-matched": [8, 4], "mixture": [2, 3]}
 MARKERS = {"conventional": "circle", "moment-matched": "triangle", "mixture": "square"}
 PIN_COLORS = ("#8c6bb1", "#41ab5d", "#d6604d", "#4393c3", "#b8860b", "#c51b8a")
+FAR = 3
+"""Of marks: beyond so many times the range of the curves they are not followed."""
 POINTS = 34
 """Output times at which SGD is marked."""
 
@@ -91,9 +93,14 @@ class Panels:
                 cast(Any, source).data = every
         self._fit()
 
-    def show_sgd(self, sgd: xr.Dataset | None) -> None:
-        """Draw the runs so far: their mean over those that got there, ±1 standard deviation of two or more."""
+    def show_sgd(self, sgd: xr.Dataset | None, theories: Sequence[str] | None = None) -> None:
+        """Draw the runs so far: their mean over those that got there, ±1 standard deviation of two or more.
+
+        Of the overlaps that were measured, those for ``theories``; all by default, and the first where there is none.
+        """
         measured = [] if sgd is None else [str(key) for key in sgd["overlaps"].values]
+        if theories is not None:
+            measured = [name for name in measured if name in theories] or measured[:1]
         for name, sources in self._sgd.items():
             for theory, source in sources.items():
                 # ε_g and v are the same, however Q and R are measured.
@@ -125,10 +132,9 @@ class Panels:
             lines = [*self._theory[name].values(), *self._pins[name].values()]
             marks = list(self._sgd[name].values())
             x = _finite([*(x for s in lines for x in s.data["xs"]), *(s.data["x"] for s in marks)])
-            y = _finite(
-                [*(y for s in lines for y in s.data["ys"]), *(s.data[key] for s in marks for key in ("low", "high"))]
-            )
             logarithmic = name == "generalization_error"
+            drawn = _finite([y for s in lines for y in s.data["ys"]])
+            y = np.append(drawn, _near(_finite([s.data[key] for s in marks for key in ("low", "high")]), drawn))
             y = y[y > 0] if logarithmic else y
             if len(x) == 0 or len(y) == 0:
                 continue
@@ -154,6 +160,15 @@ class Panels:
                 axis.major_label_text_color = axis.axis_label_text_color = colors["ink"]
             plot.grid.grid_line_color = colors["grid"]
             plot.outline_line_color = colors["grid"]
+
+
+def _near(marks: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """The marks that are not so far from the curves that these could no longer be seen, as where SGD diverges."""
+    if len(curves) == 0:
+        return marks
+    low, high = curves.min(), curves.max()
+    far = FAR * max(high - low, 0.1)
+    return marks[(marks > low - far) & (marks < high + far)]
 
 
 def _finite(arrays: Sequence[Any]) -> np.ndarray:

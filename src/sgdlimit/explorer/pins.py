@@ -86,6 +86,7 @@ class Pins:
 
     def remove(self, view: View) -> None:
         """Let a setting go."""
+        self._say("")
         self._pins = [(pinned, pin) for pinned, pin in self._pins if pinned != view]
         self._show()
 

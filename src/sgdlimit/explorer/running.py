@@ -102,13 +102,15 @@ class Running:
     def compare(self, theories: Mapping[str, xr.Dataset], floor_theory: xr.Dataset | None) -> None:
         """The theories to give M of from now on; ``floor_theory`` is the one for the noise floor."""
         self._theories, self._floor_theory = theories, floor_theory
-        self.numbers.object = self._numbers_of(self.streamed)
+        self._show(self._numbers_of(self.streamed))
+        if missing := [name for name in theories if self.streamed and name not in self.theories]:
+            self._say(f"SGD was not measured for the {missing[0]} theory; run it again for that.")
 
     def _numbers_of(self, streamed: Streamed | None) -> str:
         return "" if streamed is None else streamed.numbers(self._theories, self._floor_theory)
 
     def _show(self, numbers: str | None) -> None:
-        self._panels.show_sgd(self.runs)
+        self._panels.show_sgd(self.runs, self._view().theories)
         if self.streamed:
             self.progress.value = int(100 * self.streamed.done)
         if numbers is not None:
@@ -139,9 +141,9 @@ class Running:
             self._say("SGD was stopped.")
 
     def forget(self) -> None:
-        """Stop it, and take its points away: they belong to other settings."""
+        """Stop it, and take its points away: they belong to other settings, as do the theories."""
         self.stop()
-        self.streamed = None
+        self.streamed, self._theories, self._floor_theory = None, {}, None
         self._say("")
         self._panels.show_sgd(None)
         self.numbers.object = ""

@@ -9,13 +9,16 @@ __all__ = ["schematic"]
 WIDTH, HEIGHT = 340, 190
 LATENT, INPUT, HIDDEN, OUTPUT = 42, 140, 232, 290  # columns
 STUDENT, TEACHER = 50, 148  # rows
-MOST_DOTS = 5
+MOST_DOTS = 6
+ROOM = 68
+"""Height of the units of a layer."""
 
 
 def _column(
     x: float, middle: float, count: int, gap: float, radius: float, kind: str
 ) -> list[tuple[float, float, str]]:
     shown = min(count, MOST_DOTS)
+    gap = min(gap, ROOM / max(1, shown - 1))
     ys = [middle + gap * (place - (shown - 1) / 2) for place in range(shown)]
     return [(x, y, f'<circle class="{kind}" cx="{x}" cy="{y:.1f}" r="{radius}"/>') for y in ys]
 
@@ -32,8 +35,8 @@ def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "middle")
 def schematic(view: View) -> str:
     """An SVG drawing of the view's model; colours are those of the text around it."""
     p = view.problem
-    latent = _column(LATENT, (STUDENT + TEACHER) / 2, p.latent_dim, 13, 4, "unit")
-    inputs = _column(INPUT, STUDENT, p.input_dim, 13, 4, "unit")
+    latent = _column(LATENT, (STUDENT + TEACHER) / 2, min(p.latent_dim, 5), 13, 4, "unit")
+    inputs = _column(INPUT, STUDENT, min(p.input_dim, 5), 13, 4, "unit")
     student = _column(HIDDEN, STUDENT, p.student_units, 17, 6, "student")
     teacher = _column(HIDDEN, TEACHER, p.teacher_units, 17, 6, "teacher")
     student_out, teacher_out = (

@@ -8,7 +8,7 @@ import panel as pn
 
 __all__ = ["Session"]
 
-_solvers = ThreadPoolExecutor(1, thread_name_prefix="sgdlimit-theory")
+_solvers = ThreadPoolExecutor(2, thread_name_prefix="sgdlimit-theory")  # one may be compiling
 
 
 class Session:
@@ -35,7 +35,7 @@ class Session:
         return session is None or session.connection_count > 0
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Work in the thread that solves theory for all pages; in a notebook at once."""
+        """Work in the threads that solve theory for all pages; in a notebook at once."""
         if self.served:
             _solvers.submit(work)
         else:
@@ -48,6 +48,11 @@ class Session:
         else:
             change()
             pn.io.push_notebook(*self._outputs())
+
+    def later(self, seconds: float, change: Callable[[], None]) -> None:
+        """Change the page after a while; a notebook, which waits for its cells, never."""
+        if self.served:
+            self._document.add_timeout_callback(lambda: self._at_once(change), round(1000 * seconds))  # type: ignore[union-attr]
 
     def _at_once(self, change: Callable[[], None]) -> None:
         """One message, and one layout, for all that a change consists of."""

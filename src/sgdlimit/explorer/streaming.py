@@ -62,4 +62,4 @@ class Streamed:
             return ""
         first = next(iter(results.values()))
         until = float(self.sgd["time"].values[int(first.attrs["times_compared"]) - 1])
-        return table(results, until, int(first.attrs["runs"]))
+        return table(results, until, int(first.attrs["runs"]), diverged="diverged_at" in self.sgd.attrs)

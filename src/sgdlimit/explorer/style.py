@@ -39,6 +39,12 @@ button:focus-visible { outline: 3px solid #3a78c9; outline-offset: 1px; }
 .entry { margin-right: 0.8em; white-space: nowrap; }
 .entry i { display: inline-block; width: 0.9em; height: 0.9em; border-radius: 2px; margin-right: 0.3em;
   vertical-align: -0.1em; }
+.wide { overflow-x: auto; }
+.bk-spin-btn { filter: var(--sl-icons, none); }
+input::file-selector-button { background: var(--sl-field, transparent); color: var(--sl-ink, inherit);
+  border: 1px solid var(--sl-line, #888); border-radius: 3px; }
+progress { background: var(--sl-line, #ccc); border: 0; border-radius: 3px; }
+progress::-webkit-progress-bar { background: var(--sl-line, #ccc); border-radius: 3px; }
 table.numbers { border-collapse: collapse; font-size: 13px; }
 table.numbers th, table.numbers td { padding: 2px 10px 2px 0; text-align: right; font-variant-numeric: tabular-nums; }
 table.numbers th:first-child { text-align: left; }

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from sgdlimit.resources import cores, one_thread
@@ -40,22 +41,28 @@ class Turn:
 
     def advance(self) -> bool:
         """Take items for a moment and hand them on; whether there may be more."""
-        until, taken = time.monotonic() + SLICE, []
+        try:
+            more = self._take()
+            if not more and not self.stopped:
+                self._finish(None)
+        except BaseException as error:  # whatever it is, the page is told and the other turns go on
+            with suppress(Exception):
+                self._finish(error)
+            return False
+        return more
+
+    def _take(self) -> bool:
+        until, taken, more = time.monotonic() + SLICE, [], True
         try:
             while not self.stopped and time.monotonic() < until:
                 taken.append(next(self._items))
         except StopIteration:
-            self._receive(taken)
-            self._finish(None)
-            return False
-        except BaseException as error:  # whatever it is, the page is told and the other turns go on
-            self._finish(error)
-            return False
+            more = False
         if self.stopped:
             self._items.close()  # type: ignore[attr-defined]
             return False
         self._receive(taken)
-        return True
+        return more
 
 
 class Turns:

@@ -11,7 +11,14 @@ from pydantic import Field, model_validator
 from sgdlimit.problem import Problem, RunSettings
 from sgdlimit.settings import Settings
 
-__all__ = ["DEFAULT", "LARGEST_DIM", "MOST_UNITS", "View", "flat", "nested"]
+__all__ = ["DEFAULT", "LARGEST_DIM", "MOST_UNITS", "OWN_FIELDS", "View", "flat", "nested"]
+
+OF_MIXTURE = ("latent.components", "latent.spread", "latent.block_size", "latent.standardize")
+OWN_FIELDS = (
+    "input_dim", "latent_dim", "student_units", "teacher_units", "activation", "nonlinearity", "learning_rate",
+    "latent.law", *OF_MIXTURE, "time", "runs", "seed", "theories",
+)  # fmt: skip
+"""The settings that have a widget, in this order."""
 
 LARGEST_DIM, MOST_UNITS = 3000, 6
 """Of what is drawn and solved while a page waits."""
@@ -139,7 +146,12 @@ class View(Settings):
         else:
             parts += [f"m = {p.latent.components}", f"α = {p.latent.spread:g}", f"B = {p.latent.block_size}"]
             parts += ["standardised" if p.latent.standardize else "not standardised"]
-        return ", ".join([*parts, f"seed {self.seed}"])
+        return ", ".join([*parts, *self.others, f"seed {self.seed}"])
+
+    @property
+    def others(self) -> list[str]:
+        """The settings that have no field on the page, and are not the default."""
+        return [f"{name} = {_text(value)}" for name, value in flat(self.settings()).items() if name not in OWN_FIELDS]
 
 
 DEFAULT = View(

@@ -69,7 +69,17 @@ def explored(
     dark = COLORS[0]
     handles = [Line2D([], [], color=dark, ls=LINES[theory], label=f"{theory} theory") for theory in theories]
     if sgd is not None:
-        handles.append(Line2D([], [], color=dark, ls="", marker="o", label=f"SGD, mean of {sgd.sizes['run']} runs"))
+        runs = sgd.sizes["run"]
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=dark,
+                ls="",
+                marker="o",
+                label=f"SGD, {'one run' if runs == 1 else f'mean of {runs} runs'}",
+            )
+        )
     handles += [Line2D([], [], color=color, lw=0.9, label=pin) for pin, color, _ in pinned]
     drawn.legend(handles=handles, title=label, loc="outside upper center", ncols=1 if pinned else 3)
     return drawn
