@@ -26,6 +26,7 @@ button:focus-visible { outline: 3px solid #3a78c9; outline-offset: 1px; }
 :host .bk-btn.bk-btn-primary { background-color: #2f6bb8; color: white; border-color: #2f6bb8; }
 .bk-btn[disabled] { opacity: 0.5; }
 .noUi-target { background: var(--sl-line, #ccc); }
+.noUi-connect { background: #3a78c9 !important; }
 .schematic { width: 100%; max-width: 380px; font: 12px sans-serif; }
 .schematic text { fill: var(--sl-ink, currentColor); }
 .schematic .small { font-size: 11px; }
