@@ -13,7 +13,7 @@ from sgdlimit.simulation.live import simulate_live
 
 __all__ = ["Streamed", "stream"]
 
-TEST_SAMPLES = 1000
+TEST_SAMPLES = 4000
 
 
 def stream(view: View) -> Iterator[tuple[float, xr.Dataset | None, xr.Dataset | None]]:
