@@ -150,7 +150,7 @@ def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     assert table.locator("tbody tr").count() == 8
     here.screenshot(path=screenshots / "explorer_sgd.png", full_page=True)
     here.get_by_label("moment-matched").uncheck()
-    expect(table.locator("tbody tr")).to_have_count(4)
+    expect(table.locator("tbody tr")).to_have_count(4, timeout=30_000)
     assert here.evaluate(MARKED)  # the runs are still there
     here = open_page(f"{address}?input_dim=1000&runs=20")
     solved(here)
