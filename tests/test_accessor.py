@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import sgdlimit as sl
-from sgdlimit.figures import hover_panels
+from sgdlimit.figures import hover_panels, sweep_discrepancy
 
 TIMES = sl.log_times(300, 60, 25)
 
@@ -87,6 +87,69 @@ def test_a_sweep_draws_its_discrepancies(results):
     np.testing.assert_allclose(drawn["theory conventional, activation erf"], expected, rtol=1e-3)
     against = results.sel(activation="erf", theory="conventional").sgd.plot(x="spread", quantities=["v"])
     assert hover_panels(against)[0].curves[0].x.tolist() == [0.0, 3.0, 9.0]
+
+
+def test_the_legend_of_a_sweep_lies_within_the_picture(results):
+    """Also of many curves with long names, which then have one column; no two are drawn alike."""
+    single = results[["M_v", "kl"]].isel(theory=0, drop=True)
+    rates = {"learning_rate": [0.1, 0.2]}
+    many = single.expand_dims(rates).assign(
+        M_v=single["M_v"].expand_dims(rates | {"theory": ["conventional", "moment-matched"]})
+    )
+    for some, columns, count in ((single, 2, 2), (many, 1, 8)):
+        figure = sweep_discrepancy(some, "spread", quantities=["v"])
+        figure.draw_without_rendering()
+        (legend,), (panel,) = figure.legends, figure.axes
+        box, whole = legend.get_window_extent(), figure.bbox
+        assert (whole.x0 <= box.x0, box.x1 <= whole.x1, box.y1 <= whole.y1) == (True, True, True)
+        assert box.y0 > panel.get_window_extent().y1 > 2 * figure.dpi
+        assert len({round(text.get_window_extent().x0) for text in legend.get_texts()}) == columns
+        lines = [line for line in panel.lines if line.get_marker() in list("os^Dv")]
+        assert len({(line.get_color(), line.get_markerfacecolor()) for line in lines}) == len(lines) == count
+
+
+def test_theory_meets_sgd_measured_for_it(problem, theory, runs):
+    """plot and compare refuse the same pairs, and take what is the theory's of several overlaps."""
+    instance = problem.model_copy(update={"latent": sl.GaussianMixture(components=2, spread=3.0, block_size=3)}).draw(
+        seed=0
+    )
+    matched = sl.solve(instance, TIMES, theory="moment-matched")
+    both = sl.simulate(instance, TIMES, runs=2, test_samples=200, overlaps=("conventional", "moment-matched"))
+    said = "overlaps: SGD was measured as 'conventional', theory is 'moment-matched'; use simulate"
+    for act in (matched.sgd.plot, matched.sgd.compare):
+        for wrong in (runs, both.sel(overlaps="conventional"), both.sel(overlaps=["conventional"])):
+            with pytest.raises(sl.ProblemError, match=said):
+                act(wrong)
+    with pytest.raises(sl.ProblemError, match=r"runs: is the conventional theory, no SGD; give SGD .* simulate"):
+        theory.sgd.compare(theory)
+    own = both.sel(overlaps="moment-matched", drop=True).assign_attrs(overlaps="moment-matched")
+    xr.testing.assert_identical(matched.sgd.compare(both), matched.sgd.compare(own))
+    xr.testing.assert_identical(matched.sgd.compare(both.sel(overlaps="moment-matched")), matched.sgd.compare(own))
+    assert len(matched.sgd.plot(both).axes) == 4
+    drawn = curves(matched.sgd.plot(both, quantities="Q"), 0)
+    assert set(drawn["Q₁,₁, SGD"]) <= {float(f"{y:.4g}") for y in own["Q"].mean("run").values[:, 1, 1]}
+    with pytest.raises(sl.ProblemError, match=r"theory does not say .* \.sel\(overlaps='conventional'\)"):
+        matched.drop_attrs().sgd.plot(both)
+    with pytest.raises(sl.ProblemError, match=r"was measured as 'conventional' and 'moment-matched'; choose one"):
+        both.sgd.plot()
+
+
+def test_results_of_a_comparison_say_what_they_are(theory, runs):
+    M = theory.sgd.compare(runs, noise_floor=runs)
+    assert M["M"].attrs == {"long_name": "discrepancy M of theory and SGD, mean over entries and runs", "units": "1"}
+    assert M["Q"].attrs["long_name"] == "discrepancy M of theory and SGD, mean over runs: student-student overlap Q"
+    assert M["floor"].attrs["long_name"].startswith("noise floor")
+    assert "units" not in M["agrees"].attrs
+    assert all("long_name" in M[name].attrs for name in M)
+    assert theory["Q"].attrs["long_name"] == "student-student overlap Q"
+
+
+def test_members_of_an_ensemble_may_stand_for_sgd(theory, runs):
+    ensemble = runs.drop_attrs(deep=False).assign_attrs(kind="theory", theory="mixture")
+    mean = ensemble.mean("run", keep_attrs=True)
+    assert float(sl.compare(mean, ensemble)["M"].sel(quantity="Q")) > 0
+    with pytest.raises(sl.ProblemError, match="runs: is the mixture theory, no SGD"):
+        sl.compare(theory, ensemble)
 
 
 def test_problem_comparison_and_store(theory, runs, problem, tmp_path):

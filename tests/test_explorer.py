@@ -408,6 +408,30 @@ def test_points_of_a_sweep_are_its_means(store):
     assert "Explore these settings" in page.status.object
 
 
+def test_the_chosen_point_of_a_sweep_stays_and_is_said(store):
+    page, results = SweepPage(store), sl.open_sweep(store)
+    page.point.value = 5
+    point = dict(page.points[5])
+    for change, value, M in (
+        (page.measure, "M(v)", "M_v"), (page.filters["spread"], str(results["spread"].values[point["spread"]]), "M_v"),
+        (page.theory, "moment-matched", "M_v"), (page.measure, "M(ε_g)", "M_generalization_error"),
+    ):  # fmt: skip
+        change.value = value
+        number = page.points.index(point)
+        assert (page.shown, page.point.value, page.source.selected.indices) == (point, number, [number])
+        here = results.sel(theory=page.theory.value).isel(point)
+        for said, number in (
+            (f"{page.measure.value} of {page.theory.value} theory", here[M].mean()),
+            ("noise floor", here[M.replace("M_", "floor_")].mean()), ("D_KL", here["kl"]),
+        ):  # fmt: skip
+            assert f"{said} = {float(number):.3g}" in page.status.object
+        assert len(page.panels._theory["v"]["conventional"].data["ys"]) == 2
+    page.filters["activation"].value = str(results["activation"].values[1 - point["activation"]])
+    assert (page.shown, page.point.value, page.source.selected.indices) == (None, -1, [])
+    assert page.status.object == f'<p class="note" role="status">{len(page.points)} points. </p>'
+    assert len(page.panels._theory["v"]["conventional"].data["ys"]) == 0
+
+
 def test_damage_in_a_sweep_is_a_sentence(store, tmp_path):
     copy = tmp_path / "damaged.zarr"
     shutil.copytree(store, copy)

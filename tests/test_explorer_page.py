@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 
 import sgdlimit as sl
 from browser import MISSING, chromium, scrolls_sideways
+from sgdlimit.explorer.ticks import MAJOR_TICKS, TICK_LABEL
 from sgdlimit.problem import load_problem
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason=MISSING)
@@ -249,16 +250,29 @@ def test_sweep(browser, open_page, screenshots, tmp_path):
     with served(str(store)) as address:
         here = open_page(address)
         here.get_by_text("12 points.").wait_for()
+        assert len(here.evaluate(TICKS)) >= 3
         here.get_by_label("Against").select_option("spread")
         here.get_by_label("Point (or click one)").select_option(index=4)
         here.get_by_role("link", name="Explore these settings").wait_for()
+        chosen = here.get_by_label("Point (or click one)").input_value()
+        here.get_by_text(f"12 points. {chosen}: M(Q) of conventional theory = ").wait_for()
+        for key in ("moment-matched (the law's", "mean over SGD runs", "Q01", "R10", "v1"):
+            assert here.get_by_text(key).first.is_visible()
+        # It stays chosen while the measure and the filters leave it among the points.
+        here.get_by_label("Measure").select_option("M(v)")
+        here.get_by_text(f"12 points. {chosen}: M(v) of conventional theory = ").wait_for()
+        here.get_by_label("standardize").select_option("False")
+        here.get_by_text(f"6 points. {chosen}: M(v)").wait_for()
+        assert here.get_by_label("Point (or click one)").input_value() == chosen
+        here.get_by_label("standardize").select_option("all")
+        here.get_by_text("12 points.").wait_for()
         here.wait_for_timeout(300)
         here.screenshot(path=screenshots / "explorer_sweep.png", full_page=True)
         # Click a point: its place on the canvas is asked of the plot.
         place = here.evaluate(PLACE)
         here.mouse.click(place["x"], place["y"])
         clicked = here.evaluate(LABEL)
-        here.get_by_text(f"{clicked}.").wait_for()
+        here.get_by_text(f"{clicked}: M(v)").wait_for()
         assert here.get_by_label("Point (or click one)").input_value() == clicked
         link = here.get_by_role("link", name="Explore these settings").get_attribute("href")
         here.goto(f"{address}{link}")
@@ -277,9 +291,33 @@ def test_sweep(browser, open_page, screenshots, tmp_path):
     here.close()
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (0.0105, 0.055, "0.012 0.015 0.02 0.03 0.05"),
+        (0.0035, 0.0086, "0.004 0.005 0.006 0.007 0.008"),
+        (0.01, 0.3, "0.01 0.02 0.05 0.1 0.2"),
+        (0.0121, 0.0139, "0.0125 0.013 0.0135"),
+        (2e-6, 3e-5, "2·10⁻⁶ 5·10⁻⁶ 10⁻⁵ 2·10⁻⁵"),
+        (5e-6, 2.0, "10⁻⁵ 10⁻⁴ 10⁻³ 10⁻² 10⁻¹ 10⁰"),
+        (1e-13, 1.0, "10⁻¹² 10⁻¹⁰ 10⁻⁸ 10⁻⁶ 10⁻⁴ 10⁻² 10⁰"),
+        (0.0, 1.0, ""),
+    ],
+)
+def test_ticks_of_a_log_axis(browser, low, high, labels):
+    here = browser.new_page()
+    ticks = here.evaluate(f"cb_data => {{ {MAJOR_TICKS} }}", {"start": low, "end": high})
+    label = f"ticks => ticks.map(tick => {{ {TICK_LABEL} }}).join(' ')"
+    assert here.evaluate(label, ticks) == labels
+    here.close()
+
+
 CHOSEN = "[...Bokeh.documents[0].all_models].find(m => m.title?.startsWith?.('Point (or'))?.value"
 SOURCE = "[...Bokeh.documents[0].all_models].find(m => m.type === 'ColumnDataSource' && m.data.floor)"
 LABEL = f"() => {SOURCE}.data.label[9]"
+TICKS = """() => {
+  const axis = [...Bokeh.documents[0].all_models].find(m => m.type === "LogAxis" && m.axis_label?.startsWith("M("));
+  return [...Bokeh.index.find_one(axis).tick_coords.major[1]]; }"""
 PLACE = f"""() => {{
   const find = (v) => v.model?.type === "Figure" ? v : [...(v.child_views ?? [])].map(find).find(x => x);
   const plot = [...Bokeh.index].map(find).find(x => x);

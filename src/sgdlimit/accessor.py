@@ -79,7 +79,8 @@ class TrajectoryAccessor:
         Parameters
         ----------
         runs
-            SGD of the same problem, as circles over the lines of theory.
+            SGD of the same problem, measured with the overlaps of the theory, as circles over its lines; of several
+            overlaps those of the theory are drawn.
         quantities
             Which; by default ε_g, Q, R and v, of a sweep Q, R and v.
         axes
@@ -95,8 +96,10 @@ class TrajectoryAccessor:
         Raises
         ------
         ProblemError
-            If the dataset is neither a trajectory nor a sweep, or does not hold what is asked for.
+            If the dataset is neither a trajectory nor a sweep, does not hold what is asked for, or SGD was measured
+            with the overlaps of another theory.
         """
+        from sgdlimit.comparison import measured_for
         from sgdlimit.figures import order_parameters, sweep_discrepancy, trajectory
 
         if "completed" in self._dataset.coords:
@@ -111,10 +114,12 @@ class TrajectoryAccessor:
                 raise ProblemError(f"{name}: {value!r} is for a sweep, and this is a trajectory; leave it out")
         self._check_trajectory("this dataset", self._dataset)
         if runs is None:
+            self._check_overlaps()
             return order_parameters(self._dataset, quantities=quantities, axes=axes)
         self._check_trajectory("runs", runs)
         if runs.attrs.get("kind") == "theory" or self._dataset.attrs.get("kind") == "simulation":
             raise ProblemError("runs: SGD is drawn over theory; call it as theory.sgd.plot(runs)")
+        runs = measured_for(self._dataset, runs)
         for dim in ("student", "teacher", "time"):
             longer = dim == "time" and any("diverged_at" in some.attrs for some in (self._dataset, runs))
             if self._dataset.sizes.get(dim) != runs.sizes.get(dim) and not longer:
@@ -128,7 +133,13 @@ class TrajectoryAccessor:
         return order_parameters(self._dataset, runs, quantities=quantities, axes=axes)
 
     def compare(self, runs: xr.Dataset, **options: Any) -> xr.Dataset:
-        """M between this theory and SGD; see :func:`sgdlimit.compare`, also for the options."""
+        """M between this theory and SGD; see :func:`sgdlimit.compare`, also for the options.
+
+        Raises
+        ------
+        ProblemError
+            If one of both is no trajectory, ``runs`` is no SGD, or was measured with the overlaps of another theory.
+        """
         from sgdlimit.comparison import compare
 
         self._check_trajectory("this dataset", self._dataset)
@@ -147,6 +158,14 @@ class TrajectoryAccessor:
         except (KeyError, TypeError, ValueError):
             return None
         return found if isinstance(found, dict) else None
+
+    def _check_overlaps(self) -> None:
+        if "overlaps" in self._dataset.dims:
+            names = [str(name) for name in self._dataset["overlaps"].values]
+            raise ProblemError(
+                f"this dataset: was measured as {' and '.join(map(repr, names))}; choose one, as with "
+                f".sel(overlaps={names[0]!r})"
+            )
 
     def _check_trajectory(self, name: str, dataset: object) -> None:
         if not isinstance(dataset, xr.Dataset) or "time" not in dataset.dims or "v" not in dataset:

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.trajectory import VARIABLES
+from sgdlimit.trajectory import LONG_NAMES, VARIABLES
 
-__all__ = ["AGREEMENT", "compare", "discrepancy", "magnitude", "over_entries", "scatter"]
+__all__ = ["AGREEMENT", "compare", "discrepancy", "magnitude", "measured_for", "over_entries", "scatter"]
 
 AGREEMENT = 2.0
 """SGD agrees with a theory when M, averaged over entries, is below this many times the noise floor.
@@ -21,6 +21,17 @@ COMPARED = tuple(name for name in VARIABLES if name != "mean_field")
 """What theory and SGD are compared in; mean fields fluctuate as fast as single steps."""
 
 Measure = Literal["mean-absolute", "rms"]
+
+NAMES_OF_RESULTS = {
+    "M": "discrepancy M of theory and SGD, mean over entries and runs",
+    "M_stderr": "standard error of M over runs",
+    "scale": "mean |x| of SGD, the scale of M",
+    "M_of_means": "discrepancy M of the theory's mean and the mean over runs",
+    "noise_of_means": "what the standard errors of both means would make of it",
+    "floor": "noise floor, M of SGD for which theory is exact",
+    "floor_stderr": "standard error of the noise floor over runs",
+    "agrees": f"whether M is at most {AGREEMENT:g} noise floors",
+}
 
 
 def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-absolute") -> xr.Dataset:
@@ -91,7 +102,8 @@ def compare(
     theory
         A trajectory of :func:`sgdlimit.solve`; of an ensemble its mean is taken.
     runs
-        A trajectory of :func:`sgdlimit.simulate`, measured with the overlaps of the same theory.
+        A trajectory of :func:`sgdlimit.simulate`, measured with the overlaps of the same theory; of several overlaps
+        those of the theory are taken. Members of another ensemble of the same theory may stand for SGD.
     noise_floor
         SGD on inputs for which this theory is exact (the same instance with ``latent=Gaussian()``): what M is from
         noise and finite size alone.
@@ -110,13 +122,9 @@ def compare(
     Raises
     ------
     ProblemError
-        If output times differ, or theory and runs measure different overlaps.
+        If output times differ, theory and runs measure different overlaps, or the runs are a theory themselves.
     """
-    named, measured = theory.attrs.get("theory"), runs.attrs.get("overlaps")
-    if named is not None and measured is not None and named != measured:
-        raise ProblemError(
-            f"overlaps: SGD was measured as {measured!r}, theory is {named!r}; use simulate(..., overlaps={named!r})"
-        )
+    named, runs = theory.attrs.get("theory"), measured_for(theory, runs)
     if "run" not in runs.dims:
         runs = runs.expand_dims("run")
     ensemble, theory = theory, theory.mean("run", keep_attrs=True) if "run" in theory.dims else theory
@@ -128,8 +136,8 @@ def compare(
         means = discrepancy(theory, runs.mean("run", keep_attrs=True), measure)
         result["M_of_means"], result["noise_of_means"] = over_entries(means), _noise_of_means(ensemble, runs)
     if noise_floor is not None:
-        measured = noise_floor.attrs.get("overlaps")
-        if named is not None and measured is not None and named != measured:
+        noise_floor, measured = _chosen(noise_floor, named)
+        if not _fits(named, measured):
             raise ProblemError(
                 f"noise_floor: was measured as {measured!r}, theory is {named!r}; give SGD this theory is exact for"
             )
@@ -138,6 +146,8 @@ def compare(
         floor = over_entries(discrepancy(theory, noise_floor, measure))
         result["floor"], result["floor_stderr"] = _over_runs(floor)
         result["agrees"] = result["M"] <= AGREEMENT * result["floor"]
+    for name, variable in result.data_vars.items():
+        variable.attrs = _described(str(name))
     result.attrs = {"measure": measure, "theory": named or "", "runs": per_run.sizes["run"]}
     result.attrs["times_compared"] = min(theory.sizes["time"], runs.sizes["time"])
     diverged = [some.attrs["diverged_at"] for some in (theory, runs) if "diverged_at" in some.attrs]
@@ -146,6 +156,41 @@ def compare(
     if noise_floor is not None:
         result.attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
     return result
+
+
+def measured_for(theory: xr.Dataset, runs: xr.Dataset) -> xr.Dataset:
+    """SGD with the overlaps of this theory: of runs with a dimension ``overlaps`` those that are the theory's.
+
+    Parameters
+    ----------
+    theory, runs
+        Trajectories; where one does not say what it is or was measured as, they are taken to fit.
+
+    Returns
+    -------
+    xarray.Dataset
+        The runs, without a dimension ``overlaps``.
+
+    Raises
+    ------
+    ProblemError
+        If the runs were measured as something else, or are a theory and no further ensemble of this one.
+    """
+    named = theory.attrs.get("theory")
+    if runs.attrs.get("kind") == "theory" and ("run" not in runs.dims or not _fits(named, runs.attrs.get("theory"))):
+        what = f"the {runs.attrs['theory']} theory" if "theory" in runs.attrs else "a theory"
+        raise ProblemError(f"runs: is {what}, no SGD; give SGD of the same problem, which simulate returns")
+    runs, measured = _chosen(runs, named)
+    if "overlaps" in runs.dims and named is None:
+        raise ProblemError(
+            f"runs: was measured as {measured}, and theory does not say what it is; choose one, as with "
+            f".sel(overlaps={str(runs['overlaps'].values[0])!r})"
+        )
+    if not _fits(named, measured):
+        raise ProblemError(
+            f"overlaps: SGD was measured as {measured!r}, theory is {named!r}; use simulate(..., overlaps={named!r})"
+        )
+    return runs
 
 
 def scatter(runs: xr.Dataset) -> xr.Dataset:
@@ -165,6 +210,28 @@ def scatter(runs: xr.Dataset) -> xr.Dataset:
     moving = runs[[name for name in COMPARED if name in runs]]
     away = np.abs(moving - moving.mean("run")).drop_vars("time").mean("time", skipna=False)
     return away * (np.sqrt(count / (count - 1)) if count > 1 else np.nan)
+
+
+def _fits(named: str | None, measured: str | None) -> bool:
+    return named is None or measured is None or named == measured
+
+
+def _chosen(runs: xr.Dataset, named: str | None) -> tuple[xr.Dataset, str | None]:
+    """Runs with the overlaps of a theory if they have them, and what they were measured as."""
+    if named is not None and "overlaps" in runs.dims and named in runs["overlaps"].values:
+        runs = runs.sel(overlaps=named)
+    if "overlaps" not in runs.coords:
+        return runs, runs.attrs.get("overlaps")
+    if "overlaps" in runs.dims:
+        return runs, " and ".join(str(name) for name in runs["overlaps"].values)
+    measured = str(runs["overlaps"].values)
+    return runs.drop_vars("overlaps").assign_attrs(overlaps=measured), measured
+
+
+def _described(name: str) -> dict[str, str]:
+    """Attributes of a variable of the results; all but the verdict have no units, as Q, R, v and ε_g have none."""
+    long_name = NAMES_OF_RESULTS.get(name) or f"discrepancy M of theory and SGD, mean over runs: {LONG_NAMES[name]}"
+    return {"long_name": long_name} if name == "agrees" else {"long_name": long_name, "units": "1"}
 
 
 def _noise_of_means(ensemble: xr.Dataset, runs: xr.Dataset) -> xr.DataArray:

@@ -17,7 +17,7 @@ from sgdlimit.explorer import downloads
 from sgdlimit.explorer.address import as_far_as_it_will_do, by_field
 from sgdlimit.explorer.curves import Curves, curves
 from sgdlimit.explorer.fields import Fields
-from sgdlimit.explorer.panels import QUANTITIES, Panels
+from sgdlimit.explorer.panels import KEY, QUANTITIES, Panels
 from sgdlimit.explorer.pins import MOST_PINS, Pins
 from sgdlimit.explorer.running import Running
 from sgdlimit.explorer.schematic import schematic
@@ -290,10 +290,3 @@ class Explorer:
         except Exception as error:
             self._say(f"The file could not be made ({error}).")
             return BytesIO()
-
-
-KEY = (
-    '<p class="note">Lines: theory, <b>—</b> conventional (Σ<sub>C</sub> = I), <b>- -</b> moment-matched (the law\'s '
-    "Σ<sub>C</sub>). Marks: mean over SGD runs with ±1 standard deviation, ○ Q and R measured with Σ<sub>C</sub> = I, "
-    "△ with the law's.</p>"
-)

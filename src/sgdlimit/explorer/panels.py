@@ -9,9 +9,10 @@ from bokeh.core.properties import expr
 from bokeh.models import ColumnDataSource, CustomJSExpr, HoverTool, Range1d
 from bokeh.plotting import figure
 
+from sgdlimit.explorer.ticks import log_ticks
 from sgdlimit.figures.explored import color_of, entries
 
-__all__ = ["DASHES", "PIN_COLORS", "Panels", "Pinned"]
+__all__ = ["DASHES", "KEY", "PIN_COLORS", "QUANTITIES", "Panels", "Pinned"]
 
 QUANTITIES = {
     "generalization_error": "generalisation error ε_g",
@@ -26,6 +27,13 @@ FAR = 3
 """Of marks: beyond so many times the range of the curves they are not followed."""
 POINTS = 34
 """Output times at which SGD is marked."""
+
+KEY = (
+    '<p class="note">Lines: theory, <b>—</b> conventional (Σ<sub>C</sub> = I), <b>- -</b> moment-matched (the law\'s '
+    "Σ<sub>C</sub>). Marks: mean over SGD runs with ±1 standard deviation, ○ Q and R measured with Σ<sub>C</sub> = I, "
+    "△ with the law's.</p>"
+)
+"""What lines and marks mean, as HTML."""
 
 LIGHT = {"ink": "#333333", "grid": "#e4e4e4"}
 DARK = {"ink": "#c8c8c8", "grid": "#3a3a3a"}
@@ -190,6 +198,8 @@ def _figure(name: str):
     )  # fmt: skip
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
+    if name == "generalization_error":
+        log_ticks(plot)
     return plot
 
 

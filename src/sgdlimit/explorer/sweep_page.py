@@ -13,8 +13,9 @@ from bokeh.plotting import figure
 from panel.links import Callback
 
 from sgdlimit.errors import ProblemError, SweepError
-from sgdlimit.explorer.panels import QUANTITIES, Panels
-from sgdlimit.explorer.style import INLINE
+from sgdlimit.explorer.panels import KEY, QUANTITIES, Panels
+from sgdlimit.explorer.style import INLINE, text
+from sgdlimit.explorer.ticks import log_ticks
 from sgdlimit.explorer.view import View
 from sgdlimit.figures.explored import color_of
 from sgdlimit.sweep import Sweep, open_sweep
@@ -32,6 +33,8 @@ const place = source.indices[0]
 if (place !== undefined && place + 1 < list.options.length) list.value = list.options[place + 1][0]
 """
 """What a click on a point does in the browser, in a notebook too: it chooses the point in the list, below "none"."""
+
+KEY_OF_MIXTURE = '<p class="note"><b>···</b> mixture theory, □ Q and R as covariances within the clusters.</p>'
 
 MEASURES = {f"M({name})": name for name in ("Q", "R", "v")} | {"M(ε_g)": "generalization_error"}
 
@@ -63,6 +66,8 @@ class SweepPage:
         self.path, self.panels = str(path), Panels()
         self.axes = [str(dim) for dim in self.results["completed"].dims]
         self.points: list[dict[str, int]] = []
+        self.shown: dict[str, int] | None = None
+        self._counted, self._behind, self._replacing = "", ("", ""), False
         self._build()
         self._plot()
 
@@ -88,8 +93,8 @@ class SweepPage:
         self.filters = {axis: select(axis, [ALL, *values]) for axis, values in labels.items() if axis in several}
         self.point = pn.widgets.Select(label="Point (or click one)", options={"none": -1}, stylesheets=INLINE)
         self.point.sizing_mode, self.point.margin = "stretch_width", (2, 4)
-        self.point.param.watch(lambda event: self._show(event.new), "value")
-        self.source = ColumnDataSource({"x": [], "y": [], "floor": [], "color": [], "label": []})
+        self.point.param.watch(lambda event: None if self._replacing else self._show(event.new), "value")
+        self.source = ColumnDataSource({name: [] for name in ("x", "y", "floor", "kl", "color", "label")})
         Callback(cast(Any, self.source.selected), args={"list": self.point}, code={"indices": CHOOSE})
         self.source.selected.on_change("indices", lambda _attr, _old, new: self._clicked(new))
         self.scatter = figure(
@@ -97,39 +102,46 @@ class SweepPage:
             active_scroll=None, active_drag=None, background_fill_alpha=0, border_fill_alpha=0, y_axis_type="log",
         )  # fmt: skip
         self.scatter.toolbar.logo = None
+        log_ticks(self.scatter)
         floor = self.scatter.scatter("x", "floor", source=self.source, marker="dash", size=9, line_color="#8a8a8a")
         points = self.scatter.scatter(
             "x", "y", source=self.source, size=9, line_color="color", fill_color="color", fill_alpha=0.35,
             nonselection_fill_alpha=0.15, nonselection_line_alpha=0.5, selection_fill_alpha=0.9,
         )  # fmt: skip
         floor.nonselection_glyph = None
-        self.scatter.add_tools(
-            HoverTool(renderers=[points], tooltips=[("", "@label"), ("M", "@y{0.0000}"), ("floor", "@floor{0.0000}")])
-        )
+        numbers = [("M", "@y{0.0000}"), ("floor", "@floor{0.0000}"), ("D_KL", "@kl{0.000}")]
+        self.scatter.add_tools(HoverTool(renderers=[points], tooltips=[("", "@label"), *numbers]))
         self.scatter.add_tools(TapTool(renderers=[points]))
-        self.key, self.about, self.status = (
-            pn.pane.HTML("", stylesheets=INLINE, sizing_mode="stretch_width", margin=(2, 4)) for _ in range(3)
-        )
+        self.key, self.about, self.status, self.key_of_curves = text(), text(), text(), text()
         self.about.object = (
             f"<h3>{escape(Path(self.path).name)}</h3><p class='note'>{self.results.attrs['tasks_finished']} of "
             f"{self.results.attrs['tasks']} tasks are finished.</p>"
         )
-        plots = [
-            pn.Column(
-                pn.pane.HTML(f"<h3>{title}</h3>", stylesheets=INLINE, margin=(0, 4)),
-                pn.pane.Bokeh(self.panels.figures[name], sizing_mode="stretch_width", margin=0),
-                styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2,
-            )
-            for name, title in QUANTITIES.items()
-        ]  # fmt: skip
         self.settings = pn.Column(
             self.about, self.measure, self.theory, self.across, self.colour, *self.filters.values(), self.point,
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
         self.results_area = pn.Column(
             pn.pane.Bokeh(self.scatter, sizing_mode="stretch_width", margin=0), self.key, self.status,
-            pn.FlexBox(*plots, sizing_mode="stretch_width", margin=0), sizing_mode="stretch_width", margin=0,
+            pn.FlexBox(*self._plots(), sizing_mode="stretch_width", margin=0), self.key_of_curves,
+            sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
+        self.key_of_curves.object = KEY + (KEY_OF_MIXTURE if "mixture" in self.results["theory"].values else "")
+
+    def _plots(self) -> list[pn.Column]:
+        """The panels of the trajectories, each under its title and the names of its entries."""
+        K, M = (self.results.sizes.get(dim, 1) for dim in ("student", "teacher"))
+        self.legends = {name: text() for name in QUANTITIES}
+        for name, legend in self.legends.items():
+            legend.object = self.panels.legend(name, K, M)
+        return [
+            pn.Column(
+                pn.pane.HTML(f"<h3>{title}</h3>", stylesheets=INLINE, margin=(0, 4)), self.legends[name],
+                pn.pane.Bokeh(self.panels.figures[name], sizing_mode="stretch_width", margin=0),
+                styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2,
+            )
+            for name, title in QUANTITIES.items()
+        ]  # fmt: skip
 
     def __panel__(self) -> pn.viewable.Viewable:
         """What a notebook shows."""
@@ -137,6 +149,20 @@ class SweepPage:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return self.__panel__()._repr_mimebundle_(include, exclude)
+
+    def show(self, *, port: int | None = None, browser: bool = True) -> None:
+        """Open it in a browser, from a script or a terminal, until that is interrupted; as ``sgdlimit explore`` does.
+
+        Parameters
+        ----------
+        port
+            The first free one from 5006 on by default.
+        browser
+            Whether to open a browser, or just to print the address.
+        """
+        from sgdlimit.explorer.explore import serve
+
+        serve(self.path, port=port, browser=browser, say=print)
 
     # --- M ------------------------------------------------------------------------------------------------------------
 
@@ -171,6 +197,7 @@ class SweepPage:
             "x": x.astype(float),
             "y": chosen["M"].values,
             "floor": chosen["floor"].values if "floor" in chosen else np.full(len(x), np.nan),
+            "kl": chosen["kl"].values,
             "color": [color_of(place) for place in places],
             "label": [self._label(point) for point in self.points],
         }
@@ -186,11 +213,18 @@ class SweepPage:
             )
             + '<p class="note">A point: M, mean over runs and entries. Grey dash: the noise floor of its runs.</p>'
         )
+        self._list_points()
+
+    def _list_points(self) -> None:
+        """The points that there are now; the one that was chosen stays so if it is among them."""
         listed = {self._label(point): number for number, point in enumerate(self.points[:MOST_LISTED])}
-        self.point.options = {"none": -1} | listed
-        self.point.value = -1
         rest = len(self.points) - len(listed)
-        self._say(f"{len(self.points)} points." + (f" The list leaves out {rest}; filter." if rest > 0 else ""))
+        self._counted = f"{len(self.points)} points." + (f" The list leaves out {rest}; filter." if rest > 0 else "")
+        number = self.points.index(self.shown) if self.shown in self.points else -1
+        self._replacing = True  # what stands at a place of the list is another point now
+        self.point.param.update(options={"none": -1} | listed, value=number if number < MOST_LISTED else -1)
+        self._replacing = False
+        self._show(number)
 
     def _label(self, point: dict[str, int]) -> str:
         return ", ".join(f"{axis} {self.results[axis].values[place]}" for axis, place in point.items())
@@ -198,38 +232,55 @@ class SweepPage:
     # --- the trajectories behind a point ------------------------------------------------------------------------------
 
     def _clicked(self, places: list[int]) -> None:
-        if places and places[0] >= MOST_LISTED:  # the others are chosen in the list
-            self._show(places[0])
+        if places and places[0] >= MOST_LISTED and self.points[places[0]] != self.shown:
+            self._show(places[0])  # the others are chosen in the list
 
     def _show(self, number: int) -> None:
-        if not 0 <= number < len(self.points):
-            self.panels.show_theories({})
-            self.panels.show_sgd(None)
+        before = self.shown
+        self.shown = self.points[number] if 0 <= number < len(self.points) else None
+        chosen = [] if self.shown is None else [number]
+        if self.source.selected.indices != chosen:
+            self.source.selected.indices = chosen
+        if self.shown is None:
+            self._draw({}, None)
+            self._say(self._counted)
             return
-        if self.source.selected.indices != [number]:
-            self.source.selected.indices = [number]
-        point = self.points[number]
+        if self.shown != before:
+            self._behind = self._draw_point(self.shown)
+        note, link = self._behind
+        self._say(f"{self._counted} {self._label(self.shown)}: {self._numbers(number)}. {note}", link)
+
+    def _draw(self, theories: dict[str, xr.Dataset], sgd: xr.Dataset | None) -> None:
+        self.panels.show_theories(theories)
+        self.panels.show_sgd(sgd)
+
+    def _draw_point(self, point: dict[str, int]) -> tuple[str, str]:
+        """Draw the trajectories behind a point; what is to be said of them, and a link to the explorer."""
         if "v" not in self.results:
-            self._say("This sweep kept M alone: [run] trajectories = false. There is nothing to draw.")
-            return
+            return "This sweep kept M alone: [run] trajectories = false. There is nothing to draw.", ""
         try:
             here = self.results.isel(point).load()
         except (ProblemError, SweepError, OSError) as error:
-            self._say(str(error))
-            return
-        theories = {
-            str(name): _theory(here.sel(theory=name))
-            for name in here["theory"].values
-            if _applies(here.sel(theory=name))
-        }
+            self._draw({}, None)
+            return str(error), ""
+        each = {str(name): here.sel(theory=name) for name in here["theory"].values}
+        theories = {name: _theory(own) for name, own in each.items() if _applies(own)}
         sgd = here[["Q", "R", "v", "generalization_error"]].rename(theory="overlaps")
-        self.panels.show_theories(theories)
-        self.panels.show_sgd(sgd.transpose(..., "run", "time", "student", "student_", "teacher"))
+        self._draw(theories, sgd.transpose(..., "run", "time", "student", "student_", "teacher"))
         diverged = float(here["diverged_at"].max())
-        note = f" SGD diverged at t = {diverged:.3g}." if np.isfinite(diverged) else ""
-        self.status.object = (
-            f'<p class="note" role="status">{escape(self._label(point))}.{note} {self._link(point, theories)}</p>'
-        )
+        note = f"SGD diverged at t = {diverged:.3g}." if np.isfinite(diverged) else ""
+        return note, self._link(point, theories)
+
+    def _numbers(self, number: int) -> str:
+        """What the tooltip of a point says, in words: M, its noise floor and D_KL, where they are known."""
+        data = cast(Any, self.source.data)
+        found = {
+            f"{self.measure.value} of {self.theory.value} theory": data["y"][number],
+            "noise floor": data["floor"][number],
+            "D_KL": data["kl"][number],
+        }
+        known = [f"{name} = {value:.3g}" for name, value in found.items() if np.isfinite(value)]
+        return ", ".join(known) + (" nats" if np.isfinite(data["kl"][number]) else "")
 
     def _link(self, point: dict[str, int], theories: dict[str, xr.Dataset]) -> str:
         """To the explorer with these settings, where it can show them."""
@@ -246,8 +297,8 @@ class SweepPage:
             return ""
         return f'<a href="explore?{escape(view.to_query())}" target="_blank">Explore these settings</a>'
 
-    def _say(self, text: str) -> None:
-        self.status.object = f'<p class="note" role="status">{escape(text)}</p>'
+    def _say(self, said: str, link: str = "") -> None:
+        self.status.object = f'<p class="note" role="status">{escape(said)} {link}</p>'
 
     def restyle(self, dark: bool) -> None:
         """Colours of the axes, for a dark page or a light one."""

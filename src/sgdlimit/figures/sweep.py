@@ -1,7 +1,8 @@
 """M of a sweep against D_KL or an axis of its grid, a curve for each of the other settings."""
 
+import textwrap
 from collections.abc import Sequence
-from itertools import cycle, product
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -10,12 +11,17 @@ from matplotlib.figure import Figure
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.figures._averages import METRICS, entry_mean
-from sgdlimit.figures._style import SERIES, label_panels, log_ticks, new_figure, styled
+from sgdlimit.figures._style import SERIES, WIDTH, Series, label_panels, log_ticks, new_figure, styled
 from sgdlimit.figures.hover import named
 
 __all__ = ["sweep_discrepancy"]
 
-MOST_CURVES = 10
+MOST_CURVES = 2 * len(SERIES)
+PANELS = 3.1
+"""Height of the panels, in inches, to which that of the legend is added."""
+MARGIN = 0.1
+LONGEST_LABEL = 90
+"""Letters that a line of the legend has room for."""
 
 
 @styled
@@ -61,22 +67,34 @@ def sweep_discrepancy(
             f"results: {len(settings)} curves, of {', '.join(others)}, are more than {MOST_CURVES}; choose some first, "
             f"as results.sel({others[0]}={results[others[0]].values[0]!r})"
         )
-    figure = new_figure(3.6)
+    figure = new_figure(PANELS)
     panels = list(np.atleast_1d(figure.subplots(1, len(names))))
     for panel, name in zip(panels, names, strict=True):
-        for setting, series in zip(settings, cycle(SERIES), strict=False):
+        for number, setting in enumerate(settings):
             chosen = results[[f"M_{name}", "kl"]].sel(dict(zip(others, setting, strict=True)), drop=True)
             label = ", ".join(f"{dim} {value}" for dim, value in zip(others, setting, strict=True))
-            _curve(panel, chosen[f"M_{name}"], chosen["kl"], x, along, series, label or "M")
+            _curve(panel, chosen[f"M_{name}"], chosen["kl"], x, along, number, label or "M")
         panel.set_xlabel(r"$D_{\mathrm{KL}}$ [nats]" if x == "kl" else along)
         panel.set_ylabel(rf"$\mathcal{{M}}({name})$" if len(name) == 1 else r"$\mathcal{M}(\epsilon_g)$")
         panel.set_yscale("log")
         log_ticks(panel.yaxis)
     label_panels(panels)
     if len(settings) > 1:
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=2)
+        _add_legend(figure, panels[0])
     return figure
+
+
+def _add_legend(figure: Figure, panel: Axes) -> None:
+    """The curves of a panel above it, in two columns if they are narrow enough; the figure grows by its height."""
+    handles, labels = panel.get_legend_handles_labels()
+    labels = [textwrap.fill(label, LONGEST_LABEL) for label in labels]
+    for columns in (2, 1):
+        legend = figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+        box = legend.get_window_extent().transformed(figure.dpi_scale_trans.inverted())
+        if box.width <= WIDTH - 2 * MARGIN or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(PANELS + box.height + MARGIN)
 
 
 def _followed(results: xr.Dataset, x: str, grid: list[str], along: str | None) -> str:
@@ -100,7 +118,7 @@ def _followed(results: xr.Dataset, x: str, grid: list[str], along: str | None) -
     return max(spans, key=lambda dim: spans[dim])
 
 
-def _curve(panel: Axes, M: xr.DataArray, kl: xr.DataArray, x: str, along: str, series, label: str) -> None:
+def _curve(panel: Axes, M: xr.DataArray, kl: xr.DataArray, x: str, along: str, number: int, label: str) -> None:
     samples = entry_mean(M)
     samples = samples.stack(sample=[dim for dim in samples.dims if dim != along])  # instances and runs
     count = samples.count("sample")
@@ -110,8 +128,11 @@ def _curve(panel: Axes, M: xr.DataArray, kl: xr.DataArray, x: str, along: str, s
     across = kl.mean(dims) if x == "kl" else kl[along]
     places = across.values if across.dtype.kind in "iuf" else np.array([str(value) for value in across.values])
     bars = None if error is None else error.values
+    series: Series = SERIES[number % len(SERIES)]
+    inside = series.color if number < len(SERIES) else "white"  # the second five have open marks
     drawn = panel.errorbar(
-        places, mean.values, bars, color=series.color, ls=series.linestyle, marker=series.marker, lw=1.2, capsize=2
-    )
+        places, mean.values, bars, color=series.color, ls=series.linestyle, marker=series.marker, mfc=inside, lw=1.2,
+        capsize=2,
+    )  # fmt: skip
     named(drawn.lines[0], label)
     drawn.set_label(label)
