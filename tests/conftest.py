@@ -20,6 +20,7 @@ from numba.core.dispatcher import Dispatcher
 
 from browser import browser, open_page, screenshots
 from sgdlimit.cli import main
+from sgdlimit.resources import cores
 
 if os.name == "posix":
     import fcntl
@@ -77,6 +78,11 @@ def pytest_configure() -> None:
             return compile_kernel(self, sig)
 
     Dispatcher.compile = compile_once
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for browsers, servers and workers that they have started."""
+    return cores() + 1
 
 
 @pytest.fixture

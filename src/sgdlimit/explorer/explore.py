@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import panel as pn
+from bokeh.document import Document
 from bokeh.server.urls import per_app_patterns
 from panel.io.server import WSHandler
 from tornado.websocket import WebSocketClosedError
@@ -171,10 +172,20 @@ def _maker(target: str | View | None) -> tuple[Callable[[str], Any], str, str]:
     return lambda address: SweepPage(target), f"sgdlimit: {name}", SUBTITLE_OF_SWEEP
 
 
+class _Page(pn.Template):
+    """A template whose models are counted once, not after each of its links: that is a third of the time it takes."""
+
+    def server_doc(self, doc: Document | None = None, *args: Any, **kwargs: Any) -> Document:
+        doc = doc or pn.state.curdoc
+        assert doc is not None
+        with doc.models.freeze():
+            return super().server_doc(doc, *args, **kwargs)
+
+
 def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
     pn.state.on_session_destroyed(lambda _: shown.close())
     source = files("sgdlimit.explorer").joinpath("page.html.j2").read_text(encoding="utf-8")
-    template: Any = pn.Template(source)
+    template: Any = _Page(source)
     dark = pn.widgets.Toggle(label="Dark", value=False, stylesheets=INLINE, margin=0, width=70, tags=["dark-page"])
     dark.param.watch(lambda event: shown.restyle(event.new), "value")
     dark.jscallback(value="document.documentElement.dataset.theme = source.active ? 'dark' : 'light'")
