@@ -1,4 +1,4 @@
-# make reproduce    install, then the paper's figures and tables on a thin grid (about four minutes)
+# make reproduce    install, then the paper's figures and tables on a thin grid (two to four minutes)
 # make explore      install, then a page on this machine to explore the theory with
 # make test         install, then the test suite
 # make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours

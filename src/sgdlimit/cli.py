@@ -92,7 +92,7 @@ def _common(
 @app.command()
 def reproduce(
     preset: Annotated[
-        PresetName, typer.Option(help="quick: the paper's sizes on a thin grid, about four minutes; paper: all of it.")
+        PresetName, typer.Option(help="quick: the paper's sizes on a thin grid, two to four minutes; paper: all of it.")
     ] = PresetName.quick,
     out: Annotated[
         Path | None,
