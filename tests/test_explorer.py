@@ -293,6 +293,8 @@ def test_settings_without_a_widget_are_kept(page):
     page.fields.widgets["seed"].value = 5
     page.fields._by_hand(None)
     assert page.view.problem.training.label_noise == 0.1
+    assert "training.label_noise = 0.1" in page.fields.others.object
+    assert "training.label_noise = 0.1" in page.view.label
     assert page.view.seed == 5
 
 

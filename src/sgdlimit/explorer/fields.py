@@ -127,10 +127,13 @@ class Fields:
         finally:
             self._quiet = False
         self._show_what_applies()
+        self.explain({})
+
+    def name_others(self, view: View) -> None:
+        """Say which settings of a view have no field and are not the default."""
         also = ", ".join(view.others)
         self.others.object = f'<p class="note">Also set: {escape(also)}</p>' if also else ""
         self.others.visible = bool(also)
-        self.explain({})
 
     def _restore_ranges(self) -> None:
         """The sliders as they were, where a number that would not do has stretched them."""

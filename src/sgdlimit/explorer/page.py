@@ -227,6 +227,7 @@ class Explorer:
 
     def _draw_model(self) -> None:
         self.drawing.object = schematic(self.view)
+        self.fields.name_others(self.view)
         for name, legend in self.legends.items():
             problem = self.view.problem
             legend.object = self.panels.legend(name, problem.student_units, problem.teacher_units)
