@@ -18,6 +18,7 @@ from tornado.websocket import WebSocketClosedError
 
 from sgdlimit.errors import DivergenceWarning, ProblemError
 from sgdlimit.explorer.page import Explorer
+from sgdlimit.explorer.shown import Shown
 from sgdlimit.explorer.style import INLINE
 from sgdlimit.explorer.view import DEFAULT, View
 from sgdlimit.problem import Problem, load_problem
@@ -76,8 +77,8 @@ def explore(
         return SweepPage(problem)
     if problem is not None and not isinstance(problem, Problem):
         raise ProblemError(f"problem: {problem!r} is neither a Problem nor the path of a sweep; give one of them")
-    settings: dict[str, Any] = {"seed": seed, "time": time, "runs": runs, "theories": theories}
-    settings["theories"] = (theories,) if isinstance(theories, str) else tuple(theories)
+    chosen = (theories,) if isinstance(theories, str) else tuple(theories)
+    settings: dict[str, Any] = {"seed": seed, "time": time, "runs": runs, "theories": chosen}
     return Explorer(View(problem=problem or DEFAULT.problem, **settings))
 
 
@@ -182,7 +183,7 @@ class _Page(pn.Template):
             return super().server_doc(doc, *args, **kwargs)
 
 
-def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
+def _template(shown: Shown, title: str, subtitle: str) -> pn.Template:
     pn.state.on_session_destroyed(lambda _: shown.close())
     source = files("sgdlimit.explorer").joinpath("page.html.j2").read_text(encoding="utf-8")
     template: Any = _Page(source)
@@ -192,7 +193,7 @@ def _template(shown: Any, title: str, subtitle: str) -> pn.Template:
     template.add_panel("settings", shown.settings)
     template.add_panel("results", shown.results_area)
     template.add_panel("theme", dark)
-    template.add_panel("address", getattr(shown, "address_bar", pn.Spacer()))
+    template.add_panel("address", shown.address_bar)
     template.add_variable("subtitle", subtitle)
     template.title = title
     return template

@@ -22,6 +22,7 @@ from sgdlimit.explorer.pins import MOST_PINS, Pins
 from sgdlimit.explorer.running import Running
 from sgdlimit.explorer.schematic import schematic
 from sgdlimit.explorer.session import Session
+from sgdlimit.explorer.shown import Shown
 from sgdlimit.explorer.style import INLINE, button, dress, text
 from sgdlimit.explorer.view import DEFAULT, View
 from sgdlimit.problem import load_problem
@@ -34,7 +35,7 @@ PATIENCE = 0.4
 TITLES = {"generalization_error": "Generalisation error", "Q": "Q", "R": "R", "v": "v"}
 
 
-class Explorer:
+class Explorer(Shown):
     """One page, or one output of a notebook.
 
     Parameters
@@ -46,9 +47,10 @@ class Explorer:
     """
 
     def __init__(self, view: View = DEFAULT, address: str = "") -> None:
+        super().__init__(view)
         self.view, self.curves = view, Curves()
         self._address = address
-        self._session, self._first = Session(lambda: list(self.plots.values())), view
+        self._session = Session(lambda: list(self.plots.values()))
         self.panels, self.fields = Panels(), Fields(self._changed)
         self.running = Running(self._session, self.panels, lambda: self.view)
         self.pins = Pins(self._session, self.panels, go_to=self.go_to, changed=self._write_address, say=self._say)
@@ -94,8 +96,6 @@ class Explorer:
             sizing_mode="stretch_width",
         )  # fmt: skip
         self.upload.param.watch(self._opened, "value")
-        self.address_bar = pn.widgets.TextInput(visible=False)
-        self.address_bar.jscallback(value="history.replaceState({}, '', location.pathname + source.value)")
         self.legends = {name: text() for name in QUANTITIES}
         self.plots = {
             name: pn.Column(
@@ -121,27 +121,6 @@ class Explorer:
             running.numbers, self.pins.list, self.pins.buttons,
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
-
-    def __panel__(self) -> pn.viewable.Viewable:
-        """What a notebook shows."""
-        return pn.Row(pn.Column(self.settings, width=320), self.results_area, sizing_mode="stretch_width")
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return self.__panel__()._repr_mimebundle_(include, exclude)
-
-    def show(self, *, port: int | None = None, browser: bool = True) -> None:
-        """Open it in a browser, from a script or a terminal, until that is interrupted; as ``sgdlimit explore`` does.
-
-        Parameters
-        ----------
-        port
-            The first free one from 5006 on by default.
-        browser
-            Whether to open a browser, or just to print the address.
-        """
-        from sgdlimit.explorer.explore import serve
-
-        serve(self.view, port=port, browser=browser, say=print)
 
     def restyle(self, dark: bool) -> None:
         """Colours of the axes, for a dark page or a light one."""
@@ -242,7 +221,7 @@ class Explorer:
         """What stands behind the ``?``: the settings, and those that are pinned."""
         pins = urlencode([("pin", view.to_query()) for view in self.pins.views])
         settings = self.view.to_query()
-        if not settings and self._first != DEFAULT:  # nothing would stand for what the page began with
+        if not settings and self._target != DEFAULT:  # nothing would stand for what the page began with
             settings = urlencode({"seed": self.view.seed})
         return "&".join(part for part in (settings, pins) if part)
 

@@ -14,6 +14,7 @@ from panel.links import Callback
 
 from sgdlimit.errors import ProblemError, SweepError
 from sgdlimit.explorer.panels import KEY, QUANTITIES, Panels
+from sgdlimit.explorer.shown import Shown
 from sgdlimit.explorer.style import INLINE, text
 from sgdlimit.explorer.ticks import log_ticks
 from sgdlimit.explorer.view import View
@@ -45,7 +46,7 @@ def opened(path: str | Path) -> tuple[xr.Dataset, Sweep]:
     return results, Sweep(**json.loads(results.attrs["problem"]))
 
 
-class SweepPage:
+class SweepPage(Shown):
     """A page on one sweep.
 
     Parameters
@@ -60,10 +61,11 @@ class SweepPage:
     """
 
     def __init__(self, path: str | Path) -> None:
+        super().__init__(str(path))
         self.results, self.sweep = opened(path)
         if not self.results["completed"].values.any():
             raise ProblemError(f"path: no task of {str(path)!r} is finished yet; run the sweep first")
-        self.path, self.panels = str(path), Panels()
+        self.panels = Panels()
         self.axes = [str(dim) for dim in self.results["completed"].dims]
         self.points: list[dict[str, int]] = []
         self.shown: dict[str, int] | None = None
@@ -114,7 +116,7 @@ class SweepPage:
         self.scatter.add_tools(TapTool(renderers=[points]))
         self.key, self.about, self.status, self.key_of_curves = text(), text(), text(), text()
         self.about.object = (
-            f"<h3>{escape(Path(self.path).name)}</h3><p class='note'>{self.results.attrs['tasks_finished']} of "
+            f"<h3>{escape(Path(self._target).name)}</h3><p class='note'>{self.results.attrs['tasks_finished']} of "
             f"{self.results.attrs['tasks']} tasks are finished.</p>"
         )
         self.settings = pn.Column(
@@ -142,27 +144,6 @@ class SweepPage:
             )
             for name, title in QUANTITIES.items()
         ]  # fmt: skip
-
-    def __panel__(self) -> pn.viewable.Viewable:
-        """What a notebook shows."""
-        return pn.Row(pn.Column(self.settings, width=300), self.results_area, sizing_mode="stretch_width")
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return self.__panel__()._repr_mimebundle_(include, exclude)
-
-    def show(self, *, port: int | None = None, browser: bool = True) -> None:
-        """Open it in a browser, from a script or a terminal, until that is interrupted; as ``sgdlimit explore`` does.
-
-        Parameters
-        ----------
-        port
-            The first free one from 5006 on by default.
-        browser
-            Whether to open a browser, or just to print the address.
-        """
-        from sgdlimit.explorer.explore import serve
-
-        serve(self.path, port=port, browser=browser, say=print)
 
     # --- M ------------------------------------------------------------------------------------------------------------
 
@@ -303,9 +284,6 @@ class SweepPage:
     def restyle(self, dark: bool) -> None:
         """Colours of the axes, for a dark page or a light one."""
         self.panels.restyle(dark, also=[self.scatter])
-
-    def close(self) -> None:
-        """Nothing runs."""
 
 
 def _applies(here: xr.Dataset) -> bool:

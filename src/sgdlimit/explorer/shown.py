@@ -1,0 +1,54 @@
+"""What a page is on a server and in a notebook alike: settings on the left, results on the right."""
+
+from typing import Any
+
+import panel as pn
+
+__all__ = ["Shown"]
+
+
+class Shown:
+    """A page, or one output of a notebook.
+
+    Parameters
+    ----------
+    target
+        What :func:`sgdlimit.explorer.explore.serve` makes the same page of.
+    """
+
+    settings: pn.Column
+    results_area: pn.Column
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+        self.address_bar = pn.widgets.TextInput(visible=False)
+        """What stands behind the path in the address; it is replaced, so that Back leaves the page."""
+        self.address_bar.jscallback(value="history.replaceState({}, '', location.pathname + source.value)")
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        """What a notebook shows."""
+        settings = pn.Column(self.settings, width=320)
+        return pn.Row(settings, self.results_area, sizing_mode="stretch_width")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return self.__panel__()._repr_mimebundle_(include, exclude)
+
+    def show(self, *, port: int | None = None, browser: bool = True) -> None:
+        """Open it in a browser, from a script or a terminal, until that is interrupted; as ``sgdlimit explore`` does.
+
+        Parameters
+        ----------
+        port
+            The first free one from 5006 on by default.
+        browser
+            Whether to open a browser, or just to print the address.
+        """
+        from sgdlimit.explorer.explore import serve
+
+        serve(self._target, port=port, browser=browser, say=print)
+
+    def restyle(self, dark: bool) -> None:
+        """Colours of the axes, for a dark page or a light one."""
+
+    def close(self) -> None:
+        """Free what the page holds."""
