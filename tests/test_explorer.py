@@ -27,6 +27,7 @@ from sgdlimit.explorer.view import DEFAULT, LARGEST_DIM, View
 from sgdlimit.figures.explored import entries
 from sgdlimit.problem import load_problem
 from sgdlimit.simulation.live import simulate_live
+from sgdlimit.single_run import run_problem
 
 MIXTURE = sl.GaussianMixture(components=2, spread=6.0, block_size=5)
 SMALL = sl.Problem(
@@ -50,6 +51,25 @@ def test_settings_there_and_back(view, tmp_path):
     (tmp_path / "view.toml").write_text(view.to_toml())
     again = View.of_file(*load_problem(tmp_path / "view.toml"))
     assert again == view.model_copy(update={"theories": view.theories or ("conventional",)})
+
+
+def test_the_command_line_reproduces_a_view(tmp_path):
+    """Its file, run: both theories, and at the times that both have the same bits of SGD."""
+    view = View(problem=SMALL, seed=3, time=5.0, runs=2, theories=BOTH)
+    (tmp_path / "view.toml").write_text(view.to_toml())
+    (tmp_path / "out").mkdir()
+    run_problem(*load_problem(tmp_path / "view.toml"), tmp_path / "out", progress=lambda *_: None)
+    drawn, streamed = curves(view).theories, [sgd for _, sgd, _ in stream(view) if sgd is not None]
+    times = sl.load(tmp_path / "out" / "sgd.zarr")["time"]
+    shared = np.intersect1d(times, times_of(view))
+    assert len(shared) > 20
+    for theory in BOTH:
+        solved = sl.load(tmp_path / "out" / f"theory-{theory}.zarr")
+        np.testing.assert_allclose(drawn[theory]["v"].sel(time=shared), solved["v"].sel(time=shared), atol=2e-4)
+    sgd = sl.load(tmp_path / "out" / "sgd.zarr")
+    for name in ("Q", "R", "v"):
+        shown = streamed[-1][name].sel(time=shared).transpose(*sgd[name].dims)
+        np.testing.assert_array_equal(shown, sgd[name].sel(time=shared))
 
 
 def test_default_address_is_empty():

@@ -371,6 +371,42 @@ def test_only_this_machine_and_its_own_pages_are_answered(address):
     connection.close()
 
 
+LAST = f"""({CURVES}.filter(m => m.type === "ColumnDataSource" && m.data.xs?.length)
+  .map(m => m.data.ys[m.data.ys.length - 1]).join() : "")"""
+"""Enough to see a change by, in no time."""
+CLOCK = f"""() => {{ window.took = 0; const begin = performance.now(), before = {LAST};
+  const look = () => {LAST} === before ? setTimeout(look, 5) :
+    requestAnimationFrame(() => setTimeout(() => {{ window.took = (performance.now() - begin) / 1000 }}));
+  setTimeout(look); }}"""
+
+
+@pytest.mark.campaign
+def test_new_curves_are_there_within_three_tenths_of_a_second(monkeypatch, open_page, tmp_path):
+    """On a quiet machine: from a key to the picture, K = M = 4, N = 1000, both theories, compiled as for users."""
+    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setenv("SGDLIMIT_CACHE_DIR", str(tmp_path))
+    with served() as address:
+        assert_new_curves_in_time(address, open_page)
+
+
+def assert_new_curves_in_time(address, open_page):
+    law = "latent.law=gaussian-mixture&latent.block_size=5&theories=conventional,moment-matched"
+    for activation in ("erf", "relu"):
+        here = open_page(f"{address}?student_units=4&teacher_units=4&{law}&activation={activation}")
+        here.get_by_text("Theory in").wait_for(timeout=120_000)
+        for name, key in (("η, learning rate", "ArrowRight"), ("α, range of the means", "ArrowLeft")):
+            here.get_by_role("slider", name=name).focus()
+            times = []
+            for _ in range(9):
+                here.wait_for_timeout(500)
+                here.evaluate(CLOCK)
+                here.keyboard.press(key)
+                here.wait_for_function("() => window.took")
+                times.append(here.evaluate("window.took"))
+            print(f"{activation}, {name}: new curves after {sorted(times)[4]:.2f} s")
+            assert sorted(times)[4] < 0.3
+
+
 @pytest.mark.campaign
 def test_ten_pages_stream_at_once(address, open_page):
     """They all move on, theory still follows within seconds, and closed pages leave nothing running."""

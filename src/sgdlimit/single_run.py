@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdlimit.comparison import compare, over_entries, scatter
+from sgdlimit.comparison import compare, measured_for, over_entries, scatter
 from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.figures import save_figure, trajectory
 from sgdlimit.inputs.latent import Gaussian
@@ -91,7 +91,7 @@ def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -
     save(floor_sgd, folder / "gaussian_sgd.zarr")
     tables = []
     for name, theory in theories.items():
-        own = sgd if isinstance(run.theory, str) else sgd.sel(overlaps=name, drop=True).assign_attrs(overlaps=name)
+        own = measured_for(theory, sgd)
         result = compare(theory, own)
         if name == "mixture":  # is exact for the law itself, whose mean fields fluctuate as no Gaussian's do
             result["floor"] = over_entries(scatter(own)).mean("run")

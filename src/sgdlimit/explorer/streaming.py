@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from sgdlimit.comparison import measured_for
 from sgdlimit.explorer.curves import curves, drawn, times_of
 from sgdlimit.explorer.numbers import discrepancies, table
 from sgdlimit.explorer.view import View
@@ -56,8 +57,7 @@ class Streamed:
         results = {}
         for theory, solved in theories.items():
             if theory in self.sgd["overlaps"].values:
-                own = self.sgd.sel(overlaps=theory, drop=True).assign_attrs(overlaps=theory)
-                results[theory] = discrepancies(solved, own, floor_theory, floor)
+                results[theory] = discrepancies(solved, measured_for(solved, self.sgd), floor_theory, floor)
         if not results:
             return ""
         first = next(iter(results.values()))
