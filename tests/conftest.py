@@ -80,6 +80,7 @@ def pytest_configure() -> None:
     Dispatcher.compile = compile_once
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist it is nobody's
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests wait for browsers, servers and workers that they have started."""
     return cores() + 1

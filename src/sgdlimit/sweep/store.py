@@ -343,10 +343,15 @@ def _attributes(store: Store, path: str, plan: Plan, repair: bool) -> Mapping[st
         return {}
     try:
         attributes = _read_attributes(store, "zarr.json", path)
-        if attributes is not None and MARK in attributes:
+        if attributes is None:
+            if sync(_is_empty(store)):
+                return {}
+            # It may have been begun since it was read, and then this is the first thing that was written.
+            attributes = _read_attributes(store, "zarr.json", path) or {}
+        if MARK in attributes:
             _check_same(attributes, plan, path)
             return attributes
-        if sync(_is_empty(store)) if attributes is None else attributes.items() >= BEGUN.items():
+        if attributes.items() >= BEGUN.items():
             return {}
         raise ProblemError(f"store: {path!r} is there and is no sweep; nothing is overwritten, name another --out")
     except ProblemError as error:
