@@ -67,5 +67,6 @@ def test_tables_are_the_functions():
     ],
 )
 def test_what_is_no_function_of_a_real_number_is_refused(function, complaint):
-    with pytest.raises(ProblemError, match=complaint):
-        TracedFunction(function, "activation")
+    for _ in range(2):  # JAX itself ends the process when it is given np.tanh for the second time
+        with pytest.raises(ProblemError, match=complaint):
+            TracedFunction(function, "activation")

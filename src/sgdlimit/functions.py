@@ -166,7 +166,8 @@ class TracedFunction:
 
         try:
             with jax.enable_x64(True):
-                traced = jax.eval_shape(self.function, jax.ShapeDtypeStruct((), np.float64))
+                # Not the function itself: JAX 0.10 ends the process if it is given one of NumPy's a second time.
+                traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
         except Exception as error:  # whatever the user's code raises
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ProblemError(
