@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -41,6 +42,24 @@ def folder(tmp_path, monkeypatch):
     compiled._program.cache_clear()
     yield tmp_path / "programs"
     compiled._program.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_programs_in_memory_leave_room_for_more(folder):
+    """Where a process has run out of maps nothing is compiled, and memory cannot be had, for the rest of its life."""
+    spectrum = Spectrum([1.0], [1.0], [np.eye(2)], [np.eye(2)], [np.eye(2)], np.eye(2))
+
+    def maps() -> int:
+        return len(Path("/proc/self/maps").read_text().splitlines())
+
+    def solve(times: int) -> None:
+        solve_spectrum(spectrum, np.ones(2), np.ones(2), activation="relu", learning_rate=0.1, times=np.arange(times))
+
+    solve(2)
+    before = maps()
+    solve(100)  # one program, for more output times
+    allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
+    assert compiled._program.cache_info().maxsize * (maps() - before) < allowed / 2
 
 
 @pytest.fixture

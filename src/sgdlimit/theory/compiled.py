@@ -32,6 +32,9 @@ __all__ = ["call"]
 KEPT = 256
 """Programs on disk, a fifth of a megabyte each; those not used for longest go first."""
 
+IN_MEMORY = 48
+"""Programs in a process, which Linux allows 65530 memory maps; one takes 300 to 600, and with 105 none is left."""
+
 
 def call(
     function: Callable[..., tuple], *arguments: Any, static: Mapping[str, Any], **keywords: Any
@@ -57,7 +60,7 @@ def _run(program: Callable[..., tuple], leaves: list[np.ndarray]) -> tuple[np.nd
     return tuple(np.asarray(result) for result in program(*leaves))
 
 
-@lru_cache(maxsize=KEPT)
+@lru_cache(maxsize=IN_MEMORY)
 def _program(
     function: Callable, tree: Any, shapes: tuple, static: tuple, device: Any, anew: bool = False
 ) -> Callable[..., tuple]:
