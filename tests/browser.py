@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,26 +41,27 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def contexts(browser) -> Callable[..., Any]:
+    """Profiles of the browser by their options; the pages of one share its cache, as the pages of a user do."""
+    return cache(lambda **options: browser.new_context(reduced_motion="reduce", **options))
+
+
 @pytest.fixture
-def open_page(browser) -> Iterator[Opened]:
+def open_page(contexts) -> Iterator[Opened]:
     """Opens pages: ``open_page(url, width=…, dark=…)``. Errors of their scripts and requests that fail fail the test.
 
     What a page asked for is ``page.requested``.
     """
-    contexts, wrong = [], []
+    pages, wrong = [], []
 
     def opened(
         url: str, *, width: int = 1280, height: int = 900, dark: bool = False, touch: bool = False, scripts: bool = True
     ) -> Any:
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            has_touch=touch,
-            java_script_enabled=scripts,
-            reduced_motion="reduce",
-        )
-        contexts.append(context)
-        page = context.new_page()
+        page = contexts(has_touch=touch, java_script_enabled=scripts).new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if dark else "light")
         page.requested = []
         page.on("request", lambda request: page.requested.append(request.url))
         page.on("requestfailed", lambda request: wrong.append(f"request failed: {request.url}: {request.failure}"))
@@ -69,8 +71,8 @@ def open_page(browser) -> Iterator[Opened]:
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not wrong, "\n".join(wrong)
 
 

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from browser import browser, open_page, screenshots
+from browser import browser, contexts, open_page, screenshots
 from sgdlimit.cli import main
 from sgdlimit.resources import cores
 
 if os.name == "posix":
     import fcntl
 
-__all__ = ["browser", "command", "open_page", "screenshots"]
+__all__ = ["browser", "command", "contexts", "open_page", "screenshots"]
 
 FOLDER = "SGDLIMIT_TEST_PROGRAMS"  # workers inherit it from the process that starts them
 

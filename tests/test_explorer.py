@@ -454,6 +454,25 @@ def test_the_chosen_point_of_a_sweep_stays_and_is_said(store):
     assert len(page.panels._theory["v"]["conventional"].data["ys"]) == 0
 
 
+def test_the_address_of_a_sweep_holds_what_was_chosen(store):
+    page = SweepPage(store)
+    assert page.address() == ""
+    page.measure.value, page.across.value, page.theory.value = "M(v)", "spread", "moment-matched"
+    page.filters["activation"].value = "relu"
+    page.point.value = 2
+    again = SweepPage(store, page.address())
+    assert again.address() == page.address()
+    assert (again.shown, again.points) == (page.shown, page.points)
+    assert again.status.object == page.status.object
+    assert not again.unknown.object
+    page.point.value = -1
+    assert "point" not in page.address()
+    wrong = SweepPage(store, "measure=M(v)&activation=tanh&depth=3&point=<b>")
+    assert wrong.address() == "measure=M%28v%29"
+    for said in ("activation tanh", "depth 3", "the point &lt;b&gt;"):
+        assert said in wrong.unknown.object
+
+
 def test_damage_in_a_sweep_is_a_sentence(store, tmp_path):
     copy = tmp_path / "damaged.zarr"
     shutil.copytree(store, copy)

@@ -144,8 +144,9 @@ def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     law = "latent.law=gaussian-mixture&latent.components=2&latent.spread=9.0&theories=conventional,moment-matched"
     here = open_page(f"{address}?{SMALL}&{law}&latent.block_size=5")
     solved(here)
-    here.get_by_role("button", name="Run SGD").click()
+    here.get_by_role("button", name="Run SGD").press("Enter")
     ran(here)
+    expect(here.get_by_role("button", name="Run SGD")).to_be_focused()  # the keyboard was at Stop meanwhile
     table = here.get_by_role("table")
     assert table.get_by_text("noise floor").is_visible()
     assert table.locator("tbody tr").count() == 8
@@ -155,11 +156,13 @@ def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     assert here.evaluate(MARKED)  # the runs are still there
     here = open_page(f"{address}?input_dim=1000&runs=20")
     solved(here)
-    here.get_by_role("button", name="Run SGD").click()
+    here.get_by_role("button", name="Run SGD").press("Enter")
     here.wait_for_function(MARKED)
-    here.get_by_role("button", name="Stop").click()
+    expect(here.get_by_role("button", name="Stop")).to_be_focused()
+    here.get_by_role("button", name="Stop").press("Enter")
     here.get_by_text("SGD was stopped.").wait_for()
-    assert here.get_by_role("button", name="Run SGD").is_enabled()
+    expect(here.get_by_role("button", name="Run SGD")).to_be_enabled()
+    expect(here.get_by_role("button", name="Run SGD")).to_be_focused()
 
 
 MARKED = f"""() => ({CURVES}.some(m => m.type === "ColumnDataSource" && m.data.low?.length > 0) : false)"""
@@ -186,6 +189,9 @@ def test_pins_survive_in_the_address(address, open_page, screenshots):
         here.wait_for_function("() => location.search.replace(/pin=.*/, '').includes('learning_rate=0.5')")
         here.get_by_role("button", name="Go to 1").click()
         here.wait_for_function("() => !/seed=5|learning_rate/.test(location.search.replace(/pin=.*/, ''))")
+    here.get_by_role("button", name="Unpin 1").press("Enter")
+    here.wait_for_function("() => !location.search.includes('pin=')")
+    expect(here.get_by_role("button", name="Run SGD")).to_be_focused()
 
 
 def test_files_are_taken_away_and_opened_again(address, open_page, tmp_path):
@@ -264,6 +270,10 @@ def test_sweep(browser, open_page, screenshots, tmp_path):
         here.get_by_label("standardize").select_option("False")
         here.get_by_text(f"6 points. {chosen}: M(v)").wait_for()
         assert here.get_by_label("Point (or click one)").input_value() == chosen
+        here.wait_for_function("() => /measure=.*standardize=False.*point=/.test(location.search)")
+        again = open_page(here.url)  # the address holds what is on view
+        again.get_by_text(f"6 points. {chosen}: M(v)").wait_for()
+        again.close()
         here.get_by_label("standardize").select_option("all")
         here.get_by_text("12 points.").wait_for()
         here.wait_for_timeout(300)

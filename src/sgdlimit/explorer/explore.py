@@ -170,7 +170,7 @@ def _maker(target: str | View | None) -> tuple[Callable[[str], Any], str, str]:
     from sgdlimit.explorer.sweep_page import SweepPage
 
     SweepPage(target)  # what is wrong with it is said before there is a page
-    return lambda address: SweepPage(target), f"sgdlimit: {name}", SUBTITLE_OF_SWEEP
+    return lambda address: SweepPage(target, address), f"sgdlimit: {name}", SUBTITLE_OF_SWEEP
 
 
 class _Page(pn.Template):

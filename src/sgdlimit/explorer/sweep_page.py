@@ -4,6 +4,7 @@ import json
 from html import escape
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 import panel as pn
@@ -53,6 +54,9 @@ class SweepPage(Shown):
     ----------
     path
         The store: a folder or an fsspec URL.
+    address
+        What stands behind the ``?`` of the address: what is chosen, by the names of the axes, ``measure``, ``theory``,
+        ``against``, ``colours``, and ``point``.
 
     Raises
     ------
@@ -60,7 +64,7 @@ class SweepPage(Shown):
         If there is no sweep, or nothing of it is computed yet.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, address: str = "") -> None:
         super().__init__(str(path))
         self.results, self.sweep = opened(path)
         if not self.results["completed"].values.any():
@@ -71,7 +75,9 @@ class SweepPage(Shown):
         self.shown: dict[str, int] | None = None
         self._counted, self._behind, self._replacing = "", ("", ""), False
         self._build()
-        self._plot()
+        self._open_address(address)
+        for widget in self.choices.values():
+            widget.param.watch(lambda _: self._plot(), "value")
 
     # --- what it consists of ------------------------------------------------------------------------------------------
 
@@ -84,7 +90,6 @@ class SweepPage(Shown):
         def select(name: str, options: list[str], value: str | None = None) -> pn.widgets.Select:
             made = pn.widgets.Select(label=name, options=options, value=value or options[0], stylesheets=INLINE)
             made.sizing_mode, made.margin = "stretch_width", (2, 4)
-            made.param.watch(lambda _: self._plot(), "value")
             return made
 
         self.measure = select("Measure", measures)
@@ -93,6 +98,11 @@ class SweepPage(Shown):
         coloured = next((axis for axis in several if axis != "instance"), several[0] if several else "instance")
         self.colour = select("Colours", [str(axis) for axis in self.axes], coloured)
         self.filters = {axis: select(axis, [ALL, *values]) for axis, values in labels.items() if axis in several}
+        self.choices = {
+            "measure": self.measure, "theory": self.theory, "against": self.across, "colours": self.colour,
+            **self.filters,
+        }  # fmt: skip
+        self._at_first = {name: widget.value for name, widget in self.choices.items()}
         self.point = pn.widgets.Select(label="Point (or click one)", options={"none": -1}, stylesheets=INLINE)
         self.point.sizing_mode, self.point.margin = "stretch_width", (2, 4)
         self.point.param.watch(lambda event: None if self._replacing else self._show(event.new), "value")
@@ -114,13 +124,13 @@ class SweepPage(Shown):
         numbers = [("M", "@y{0.0000}"), ("floor", "@floor{0.0000}"), ("D_KL", "@kl{0.000}")]
         self.scatter.add_tools(HoverTool(renderers=[points], tooltips=[("", "@label"), *numbers]))
         self.scatter.add_tools(TapTool(renderers=[points]))
-        self.key, self.about, self.status, self.key_of_curves = text(), text(), text(), text()
+        self.key, self.about, self.status, self.key_of_curves, self.unknown = text(), text(), text(), text(), text()
         self.about.object = (
             f"<h3>{escape(Path(self._target).name)}</h3><p class='note'>{self.results.attrs['tasks_finished']} of "
             f"{self.results.attrs['tasks']} tasks are finished.</p>"
         )
         self.settings = pn.Column(
-            self.about, self.measure, self.theory, self.across, self.colour, *self.filters.values(), self.point,
+            self.about, self.unknown, *self.choices.values(), self.point,
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
         self.results_area = pn.Column(
@@ -144,6 +154,31 @@ class SweepPage(Shown):
             )
             for name, title in QUANTITIES.items()
         ]  # fmt: skip
+
+    # --- address ------------------------------------------------------------------------------------------------------
+
+    def address(self) -> str:
+        """What stands behind the ``?``: what was chosen, and the point that is shown."""
+        chosen = {name: w.value for name, w in self.choices.items() if w.value != self._at_first[name]}
+        return urlencode(chosen | ({"point": self._label(self.shown)} if self.shown else {}))
+
+    def _open_address(self, address: str) -> None:
+        """Choose what an address holds; what is not in this sweep is named, and left as it is."""
+        asked, unknown = dict(parse_qsl(address)), []
+        point = asked.pop("point", None)
+        for name, value in asked.items():
+            if name in self.choices and value in self.choices[name].options:
+                self.choices[name].value = value
+            else:
+                unknown.append(f"{name} {value}")
+        self._plot()
+        if point is not None:
+            self.point.value = cast(Any, self.point.options).get(point, -1)
+        if point is not None and self.shown is None:
+            unknown.append(f"the point {point}")
+        if unknown:
+            said = f"This sweep has not what the address asks for: {', '.join(unknown)}."
+            self.unknown.object = f'<p class="wrong" role="alert">{escape(said)}</p>'
 
     # --- M ------------------------------------------------------------------------------------------------------------
 
@@ -219,6 +254,7 @@ class SweepPage(Shown):
     def _show(self, number: int) -> None:
         before = self.shown
         self.shown = self.points[number] if 0 <= number < len(self.points) else None
+        self.address_bar.value = f"?{address}" if (address := self.address()) else ""
         chosen = [] if self.shown is None else [number]
         if self.source.selected.indices != chosen:
             self.source.selected.indices = chosen
