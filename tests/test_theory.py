@@ -12,7 +12,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.inputs.equivalence import InputMoments, input_moments
-from sgdlimit.theory import Spectrum, solve, solve_spectrum, spectrum, spectrum_of
+from sgdlimit.theory import Spectrum, compiled, solve, solve_spectrum, spectrum, spectrum_of
 from sgdlimit.theory.dynamics import (
     Network,
     Nodes,
@@ -355,8 +355,9 @@ def test_a_users_float32_code_is_left_alone():
     np.testing.assert_allclose(trajectory.Q[0], inputs.Q, atol=1e-14)  # not rounded to float32 on the way
 
 
-def test_equal_shapes_are_compiled_once(monkeypatch, tmp_path):
+def test_other_numbers_and_a_few_more_nodes_or_times_are_compiled_once(monkeypatch, tmp_path):
     monkeypatch.setenv("SGDLIMIT_CACHE_DIR", str(tmp_path))  # nothing is there from an earlier run
+    compiled._program.cache_clear()
     traces = []
 
     def counted(*args):
@@ -364,16 +365,17 @@ def test_equal_shapes_are_compiled_once(monkeypatch, tmp_path):
         return right_hand_side(*args)
 
     monkeypatch.setattr(SOLVE, "right_hand_side", counted)
-    problem = random_problem(seed=11, N=17, D=7)  # shapes no other test has
 
-    def traces_of(eta, scale):
-        before, inputs = len(traces), spectrum_of(problem.moments, scale * problem.W)
-        settings = {"activation": "erf", "learning_rate": eta, "times": scale * np.arange(4)}
-        solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
+    def traces_of(D, eta, count):
+        problem, before = random_problem(seed=11, N=100, D=D), len(traces)
+        settings = {"activation": "erf", "learning_rate": eta, "times": np.arange(count)}
+        solve_spectrum(spectrum_of(problem.moments, problem.W), problem.v, problem.v_teacher, **settings)
         return len(traces) - before
 
-    assert traces_of(0.1, 1.0) > 0
-    assert traces_of(0.2, 2.0) == 0
+    assert traces_of(7, 0.1, 4) > 0
+    assert traces_of(7, 0.2, 4) == 0
+    assert traces_of(40, 0.2, 64) == 0
+    assert traces_of(70, 0.2, 64) > 0
 
 
 def test_batches_are_their_members():
@@ -390,7 +392,7 @@ def test_batches_are_their_members():
     for i, eta in enumerate((0.1, 0.5)):
         settings = {"activation": "erf", "learning_rate": eta, "times": times}
         single = solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
-        np.testing.assert_allclose(batch.Q[i], single.Q, atol=1e-12)
+        np.testing.assert_allclose(batch.Q[i], single.Q, atol=1e-12)  # which has more nodes, that carry nothing
 
 
 def test_gradients_through_a_trajectory():

@@ -28,7 +28,7 @@ from sgdlimit.theory.dynamics import (
 )
 from sgdlimit.theory.exactness import exactness_of_averages, exactness_of_solution
 from sgdlimit.theory.integrals import Integrals, integrals_for
-from sgdlimit.theory.spectrum import Spectrum, spectrum
+from sgdlimit.theory.spectrum import Spectrum, padded, spectrum
 from sgdlimit.training import PLAIN, Training, check_switch_times, task_units
 from sgdlimit.trajectory import check_times, make_trajectory
 
@@ -118,7 +118,10 @@ def integrate(
         errors = jnp.stack([error(v_teacher) for v_teacher in jnp.atleast_2d(network.v_teacher)])
         return state.Q, state.R, state.v, errors[rule.task(t)], errors
 
-    controller = dfx.PIDController(rtol=rtol, atol=atol, norm=_largest_rms, dtmin=SMALLEST_STEP, force_dtmin=False)
+    carrying = lax.stop_gradient(jnp.mean((omega > 0) | (weight > 0)))
+    controller = dfx.PIDController(
+        rtol=rtol, atol=atol, norm=lambda error: _largest_rms(error, carrying), dtmin=SMALLEST_STEP, force_dtmin=False
+    )
     corners = [jnp.asarray(x) for x in (rule.schedule_times, rule.switch_times) if x is not None]
     if corners:
         controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
@@ -138,9 +141,13 @@ def integrate(
     return OrderParameters(*cast(tuple, solution.ys), steps=solution.stats["num_steps"])
 
 
-def _largest_rms(error: State) -> Float[Array, ""]:
+def _largest_rms(error: State, carrying: Float[Array, ""]) -> Float[Array, ""]:
+    """The largest root mean square of a part of the state; on the nodes, over the share of them that carry anything."""
     # One mean over all numbers would hide the errors of Q, R and v among thousands of node values.
-    largest = jnp.max(jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part))) for part in error]))
+    shares = (carrying, carrying, 1, 1, 1)
+    largest = jnp.max(
+        jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part)) / share) for part, share in zip(error, shares, strict=True)])
+    )
     # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
     return jnp.where(jnp.isnan(largest), jnp.inf, largest)
 
@@ -249,12 +256,13 @@ def order_parameters(
 ) -> OrderParameters:
     """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
 
-    # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor a few more times.
+    # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
+    # or nodes.
     def integrated(integrals: Integrals) -> OrderParameters:
-        padded = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
-        arguments = (spectrum, v, v_teacher, learning_rate, padded)
+        more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
+        arguments = (padded(spectrum), v, v_teacher, learning_rate, more_times)
         tolerances = {"rtol": max(rtol, integrals.finest_tolerance), "atol": max(atol, integrals.finest_tolerance)}
-        static = {"integrals": integrals, "max_steps": max_steps}
+        static = {"integrals": integrals, "max_steps": MAX_STEPS if max_steps is None else max_steps}
         *variables, steps, _ = call(integrate, *arguments, rule=rule, **tolerances, static=static)
         return OrderParameters(*(values[: len(times)] for values in variables), steps=steps)  # type: ignore[arg-type]
 

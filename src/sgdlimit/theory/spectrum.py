@@ -28,6 +28,7 @@ __all__ = [
     "check_covariance",
     "gauss_density",
     "gauss_vectors",
+    "padded",
     "reduce",
     "spectrum",
     "spectrum_of",
@@ -47,6 +48,10 @@ STEPS = 14
 
 LARGE = 3000
 """Rows of the largest matrix that is diagonalised; in a few seconds on one core."""
+
+
+FEWEST_NODES = 64
+"""Of a spectrum that is padded; a program for fewer is hardly faster."""
 
 
 EQUAL = 1e-13
@@ -165,6 +170,28 @@ class Spectrum(eqx.Module):
     def R(self) -> Float[np.ndarray, "K M"]:
         """Student-teacher overlap R = Σ w r, (10)."""
         return np.einsum("t,tkm->km", self.weights, self.overlap)
+
+
+def padded(spectrum: Spectrum) -> Spectrum:
+    """The same with nodes that carry nothing (ω = w = q = r = p = 0), so that many spectra have one shape.
+
+    There are 64 nodes or (4, 5, 6, 7) × 2^k of them, at most a quarter more than before.
+
+    Examples
+    --------
+    >>> one = Spectrum([1.0], [1.0], [[[2.0]]], [[[0.5]]], [[[1.0]]], [[1.0]])
+    >>> len(padded(one).weights), padded(one).Q, padded(one).R
+    (64, array([[2.]]), array([[0.5]]))
+    """
+    n = len(spectrum.weights)
+    step = 1 << max(n - 1, 1).bit_length() >> 3
+    missing = FEWEST_NODES - n if n <= FEWEST_NODES else -n % step
+
+    def resolved(s: Spectrum) -> list[np.ndarray]:
+        return [s.eigenvalues, s.weights, s.student, s.overlap, s.teacher, s.noise]
+
+    longer = [np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in resolved(spectrum)]
+    return eqx.tree_at(resolved, spectrum, longer)
 
 
 def check_covariance(
