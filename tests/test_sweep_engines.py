@@ -177,24 +177,29 @@ def test_workers_come_and_are_killed_and_the_scheduler_dies(tmp_path, plan, here
             late: list = []
             killed_at_work = []
 
+            def kill_at_work():  # beside the sweep, for a busy machine hears of outcomes late
+                workers = there.client.scheduler_info(n_workers=-1)["workers"]
+                its_address = next(a for a, w in workers.items() if w["name"] == "victim")
+                wait_until(lambda: there.client.call_stack().get(its_address))
+                victim.kill()
+                killed_at_work.append(its_address)
+
+            killer = threading.Thread(target=kill_at_work)
+
             def change(summary, outcome):
                 if outcome is None:
                     wait_until(lambda: there.parallel == 3)
+                    killer.start()
                     late.append(worker(address, tmp_path))
                     late[0].__enter__()
-                elif not killed_at_work:
-                    workers = there.client.scheduler_info(n_workers=-1)["workers"]
-                    its_address = next(a for a, w in workers.items() if w["name"] == "victim")
-                    wait_until(lambda: there.client.call_stack().get(its_address))
-                    victim.kill()
-                    killed_at_work.append(its_address)
-                    wait_until(lambda: there.parallel == 3)
 
             with cluster.running_scheduler(address) as there:
                 summary = run(there, tmp_path / "there", plan, report=change)
+                killer.join()
                 assert summary.complete
                 assert not summary.failures
                 assert killed_at_work
+                wait_until(lambda: there.parallel == 3)
         try:
             assert checksums(tmp_path / "there") == here
 
