@@ -94,7 +94,8 @@ class Running:
         def finish(error: BaseException | None) -> None:
             self._session.apply(lambda: self._finished(streamed, error))
 
-        self.run_button.disabled, self.stop_button.disabled, self.progress.visible = True, False, True
+        # One of the two can be pressed at every moment, so that the keyboard has where to go.
+        self.stop_button.disabled, self.run_button.disabled, self.progress.visible = False, True, True
         self.progress.value = 0
         self._say("SGD is running …")
         self._turn = shared_turns().add(stream(view), receive, finish)
