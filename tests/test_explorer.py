@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import panel as pn
 import pytest
 import xarray as xr
 
@@ -397,6 +398,18 @@ def test_explore_in_a_notebook():
     assert set(shown.curves.theories) == set(BOTH)
     with pytest.raises(ProblemError, match="problem"):
         sl.explore(3)  # type: ignore[arg-type]
+
+
+def test_a_notebook_takes_in_what_its_page_changed_and_not_the_curves_it_was_sent(monkeypatch):
+    taken = []
+    monkeypatch.setattr(pn.Row, "_on_msg", lambda self, ref, manager, msg: taken.append(msg))
+    moved = {"kind": "ModelChanged", "attr": "value", "new": 0.3}
+    curves_again = {"kind": "ModelChanged", "attr": "data", "new": {"type": "map", "entries": []}}
+    pressed = {"kind": "MessageSent", "msg_type": "bokeh_event"}
+    shown: Any = sl.explore(SMALL, time=1.0).__panel__()
+    shown._on_msg("", None, {"header": {}, "content": {"events": [curves_again, moved, pressed]}})
+    shown._on_msg("", None, {"header": {}})
+    assert taken == [{"header": {}, "content": {"events": [moved, pressed]}}, {"header": {}}]
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def explore(
     ProblemError
         If a setting will not do, or is more than is drawn while one waits.
     """
-    pn.extension()
+    pn.extension(inline=True)
     if isinstance(problem, str | Path) and str(problem).endswith(".toml"):
         return Explorer(View.of_file(*load_problem(problem)))
     if isinstance(problem, str | Path):

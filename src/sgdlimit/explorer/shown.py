@@ -7,6 +7,20 @@ import panel as pn
 __all__ = ["Shown"]
 
 
+class Output(pn.Row):
+    """What a notebook shows.
+
+    Panel's page in a notebook sends back whatever is sent to it. To take in the points of all curves again takes more
+    time than SGD does, so those are left out.
+    """
+
+    def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
+        content = msg.get("content", {})
+        if "events" in content:
+            content["events"] = [event for event in content["events"] if event.get("attr") != "data"]
+        super()._on_msg(ref, manager, msg)
+
+
 class Shown:
     """A page, or one output of a notebook.
 
@@ -28,7 +42,7 @@ class Shown:
     def __panel__(self) -> pn.viewable.Viewable:
         """What a notebook shows."""
         settings = pn.Column(self.settings, width=320)
-        return pn.Row(settings, self.results_area, sizing_mode="stretch_width")
+        return Output(settings, self.results_area, sizing_mode="stretch_width")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return self.__panel__()._repr_mimebundle_(include, exclude)
