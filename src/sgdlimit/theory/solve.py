@@ -118,7 +118,7 @@ def integrate(
         errors = jnp.stack([error(v_teacher) for v_teacher in jnp.atleast_2d(network.v_teacher)])
         return state.Q, state.R, state.v, errors[rule.task(t)], errors
 
-    carrying = lax.stop_gradient(jnp.mean((omega > 0) | (weight > 0)))
+    carrying = lax.stop_gradient(jnp.maximum(jnp.mean((omega > 0) | (weight > 0)), 1 / len(omega)))
     controller = dfx.PIDController(
         rtol=rtol, atol=atol, norm=lambda error: _largest_rms(error, carrying), dtmin=SMALLEST_STEP, force_dtmin=False
     )

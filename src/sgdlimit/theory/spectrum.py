@@ -51,7 +51,7 @@ LARGE = 3000
 
 
 FEWEST_NODES = 64
-"""Of a spectrum that is padded; a program for fewer is hardly faster."""
+"""Of a spectrum that is padded: a solution takes 5 ms, with a program for one node alone 2."""
 
 
 EQUAL = 1e-13
