@@ -17,7 +17,7 @@ from sgdlimit.explorer import downloads
 from sgdlimit.explorer.address import as_far_as_it_will_do, by_field
 from sgdlimit.explorer.curves import Curves, curves
 from sgdlimit.explorer.fields import Fields
-from sgdlimit.explorer.panels import KEY, QUANTITIES, Panels
+from sgdlimit.explorer.panels import KEY
 from sgdlimit.explorer.pins import MOST_PINS, Pins
 from sgdlimit.explorer.running import Running
 from sgdlimit.explorer.schematic import schematic
@@ -32,7 +32,6 @@ __all__ = ["Explorer"]
 FILE_BYTES = 1 << 20
 PATIENCE = 0.4
 """Seconds after which a page says that it is still solving."""
-TITLES = {"generalization_error": "Generalisation error", "Q": "Q", "R": "R", "v": "v"}
 
 
 class Explorer(Shown):
@@ -51,7 +50,7 @@ class Explorer(Shown):
         self.view, self.curves = view, Curves()
         self._address = address
         self._session = Session(lambda: list(self.plots.values()))
-        self.panels, self.fields = Panels(), Fields(self._changed)
+        self.fields = Fields(self._changed)
         self.running = Running(self._session, self.panels, lambda: self.view)
         self.pins = Pins(self._session, self.panels, go_to=self.go_to, changed=self._write_address, say=self._say)
         self._asked = self._answered = 0
@@ -96,17 +95,6 @@ class Explorer(Shown):
             sizing_mode="stretch_width",
         )  # fmt: skip
         self.upload.param.watch(self._opened, "value")
-        self.legends = {name: text() for name in QUANTITIES}
-        self.plots = {
-            name: pn.Column(
-                pn.pane.HTML(f"<h3>{escape(title)}</h3>", stylesheets=INLINE, margin=(0, 4)),
-                self.legends[name],
-                pn.pane.Bokeh(self.panels.figures[name], sizing_mode="stretch_width", margin=0),
-                styles={"flex": "1 1 42%", "min-width": "280px"},
-                margin=2,
-            )
-            for name, title in TITLES.items()
-        }
         self.settings = pn.Column(
             self.drawing, self.fields.others, self.fields.general, *self.fields.rows.values(),
             pn.pane.HTML("<h3>Open a file of settings</h3>", stylesheets=INLINE, margin=(4, 4)), self.upload,
@@ -121,10 +109,6 @@ class Explorer(Shown):
             running.numbers, self.pins.list, self.pins.buttons,
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
-
-    def restyle(self, dark: bool) -> None:
-        """Colours of the axes, for a dark page or a light one."""
-        self.panels.restyle(dark)
 
     def close(self) -> None:
         """Free what the page holds; its run ends."""
@@ -207,9 +191,7 @@ class Explorer(Shown):
     def _draw_model(self) -> None:
         self.drawing.object = schematic(self.view)
         self.fields.name_others(self.view)
-        for name, legend in self.legends.items():
-            problem = self.view.problem
-            legend.object = self.panels.legend(name, problem.student_units, problem.teacher_units)
+        self.name_entries(self.view.problem.student_units, self.view.problem.teacher_units)
         self._write_address()
 
     def _say(self, said: str) -> None:

@@ -4,6 +4,9 @@ from typing import Any
 
 import panel as pn
 
+from sgdlimit.explorer.panels import QUANTITIES, Panels
+from sgdlimit.explorer.style import INLINE, text
+
 __all__ = ["Shown"]
 
 
@@ -35,6 +38,17 @@ class Shown:
 
     def __init__(self, target: Any) -> None:
         self._target = target
+        self.panels = Panels()
+        self.legends = {name: text() for name in QUANTITIES}
+        self.plots = {
+            name: pn.Column(
+                pn.pane.HTML(f"<h3>{title}</h3>", stylesheets=INLINE, margin=(0, 4)), self.legends[name],
+                pn.pane.Bokeh(self.panels.figures[name], sizing_mode="stretch_width", margin=0),
+                styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2,
+            )
+            for name, title in QUANTITIES.items()
+        }  # fmt: skip
+        """The panels of the trajectories, each under its title and the names of its entries."""
         self.address_bar = pn.widgets.TextInput(visible=False)
         """What stands behind the path in the address; it is replaced, so that Back leaves the page."""
         self.address_bar.jscallback(value="history.replaceState({}, '', location.pathname + source.value)")
@@ -61,8 +75,14 @@ class Shown:
 
         serve(self._target, port=port, browser=browser, say=print)
 
+    def name_entries(self, K: int, M: int) -> None:
+        """Write the names of the entries above the panels, in their colours."""
+        for name, legend in self.legends.items():
+            legend.object = self.panels.legend(name, K, M)
+
     def restyle(self, dark: bool) -> None:
         """Colours of the axes, for a dark page or a light one."""
+        self.panels.restyle(dark)
 
     def close(self) -> None:
         """Free what the page holds."""

@@ -14,7 +14,7 @@ from bokeh.plotting import figure
 from panel.links import Callback
 
 from sgdlimit.errors import ProblemError, SweepError
-from sgdlimit.explorer.panels import KEY, QUANTITIES, Panels
+from sgdlimit.explorer.panels import KEY, QUANTITIES
 from sgdlimit.explorer.shown import Shown
 from sgdlimit.explorer.style import INLINE, text
 from sgdlimit.explorer.ticks import log_ticks
@@ -69,7 +69,6 @@ class SweepPage(Shown):
         self.results, self.sweep = opened(path)
         if not self.results["completed"].values.any():
             raise ProblemError(f"path: no task of {str(path)!r} is finished yet; run the sweep first")
-        self.panels = Panels()
         self.axes = [str(dim) for dim in self.results["completed"].dims]
         self.points: list[dict[str, int]] = []
         self.shown: dict[str, int] | None = None
@@ -135,25 +134,11 @@ class SweepPage(Shown):
         )  # fmt: skip
         self.results_area = pn.Column(
             pn.pane.Bokeh(self.scatter, sizing_mode="stretch_width", margin=0), self.key, self.status,
-            pn.FlexBox(*self._plots(), sizing_mode="stretch_width", margin=0), self.key_of_curves,
+            pn.FlexBox(*self.plots.values(), sizing_mode="stretch_width", margin=0), self.key_of_curves,
             sizing_mode="stretch_width", margin=0,
         )  # fmt: skip
+        self.name_entries(*(self.results.sizes.get(dim, 1) for dim in ("student", "teacher")))
         self.key_of_curves.object = KEY + (KEY_OF_MIXTURE if "mixture" in self.results["theory"].values else "")
-
-    def _plots(self) -> list[pn.Column]:
-        """The panels of the trajectories, each under its title and the names of its entries."""
-        K, M = (self.results.sizes.get(dim, 1) for dim in ("student", "teacher"))
-        self.legends = {name: text() for name in QUANTITIES}
-        for name, legend in self.legends.items():
-            legend.object = self.panels.legend(name, K, M)
-        return [
-            pn.Column(
-                pn.pane.HTML(f"<h3>{title}</h3>", stylesheets=INLINE, margin=(0, 4)), self.legends[name],
-                pn.pane.Bokeh(self.panels.figures[name], sizing_mode="stretch_width", margin=0),
-                styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2,
-            )
-            for name, title in QUANTITIES.items()
-        ]  # fmt: skip
 
     # --- address ------------------------------------------------------------------------------------------------------
 
