@@ -43,22 +43,23 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def contexts(browser) -> Callable[..., Any]:
-    """Profiles of the browser by their options; the pages of one share its cache, as the pages of a user do."""
-    return cache(lambda **options: browser.new_context(reduced_motion="reduce", **options))
+    """Profiles of the browser by number and options; the pages of one share its cache, as the pages of a user do."""
+    return cache(lambda number, **options: browser.new_context(reduced_motion="reduce", **options))
 
 
 @pytest.fixture
 def open_page(contexts) -> Iterator[Opened]:
     """Opens pages: ``open_page(url, width=…, dark=…)``. Errors of their scripts and requests that fail fail the test.
 
-    What a page asked for is ``page.requested``.
+    What a page asked for is ``page.requested``. Those of one profile are tabs: only the last one is in sight.
     """
     pages, wrong = [], []
 
     def opened(
-        url: str, *, width: int = 1280, height: int = 900, dark: bool = False, touch: bool = False, scripts: bool = True
-    ) -> Any:
-        page = contexts(has_touch=touch, java_script_enabled=scripts).new_page()
+        url: str, *, width: int = 1280, height: int = 900, dark: bool = False, touch: bool = False,
+        scripts: bool = True, profile: int = 0,
+    ) -> Any:  # fmt: skip
+        page = contexts(profile, has_touch=touch, java_script_enabled=scripts).new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")

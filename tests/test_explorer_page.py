@@ -420,7 +420,7 @@ def assert_new_curves_in_time(address, open_page):
 @pytest.mark.campaign
 def test_ten_pages_stream_at_once(address, open_page):
     """They all move on, theory still follows within seconds, and closed pages leave nothing running."""
-    pages = [open_page(f"{address}?input_dim=1000&runs=20&seed={seed}", width=700) for seed in range(10)]
+    pages = [open_page(f"{address}?input_dim=1000&runs=20&seed={seed}", width=700, profile=seed) for seed in range(10)]
     for here in pages:
         solved(here)
         here.get_by_role("button", name="Run SGD").click()
