@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sgdlimit.simulation import jax_engine
-from sgdlimit.simulation.chains import Chains
-from sgdlimit.simulation.stream import Stream, stream_of
-from sgdlimit.studies.paper import PRESETS
+from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
+from sgdlimit.simulation import _blocks as jax_engine
+from sgdlimit.simulation._chains import Chains
+from sgdlimit.simulation._stream import Stream, stream_of
 from sgdlimit.sweep import Plan
-from sgdlimit.sweep.task import Conditions
+from sgdlimit.sweep._task import Conditions
 
 
 def seconds(call, repeats=5):

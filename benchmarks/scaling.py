@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sgdlimit.errors import DivergenceWarning
+from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 from sgdlimit.problem import GaussianMixture, Problem
 from sgdlimit.simulation import simulate, simulate_together
-from sgdlimit.studies.paper import PRESETS
 from sgdlimit.theory import Spectrum, solve_spectrum, spectrum
 
 warnings.simplefilter("ignore", DivergenceWarning)

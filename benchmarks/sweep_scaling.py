@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from sgdlimit.sweep import Plan, Sweep, SweepRun, SweepStore, run_sweep
-from sgdlimit.sweep.cluster import local_cluster
-from sgdlimit.sweep.engine import DaskEngine
+from sgdlimit.sweep._cluster import local_cluster
+from sgdlimit.sweep._engine import DaskEngine
 
 ROUNDS = 5
 SWEEP = Sweep(

@@ -31,8 +31,8 @@ from faults import (
     wrong_values,
 )  # fmt: skip
 from sgdlimit.sweep import SweepStore, run_sweep
-from sgdlimit.sweep.engine import InProcess
-from sgdlimit.sweep.run import settle_damage
+from sgdlimit.sweep._engine import InProcess
+from sgdlimit.sweep._run import settle_damage
 
 KILLS, EVERY, TOML, DAMAGED = 50, 41, 1000, 150
 

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import sgdlimit as sl
-from sgdlimit.figures import optimal_schedule, save_figure
-from sgdlimit.studies.optimal_schedule import schedule_against_constant
+from sgdlimit.papers.optimal_schedule import schedule_against_constant
+from sgdlimit.plotting import optimal_schedule, save_figure
 
 
 def main(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import sgdlimit as sl
-from sgdlimit.figures import phase_diagram, save_figure
+from sgdlimit.plotting import phase_diagram, save_figure
 
 
 def main(cells: int = 24, input_dim: int = 1000, duration: int = 1000, folder: str = "results") -> int:

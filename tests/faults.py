@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 
 import sgdlimit as sl
 from sgdlimit import cli
-from sgdlimit.sweep import Plan, Sweep, SweepStore, command, run_sweep
-from sgdlimit.sweep.cost import Cost
-from sgdlimit.sweep.engine import Engine, Outcome
+from sgdlimit.sweep import Plan, Sweep, SweepStore, run_sweep
+from sgdlimit.sweep import _command as command
+from sgdlimit.sweep._cost import Cost
+from sgdlimit.sweep._engine import Engine, Outcome
 
 PROBLEM = {"input_dim": 40, "latent_dim": 20, "student_units": 1, "teacher_units": 1, "activation": "erf"}
 GRID = {"learning_rate": [0.1, 0.2, 0.3]}

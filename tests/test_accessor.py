@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import sgdlimit as sl
-from sgdlimit.figures import hover_panels, sweep_discrepancy
+from sgdlimit.plotting import hover_panels, sweep_discrepancy
 
 TIMES = sl.log_times(300, 60, 25)
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from numpy.polynomial import hermite_e
 
 import sgdlimit as sl
-from sgdlimit.activations import activation_named
-from sgdlimit.theory.integrals import Polynomial, Quadrature, integrals_for
+from sgdlimit.rules._activation import activation_named
+from sgdlimit.rules._polynomial import Polynomial
+from sgdlimit.theory._averages import Quadrature
+from sgdlimit.theory._integrals import integrals_for
 
 K, N_FIELDS = 2, 4
 
@@ -215,7 +217,7 @@ def test_what_cannot_be_used_is_named(make, message):
 
 
 def test_an_accuracy_that_is_out_of_reach_gives_a_warning(monkeypatch):
-    monkeypatch.setattr("sgdlimit.theory.integrals._quadrature.HIGHEST_LEVEL", 10)
+    monkeypatch.setattr("sgdlimit.theory._averages.HIGHEST_LEVEL", 10)
     one = sl.theory.Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
     activation = sl.Activation(lambda x: jnp.exp(x / 2) * jnp.tanh(x), accuracy=1e-9)
     with pytest.warns(sl.AccuracyWarning, match="accuracy: .* 1e-09 was asked for"):

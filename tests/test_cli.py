@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
+from sgdlimit.papers.bae_jeong_2024._mixture_theory import MixtureStudy
+from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 from sgdlimit.problem import load_problem
-from sgdlimit.studies.mixture_theory import MixtureStudy
-from sgdlimit.studies.paper import PRESETS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = """
@@ -167,7 +167,7 @@ def test_the_commands_of_the_readme_exist(command):
 
 def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     """The whole path at a small size; the numbers themselves are tested elsewhere."""
-    from sgdlimit.reproduction import redraw, reproduce
+    from sgdlimit.papers.bae_jeong_2024._reproduction import redraw, reproduce
 
     small = sl.Problem(
         input_dim=80, latent_dim=40, student_units=2, teacher_units=2, activation="relu", learning_rate=0.1

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from sgdlimit.theory import Spectrum, compiled, solve_spectrum
-from sgdlimit.theory.integrals import integrals_for
-from sgdlimit.theory.solve import integrate
+from sgdlimit.theory import Spectrum, solve_spectrum
+from sgdlimit.theory import _compiled as compiled
+from sgdlimit.theory._integrals import integrals_for
+from sgdlimit.theory._solve import integrate
 
 X = np.arange(3.0)
 ONE_NODE = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])

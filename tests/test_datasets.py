@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.inputs.equivalence import input_moments
 
 SAMPLES = 1300  # not a whole number of blocks
 
@@ -86,7 +85,7 @@ def test_wrong_arguments_are_named(problem, instance):
 
 def test_without_pytorch_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "sgdlimit.torch_dataset", raising=False)
+    monkeypatch.delitem(sys.modules, "sgdlimit.simulation._torch", raising=False)
     with pytest.raises(sl.ProblemError, match=r"PyTorch is not installed; `pip install 'sgdlimit\[torch\]'`"):
         _ = sl.datasets.HiddenManifoldDataset
     assert not hasattr(sl.datasets, "NoSuchDataset")
@@ -127,7 +126,7 @@ def test_a_network_of_pytorch_learns_as_simulate_does(instance):
         (error**2 / 2).backward()
         optimizer.step()
     run = sl.simulate(instance, [steps / N], seed=5, test_samples=0).isel(run=0, time=0)
-    Q, R = input_moments(instance).overlaps(W.detach().numpy().astype(np.float64))
+    Q, R = instance.moments().overlaps(W.detach().numpy().astype(np.float64))
     assert abs(Q - instance.student @ instance.student.T / N).max() > 0.01  # it has learned
     np.testing.assert_allclose(Q, run["Q"], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(R, run["R"], rtol=1e-3, atol=1e-4)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.diagnosis import default_network
-from sgdlimit.inputs.gaussianity import from_gaussian, null
-from sgdlimit.inputs.read import read_samples
-from sgdlimit.verdict import judge, margins
+from sgdlimit.diagnosis._diagnose import default_network
+from sgdlimit.diagnosis._gaussianity import from_gaussian, null
+from sgdlimit.diagnosis._verdict import judge, margins
+from sgdlimit.inputs._read import read_samples
 from test_cli import refused, sgdlimit
 
 N, D = 400, 200
@@ -107,9 +107,8 @@ def test_kept_weights_are_those_that_are_measured():
     instance = default_network(blocks(5), input_dim=N)
     runs = sl.simulate(instance, TIMES[:20], runs=2, test_samples=0, keep_weights=True)
     assert runs["W"].dims == ("run", "time", "student", "input")
-    from sgdlimit.inputs.equivalence import input_moments
 
-    Q, R = input_moments(instance).overlaps(runs["W"].values)
+    Q, R = instance.moments().overlaps(runs["W"].values)
     np.testing.assert_array_equal(Q, runs["Q"])
     np.testing.assert_array_equal(R, runs["R"])
 
@@ -266,7 +265,7 @@ def test_bad_data_are_named(tmp_path, name, words):
 
 
 def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkeypatch):
-    monkeypatch.setattr("sgdlimit.check.TIMES", len(TIMES))
+    monkeypatch.setattr("sgdlimit.diagnosis._check.TIMES", len(TIMES))
     np.save("normals.npy", np.random.default_rng(0).normal(size=(3000, D)))
     size = ["--input-dim", N, "--time", 30, "--runs", 3]
     done = command("check", "normals.npy", "--as", "latent", "--preprocess", "none", *size)

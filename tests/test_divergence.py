@@ -10,8 +10,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.divergence import mixture_kl
-from sgdlimit.inputs.latent import MixtureLaw
+from sgdlimit.inputs._divergence import mixture_kl
+from sgdlimit.inputs._latent import MixtureLaw
 
 means_lists = st.lists(st.floats(-9, 9), min_size=1, max_size=5)
 

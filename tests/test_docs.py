@@ -146,13 +146,13 @@ def test_source_that_is_not_there_fails_the_build():
 
     hooks = hooks_of_the_site()
     for name, body in (
-        ("sgdlimit.theory.dynamics:no_such_function", ""),
+        ("sgdlimit.theory._equations:no_such_function", ""),
         ("sgdlimit.no_such_module:x", ""),
-        ("sgdlimit.theory.dynamics:forces", "no such line\nreturn\n"),
+        ("sgdlimit.theory._equations:forces", "no such line\nreturn\n"),
     ):
         with pytest.raises(PluginError, match=r"there is no source|has no lines"):
             hooks.source(name, body, "page.md")
-    assert "def forces(" in hooks.source("sgdlimit.theory.dynamics:forces", "", "page.md")
+    assert "def forces(" in hooks.source("sgdlimit.theory._equations:forces", "", "page.md")
 
 
 def test_what_the_build_makes_is_not_committed():

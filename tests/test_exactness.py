@@ -8,7 +8,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.theory import exactness, solve_spectrum, spectrum
-from sgdlimit.theory.exactness import document
+from sgdlimit.theory._exactness import document
 
 TABLES = "<!-- tables -->\n"
 

@@ -14,20 +14,20 @@ import xarray as xr
 
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
-from sgdlimit.explorer import curves as solving
-from sgdlimit.explorer import downloads
-from sgdlimit.explorer.address import as_far_as_it_will_do
-from sgdlimit.explorer.curves import curves, times_of
-from sgdlimit.explorer.numbers import discrepancies
-from sgdlimit.explorer.page import Explorer
-from sgdlimit.explorer.schematic import schematic
-from sgdlimit.explorer.streaming import Streamed, stream
-from sgdlimit.explorer.sweep_page import SweepPage
-from sgdlimit.explorer.turns import Turns
-from sgdlimit.explorer.view import DEFAULT, LARGEST_DIM, View
-from sgdlimit.figures.explored import entries
+from sgdlimit.explorer import _curves as solving
+from sgdlimit.explorer import _downloads as downloads
+from sgdlimit.explorer._address import as_far_as_it_will_do
+from sgdlimit.explorer._curves import curves, times_of
+from sgdlimit.explorer._numbers import discrepancies
+from sgdlimit.explorer._page import Explorer
+from sgdlimit.explorer._schematic import schematic
+from sgdlimit.explorer._streaming import Streamed, stream
+from sgdlimit.explorer._sweep_page import SweepPage
+from sgdlimit.explorer._turns import Turns
+from sgdlimit.explorer._view import DEFAULT, LARGEST_DIM, View
+from sgdlimit.plotting._explored import entries
 from sgdlimit.problem import load_problem
-from sgdlimit.simulation.live import simulate_live
+from sgdlimit.simulation._live import simulate_live
 from sgdlimit.single_run import run_problem
 
 MIXTURE = sl.GaussianMixture(components=2, spread=6.0, block_size=5)
@@ -498,6 +498,6 @@ def test_damage_in_a_sweep_is_a_sentence(store, tmp_path):
 
 
 def _flat(view):
-    from sgdlimit.explorer.view import flat
+    from sgdlimit.explorer._view import flat
 
     return flat(view.settings())

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.inputs.equivalence import input_moments
-from sgdlimit.inputs.features import draw_features
-from sgdlimit.simulation.projection import StructuredProjection, projection_of
+from sgdlimit.inputs._features import draw_features
+from sgdlimit.simulation._projection import StructuredProjection, projection_of
 from sgdlimit.theory import spectrum
 
 
@@ -48,7 +47,7 @@ def correlated(N, rank=None):
 def test_covariance_is_that_of_the_inputs_theory_sees(rank):
     omega = correlated(40, rank)
     instance, W, teacher = committee(omega)
-    moments = input_moments(instance)
+    moments = instance.moments()
     np.testing.assert_allclose(np.diag(moments.diagonal) + moments.factor.T @ moments.factor, omega, atol=1e-13)
     np.testing.assert_allclose(moments.cross, omega @ teacher.T, atol=1e-12)  # φ = √N Cov[X, X W̃ᵀ/√N]
     np.testing.assert_allclose(moments.teacher_overlap, teacher @ omega @ teacher.T / 40, atol=1e-12)

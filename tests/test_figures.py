@@ -15,11 +15,11 @@ from scipy.special import erf
 from scipy.stats import norm
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.figures import (
+from sgdlimit.inputs._latent import MixtureLaw
+from sgdlimit.papers.bae_jeong_2024 import _findings as findings
+from sgdlimit.papers.bae_jeong_2024 import (
     discrepancy_against_kl,
     discrepancy_table,
-    example_dynamics,
-    findings,
     finite_size,
     flatness,
     flatness_statement,
@@ -27,18 +27,15 @@ from sgdlimit.figures import (
     mixture_theory,
     paper_figures,
     sample_mean_law,
-    saturation_time,
-    save_figure,
-    trajectory,
     universality,
+    write_report,
     write_table,
 )
-from sgdlimit.figures._style import SERIES
-from sgdlimit.inputs.latent import MixtureLaw
-from sgdlimit.report import write_report
-from sgdlimit.studies.lemmas import function_correlation, function_expectation
-from sgdlimit.studies.published import COLUMNS, PUBLISHED
-from sgdlimit.studies.sample_means import sample_means
+from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
+from sgdlimit.papers.bae_jeong_2024._published import COLUMNS, PUBLISHED
+from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means
+from sgdlimit.plotting import example_dynamics, saturation_time, save_figure, trajectory
+from sgdlimit.plotting._style import SERIES
 
 ACTIVATIONS = ["relu", "erf"]
 LAWS = ["gaussian", "mixture", "standardized mixture"]

@@ -2,10 +2,9 @@ import numpy as np
 from numba import njit
 from scipy.special import erf
 
-from sgdlimit.compiled_activations import Tables, activation_and_slope, erf_and_gauss
-from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.problem import Problem
-from sgdlimit.simulation.projection import Projection
+from sgdlimit.rules._kernels import Tables, activation_and_slope, erf_and_gauss
+from sgdlimit.simulation._projection import Projection
 
 
 @njit
@@ -67,7 +66,7 @@ def test_single_precision_weights_are_measured_to_single_precision():
         input_dim=600, latent_dim=300, student_units=3, teacher_units=2, activation="erf", learning_rate=0.2
     )
     instance = problem.draw(seed=0)
-    moments = input_moments(instance)
+    moments = instance.moments()
     weights = instance.student.astype(np.float32)
     for single, double in zip(moments.overlaps(weights), moments.overlaps(weights.astype(float)), strict=True):
         assert np.abs(single - double).max() < 2e-7

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.activations import activation_named
-from sgdlimit.inputs.equivalence import input_moments
+from sgdlimit.rules._activation import activation_named
 
 N = 300
 
@@ -52,14 +51,14 @@ def test_independent_and_correlated_inputs_follow_their_theories():
 def test_moments_are_those_of_the_data():
     data = np.random.default_rng(8).normal(size=(4000, N)) @ ROOT
     instance = sl.Instance.from_inputs(data, *NETWORK, **SETTINGS, centre=True)
-    moments = input_moments(instance, "moment-matched")
+    moments = instance.moments("moment-matched")
     X = data - data.mean(axis=0)
     fields = X @ NETWORK[2].T / np.sqrt(N)
     covariance = np.diag(moments.diagonal) + moments.factor.T @ moments.factor
     np.testing.assert_allclose(covariance, X.T @ X / len(X), atol=1e-12)
     np.testing.assert_allclose(moments.cross, np.sqrt(N) * X.T @ fields / len(X), atol=1e-11)
     np.testing.assert_allclose(moments.teacher_overlap, fields.T @ fields / len(X), atol=1e-12)
-    isotropic = input_moments(instance)
+    isotropic = instance.moments()
     variance = X.var(axis=0).mean()
     np.testing.assert_allclose(isotropic.factor.T @ isotropic.factor, variance * np.eye(N), atol=1e-12)
     np.testing.assert_allclose(isotropic.teacher_overlap, variance * NETWORK[2] @ NETWORK[2].T / N)
@@ -69,7 +68,7 @@ def test_coordinates_may_depend_on_each_other():
     """A covariance without full rank: the last coordinate is what the others leave of a constant sum."""
     data = np.random.default_rng(8).normal(size=(4000, N))
     data[:, -1] = -data[:, :-1].sum(axis=1)
-    moments = input_moments(sl.Instance.from_inputs(data, *NETWORK, **SETTINGS, centre=True), "moment-matched")
+    moments = sl.Instance.from_inputs(data, *NETWORK, **SETTINGS, centre=True).moments("moment-matched")
     X = data - data.mean(axis=0)
     np.testing.assert_allclose(moments.factor.T @ moments.factor, X.T @ X / len(X), atol=1e-10)
 

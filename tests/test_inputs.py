@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.inputs.equivalence import input_moments
-from sgdlimit.inputs.manifold import NONLINEARITIES
+from sgdlimit.inputs._manifold import NONLINEARITIES
 
 RNG = np.random.default_rng(12)
 LAWS = {
@@ -103,13 +102,13 @@ def test_moment_matched_overlaps_are_those_of_samples(nonlinearity, law):
     C = instance.latent.sample(np.random.default_rng(5), count, D)
     X = NONLINEARITIES[nonlinearity].value(C @ instance.features / np.sqrt(D))
     fields = np.hstack([X @ instance.student.T / np.sqrt(N), C @ instance.teacher.T / np.sqrt(D)])
-    moments = input_moments(instance, "moment-matched")
+    moments = instance.moments("moment-matched")
     Q, R = moments.overlaps(instance.student)
     theory = np.block([[Q, R], [R.T, moments.teacher_overlap]])
     error = 6 * np.sqrt(2 / count) * theory.diagonal().max() + 2 / np.sqrt(N)
     np.testing.assert_allclose(np.cov(fields.T), theory, atol=error)
     if law != "gaussian":
-        conventional = input_moments(instance)
+        conventional = instance.moments()
         assert np.abs(conventional.overlaps(instance.student)[0] - Q).max() > 1e-3
 
 
@@ -117,7 +116,7 @@ def test_overlaps_are_the_dense_formula():
     instance = sl.Problem(
         input_dim=40, latent_dim=20, student_units=3, teacher_units=2, activation="erf", learning_rate=0.1
     ).draw(seed=0)
-    moments = input_moments(instance)
+    moments = instance.moments()
     covariance = np.diag(moments.diagonal) + moments.factor.T @ moments.factor
     np.testing.assert_allclose(covariance.diagonal(), 1)  # E sign² = 1
     Q, R = moments.overlaps(np.stack([instance.student, 2 * instance.student]))
@@ -132,8 +131,8 @@ def test_moment_matched_refuses_a_law_with_a_mean():
     ).draw(seed=0)
     shifted = instance.replace(latent=sl.MixtureLaw([1.0, 2.0]))
     with pytest.raises(sl.ProblemError, match="'moment-matched' needs a centred latent"):
-        input_moments(shifted, "moment-matched")
-    input_moments(shifted, "conventional")
+        shifted.moments("moment-matched")
+    shifted.moments("conventional")
 
 
 def test_a_column_of_zeros_and_a_wrong_covariance_are_named():
@@ -160,7 +159,7 @@ def test_a_column_of_zeros_and_a_wrong_covariance_are_named():
     ):
         law.wrong = wrong
         with pytest.raises(sl.ProblemError, match=message):
-            input_moments(instance.replace(latent=law), "moment-matched")
+            instance.replace(latent=law).moments("moment-matched")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,11 @@ from scipy.integrate import quad_vec
 from scipy.special import erf
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.theory.integrals import Erf, Linear, ReLU, _orthant, integrals_for
+from sgdlimit.rules import _orthant
+from sgdlimit.rules._erf import Erf
+from sgdlimit.rules._linear import Linear
+from sgdlimit.rules._relu import ReLU
+from sgdlimit.theory._integrals import integrals_for
 
 ALL = [Erf(), ReLU(), Linear()]
 by_name = pytest.mark.parametrize("integrals", ALL, ids=["erf", "relu", "linear"])

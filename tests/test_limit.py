@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 
 import sgdlimit as sl
-from sgdlimit.inputs.manifold import NONLINEARITIES
+from sgdlimit.inputs._manifold import NONLINEARITIES
 from sgdlimit.theory import Spectrum, marchenko_pastur, solve, solve_spectrum
 
 Q0, T = np.array([[1.0, 0.3], [0.3, 0.8]]), np.array([[1.0, -0.2], [-0.2, 1.2]])

@@ -10,9 +10,8 @@ from scipy.integrate import quad
 
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.components import MOST_CLUSTERS, Clusters
-from sgdlimit.inputs.manifold import nonlinearity_named
-from sgdlimit.inputs.mixture import mixture_moments
+from sgdlimit.inputs._components import MOST_CLUSTERS, Clusters
+from sgdlimit.inputs._manifold import nonlinearity_named
 
 OWN = sl.Nonlinearity(lambda u: jnp.where(u > 0.4, u, -0.5), name="own")
 N, D = 24, 12
@@ -95,12 +94,10 @@ def test_moments_are_those_of_samples_in_each_cluster(f, law):
     once in 10⁵ seeds.
     """
     instance, rng, count = drawn(nonlinearity=f, latent=law), np.random.default_rng(5), 20_000
-    moments, clusters = mixture_moments(instance), law.clusters(D)
+    moments, clusters = instance.mixture_moments(), law.clusters(D)
     centre = 0.0
     if f in ("relu", OWN):
-        from sgdlimit.inputs.equivalence import input_mean
-
-        centre = input_mean(instance)
+        centre = instance.input_mean()
     np.testing.assert_allclose(moments.weights, clusters.weights)
     for i, root in enumerate(clusters.roots):
         z = rng.standard_normal((count, D))
@@ -128,7 +125,7 @@ def test_moments_are_those_of_samples_in_each_cluster(f, law):
 def test_averaged_moments_are_those_within_clusters():
     """Σ p V, Σ p φ and Σ p T, from which overlaps are p-weighted means too."""
     instance = drawn(latent=cluster_law())
-    moments = mixture_moments(instance)
+    moments = instance.mixture_moments()
     mean = moments.averaged()
     p, W = moments.kind_weights, instance.student
     assert len(moments.kinds) == 3
@@ -145,7 +142,7 @@ def test_averaged_moments_are_those_within_clusters():
 def test_clusters_on_opposite_sides_are_of_one_kind():
     """Two equal clusters, standardised, and odd f: a² = −a¹ and the same V. A third one, or unequal weights, is not."""
     means = 3 * np.random.default_rng(2).normal(size=(3, D))
-    two = mixture_moments(drawn(latent=sl.MixtureLaw(means[:2], block_size=D, standardize=True)))
+    two = drawn(latent=sl.MixtureLaw(means[:2], block_size=D, standardize=True)).mixture_moments()
     assert len(two.kinds) == 1
     np.testing.assert_allclose(two.input_mean[1], -two.input_mean[0], atol=1e-12)
     np.testing.assert_allclose(two.teacher_mean[1], -two.teacher_mean[0], atol=1e-12)
@@ -154,15 +151,15 @@ def test_clusters_on_opposite_sides_are_of_one_kind():
         sl.MixtureLaw(means[:2], weights=[0.6, 0.4], block_size=D, standardize=True),
         sl.MixtureLaw(means[:2], block_size=D),
     ):
-        assert len(mixture_moments(drawn(latent=others)).kinds) == others.components
+        assert len(drawn(latent=others).mixture_moments().kinds) == others.components
     even = drawn(latent=sl.MixtureLaw(means[:2], block_size=D, standardize=True), nonlinearity="relu")
-    assert len(mixture_moments(even).kinds) == 2
+    assert len(even.mixture_moments().kinds) == 2
 
 
 def test_linear_manifolds_have_one_kind_wherever_their_clusters_are():
     """f = identity keeps covariances as they are: one kind for any means."""
     law = sl.MixtureLaw(3 * np.random.default_rng(2).normal(size=(4, D)), block_size=D)
-    assert len(mixture_moments(drawn(latent=law, nonlinearity="identity")).kinds) == 1
+    assert len(drawn(latent=law, nonlinearity="identity").mixture_moments().kinds) == 1
 
 
 # --- the clusters of laws --------------------------------------------------------------------------------------------

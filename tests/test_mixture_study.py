@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.studies.mixture_theory import MixtureStudy, mixture_theory
-from sgdlimit.studies.paper import PRESETS
-from sgdlimit.studies.universality import blocks
+from sgdlimit.papers.bae_jeong_2024._mixture_theory import MixtureStudy, mixture_theory
+from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
+from sgdlimit.papers.bae_jeong_2024._universality import blocks
 from sgdlimit.sweep import Plan, Sweep, SweepRun, compute_sweep
-from sgdlimit.sweep.task import compute
+from sgdlimit.sweep._task import compute
 
 STUDY = MixtureStudy(
     sizes={40: 12, 160: 6},

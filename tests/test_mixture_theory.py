@@ -10,14 +10,18 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 import sgdlimit as sl
-from sgdlimit.activations import ACTIVATIONS
 from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
-from sgdlimit.inputs.mixture import mixture_moments
-from sgdlimit.theory.integrals import Integrals, Polynomial, Quadrature, integrals_for
-from sgdlimit.theory.mixture import _ensemble, over_ensemble, solve_mixture, stability_edge
-from sgdlimit.theory.mixture._chain import average_over_chain, empty_averages
-from sgdlimit.theory.mixture._error import _in_parts
-from sgdlimit.theory.mixture._modes import frozen_units, modes
+from sgdlimit.rules._activation import ACTIVATIONS
+from sgdlimit.rules._base import Integrals
+from sgdlimit.rules._polynomial import Polynomial
+from sgdlimit.theory._averages import Quadrature
+from sgdlimit.theory._integrals import integrals_for
+from sgdlimit.theory._mean_fields import _ensemble
+from sgdlimit.theory._mean_fields._chain import average_over_chain, empty_averages
+from sgdlimit.theory._mean_fields._ensemble import solve_mixture
+from sgdlimit.theory._mean_fields._error import _in_parts
+from sgdlimit.theory._mean_fields._modes import frozen_units, modes, over_ensemble
+from sgdlimit.theory._mean_fields._stability import stability_edge
 
 N, D = 160, 80
 TIMES = np.array([0.25, 1.0, 3.0])
@@ -255,7 +259,7 @@ def test_averages_at_one_state_of_the_chain(pair):
     """Against 10⁵ samples in each cluster: within 5 standard errors of those, a false alarm in 10⁴ seeds for 26
     averages, and the error of 2¹⁴ quasi-random points."""
     instance = small_instance(*pair)
-    moments = mixture_moments(instance)
+    moments = instance.mixture_moments()
     assert len(moments.kinds) == 2
     start = _ensemble._Start.of(instance, moments, finite_size=True)
     S, M = start.field_covariance, start.mean_field
@@ -271,11 +275,11 @@ def test_averages_at_one_state_of_the_chain(pair):
 
 def test_averages_around_zero_are_those_of_gaussian_theory():
     """Where there are no means, H, A and G are those of the equations of motion, to the error of the points."""
-    from sgdlimit.theory.dynamics import forces
+    from sgdlimit.theory._equations import forces
 
     law = sl.ClusterMixture(np.zeros((1, 6)), [np.eye(6)])
     instance = small_instance().replace(latent=law)
-    moments = mixture_moments(instance)
+    moments = instance.mixture_moments()
     start = _ensemble._Start.of(instance, moments, finite_size=True)
     c = np.concatenate([instance.student_output, -instance.teacher_output])
     found = averages_by_the_chain(
@@ -422,7 +426,7 @@ def test_the_teacher_sees_means_that_the_student_cannot():
     features = drawn.features - np.outer(direction, direction @ drawn.features)
     law = sl.MixtureLaw(np.outer([-2.0, 1.0], 12 * direction), weights=[0.3, 0.7], block_size=D)
     instance = drawn.replace(features=features, latent=law)
-    moments = mixture_moments(instance)
+    moments = instance.mixture_moments()
     np.testing.assert_allclose(moments.input_mean, 0, atol=1e-12)
     np.testing.assert_allclose(
         moments.teacher_mean, np.outer([-24, 12], instance.teacher @ direction) / np.sqrt(D), atol=1e-12
@@ -581,7 +585,7 @@ def test_comparing_an_ensemble():
 def test_weights_and_spectrum_tell_the_same(finite_size):
     """Where clusters share a covariance both routes apply: means of 48 chains, a false alarm in 10⁴ seeds."""
     instance, times = problem(latent=mixture(2, 3.0)).draw(seed=15), TIMES
-    moments = mixture_moments(instance)
+    moments = instance.mixture_moments()
     assert len(moments.kinds) == 1
     start = _ensemble._Start.of(instance, moments, finite_size=finite_size)
     grid = _ensemble._time_grid(instance, times, 0.1)
@@ -603,7 +607,7 @@ def test_the_part_along_the_means_is_of_order_one_over_n():
     with_part, without = (
         solve_mixture(instance, [0.0], chains=1, finite_size=some).isel(run=0, time=0) for some in (True, False)
     )
-    moments = mixture_moments(instance)
+    moments = instance.mixture_moments()
     a, p = moments.input_mean, moments.kind_weights
     along = np.linalg.lstsq(a.T, instance.student.T, rcond=None)[0].T @ a  # of W, with the same mean fields
     np.testing.assert_allclose(along @ a.T / np.sqrt(N), with_part["mean_field"], atol=1e-10)

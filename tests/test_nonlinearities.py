@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.inputs.equivalence import input_mean, input_moments
-from sgdlimit.inputs.manifold import NAMES, NONLINEARITIES, nonlinearity_named
+from sgdlimit.inputs._manifold import NAMES, NONLINEARITIES, nonlinearity_named
 
 DEVIATIONS = np.array([1e-3, 0.03, 0.3, 1.0, 2.5, 30.0, 300.0])
 PROBLEM = sl.Problem(
@@ -62,12 +61,12 @@ def test_the_mean_is_that_of_the_inputs_for_the_true_covariance():
         there = instance.replace(latent=latent)
         C = latent.sample(np.random.default_rng(1), 20_000, 300)
         X = np.logaddexp(0, C @ there.features / np.sqrt(300))
-        mean = input_mean(there)
+        mean = there.input_mean()
         assert (np.abs(X.mean(axis=0) - mean) < 5 * X.std(axis=0) / np.sqrt(len(X))).all()
     for odd in ("sign", "identity", "tanh", "sin", "cube"):
-        assert input_mean(instance.replace(nonlinearity=odd, latent=law)) is None
+        assert instance.replace(nonlinearity=odd, latent=law).input_mean() is None
     shifted = drawn(latent=sl.GaussianMixture(components=2, spread=3.0, standardize=False))
-    assert input_mean(shifted) is None  # the mean of a latent stays
+    assert shifted.input_mean() is None  # the mean of a latent stays
 
 
 def test_sgd_sees_centred_inputs_and_reports_their_mean():
@@ -77,7 +76,7 @@ def test_sgd_sees_centred_inputs_and_reports_their_mean():
         U = run["C"].values[0] @ instance.features / np.sqrt(300)
         value = nonlinearity_named(f).value(U)
         away = np.abs(U - 0.3) > 1e-5
-        mean = input_mean(instance)
+        mean = instance.input_mean()
         assert mean is not None
         np.testing.assert_allclose(run["X"].values[0][away], (value - mean)[away], atol=1e-5)
         assert run.attrs["input_mean"] == pytest.approx(np.sqrt(np.mean(mean**2)))
@@ -110,7 +109,7 @@ def test_both_engines_evaluate_the_function_alike():
 
 def test_overlaps_are_those_of_a_named_function():
     own, named = drawn().replace(nonlinearity=sl.Nonlinearity(jnp.sign)), drawn()
-    one, other = input_moments(own), input_moments(named)
+    one, other = own.moments(), named.moments()
     np.testing.assert_allclose(one.factor, other.factor, rtol=1e-10)
     np.testing.assert_allclose(one.diagonal, other.diagonal, rtol=1e-10)
 

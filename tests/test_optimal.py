@@ -10,11 +10,11 @@ import xarray as xr
 from scipy.optimize import brentq
 
 import sgdlimit as sl
-from sgdlimit.figures import optimal_schedule as draw_schedule
-from sgdlimit.figures import phase_diagram as draw_phases
-from sgdlimit.studies.optimal_schedule import schedule_against_constant
+from sgdlimit.papers.optimal_schedule import schedule_against_constant
+from sgdlimit.plotting import optimal_schedule as draw_schedule
+from sgdlimit.plotting import phase_diagram as draw_phases
 from sgdlimit.theory import Spectrum, optimal_schedule, phase_diagram, plateau_exit, solve_many
-from sgdlimit.theory.optimal import SMALLEST
+from sgdlimit.theory._optimal import SMALLEST
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOISE = 0.5

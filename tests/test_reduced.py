@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.inputs.equivalence import InputMoments, input_moments
+from sgdlimit.inputs._moments import InputMoments
 from sgdlimit.theory import Spectrum, reduce, solve, solve_many, solve_spectrum, spectrum, spectrum_of
-from sgdlimit.theory.density import block_tridiagonal, gram, trace_gauss
-from sgdlimit.theory.quadrature import block_gauss
+from sgdlimit.theory._density import block_tridiagonal, gram, trace_gauss
+from sgdlimit.theory._quadrature import block_gauss
 
 SPECTRUM = sys.modules[Spectrum.__module__]  # the name sgdlimit.theory.spectrum is the function's
 ORDER_PARAMETERS = ("Q", "R", "v", "generalization_error")
@@ -100,7 +100,7 @@ def test_a_reduced_spectrum_reduces_to_itself():
 
 def test_reduction_does_not_depend_on_the_order_of_units():
     instance = drawn()
-    moments = input_moments(instance)
+    moments = instance.moments()
     plain, swapped = (reduce(spectrum_of(moments, W), 40) for W in (instance.student, instance.student[::-1]))
     np.testing.assert_allclose(swapped.eigenvalues, plain.eigenvalues, atol=1e-9)
     np.testing.assert_allclose(swapped.student, plain.student[:, ::-1, ::-1], atol=1e-7)
@@ -111,7 +111,7 @@ def test_dependent_vectors_take_fewer_nodes(student):
     instance = drawn()
     W = instance.student.copy()
     W[1] = W[0] if student == "equal" else 0
-    full = spectrum_of(input_moments(instance), W)
+    full = spectrum_of(instance.moments(), W)
     reduced = reduce(full, nodes=70)
     assert len(reduced.eigenvalues) == 56
     instance = instance.replace(student_output=np.ones(2))

@@ -10,13 +10,13 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from browser import scrolls_sideways
-from sgdlimit.figures import discrepancy_against_kl, example_dynamics, hover_panels, save_figure, trajectory
-from sgdlimit.figures.hover import Panel, named
-from sgdlimit.inputs.latent import MixtureLaw
-from sgdlimit.report import write_report
-from sgdlimit.studies.left_out import case_name, trajectories_of
-from sgdlimit.studies.lemmas import function_correlation, function_expectation
-from sgdlimit.studies.sample_means import sample_means
+from sgdlimit.inputs._latent import MixtureLaw
+from sgdlimit.papers.bae_jeong_2024 import discrepancy_against_kl, write_report
+from sgdlimit.papers.bae_jeong_2024._left_out import case_name, trajectories_of
+from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
+from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means
+from sgdlimit.plotting import example_dynamics, hover_panels, save_figure, trajectory
+from sgdlimit.plotting._hover import Panel, named
 from test_figures import (
     example_trajectories,
     left_out_cases,

@@ -170,7 +170,7 @@ def test_company_does_not_change_a_run(student_units):
 
 
 def test_conditions_share_their_products():
-    from sgdlimit.simulation.stream import stream_of
+    from sgdlimit.simulation._stream import stream_of
 
     base = small_problem().draw(seed=0)
     unit = np.array([-0.37, 0.81])
@@ -317,13 +317,13 @@ def test_kept_inputs_that_would_not_fit_are_refused():
 def test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused(monkeypatch):
     instance = small_problem().draw(seed=0)
     needed = []
-    refuse = "sgdlimit.simulation.sgd.refuse_what_does_not_fit"
+    refuse = "sgdlimit.simulation._sgd.refuse_what_does_not_fit"
     with monkeypatch.context() as patch:
         patch.setattr(refuse, lambda bytes_needed, _: needed.append(bytes_needed))
         for steps in (600, 6000):
             sl.simulate(instance, sl.log_times(steps, 60, 50), test_samples=0)
     assert needed[0] == needed[1]
-    monkeypatch.setattr("sgdlimit.simulation.sgd.available_bytes", lambda: 10**6)
+    monkeypatch.setattr("sgdlimit.simulation._sgd.available_bytes", lambda: 10**6)
     with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free; ask for fewer output times"):
         sl.simulate(instance, sl.log_times(6000, 60, 500))
 

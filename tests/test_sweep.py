@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 import sgdlimit as sl
-from sgdlimit.reproduction import Stages
+from sgdlimit.papers.bae_jeong_2024._reproduction import Stages
 from sgdlimit.sweep import Plan, SweepRun
-from sgdlimit.sweep.cost import cost
-from sgdlimit.sweep.task import applicable_theory
+from sgdlimit.sweep._cost import cost
+from sgdlimit.sweep._task import applicable_theory
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"input_dim": 60, "latent_dim": 30, "student_units": 2, "teacher_units": 2, "learning_rate": 0.2}
@@ -210,13 +210,13 @@ def test_an_interrupted_reproduction_goes_on_and_another_one_does_not(tmp_path, 
     def interrupted(*args, **kwargs):
         raise sl.SweepError("interrupted with 1 of 4 tasks")
 
-    monkeypatch.setattr("sgdlimit.reproduction.reproduce", interrupted)
+    monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024._reproduction.reproduce", interrupted)
     assert command("reproduce", "--out", "results").returncode == 1
     assert command("reproduce", "--out", "results").returncode == 1
     other = command("reproduce", "--out", "results", "--seed", "7")
     assert other.returncode == 2
     assert "not an empty folder" in other.stderr
-    monkeypatch.setattr("sgdlimit.reproduction.reproduce", lambda *args, **kwargs: "done")
+    monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024._reproduction.reproduce", lambda *args, **kwargs: "done")
     assert command("reproduce", "--out", "results").returncode == 0
     (tmp_path / "results" / "index.html").touch()
     assert command("reproduce", "--out", "results").returncode == 2

@@ -18,10 +18,12 @@ from dask import config
 
 from sgdlimit import open_sweep
 from sgdlimit.errors import ProblemError
-from sgdlimit.sweep import Plan, Sweep, SweepStore, cluster, engine, run_sweep
-from sgdlimit.sweep.command import Where
-from sgdlimit.sweep.cost import Cost
-from sgdlimit.sweep.engine import Engine, InProcess, Stop
+from sgdlimit.sweep import Plan, Sweep, SweepStore, run_sweep
+from sgdlimit.sweep import _cluster as cluster
+from sgdlimit.sweep import _engine as engine
+from sgdlimit.sweep._command import Where
+from sgdlimit.sweep._cost import Cost
+from sgdlimit.sweep._engine import Engine, InProcess, Stop
 
 SETTINGS = """
 [problem]
@@ -392,7 +394,7 @@ def test_contradictions():
 
 
 def test_workers_are_started_where_they_pay(monkeypatch):
-    monkeypatch.setattr("sgdlimit.sweep.command.cores", lambda: 8)
+    monkeypatch.setattr("sgdlimit.sweep._command.cores", lambda: 8)
 
     def work(tasks: int, seconds: float) -> Cost:
         return Cost(tasks=tasks, conditions=tasks, runs=tasks, seconds=seconds, memory=1, disk=1)

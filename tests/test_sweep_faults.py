@@ -16,7 +16,7 @@ import sgdlimit as sl
 from faults import RUN, Forks, MadeUp, assert_same_bits, fill, made_up, small_plan, sweep_of, write_toml
 from sgdlimit.errors import SweepError
 from sgdlimit.sweep import Plan, SweepStore, run_sweep
-from sgdlimit.sweep.engine import InProcess, Outcome, Stop
+from sgdlimit.sweep._engine import InProcess, Outcome, Stop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as Unix does")
 
@@ -111,7 +111,7 @@ def test_a_disk_that_fills_up(shared, forks, expected):
 
 
 def test_a_disk_on_which_it_would_not_fit(command, tmp_path, toml, monkeypatch):
-    from sgdlimit.sweep import cost
+    from sgdlimit.sweep import _cost as cost
 
     monkeypatch.setattr(cost.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 100))
     done = command("sweep", toml, "--out", tmp_path / "s.zarr")
@@ -263,7 +263,7 @@ def test_sgd_that_diverges_does_not_stop_a_sweep(tmp_path):
 
 
 def test_a_log_that_is_lost_does_not_stop_a_sweep(tmp_path):
-    from sgdlimit.sweep.run import Log
+    from sgdlimit.sweep._run import Log
 
     log = Log(tmp_path / "none" / "log")
     with SweepStore(tmp_path / "s.zarr", small_plan()) as store:

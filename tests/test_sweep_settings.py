@@ -11,8 +11,8 @@ import sgdlimit as sl
 from faults import PROBLEM, broken_syntax, check_one_sentence, settings, sweep_of, toml_text, wrong_values
 from sgdlimit.settings import read_toml, shown
 from sgdlimit.sweep import Plan, Sweep
-from sgdlimit.sweep import settings as sweep_settings
-from sgdlimit.sweep.settings import differences
+from sgdlimit.sweep import _settings as sweep_settings
+from sgdlimit.sweep._settings import differences
 
 FEW = examples(
     max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

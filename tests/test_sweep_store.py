@@ -16,11 +16,12 @@ from numcodecs import get_codec
 
 import sgdlimit as sl
 from faults import DAMAGES, MadeUp, assert_same_bits, files_of, fill, made_up, refused_or_right, small_plan, write_toml
+from sgdlimit._store import DamagedError, check_metadata
 from sgdlimit.errors import SweepError
-from sgdlimit.sweep import SweepStore, lock, run_sweep
-from sgdlimit.sweep import store as store_module
-from sgdlimit.sweep.run import settle_damage
-from sgdlimit.trusted import DamagedError, check_metadata
+from sgdlimit.sweep import SweepStore, run_sweep
+from sgdlimit.sweep import _lock as lock
+from sgdlimit.sweep import _store as store_module
+from sgdlimit.sweep._run import settle_damage
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +271,7 @@ def test_a_lease_that_was_cut_is_nobodys(url):
     plan = small_plan()
     store = SweepStore(url, plan)
     store._lock._stop.set()
-    from sgdlimit.sweep.store import _write
+    from sgdlimit.sweep._store import _write
 
     _write(store._store, "writer/zarr.json", b'{"attributes"')
     with SweepStore(url, plan) as other:
@@ -349,7 +350,7 @@ def test_a_sweep_that_was_tampered_with_runs_no_code(store, read):
     metadata = json.loads(path.read_text())
     metadata["codecs"][-1] = {"name": "numcodecs.pickle", "id": "zlib", "configuration": {"id": "pickle"}}
     path.write_text(json.dumps(metadata))
-    from sgdlimit.sweep.store import LAYOUT, SEAL, _checksum, _group
+    from sgdlimit.sweep._store import LAYOUT, SEAL, _checksum, _group
 
     root = json.loads((store / "zarr.json").read_text())["attributes"]
     root[LAYOUT]["v/zarr.json"] = _checksum(path.read_bytes())
@@ -387,7 +388,7 @@ def test_metadata_that_are_none(document):
 
 @pytest.mark.parametrize("settings", ["[]", "1", "{}", '"x"', "[" * 50_000, '{"problem": 1}', "null", "x"])
 def test_settings_in_a_store_that_are_none(store, settings):
-    from sgdlimit.sweep.store import MARK, SEAL, _group
+    from sgdlimit.sweep._store import MARK, SEAL, _group
 
     root = json.loads((store / "zarr.json").read_text())["attributes"]
     root.pop(SEAL)
@@ -416,8 +417,8 @@ def test_what_reads_a_store_without_sgdlimit(store, whole):
 
 @pytest.mark.parametrize("flag", ["--verify", "--repair"])
 def test_verify_and_repair_from_the_command_line(command, store, whole, flag, monkeypatch):
-    from sgdlimit.sweep import command as commands
-    from sgdlimit.sweep.cost import Cost
+    from sgdlimit.sweep import _command as commands
+    from sgdlimit.sweep._cost import Cost
 
     monkeypatch.setattr(commands, "cost", lambda plan, missing: Cost(len(missing), 0, 0, 0.0, 0, 0))
     monkeypatch.setattr(commands.Where, "engine", lambda self, found, part: MadeUp())

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.inputs.equivalence import InputMoments, input_moments
-from sgdlimit.theory import Spectrum, compiled, solve, solve_spectrum, spectrum, spectrum_of
-from sgdlimit.theory.dynamics import (
+from sgdlimit.inputs._moments import InputMoments
+from sgdlimit.theory import Spectrum, solve, solve_spectrum, spectrum, spectrum_of
+from sgdlimit.theory import _compiled as compiled
+from sgdlimit.theory._equations import (
     Network,
     Nodes,
     State,
@@ -22,8 +23,8 @@ from sgdlimit.theory.dynamics import (
     generalization_error,
     right_hand_side,
 )
-from sgdlimit.theory.integrals import integrals_for
-from sgdlimit.theory.solve import integrate
+from sgdlimit.theory._integrals import integrals_for
+from sgdlimit.theory._solve import integrate
 
 SOLVE = sys.modules[solve.__module__]  # the name sgdlimit.theory.solve is the function's
 compiled_forces = jax.jit(forces, static_argnums=(2, 3))
@@ -323,7 +324,7 @@ def test_solving_an_instance(theory):
     instance = problem.draw(seed=1)
     times = [0.0, 0.1, 1.0]
     trajectory = solve(instance, times, theory=theory)
-    Q, R = input_moments(instance, theory).overlaps(instance.student)
+    Q, R = instance.moments(theory).overlaps(instance.student)
     np.testing.assert_allclose(trajectory.Q[0], Q, atol=1e-12)
     np.testing.assert_allclose(trajectory.R[0], R, atol=1e-12)
     expected = {"kind": "theory", "theory": theory, "activation": "erf", "learning_rate": 0.2, "instance_seed": 1}

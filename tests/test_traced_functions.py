@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from sgdlimit.compiled_activations import Tables, tabulated
 from sgdlimit.errors import ProblemError
-from sgdlimit.functions import TracedFunction
+from sgdlimit.rules._functions import TracedFunction
+from sgdlimit.rules._kernels import Tables, tabulated
 
 
 @njit

@@ -9,7 +9,6 @@ from scipy.special import erf
 
 import sgdlimit as sl
 from sgdlimit.comparison import discrepancy, over_entries
-from sgdlimit.inputs.equivalence import input_moments
 from sgdlimit.theory import Spectrum, solve_many, solve_spectrum
 
 ALL_OPTIONS = sl.Training(
@@ -71,7 +70,7 @@ def test_sgd_takes_the_steps_of_numpy(engine, batch_size):
     steps = list(numpy_sgd(instance, X, y))
     for place, time in enumerate(times):
         W, v = steps[round(time * 60) - 1]
-        Q, R = input_moments(instance).overlaps(W)
+        Q, R = instance.moments().overlaps(W)
         np.testing.assert_allclose(runs["v"].values[0, place], v, atol=2e-5)
         np.testing.assert_allclose(runs["Q"].values[0, place], Q, atol=2e-5)
         np.testing.assert_allclose(runs["R"].values[0, place], R, atol=2e-5)
@@ -251,7 +250,7 @@ def test_the_next_teacher_has_the_chosen_similarity():
 
 def test_informed_students_start_at_the_chosen_cosine():
     instance = problem(N=400, student_alignment=0.6, student_scale=0.1, output_weights="equal").draw(seed=0)
-    phi = input_moments(instance).cross.T
+    phi = instance.moments().cross.T
     W = instance.student
     cosine = np.sum(W * phi, axis=1) / np.linalg.norm(W, axis=1) / np.linalg.norm(phi, axis=1)
     np.testing.assert_allclose(cosine, 0.6, atol=1e-12)

@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 
 from sgdlimit.errors import DivergenceWarning
+from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 from sgdlimit.simulation import simulate, simulate_together
-from sgdlimit.studies.paper import PRESETS
 from sgdlimit.sweep import Plan
-from sgdlimit.sweep.task import Conditions
+from sgdlimit.sweep._task import Conditions
 
 PAPER = PRESETS["paper"]
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from sgdlimit.studies.paper import PRESETS
+from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 from sgdlimit.theory import solve_spectrum, spectrum
 
 PAPER = PRESETS["paper"]

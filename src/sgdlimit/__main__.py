@@ -1,5 +1,5 @@
 """``python -m sgdlimit``."""
 
-from sgdlimit.cli import main
+from .cli import main
 
 main()

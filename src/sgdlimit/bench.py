@@ -16,17 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdlimit.errors import DivergenceWarning
-from sgdlimit.problem import GaussianMixture, Problem
-from sgdlimit.random import fill_normals
-from sgdlimit.reproduction import reproduce
-from sgdlimit.resources import cores
-from sgdlimit.simulation import simulate, simulate_together
-from sgdlimit.simulation.stream import stream_of
-from sgdlimit.studies.paper import PRESETS
-from sgdlimit.sweep import Plan
-from sgdlimit.sweep.task import Conditions
-from sgdlimit.theory import solve, solve_many, solve_spectrum, spectrum
+from .errors import DivergenceWarning
+from .papers.bae_jeong_2024 import PRESETS, reproduce
+from .problem import GaussianMixture, Problem
+from .random import fill_normals
+from .resources import cores
+from .simulation import simulate, simulate_together, stream_of
+from .sweep import Conditions, Plan
+from .theory import solve, solve_many, solve_spectrum, spectrum
 
 __all__ = ["Row", "bench", "table"]
 
@@ -177,9 +174,7 @@ def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) 
     import jax
     import jax.numpy as jnp
 
-    from sgdlimit.theory.dynamics import Network, Nodes, State, right_hand_side
-    from sgdlimit.theory.integrals import integrals_for
-    from sgdlimit.theory.solve import ATOL, PLAIN_RULE, RTOL, order_parameters
+    from .theory import ATOL, PLAIN_RULE, RTOL, Network, Nodes, State, integrals_for, order_parameters, right_hand_side
 
     integrals = integrals_for(activation)
     steps = int(order_parameters(nodes, v, v_teacher, learning_rate, times, integrals, PLAIN_RULE, RTOL, ATOL).steps)
@@ -267,7 +262,7 @@ def _processes() -> list[Row]:
     first_call = """
 import time, numpy as np, sgdlimit as sl
 from sgdlimit.theory import solve, solve_many, solve_spectrum, spectrum
-from sgdlimit.studies.paper import PRESETS
+from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 preset = PRESETS["paper"]
 instance = preset.problem.draw(0).replace(activation=ACTIVATION)
 nodes = spectrum(instance)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from sgdlimit.sweep.engine import Outcome
-    from sgdlimit.sweep.run import Summary
+    from .sweep import Outcome, Summary
 
 __all__ = ["app", "main"]
 
@@ -37,7 +36,7 @@ class PresetName(StrEnum):
 
 def main() -> None:
     """Run the command line: every failure is one sentence on standard error and an exit status."""
-    from sgdlimit.errors import DivergenceError, ProblemError, SweepError
+    from .errors import DivergenceError, ProblemError, SweepError
 
     try:
         status = app(standalone_mode=False) or 0
@@ -110,8 +109,8 @@ def reproduce(
     """Reproduce the paper: every figure and table, the datasets, and a report that reads like it."""
     begun = {"preset": preset.value, "seed": seed}
     folder = _result_folder(out, Path("results") / preset.value, begun)
-    from sgdlimit.reproduction import memory_of_preset
-    from sgdlimit.reproduction import reproduce as reproduce_paper
+    from .papers.bae_jeong_2024 import memory_of_preset
+    from .papers.bae_jeong_2024 import reproduce as reproduce_paper
 
     typer.echo(memory_of_preset(preset.value), err=True)
     with _progress() as progress:
@@ -127,7 +126,7 @@ def figure(
     out: Annotated[Path | None, typer.Option(help="File: .png, .pdf or .svg; must not exist. [NAME.png]")] = None,
 ) -> None:
     """Draw one figure of a reproduction again, from the data it left."""
-    from sgdlimit.reproduction import redraw
+    from .papers.bae_jeong_2024 import redraw
 
     file = Path(f"{name}.png") if out is None else out
     redraw(name, folder, file)
@@ -142,11 +141,11 @@ def run(
     ] = None,
 ) -> None:
     """Run one problem: theory and SGD, a figure, the datasets, and M in the terminal."""
-    from sgdlimit.problem import load_problem
+    from .problem import load_problem
 
     settings = load_problem(problem)
     folder = _result_folder(out, Path("results") / problem.stem)
-    from sgdlimit.single_run import memory_of_problem, run_problem
+    from .single_run import memory_of_problem, run_problem
 
     typer.echo(memory_of_problem(*settings), err=True)
     with _progress() as progress:
@@ -198,11 +197,10 @@ def check(
     ] = None,
 ) -> None:
     """Check data: which theory predicts SGD on them, and what breaks in those that do not."""
-    from sgdlimit.inputs.read import read_samples
+    from .inputs import read_samples
 
     samples = read_samples(data)
-    from sgdlimit.check import check_data, output_times
-    from sgdlimit.diagnosis import default_network
+    from .diagnosis import check_data, default_network, output_times
 
     network = default_network(
         samples, role=role.value, preprocess=preprocess.value, activation=activation, learning_rate=learning_rate,
@@ -250,7 +248,7 @@ def sweep(
     log: Annotated[Path | None, typer.Option(help="File for a line of JSON per event. [beside the store]")] = None,
 ) -> None:
     """Run a grid of problems into one store. The same command again does what is missing."""
-    from sgdlimit.sweep.command import Where, sweep_from_file
+    from .sweep import Where, sweep_from_file
 
     where = Where(workers, scheduler, cluster and cluster.value, jobs, tls_ca_file, tls_cert, tls_key)
     with _sweep_progress() as (report, part):
@@ -278,10 +276,10 @@ def explore(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open nothing.")] = False,
 ) -> None:
     """A page on this machine: theory follows the settings, SGD is streamed over it."""
-    from sgdlimit.errors import ProblemError
+    from .errors import ProblemError
 
     try:
-        from sgdlimit.explorer.explore import serve
+        from .explorer import serve
     except ModuleNotFoundError as error:
         if error.name not in ("panel", "bokeh", "param", "h5netcdf"):
             raise
@@ -297,12 +295,12 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the large instance and the whole paper.")] = False,
 ) -> None:
     """Time each part on this machine, beside the bare limit it cannot beat."""
-    from sgdlimit.errors import ProblemError
+    from .errors import ProblemError
 
     if out is not None and (out.exists() or not out.parent.is_dir()):
         raise ProblemError(f"--out: {str(out)!r} exists or has no folder; nothing is overwritten, name another file")
-    from sgdlimit.bench import bench as measure
-    from sgdlimit.bench import table
+    from .bench import bench as measure
+    from .bench import table
 
     with _progress() as progress:
         rows = measure(progress, quick=quick)
@@ -314,7 +312,7 @@ def _result_folder(out: Path | None, default: Path, begun: Mapping[str, object] 
 
     With ``begun``, the folder notes what is begun in it, and one in which the same was begun and not finished will do.
     """
-    from sgdlimit.errors import ProblemError
+    from .errors import ProblemError
 
     def usable(folder: Path) -> bool:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):

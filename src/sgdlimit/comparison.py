@@ -5,8 +5,8 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from sgdlimit.errors import ProblemError
-from sgdlimit.trajectory import LONG_NAMES, VARIABLES
+from .errors import ProblemError
+from .trajectory import LONG_NAMES, VARIABLES
 
 __all__ = ["AGREEMENT", "compare", "discrepancy", "magnitude", "measured_for", "over_entries", "scatter"]
 

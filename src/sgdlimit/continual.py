@@ -5,7 +5,7 @@ import json
 import numpy as np
 import xarray as xr
 
-from sgdlimit.errors import ProblemError
+from .errors import ProblemError
 
 __all__ = ["forgetting_and_transfer"]
 

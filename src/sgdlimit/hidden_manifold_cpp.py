@@ -21,11 +21,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.manifold import nonlinearity_named
-from sgdlimit.instance import Instance
-from sgdlimit.training import Training
-from sgdlimit.trajectory import make_trajectory
+from .errors import ProblemError
+from .inputs import nonlinearity_named
+from .instance import Instance
+from .training import Training
+from .trajectory import make_trajectory
 
 __all__ = ["HiddenManifoldRun", "from_hidden_manifold_cpp", "read_armadillo"]
 

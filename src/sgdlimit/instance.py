@@ -8,17 +8,28 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from sgdlimit.activations import Activation, activation_named, names_of, student_activation
-from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.affine import Affine
-from sgdlimit.inputs.clusters import ClusterMixture
-from sgdlimit.inputs.empirical import Empirical
-from sgdlimit.inputs.equivalence import input_mean, root_mean_square
-from sgdlimit.inputs.features import FeatureTransform
-from sgdlimit.inputs.latent import Gaussian, LatentLaw
-from sgdlimit.inputs.manifold import Nonlinearity, nonlinearity_named
-from sgdlimit.resources import one_thread
-from sgdlimit.training import PLAIN, Training, check_switch_times
+from .errors import ProblemError
+from .inputs import (
+    THEORIES,
+    Affine,
+    ClusterMixture,
+    Empirical,
+    FeatureTransform,
+    Gaussian,
+    InputMoments,
+    Known,
+    LatentLaw,
+    MixtureMoments,
+    Nonlinearity,
+    input_mean,
+    input_moments,
+    mixture_moments,
+    nonlinearity_named,
+    root_mean_square,
+)
+from .resources import one_thread
+from .rules import Activation, activation_named, names_of, student_activation
+from .training import PLAIN, Training, check_switch_times
 
 __all__ = ["Instance", "check_instance"]
 
@@ -47,7 +58,7 @@ class Instance:
         Law of the latent C.
     centre
         Whether the inputs are X = f(U) − E f(U), with the mean that f itself makes of a latent without one, of the
-        law's own covariance (:func:`sgdlimit.inputs.equivalence.input_mean`). Nothing is to be done where f is odd.
+        law's own covariance (:func:`sgdlimit.inputs.input_mean`). Nothing is to be done where f is odd.
         With ``False`` SGD sees the mean, and theory, which has no limit for one, is refused.
     transform
         The features as a fast transform, where they are one: what :meth:`sgdlimit.Problem.draw` and
@@ -333,6 +344,31 @@ class Instance:
         """Latent dimension D."""
         return self.features.shape[0]
 
+    @property
+    def f(self) -> Known | Nonlinearity:
+        """The nonlinearity f itself, where :attr:`nonlinearity` may be a name."""
+        return nonlinearity_named(self.nonlinearity)
+
+    def moments(self, theory: str = "conventional") -> InputMoments:
+        """Second moments of the inputs and the teacher's fields that a theory assumes, (9)-(11).
+
+        ``"mixture"`` gives the moments within a cluster, averaged over the clusters; for the others, and for errors,
+        see :func:`sgdlimit.inputs.input_moments`.
+        """
+        if theory not in THEORIES:
+            raise ProblemError(f"theory: {theory!r} is not known; use one of {', '.join(map(repr, THEORIES))}")
+        if theory == "mixture":
+            return self.mixture_moments().averaged()
+        return input_moments(self.features, self.teacher, self.f, self.latent, theory)
+
+    def mixture_moments(self) -> MixtureMoments:
+        """Moments within each cluster of the law, see :func:`sgdlimit.inputs.mixture_moments`."""
+        return mixture_moments(self.features, self.teacher, self.f, self.latent, self.centre)
+
+    def input_mean(self) -> Float[np.ndarray, "N"] | None:
+        """The mean that f itself gives the inputs, None where it is zero; see :func:`sgdlimit.inputs.input_mean`."""
+        return input_mean(self.features, self.f, self.latent)
+
     def replace(self, **changes: Any) -> "Instance":
         """A copy with some fields changed: the same network under another law or activation."""
         dropped: dict[str, Any] = {"transform": None} if "features" in changes else {}
@@ -381,12 +417,12 @@ class Instance:
 
     def provenance(self, **more: Any) -> dict[str, Any]:
         """Attributes for a trajectory of this instance; ``input_mean`` is the size of the mean that is subtracted."""
-        mean = input_mean(self) if self.centre else None
+        mean = self.input_mean() if self.centre else None
         return {
             **self.attrs,
             **({} if mean is None else {"input_mean": root_mean_square(mean)}),
             **names_of(self.activation, self.teacher_activation),
-            "nonlinearity": nonlinearity_named(self.nonlinearity).name,
+            "nonlinearity": self.f.name,
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),
             **({"switch_times": self.switch_times.tolist()} if len(self.switch_times) else {}),

@@ -9,16 +9,13 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field, StrictBool, field_validator, model_validator
 
-from sgdlimit.activations import ACTIVATIONS, TEACHER_ONLY
-from sgdlimit.errors import ProblemError
-from sgdlimit.inputs.equivalence import THEORIES, input_moments
-from sgdlimit.inputs.features import check_features, draw_features
-from sgdlimit.inputs.latent import Gaussian, LatentLaw, MixtureLaw
-from sgdlimit.inputs.manifold import NAMES
-from sgdlimit.instance import Instance
-from sgdlimit.resources import available_bytes
-from sgdlimit.settings import Settings, read_toml, validated
-from sgdlimit.training import PLAIN, Training, check_switch_times
+from .errors import ProblemError
+from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, check_features, draw_features
+from .instance import Instance
+from .resources import available_bytes
+from .rules import ACTIVATIONS, TEACHER_ONLY
+from .settings import Settings, read_toml, validated
+from .training import PLAIN, Training, check_switch_times
 
 __all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
 
@@ -93,16 +90,16 @@ class Problem(Settings):
         K and M.
     activation, teacher_activation
         g of the student, and of the teacher if it has another one: ``"erf"`` for erf(x/√2), ``"relu"``, ``"linear"``,
-        ``"tanh"`` or any other of :data:`sgdlimit.activations.ACTIVATIONS`; ``"sign"`` for teachers only.
+        ``"tanh"`` or any other of :data:`sgdlimit.rules.ACTIVATIONS`; ``"sign"`` for teachers only.
     nonlinearity
         f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), ``"identity"``, ``"tanh"``, ``"relu"`` and others, see
-        :func:`sgdlimit.inputs.manifold.nonlinearity_named`. One of your own goes into the instance:
+        :func:`sgdlimit.inputs.nonlinearity_named`. One of your own goes into the instance:
         ``problem.draw(seed=0).replace(nonlinearity=Nonlinearity(function))``.
     centre
         Whether E f(U) is subtracted from the inputs, see :class:`sgdlimit.Instance`.
     features
         How F is drawn: ``"gaussian"``, ``"orthogonal"``, ``"hadamard"`` (the larger of N and D a power of two),
-        ``"dct"`` or ``"identity"`` (N = D, X = f(C)), see :func:`sgdlimit.inputs.features.draw_features`. With
+        ``"dct"`` or ``"identity"`` (N = D, X = f(C)), see :func:`sgdlimit.inputs.draw_features`. With
         ``"identity"`` for f as well there is no manifold: independent Gaussian inputs, which the teacher sees itself.
     learning_rate
         η, the same for both layers.
@@ -349,7 +346,7 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
 def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
     """Weights as they are, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher's unit."""
     K, M = len(instance.student), len(instance.teacher)
-    towards = input_moments(instance).cross.T[np.arange(K) % M]
+    towards = instance.moments().cross.T[np.arange(K) % M]
     length = np.linalg.norm(instance.student, axis=1, keepdims=True)
     towards = towards / np.linalg.norm(towards, axis=1, keepdims=True)
     across = instance.student - np.sum(instance.student * towards, axis=1, keepdims=True) * towards

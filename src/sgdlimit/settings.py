@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sgdlimit.errors import ProblemError
+from .errors import ProblemError
 
 __all__ = ["Settings", "read_toml", "shown", "validated"]
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdlimit.comparison import compare, measured_for, over_entries, scatter
-from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
-from sgdlimit.figures import save_figure, trajectory
-from sgdlimit.inputs.latent import Gaussian
-from sgdlimit.problem import Problem, RunSettings
-from sgdlimit.resources import memory_sentence
-from sgdlimit.simulation import predicted_bytes, simulate
-from sgdlimit.theory import solve
-from sgdlimit.trajectory import log_times, save
+from .comparison import compare, measured_for, over_entries, scatter
+from .errors import DivergenceError, DivergenceWarning, ProblemError
+from .inputs import Gaussian
+from .plotting import save_figure, trajectory
+from .problem import Problem, RunSettings
+from .resources import memory_sentence
+from .simulation import predicted_bytes, simulate
+from .theory import solve
+from .trajectory import log_times, save
 
 __all__ = ["memory_of_problem", "run_problem"]
 

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
-from sgdlimit.errors import ProblemError
-from sgdlimit.settings import Settings
+from .errors import ProblemError
+from .settings import Settings
 
 __all__ = ["PLAIN", "Schedule", "Training", "check_switch_times", "task_units"]
 

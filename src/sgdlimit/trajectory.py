@@ -15,9 +15,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from sgdlimit.accessor import TrajectoryAccessor
-from sgdlimit.errors import ProblemError
-from sgdlimit.trusted import TrustedStore, base_store
+from ._store import TrustedStore, base_store
+from .errors import ProblemError
+from .plotting import TrajectoryAccessor
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -1,5 +1,5 @@
 """A page to explore the theory with: settings on the left, order parameters against time on the right."""
 
-from sgdlimit.explorer.explore import explore
+import lazy_loader as _lazy
 
-__all__ = ["explore"]
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Inputs: laws of the latent, the manifold they are folded into, and their moments."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

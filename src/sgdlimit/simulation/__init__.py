@@ -1,5 +1,5 @@
 """Online SGD on reproducible streams of samples."""
 
-from sgdlimit.simulation.sgd import predicted_bytes, simulate, simulate_together
+import lazy_loader as _lazy
 
-__all__ = ["predicted_bytes", "simulate", "simulate_together"]
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

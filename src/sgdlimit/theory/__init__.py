@@ -1,31 +1,5 @@
 """Theory: the equations of motion of the order parameters, for any inputs that have a spectrum."""
 
-from sgdlimit.theory.batch import solve_many
-from sgdlimit.theory.bootstrap import bootstrap
-from sgdlimit.theory.exactness import exactness
-from sgdlimit.theory.limit import marchenko_pastur
-from sgdlimit.theory.mixture import over_ensemble, solve_mixture, stability_edge
-from sgdlimit.theory.optimal import Optimum, optimal_schedule
-from sgdlimit.theory.phases import phase_diagram, plateau_exit
-from sgdlimit.theory.solve import solve, solve_spectrum
-from sgdlimit.theory.spectrum import Spectrum, reduce, spectrum, spectrum_of
+import lazy_loader as _lazy
 
-__all__ = [
-    "Optimum",
-    "Spectrum",
-    "bootstrap",
-    "exactness",
-    "marchenko_pastur",
-    "optimal_schedule",
-    "over_ensemble",
-    "phase_diagram",
-    "plateau_exit",
-    "reduce",
-    "solve",
-    "solve_many",
-    "solve_mixture",
-    "solve_spectrum",
-    "spectrum",
-    "spectrum_of",
-    "stability_edge",
-]
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

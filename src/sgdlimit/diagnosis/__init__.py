@@ -1,0 +1,5 @@
+"""Which theory predicts SGD on given data, and why the others fail."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,128 @@
+"""Gaussian equivalence cluster by cluster: the inputs of a mixture, for which one Gaussian cannot stand.
+
+Given the cluster i, the preactivation U is Gaussian with mean h^i = m_i F/√D and covariance FᵀΛ_iF/D. So X is
+a^i = E f(h^i + σz) and a centred rest, whose covariances V_i and φ^i are those of Gaussian equivalence with the Hermite
+coefficients of f at h^i; the teacher's fields have the mean n^i = W̃m_i/√D.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..resources import one_thread
+from ._latent import LatentLaw
+from ._manifold import Known, Nonlinearity
+from ._moments import InputMoments, input_mean, moments_of, preactivation_deviation
+
+__all__ = ["MixtureMoments", "mixture_moments"]
+
+EQUAL = 1e-8
+"""Clusters whose covariances agree to this part of their scale are of one kind; quadrature is known to 1e-10."""
+
+
+@dataclass(frozen=True)
+class MixtureMoments:
+    """Means of the inputs and of the teacher's fields in each of c clusters, and covariances within them.
+
+    Clusters with the same covariances, such as two on opposite sides of the origin, are of one kind.
+    """
+
+    weights: Float[np.ndarray, "c"]
+    """p."""
+    input_mean: Float[np.ndarray, "c N"]
+    """a^i."""
+    teacher_mean: Float[np.ndarray, "c M"]
+    """n^i."""
+    kind: Int[np.ndarray, "c"]
+    kinds: tuple[InputMoments, ...]
+    """V, φ and T of each kind."""
+
+    @cached_property
+    def mean_overlap(self) -> Float[np.ndarray, "c c"]:
+        """A_ij = a^i·a^j/N."""
+        return self.input_mean @ self.input_mean.T / self.input_mean.shape[1]
+
+    @cached_property
+    def kind_weights(self) -> Float[np.ndarray, "kind"]:
+        """Probability of each kind."""
+        return np.bincount(self.kind, self.weights, minlength=len(self.kinds))
+
+    def averaged(self) -> InputMoments:
+        """Σ p_i V_i, Σ p_i φ^i and Σ p_i T^i."""
+        if len(self.kinds) == 1:
+            return self.kinds[0]
+        N = self.input_mean.shape[1]
+        low_rank = np.zeros((N, N))
+        with one_thread():
+            for p, some in zip(self.kind_weights, self.kinds, strict=True):
+                low_rank += p * (some.factor.T @ some.factor)
+            variances, directions = np.linalg.eigh(low_rank)
+
+        def mean(name: str) -> np.ndarray:
+            return np.tensordot(self.kind_weights, np.stack([getattr(some, name) for some in self.kinds]), 1)
+
+        kept = variances > 1e-13 * variances[-1]
+        factor = np.sqrt(variances[kept])[:, None] * directions[:, kept].T
+        return InputMoments(mean("diagonal"), factor, mean("cross"), mean("teacher_overlap"))
+
+
+def mixture_moments(
+    features: Float[np.ndarray, "D N"],
+    teacher: Float[np.ndarray, "M D"],
+    f: Known | Nonlinearity,
+    law: LatentLaw,
+    centre: bool = True,
+) -> MixtureMoments:
+    """Moments of the inputs and the teacher's fields within the clusters of a law.
+
+    Parameters
+    ----------
+    features, teacher
+        F and W̃.
+    f, law
+        The nonlinearity and the law of the latent.
+    centre
+        Whether the mean that f itself makes is subtracted from the inputs, see :func:`input_mean`.
+
+    Raises
+    ------
+    ProblemError
+        If the law has no Gaussian components, or more than 64 clusters.
+    """
+    D = len(features)
+    clusters = law.clusters(D)
+    own_mean = input_mean(features, f, law) if centre else None
+    preactivation_mean = clusters.means @ features / np.sqrt(D)  # h^i
+    means, kind, kinds, slopes, roots = [], [], [], [], []
+    root = teacher_root = deviation = np.empty(0)
+    for i, half in enumerate(clusters.roots):
+        if i == 0 or not np.array_equal(half, clusters.roots[i - 1]):
+            root, teacher_root = _through(half, features), _through(half, teacher.T).T
+            deviation = preactivation_deviation(root)
+        coefficients = f.hermite(deviation, preactivation_mean[i])
+        means.append(coefficients.a if own_mean is None else coefficients.a - own_mean)
+        slope = np.stack([coefficients.b, coefficients.c - np.square(coefficients.a)])
+        same = [
+            k
+            for k in range(len(kinds))
+            if np.abs(slope - slopes[k]).max() <= EQUAL * np.abs(slope).max() and _equal(root, roots[k])
+        ]
+        if not same:
+            same = [len(kinds)]
+            kinds.append(moments_of(root, teacher_root, deviation, coefficients))
+            slopes.append(slope)
+            roots.append(root)
+        kind.append(same[0])
+    teacher_mean = clusters.means @ teacher.T / np.sqrt(D)
+    return MixtureMoments(clusters.weights, np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
+
+
+def _through(half: Float[np.ndarray, "D *D"], columns: Float[np.ndarray, "D n"]) -> Float[np.ndarray, "D n"]:
+    """Lᵀ columns, with Λ = L Lᵀ."""
+    return half[:, None] * columns if half.ndim == 1 else half.T @ columns
+
+
+def _equal(root: np.ndarray, other: np.ndarray) -> bool:
+    return root is other or (root.shape == other.shape and np.array_equal(root, other))

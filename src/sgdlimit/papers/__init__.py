@@ -1,0 +1,1 @@
+"""The papers of the field, each reproduced in a module of its own."""

@@ -1,0 +1,5 @@
+"""Bae & Jeong (2024): its studies, claims, tables and figures."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,226 @@
+"""Samples of the hidden manifold for one's own networks: exactly those that :func:`sgdlimit.simulate` trains on.
+
+``make_hidden_manifold`` gives arrays, ``batches`` goes on for ever in constant memory, and ``HiddenManifoldDataset`` is
+a PyTorch dataset, for which the extra ``torch`` is needed.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from ..errors import ProblemError
+from ..inputs import Gaussian
+from ..instance import Instance, check_instance
+from ..problem import GaussianMixture, Problem
+from ._samples import Samples, blocks_of
+
+if TYPE_CHECKING:
+    from ._torch import HiddenManifoldDataset
+
+__all__ = ["HiddenManifold", "HiddenManifoldDataset", "batches", "make_hidden_manifold"]
+
+
+class HiddenManifold(NamedTuple):
+    """Samples with what they were made from."""
+
+    X: Float32[np.ndarray, "sample N"]
+    """Inputs."""
+    y: Float[np.ndarray, "sample"]
+    """Labels."""
+    latent: Float32[np.ndarray, "sample D"]
+    """C, which the teacher sees."""
+    instance: Instance
+    """Features, teacher and a student to start from: what :func:`sgdlimit.solve` and :func:`sgdlimit.simulate` take."""
+
+
+@overload
+def make_hidden_manifold(
+    n_samples: int = ...,
+    *,
+    input_dim: int = ...,
+    latent_dim: int = ...,
+    teacher_units: int = ...,
+    activation: str = ...,
+    nonlinearity: str = ...,
+    latent: Gaussian | GaussianMixture | None = ...,
+    seed: int = ...,
+    return_X_y: Literal[True] = ...,
+    **settings: Any,
+) -> tuple[Float32[np.ndarray, "sample N"], Float[np.ndarray, "sample"]]: ...
+
+
+@overload
+def make_hidden_manifold(
+    n_samples: int = ...,
+    *,
+    input_dim: int = ...,
+    latent_dim: int = ...,
+    teacher_units: int = ...,
+    activation: str = ...,
+    nonlinearity: str = ...,
+    latent: Gaussian | GaussianMixture | None = ...,
+    seed: int = ...,
+    return_X_y: Literal[False],
+    **settings: Any,
+) -> HiddenManifold: ...
+
+
+def make_hidden_manifold(
+    n_samples: int = 1000,
+    *,
+    input_dim: int = 100,
+    latent_dim: int = 50,
+    teacher_units: int = 2,
+    activation: str = "erf",
+    nonlinearity: str = "sign",
+    latent: Gaussian | GaussianMixture | None = None,
+    seed: int = 0,
+    return_X_y: bool = True,
+    **settings: Any,
+) -> tuple[Float32[np.ndarray, "sample N"], Float[np.ndarray, "sample"]] | HiddenManifold:
+    """Inputs X = f(CF/√D) on a hidden manifold and labels y = Σ ṽ g(CW̃ᵀ/√D) of a teacher that sees the latent C.
+
+    They are the samples that ``simulate(problem.draw(seed), times, seed=seed)`` trains its first run on, bit for bit.
+
+    Parameters
+    ----------
+    n_samples
+        Number of samples.
+    input_dim, latent_dim
+        N and D.
+    teacher_units
+        M.
+    activation, nonlinearity
+        g of the teacher and f of the manifold, as for :class:`sgdlimit.Problem`.
+    latent
+        Law of C: ``Gaussian()``, the default, or a :class:`sgdlimit.GaussianMixture`.
+    seed
+        Of the features, the teacher and the samples.
+    return_X_y
+        Whether X and y are returned alone, or all that belongs to them.
+    **settings
+        Other fields of :class:`sgdlimit.Problem`, as ``features="dct"`` or ``training=Training(label_noise=0.1)``.
+
+    Returns
+    -------
+    tuple of np.ndarray, or HiddenManifold
+        X, shape (n_samples, N), float32, and y, shape (n_samples,), float64; with ``return_X_y=False`` also the latent
+        C, shape (n_samples, D), and the instance.
+
+    Raises
+    ------
+    ProblemError
+        If a setting will not do.
+
+    References
+    ----------
+    Goldt, Mézard, Krzakala and Zdeborová, Physical Review X 10, 041044 (2020).
+
+    Examples
+    --------
+    >>> X, y = make_hidden_manifold(200, input_dim=30, latent_dim=10, seed=1)
+    >>> X.shape, y.shape
+    ((200, 30), (200,))
+    """
+    _check_whole("n_samples", n_samples, 1)
+    defaults: dict[str, Any] = {"student_units": teacher_units, "learning_rate": 0.2}
+    problem = Problem(
+        **{**defaults, **settings},
+        input_dim=input_dim,
+        latent_dim=latent_dim,
+        teacher_units=teacher_units,
+        activation=activation,
+        nonlinearity=nonlinearity,
+        latent=Gaussian() if latent is None else latent,  # type: ignore[arg-type]
+    )
+    instance = problem.draw(seed)
+    blocks = list(blocks_of(instance, seed=seed, samples=int(n_samples)))
+    C, X, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return (X, y) if return_X_y else HiddenManifold(X, y, C, instance)
+
+
+def batches(
+    instance: Instance, batch_size: int, *, samples: int | None = None, seed: int = 0, run: int = 0
+) -> Iterator[Samples]:
+    """The samples that SGD sees, in its order and in batches, without an end and in constant memory.
+
+    Parameters
+    ----------
+    instance
+        From :meth:`sgdlimit.Problem.draw`, or of one's own arrays.
+    batch_size
+        Samples in each batch; of a stream that ends the last may have fewer.
+    samples
+        After how many it ends; by default never.
+    seed, run
+        Those of :func:`sgdlimit.simulate`: its run ``run`` sees the same samples, bit for bit.
+
+    Yields
+    ------
+    Samples
+        ``latent`` (batch, D) and ``inputs`` (batch, N), float32, and ``labels`` (batch,), float64.
+
+    Raises
+    ------
+    ProblemError
+        If an argument will not do.
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=30, latent_dim=10, student_units=2, teacher_units=2,
+    ...                      activation="erf", learning_rate=0.2)
+    >>> [len(batch.labels) for batch in batches(problem.draw(seed=0), 400, samples=1000)]
+    [400, 400, 200]
+    """
+    _check_whole("batch_size", batch_size, 1)
+    _check_stream(instance, samples, seed, run)
+    return _cut(blocks_of(instance, seed=seed, run=run, samples=samples), int(batch_size))
+
+
+def _cut(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
+    """Blocks as batches of another size."""
+    waiting: list[Samples] = []
+    count = 0
+    for block in blocks:
+        waiting.append(block)
+        count += len(block.labels)
+        if count < size:
+            continue
+        joined = Samples(*(np.concatenate(parts) for parts in zip(*waiting, strict=True)))
+        whole = count - count % size
+        for start in range(0, whole, size):
+            yield Samples(*(part[start : start + size] for part in joined))
+        waiting, count = [Samples(*(part[whole:] for part in joined))], count - whole
+    if count:
+        yield Samples(*(np.concatenate(parts) for parts in zip(*waiting, strict=True)))
+
+
+def _check_stream(instance: object, samples: object, seed: object, run: object) -> None:
+    check_instance(instance)
+    if samples is not None:
+        _check_whole("samples", samples, 1)
+    _check_whole("seed", seed, 0)
+    _check_whole("run", run, 0)
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ProblemError(f"{name}: {value!r} is not a whole number ≥ {least}; give one")
+
+
+def __getattr__(name: str) -> Any:
+    if name != "HiddenManifoldDataset":
+        raise AttributeError(f"module 'sgdlimit.simulation.datasets' has no attribute {name!r}")
+    try:
+        return import_module("sgdlimit.simulation._torch").HiddenManifoldDataset
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "torch":
+            raise
+        raise ProblemError(
+            "datasets.HiddenManifoldDataset: PyTorch is not installed; `pip install 'sgdlimit[torch]'` adds it, and "
+            "datasets.batches does without"
+        ) from None

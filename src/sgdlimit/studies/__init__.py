@@ -1,1 +1,0 @@
-"""Studies: the paper's experiments, and where they end."""

@@ -1,0 +1,250 @@
+"""What `sgdlimit sweep` does: from a TOML file to a store, with all that is said on the way."""
+
+import json
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from ..errors import ProblemError, SweepError
+from ..resources import cores
+from ._cost import Cost, cost, refuse_disk, refuse_memory, results_bytes
+from ._engine import Engine, InProcess, Outcome
+from ._plan import Plan
+from ._run import Log, Summary, run_sweep, settle_damage
+from ._settings import Sweep
+from ._store import SweepStore, missing_tasks, open_sweep
+
+__all__ = ["Where", "compute_sweep", "sweep_from_file"]
+
+PAYS = 60.0
+"""Seconds of work on one core from which workers are started, each of which takes some ten to import and compile. On
+two cores they never pay: this process alone computes as many tasks in a minute."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where tasks are to be computed, as the command line says; see :mod:`sgdlimit.sweep._cluster`."""
+
+    workers: int | None = None
+    scheduler: str | None = None
+    cluster: str | None = None
+    jobs: int = 1
+    tls_ca_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def check(self) -> None:
+        """Refuse contradictions.
+
+        Raises
+        ------
+        ProblemError
+            Naming them.
+        """
+        given = {"--workers": self.workers, "--scheduler": self.scheduler, "--cluster": self.cluster}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise ProblemError(f"{names[1]}: {given[names[1]]!r} contradicts {names[0]}; give one of them")
+        if self.scheduler is None and (self.tls_ca_file or self.tls_cert or self.tls_key):
+            raise ProblemError("--tls-ca-file, --tls-cert, --tls-key: are for a scheduler; give its --scheduler tls://")
+        if self.scheduler is not None and not self.scheduler.startswith(("tcp://", "tls://")):
+            raise ProblemError(f"--scheduler: {self.scheduler!r} is no address; give one such as tcp://127.0.0.1:8786")
+
+    def workers_here(self, found: Cost) -> int:
+        """Processes on this machine beside this one; 0 where this one does all, or others do."""
+        if self.scheduler is not None or self.cluster is not None:
+            return 0
+        if self.workers is not None:
+            return self.workers
+        return min(cores(), found.tasks) if cores() > 2 and found.tasks > 1 and found.seconds > PAYS else 0
+
+    def engine(self, found: Cost, part: Callable[[int, float], None]) -> Engine:
+        """The engine, started."""
+        from . import _cluster as cluster
+
+        if self.scheduler is not None:
+            return cluster.running_scheduler(
+                self.scheduler, ca_file=self.tls_ca_file, certificate=self.tls_cert, key=self.tls_key
+            )
+        if self.cluster is not None:
+            return cluster.batch_cluster(self.cluster, self.jobs)
+        count = self.workers_here(found)
+        return cluster.local_cluster(count) if count else InProcess(part)
+
+
+def sweep_from_file(
+    settings: Path,
+    out: str | None,
+    where: Where,
+    *,
+    dry_run: bool = False,
+    max_failures: int = 3,
+    verify: bool = False,
+    repair: bool = False,
+    log: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    report: Callable[[Summary, Outcome | None], None] = lambda summary, outcome: None,
+    part: Callable[[int, float], None] = lambda index, done: None,
+) -> Summary | None:
+    """Run the sweep of a TOML file, or what is missing of it.
+
+    Parameters
+    ----------
+    settings
+        The file.
+    out
+        Path or URL of the store; ``results/NAME.zarr`` by default.
+    where
+        Where to compute.
+    dry_run
+        Only say what it will cost.
+    max_failures, verify, repair, log
+        See :func:`sgdlimit.sweep.run_sweep` and :func:`sgdlimit.sweep.settle_damage`; the log lies beside a
+        local store by default.
+    say, report, part
+        Get what is to be read, the state after every task, and how far this process is in its own.
+
+    Returns
+    -------
+    Summary
+        With its ``text``; None after a dry run.
+
+    Raises
+    ------
+    ProblemError
+        If the settings, the store or the cluster cannot be used.
+    SweepError
+        After too many failures.
+    """
+    where.check()
+    plan = Plan(Sweep.from_toml(settings))
+    path = out or str(Path("results") / f"{settings.stem}.zarr")
+    if log is not None:
+        _check_log(log)
+    missing = missing_tasks(path, plan, repair=repair)
+    refuse_disk(plan, len(missing), path)
+    refuse_memory(results_bytes(plan), 1)
+    if len(missing) < len(plan):
+        say(f"{path}: {len(plan) - len(missing)} of {len(plan)} tasks are there already.")
+    found = cost(plan, missing)
+    if missing:
+        say(f"To do: {found}")
+    refuse_memory(found.memory, where.workers_here(found) or 1)
+    if dry_run:
+        return None
+    with SweepStore(path, plan, repair=repair) as store:
+        if verify or repair:
+            for damage in settle_damage(store, repair=repair):
+                say(f"Damaged: {damage}")
+        summary = Summary(len(plan), len(store.finished))
+        if store.missing():
+            with where.engine(found, part) as engine:
+                if engine.link:
+                    say(f"Dashboard: {engine.link}")
+                if not engine.parallel:
+                    say("There are no workers yet; work begins with the first.")
+                summary = run_sweep(
+                    store, engine, max_failures=max_failures, log=Log(log or _beside(path)), report=report
+                )
+    summary.text = _in_words(summary, path, settings)
+    return summary
+
+
+def compute_sweep(
+    sweep: Sweep,
+    path: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    max_failures: int = 3,
+    progress: Callable[[float], None] = lambda done: None,
+) -> xr.Dataset:
+    """Run a sweep, or what is missing of it, and open it.
+
+    Parameters
+    ----------
+    sweep
+        The grid and how to run it.
+    path
+        The store: a local path or an fsspec URL.
+    workers
+        Processes on this machine; 0 for this one alone. By default one for each core, if there are more than two and
+        the work lasts more than a minute.
+    scheduler
+        Address of a dask scheduler to use instead.
+    max_failures
+        After how many tasks that end with an error to stop.
+    progress
+        Called with the fraction done.
+
+    Returns
+    -------
+    xarray.Dataset
+        See :func:`open_sweep`.
+
+    Raises
+    ------
+    ProblemError
+        If the store is of other settings, or another process writes to it.
+    SweepError
+        If it was interrupted, or tasks failed; the same call goes on from there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> sweep = Sweep(problem={"input_dim": 60, "latent_dim": 30, "student_units": 2, "teacher_units": 2,
+    ...                        "activation": "erf"},
+    ...               grid={"learning_rate": [0.1, 0.2]}, run={"instances": 2, "time": 2.0, "count": 10})
+    >>> results = compute_sweep(sweep, tempfile.mkdtemp() + "/rates.zarr")
+    >>> results["M_Q"].sel(theory="conventional").mean(["instance", "run", "student", "student_"]).dims
+    ('learning_rate',)
+    """
+    plan, where = Plan(sweep), Where(workers=workers, scheduler=scheduler)
+    where.check()
+    with SweepStore(path, plan) as store:
+
+        def report(summary: Summary, outcome: Outcome | None) -> None:
+            progress(summary.finished / summary.total)
+
+        def part(index: int, done: float) -> None:
+            progress((len(store.finished) + done) / len(plan))
+
+        missing = store.missing()
+        if missing:
+            with where.engine(cost(plan, missing), part) as engine:
+                log = Log(_beside(str(path)))
+                summary = run_sweep(store, engine, max_failures=max_failures, log=log, report=report)
+            if not summary.complete:
+                why = "interrupted" if summary.interrupted else f"failed at {'; '.join(summary.failures)}"
+                raise SweepError(f"{why}; {summary.finished} of {summary.total} tasks are in {path}")
+    return open_sweep(path)
+
+
+def _beside(path: str) -> Path | None:
+    """The log of a local store."""
+    return None if "://" in path else Path(os.path.abspath(path).removesuffix(".zarr") + ".log.jsonl")
+
+
+def _check_log(path: Path) -> None:
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ProblemError(f"--log: {str(path)!r} cannot be written to ({error.strerror}); name another file") from None
+
+
+def _in_words(summary: Summary, path: str, settings: Path) -> str:
+    default = path == str(Path("results") / f"{settings.stem}.zarr")
+    again = shlex.join(["sgdlimit", "sweep", str(settings), *(() if default else ("--out", path))])
+    lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]
+    if summary.diverged:
+        lines.append(f"{summary.diverged} conditions diverged: NaN from diverged_at on.")
+    lines += [f"Failed: {failure}" for failure in summary.failures]
+    if summary.complete:
+        lines.append(f"Open it with sl.open_sweep({json.dumps(path, ensure_ascii=False)}).")
+    else:
+        lines.append(f"{'Interrupted. ' if summary.interrupted else ''}To go on: {again}")
+    return "\n".join(lines)

@@ -1,0 +1,122 @@
+"""What a theory made from finite data is uncertain by: the bootstrap with random weights (Rubin 1981)."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from ..errors import ProblemError
+from ..inputs import Affine, LatentLaw
+from ._batch import solve_many
+from ._spectrum import STEPS, Spectrum, reduce, spectrum
+
+if TYPE_CHECKING:
+    from ..instance import Instance
+
+__all__ = ["bootstrap"]
+
+LARGEST = 10
+"""Eigenvalues that are told of."""
+
+
+def bootstrap(
+    instance: "Instance", times: ArrayLike, *, resamples: int = 20, seed: int = 0, nodes: int | None = None
+) -> xr.Dataset:
+    """Moment-matched theory of finite data, with the standard errors that the data leave it.
+
+    Ω, Φ and T are those of the samples; of the law that the samples came from they are estimates. Each resample gives
+    the samples random probabilities, uniform among all, and has a spectrum and a trajectory of its own. Their deviation
+    is the standard error of the theory; what their mean is off by is its bias, for a covariance of few samples has its
+    eigenvalues too far apart. It is of order N/count, and is subtracted from what is returned.
+
+    Parameters
+    ----------
+    instance
+        An instance whose inputs or latent are data, see :meth:`sgdlimit.Instance.from_inputs` and
+        :class:`sgdlimit.Empirical`.
+    times
+        Output times t = step/N, shape (time,), increasing, from 0 on.
+    resamples
+        How many, at least 2. With 20 the standard errors are good to a sixth.
+    seed
+        Seed of the resampling.
+    nodes
+        The most nodes of each spectrum, see :func:`sgdlimit.theory.reduce`, which also has their number by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        A trajectory as from :func:`sgdlimit.solve`, corrected for its bias; beside each variable one of its standard
+        error, ``Q_stderr``, ..., and one of the bias that was subtracted, ``Q_bias``, .... Likewise
+        ``teacher_overlap``, T, and ``eigenvalue`` (rank,), the largest ones of Ω.
+
+    Raises
+    ------
+    ProblemError
+        If the law is no finite set of samples, or as of :func:`sgdlimit.solve`.
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> rng = np.random.default_rng(0)
+    >>> W, teacher = rng.normal(size=(2, 1, 20))
+    >>> data = sl.Instance.from_inputs(rng.normal(size=(500, 20)), W, [0.5], teacher, [1.0],
+    ...                                activation="linear", learning_rate=0.2, centre=True)
+    >>> result = bootstrap(data, [1.0], resamples=3)
+    >>> result["R_stderr"].dims
+    ('time', 'student', 'teacher')
+    """
+    if not isinstance(resamples, int | np.integer) or resamples < 2:
+        raise ProblemError(f"resamples: {resamples!r} is not a whole number of at least 2; try 20")
+    law, dim = instance.latent, instance.latent_dim
+    if law.distinct_samples is None:
+        raise ProblemError(
+            f"latent: {law!r} is no finite set of samples, and its theory has no such error; use solve(instance, times)"
+        )
+    streams = np.random.default_rng(seed).spawn(int(resamples))
+    others = (instance.replace(latent=_centred(law.reweighted(rng), dim)) for rng in streams)
+    full = [spectrum(one, "moment-matched") for one in (instance, *others)]
+    K, M = full[0].overlap.shape[1:]
+    most = STEPS * (K + M + 1) if nodes is None else nodes
+    trajectories = solve_many(
+        [one if len(one.eigenvalues) <= most else reduce(one, most) for one in full],
+        instance.student_output,
+        instance.teacher_output,
+        activation=instance.activation,
+        teacher_activation=instance.teacher_activation,
+        learning_rate=instance.learning_rate,
+        times=times,
+        training=instance.training,
+        switch_times=instance.switch_times,
+        attrs=instance.provenance(theory="moment-matched", resamples=int(resamples), seed=int(seed)),
+    )
+    trajectories = trajectories.drop_vars("learning_rate").assign(
+        teacher_overlap=(("case", "teacher", "teacher_"), np.stack([one.teacher_overlap for one in full])),
+        eigenvalue=(("case", "rank"), np.stack([_largest(one, instance.input_dim) for one in full])),
+    )
+    return _summary(trajectories)
+
+
+def _centred(law: LatentLaw, dim: int) -> LatentLaw:
+    """A resample's mean is one more error of the mean, which is no part of Ω."""
+    return Affine(law, law.mean(dim))
+
+
+def _largest(of: Spectrum, input_dim: int) -> Float[np.ndarray, "rank"]:
+    """The largest eigenvalues, as often as they occur."""
+    order = np.argsort(of.eigenvalues)[::-1][:LARGEST]
+    copies = np.rint(of.weights[order] * input_dim).astype(int).clip(1, LARGEST)
+    return np.repeat(of.eigenvalues[order], copies)[: min(LARGEST, input_dim)]
+
+
+def _summary(trajectories: xr.Dataset) -> xr.Dataset:
+    """The first case, and what the others say of its error."""
+    estimate, others = trajectories.isel(case=0, drop=True), trajectories.isel(case=slice(1, None))
+    bias, deviation = others.mean("case") - estimate, others.std("case", ddof=1)
+    corrected = (estimate - bias).drop_vars("diverged_at", errors="ignore")
+    for name in list(corrected.data_vars):
+        corrected[name].attrs = dict(trajectories[name].attrs)
+        corrected[f"{name}_stderr"], corrected[f"{name}_bias"] = deviation[name], bias[name]
+    return corrected.assign_attrs(trajectories.attrs)

@@ -1,0 +1,250 @@
+"""The slow variables where all clusters have the same covariance V: weights in the eigenvectors of V.
+
+On the nodes of a Gauss rule for V, the weights are the vectors Γ_k = W_k·e_j/√N, and with φ and α = a·e_j/√N
+
+    dΓ_k = −η [Σ_l H_kl ω Γ_l + Σ_m A_km φ_m] dt + Σ_i α^i dy_ki/√N,
+
+the last what the chain has pushed them by along the means of the inputs. It is of order 1/√N, and yet it makes M:
+M_k^i = √N Γ_k·α^i. What the noise of the gradient adds from nothing has nodes of its own, with dq/dt of section 4 of
+the equations of motion.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from numba import njit
+
+from ._chain import average_over_chain, empty_averages
+
+__all__ = ["Grid", "Kept", "Nodes", "Rates", "run_chain"]
+
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+class Nodes(NamedTuple):
+    """What the inputs fix, on the nodes of V."""
+
+    omega: Float[np.ndarray, "node"]
+    phi: Float[np.ndarray, "M node"]
+    alpha: Float[np.ndarray, "c node"]
+    noise_omega: Float[np.ndarray, "s"]
+    noise_weight: Float[np.ndarray, "s"]
+    teacher_overlap: Float[np.ndarray, "M M"]
+    pushed: bool
+    """Whether the weights have their part along the means of the inputs."""
+
+
+class Rates(NamedTuple):
+    """The learning rule."""
+
+    learning_rate: float
+    output_rate: float
+    """η_v."""
+    output_scale: float
+    weight_decay: float
+    batch_size: float
+
+
+class Grid(NamedTuple):
+    """The steps of integration: whole numbers of steps of SGD."""
+
+    first_step: Int[np.ndarray, "step"]
+    steps: Int[np.ndarray, "step"]
+    rate_factor: Float[np.ndarray, "step"]
+    task: Int[np.ndarray, "step"]
+    output: Int[np.ndarray, "step"]
+    """Output time at the end of the step, or −1."""
+
+
+class Kept(NamedTuple):
+    """What is kept of the chains at the output times."""
+
+    S: Float[np.ndarray, "chain time kind n n"]
+    v: Float[np.ndarray, "chain time K"]
+    M: Float[np.ndarray, "chain time K c"]
+    activity: Float[np.ndarray, "chain time K"]
+    """E g'(λ_k)², along the chain over the last step of integration."""
+
+    @classmethod
+    def empty(cls, chains: int, times: int, kinds: int, K: int, M: int, c: int) -> "Kept":
+        """Room for them, of NaN."""
+        n = K + M
+        return cls(*(np.full((chains, times, *shape), np.nan) for shape in ((kinds, n, n), (K,), (K, c), (K,))))
+
+    def of(self, some: int | slice) -> "Kept":
+        """Of some chains."""
+        return Kept(*(values[some] for values in self))
+
+    def until(self, count: int) -> "Kept":
+        """The first output times."""
+        return Kept(*(values[:, :count] for values in self))
+
+
+@njit(fastmath=FAST)
+def _slope(nodes, rates, eta, H, A, G, push, gamma, q, dgamma, dq):
+    """Time derivatives of Γ and of the noise's q; push is dy/dt/√N."""
+    K, M = A.shape
+    decay = rates.weight_decay
+    for k in range(K):
+        for j in range(len(nodes.omega)):
+            dgamma[k, j] = -eta * decay * gamma[k, j]
+        for l in range(K):  # noqa: E741
+            h = eta * H[k, l]
+            for j in range(len(nodes.omega)):
+                dgamma[k, j] -= h * nodes.omega[j] * gamma[l, j]
+        for m in range(M):
+            h = eta * A[k, m]
+            for j in range(len(nodes.omega)):
+                dgamma[k, j] -= h * nodes.phi[m, j]
+        if nodes.pushed:
+            for i in range(push.shape[1]):
+                h = push[k, i]
+                for j in range(len(nodes.omega)):
+                    dgamma[k, j] += h * nodes.alpha[i, j]
+        for l in range(k + 1):  # noqa: E741
+            for j in range(len(nodes.noise_omega)):
+                total = 2 * decay * q[k, l, j]
+                for x in range(K):
+                    total += nodes.noise_omega[j] * (H[k, x] * q[x, l, j] + H[l, x] * q[x, k, j])
+                dq[k, l, j] = (eta * eta / rates.batch_size * G[k, l] * nodes.noise_omega[j]) - eta * total
+                dq[l, k, j] = dq[k, l, j]
+
+
+@njit(fastmath=FAST)
+def _overlaps(nodes, gamma, q, Q, R):
+    K = len(gamma)
+    for k in range(K):
+        for l in range(k + 1):  # noqa: E741
+            total = 0.0
+            for j in range(len(nodes.omega)):
+                total += nodes.omega[j] * gamma[k, j] * gamma[l, j]
+            for j in range(len(nodes.noise_omega)):
+                total += nodes.noise_weight[j] * nodes.noise_omega[j] * q[k, l, j]
+            Q[k, l] = total
+            Q[l, k] = total
+        for m in range(R.shape[1]):
+            total = 0.0
+            for j in range(len(nodes.omega)):
+                total += nodes.phi[m, j] * gamma[k, j]
+            R[k, m] = total
+
+
+# Loops rather than whole arrays: numba compiles what checks their shapes for half a minute.
+
+
+@njit
+def _field_covariance(Q, R, T, S):
+    K, M = R.shape
+    for k in range(K):
+        for l in range(K):  # noqa: E741
+            S[k, l] = Q[k, l]
+        for m in range(M):
+            S[k, K + m] = R[k, m]
+            S[K + m, k] = R[k, m]
+    for m in range(M):
+        for x in range(M):
+            S[K + m, K + x] = T[m, x]
+
+
+@njit(fastmath=FAST)
+def _add(x, factor, y, result):
+    """result = x + factor y, of arrays of any shape."""
+    x, y, result = x.reshape(-1), y.reshape(-1), result.reshape(-1)
+    for j in range(len(result)):
+        result[j] = x[j] + factor * y[j]
+
+
+@njit
+def _mean_fields(gamma, alpha, N, M):
+    """M_k^i = √N Γ_k·α^i."""
+    for k in range(len(gamma)):
+        for i in range(len(alpha)):
+            total = 0.0
+            for j in range(gamma.shape[1]):
+                total += gamma[k, j] * alpha[i, j]
+            M[k, i] = np.sqrt(N) * total
+
+
+@njit
+def _finite(x):
+    total = 0.0
+    for value in x.flat:
+        total += value
+    return np.isfinite(total)
+
+
+@njit(nogil=True, cache=True)
+def run_chain(clusters, nodes, rates, N, grid, keys, place, gamma, M, v, v_teacher, kept):
+    """One effective process: the chain of the mean fields with the slow variables it drives.
+
+    The chain of a step sees the order parameters in the middle of it, extrapolated from the step before; with the
+    averages along the chain, a midpoint rule moves the slow variables. Both are of second order.
+
+    Parameters
+    ----------
+    gamma, M, v
+        Initial Γ (K, node), mean fields (K, c) and output weights (K,); moved.
+    v_teacher
+        ṽ of every task, (task, M), with its normalisation.
+
+    Returns
+    -------
+    int
+        Number of steps of integration taken before a number was not finite.
+    """
+    K, units = len(v), v_teacher.shape[1]
+    n = K + units
+    T = nodes.teacher_overlap
+    averages = empty_averages(1, K, units, M.shape[1])
+    q = np.zeros((K, K, len(nodes.noise_omega)))
+    gamma_slope, q_slope = np.empty_like(gamma), np.empty_like(q)
+    gamma_middle, q_middle = np.empty_like(gamma), np.empty_like(q)
+    S, S_before, S_middle = np.empty((1, n, n)), np.zeros((1, n, n)), np.empty((1, n, n))
+    c, v_slope = np.empty(n), np.zeros(K)
+    Q, R = np.empty((K, K)), np.empty((K, units))
+    push = np.empty((K, M.shape[1]))
+    _overlaps(nodes, gamma, q, Q, R)
+    _field_covariance(Q, R, T, S[0])
+    dt_before = 0.0
+    for step in range(len(grid.steps)):
+        dt = grid.steps[step] / N
+        ahead = 0.5 * dt / dt_before if step > 0 else 0.0
+        _add(S, -1.0, S_before, S_before)
+        _add(S, ahead, S_before, S_middle)
+        for k in range(K):
+            c[k] = rates.output_scale * (v[k] + 0.5 * dt * v_slope[k])
+        for m in range(units):
+            c[K + m] = -v_teacher[grid.task[step], m]
+        factor = grid.rate_factor[step]
+        place = average_over_chain(
+            clusters, grid.first_step[step], grid.steps[step], factor, keys, S_middle, c, M, place, averages
+        )
+        eta = rates.learning_rate * factor
+        _add(averages.pushes, 1 / (dt * np.sqrt(N)) - 1, averages.pushes, push)
+        H, A, G = averages.H[0], averages.A[0], averages.G[0]
+        _slope(nodes, rates, eta, H, A, G, push, gamma, q, gamma_slope, q_slope)
+        _add(gamma, 0.5 * dt, gamma_slope, gamma_middle)
+        _add(q, 0.5 * dt, q_slope, q_middle)
+        _slope(nodes, rates, eta, H, A, G, push, gamma_middle, q_middle, gamma_slope, q_slope)
+        _add(gamma, dt, gamma_slope, gamma)
+        _add(q, dt, q_slope, q)
+        for k in range(K):
+            v_slope[k] = -rates.output_rate * factor * rates.output_scale * averages.error_gradient[k]
+            v[k] += dt * v_slope[k]
+        if nodes.pushed:
+            _mean_fields(gamma, nodes.alpha, N, M)
+        _add(S, 0.0, S, S_before)
+        _overlaps(nodes, gamma, q, Q, R)
+        _field_covariance(Q, R, T, S[0])
+        dt_before = dt
+        if not (_finite(M) and _finite(S) and _finite(v)):
+            return step
+        output = grid.output[step]
+        if output >= 0:
+            _add(S, 0.0, S, kept.S[output])
+            _add(M, 0.0, M, kept.M[output])
+            for k in range(K):
+                kept.v[output, k] = v[k]
+                kept.activity[output, k] = averages.activity[k]
+    return len(grid.steps)

@@ -1,0 +1,58 @@
+"""The learning rate at which a step along the inputs overshoots."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...inputs import MixtureMoments
+
+if TYPE_CHECKING:
+    from ...instance import Instance
+
+__all__ = ["stability_edge"]
+
+SAMPLES = 4096
+
+
+def stability_edge(instance: "Instance", moments: MixtureMoments | None = None) -> float:
+    """The learning rate above which the mean fields get unstable at the initial weights.
+
+    A step on an input X changes the output there by −η Δ Σ_k v_k² g'(λ_k)² |X|²/N, to first order in η; for η beyond 2
+    over that sum it overshoots by more than the error itself. Of the clusters that with the smallest rate counts, with
+    its mean of g'². Bounded activations saturate before they diverge.
+
+    Parameters
+    ----------
+    instance
+        A network on inputs in clusters.
+    moments
+        Those of its inputs, where they are known already.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    A linear unit on inputs with |X|² = N:
+
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=100, latent_dim=50, student_units=1, teacher_units=1, activation="linear",
+    ...                      learning_rate=0.2, output_weights="equal")
+    >>> round(stability_edge(problem.draw(seed=0)), 6)
+    2.0
+    """
+    moments = instance.mixture_moments() if moments is None else moments
+    v = instance.training.output_scale(len(instance.student)) * instance.student_output
+    W, N = instance.student, instance.input_dim
+    z = np.random.default_rng(0).standard_normal((SAMPLES, len(W)))
+    largest = 0.0
+    for i, kind in enumerate(moments.kind):
+        some = moments.kinds[kind]
+        Q, _ = some.overlaps(W)
+        variances, directions = np.linalg.eigh(Q)
+        fields = z @ (directions * np.sqrt(np.maximum(variances, 0))).T + W @ moments.input_mean[i] / np.sqrt(N)
+        norm = moments.mean_overlap[i, i] + some.diagonal.mean() + np.square(some.factor).sum() / N
+        push = np.square(v) @ np.square(instance.activation.derivative(fields)).mean(axis=0)
+        largest = max(largest, float(norm * push))
+    return 2 / largest if largest > 0 else np.inf

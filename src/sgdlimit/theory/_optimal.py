@@ -1,0 +1,250 @@
+"""The learning rate as a function of time that leaves the least generalisation error, by gradients through theory.
+
+A schedule is a polygon η(t) = η factor(t); ln ε at the end is minimised over the logarithms of the factors at points.
+The gradient comes from forward-mode derivatives of the solved equations of motion: they share its steps, and a dozen of
+them cost less to compile and run than the checkpoints of reverse mode.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize, minimize_scalar
+
+from ..errors import DivergenceError, ProblemError
+from ..rules import Integrals
+from ..training import Schedule, task_units
+from ._compiled import call
+from ._equations import Rule
+from ._integrals import integrals_for
+from ._solve import check_positive, integrate, rule_of
+from ._spectrum import STEPS, Spectrum, spectrum
+
+if TYPE_CHECKING:
+    from ..instance import Instance
+
+__all__ = ["Optimum", "optimal_schedule"]
+
+RTOL, ATOL = 1e-6, 1e-8
+"""Of the solver; errors ε below ATOL are not told apart."""
+SMALLEST, LARGEST = 1e-3, 1e2
+"""Bounds of the schedule, in units of the best constant rate."""
+LOST = 50.0
+"""ln ε of a trajectory that diverges: finite, so that a line search turns back from it."""
+ITERATIONS = 60
+
+
+class Optimum(NamedTuple):
+    """The best schedule and the best constant rate, as theory has them."""
+
+    scheduled: "Instance"
+    """The instance with the best schedule, for :func:`sgdlimit.solve` and :func:`sgdlimit.simulate`."""
+    constant: "Instance"
+    """The instance with the best constant rate, as a schedule of one point."""
+    error: float
+    """Final generalisation error with the schedule."""
+    constant_error: float
+    """Final generalisation error with the constant rate."""
+    evaluations: int
+    """Trajectories solved, most of them with their derivatives."""
+    converged: bool
+    """Whether the optimiser came to a point where the gradient vanishes, or improvement does."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """η(t) in units of the instance's learning rate."""
+        assert self.scheduled.training.schedule is not None
+        return self.scheduled.training.schedule
+
+    @property
+    def constant_rate(self) -> float:
+        """The best constant η."""
+        return self.constant.learning_rate * float(self.constant.training.factor(0.0))
+
+    @property
+    def gain(self) -> float:
+        """By what factor the schedule lowers the final error."""
+        return self.constant_error / self.error
+
+    def __str__(self) -> str:
+        return (
+            f"best constant rate {self.constant_rate:.3g}: ε_g = {self.constant_error:.4g}; best schedule: "
+            f"ε_g = {self.error:.4g}, {self.gain:.3g} times less, after {self.evaluations} solutions"
+            f"{'' if self.converged else ', not converged'}"
+        )
+
+
+def optimal_schedule(
+    instance: "Instance",
+    duration: float,
+    *,
+    theory: str = "conventional",
+    knots: int = 10,
+    rates: ArrayLike | None = None,
+    nodes: int | None = None,
+) -> Optimum:
+    """The learning-rate schedule that minimises the final generalisation error.
+
+    The best constant rate is found first, by a scan and a line search. From there, and from a rate that decays to 0
+    linearly, L-BFGS-B minimises ln ε(duration) over the logarithms of η at the points of a polygon. It finds a local
+    minimum; the better of the two is returned.
+
+    Parameters
+    ----------
+    instance
+        A :class:`sgdlimit.Instance` without a schedule. Both layers follow the one found, at their ratio of rates.
+    duration
+        Time t = steps/N at which training ends.
+    theory
+        ``"conventional"`` or ``"moment-matched"``, as for :func:`sgdlimit.solve`.
+    knots
+        Points of the polygon, evenly spaced from 0 to the end, at least 2.
+    rates
+        Constant rates η to scan, increasing, shape (rate,) of at least 3; by default 25 from 0.005 to 20.
+    nodes
+        The most nodes of the spectrum to keep, see :func:`sgdlimit.theory.reduce`; 14(K + M + 1) by default.
+
+    Returns
+    -------
+    Optimum
+
+    Raises
+    ------
+    ProblemError
+        If a setting cannot be used, the instance has a schedule already, or the best of the rates is the first or the
+        last.
+    DivergenceError
+        If theory diverges with every rate.
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=50, latent_dim=50, student_units=1, teacher_units=1, activation="linear",
+    ...                      nonlinearity="identity", features="identity", learning_rate=0.1,
+    ...                      training=sl.Training(label_noise=0.5, output_learning_rate=0.0))
+    >>> optimum = optimal_schedule(problem.draw(seed=0), duration=20.0)
+    >>> bool(optimum.error < optimum.constant_error)
+    True
+    """
+    check_positive("duration", duration)
+    if isinstance(knots, bool) or not isinstance(knots, int | np.integer) or knots < 2:
+        raise ProblemError(f"knots: {knots!r} is not a whole number of at least 2; try 10")
+    if instance.training.schedule is not None:
+        raise ProblemError("training.schedule: the instance has one already; give it without")
+    scanned = _check_rates(np.geomspace(0.005, 20, 25) if rates is None else rates) / instance.learning_rate
+    times = np.linspace(0, duration, knots)
+    objective = _Objective(instance, theory, times, nodes)
+
+    constant = _best_constant(objective, np.log(scanned))
+    starts = [np.full(knots, constant), constant + np.log(np.maximum(2 * (1 - times / duration), 0.05))]
+    bounds = [(constant + np.log(SMALLEST), constant + np.log(LARGEST))] * knots
+    options = {"maxiter": ITERATIONS}
+    found = [minimize(objective, x, jac=True, method="L-BFGS-B", bounds=bounds, options=options) for x in starts]
+    best = min(found, key=lambda result: result.fun)
+    schedule = Schedule(times=tuple(times.tolist()), factors=tuple(np.exp(best.x).tolist()))
+    return Optimum(
+        scheduled=_with(instance, schedule),
+        constant=_with(instance, Schedule(times=(0.0,), factors=(float(np.exp(constant)),))),
+        error=float(np.exp(best.fun)),
+        constant_error=float(np.exp(objective(np.full(knots, constant))[0])),
+        evaluations=objective.evaluations,
+        converged=bool(best.success),
+    )
+
+
+def log_final_error(
+    log_factors: Float[Array, "knot"],
+    inputs: Spectrum,
+    v: Float[Array, "K"],
+    v_teacher: Float[Array, "M"],
+    learning_rate: Float[Array, ""],
+    end: Float[Array, "1"],
+    rule: Rule,
+    *,
+    integrals: Integrals,
+) -> tuple[Float[Array, ""], Float[Array, "knot"]]:
+    """ln ε at the end and its gradient with respect to the logarithms of the schedule's factors."""
+
+    def value(log_factors):
+        followed = rule._replace(schedule_factors=jnp.exp(log_factors))
+        result = integrate(
+            inputs,
+            v,
+            v_teacher,
+            learning_rate,
+            end,
+            integrals=integrals,
+            rule=followed,
+            rtol=max(RTOL, integrals.finest_tolerance),
+            atol=max(ATOL, integrals.finest_tolerance),
+            adjoint=dfx.ForwardMode(),
+        )
+        log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
+        return log_error, log_error
+
+    gradient, log_error = jax.jacfwd(value, has_aux=True)(log_factors)
+    return log_error, gradient
+
+
+class _Objective:
+    """ln ε at the end and its gradient, as a function of the logarithms of the schedule's factors."""
+
+    def __init__(self, instance: "Instance", theory: str, times: Float[np.ndarray, "knot"], nodes: int | None) -> None:
+        K, M = len(instance.student), len(instance.teacher)
+        units = task_units(instance.teacher_output)
+        rule = rule_of(instance.training, instance.learning_rate, K, units, instance.switch_times)
+        self.knots = len(times)
+        self.evaluations = 0
+        self._arguments = (
+            spectrum(instance, theory, nodes=STEPS * (K + M + 1) if nodes is None else nodes),
+            instance.student_output,
+            instance.teacher_output,
+            instance.learning_rate,
+            times[-1:],
+            rule._replace(schedule_times=times),
+        )
+        self._integrals = integrals_for(instance.activation, instance.teacher_activation)
+
+    def __call__(self, log_factors: Float[np.ndarray, "knot"]) -> tuple[float, Float[np.ndarray, "knot"]]:
+        self.evaluations += 1
+        value, gradient = call(log_final_error, log_factors, *self._arguments, static={"integrals": self._integrals})
+        if np.isfinite(value) and np.isfinite(gradient).all():
+            return float(value), gradient
+        return LOST, np.zeros_like(log_factors)
+
+
+def _best_constant(objective: _Objective, log_factors: Float[np.ndarray, "rate"]) -> float:
+    """Logarithm of the factor of the best constant rate."""
+
+    def error(log_factor: float) -> float:
+        return objective(np.full(objective.knots, log_factor))[0]
+
+    errors = [error(log_factor) for log_factor in log_factors]
+    best = int(np.argmin(errors))
+    if errors[best] >= LOST:
+        raise DivergenceError("rates: theory diverges with every one; give smaller ones")
+    if best in (0, len(errors) - 1):
+        raise ProblemError(
+            f"rates: the best of {len(errors)} is the {'last' if best else 'first'} one; give a range beyond it"
+        )
+    around = (log_factors[best - 1], log_factors[best + 1])
+    found: Any = minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-3})
+    return float(found.x)
+
+
+def _with(instance: "Instance", schedule: Schedule) -> "Instance":
+    return instance.replace(training=instance.training.model_copy(update={"schedule": schedule}))
+
+
+def _check_rates(rates: ArrayLike) -> Float[np.ndarray, "rate"]:
+    try:
+        array = np.asarray(rates, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ProblemError(f"rates: {rates!r} are not numbers; give at least 3 that increase") from None
+    if array.ndim != 1 or len(array) < 3 or not np.isfinite(array).all() or (np.diff(array, prepend=0) <= 0).any():
+        raise ProblemError(f"rates: {rates!r} will not do; give at least 3 positive numbers that increase")
+    return array

@@ -1,0 +1,207 @@
+"""Phase diagrams: where theory ends and when it leaves its plateau, over a grid of two settings of a problem."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from ..errors import DivergenceWarning, ProblemError
+from ..trajectory import check_times
+from ._batch import solve_many
+from ._spectrum import STEPS, Spectrum, spectrum
+
+if TYPE_CHECKING:
+    from ..problem import Problem
+
+__all__ = ["phase_diagram", "plateau_exit"]
+
+PROMINENCE = 0.1
+"""By how much −d ln ε/d ln t is below its values on both sides, on a plateau."""
+DEEPEST = 10.0
+"""A fall from the plateau by more than this factor counts as one by this factor."""
+
+RESOLVED = 1e-6
+"""Errors below this one are not told apart; there the solver's own would make slopes."""
+
+RTOL = ATOL = 1e-7
+
+
+def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
+    """When a trajectory leaves its plateau, and the generalisation error there.
+
+    The plateau is where the fall of the error, s(t) = −d ln ε/d ln t, has its most prominent minimum between two
+    maxima: between the first fall and the one that ends the plateau. A minimum that is less than 0.1 below either
+    side is none. The plateau is left when ε first falls below √(ε_plateau ε_end), half way on a logarithmic scale; an
+    ε_end below ε_plateau/10 counts as this, for it would depend on when training ends. Errors below 1e-6 count as 1e-6.
+
+    Parameters
+    ----------
+    times, error
+        t > 0, log-spaced and dense enough to show the fall (100 do), and ε(t), shape (time,) each.
+
+    Returns
+    -------
+    tuple of float
+        The time, interpolated, and ε_plateau; infinite and NaN where no plateau is seen to be left: there is none, or
+        training ends on it.
+
+    Examples
+    --------
+    >>> t = np.geomspace(0.01, 1000, 200)
+    >>> time, level = plateau_exit(t, 0.5 * np.exp(-t) + 0.1 / (1 + (t / 100) ** 4))
+    >>> round(time), round(level, 2)
+    (121, 0.1)
+    """
+    at, errors = np.asarray(times, dtype=np.float64), np.asarray(error, dtype=np.float64)
+    log_t, log_error = np.log(at), np.log(np.maximum(errors, RESOLVED))
+    fall = -np.gradient(log_error, log_t)
+    from scipy.signal import find_peaks  # a third of a second that few need
+
+    places, found = find_peaks(-fall, prominence=PROMINENCE)
+    if len(places) == 0:
+        return np.inf, np.nan
+    plateau = places[np.argmax(found["prominences"])]
+    level = log_error[plateau]
+    threshold = (level + max(log_error[-1], level - np.log(DEEPEST))) / 2
+    below = np.flatnonzero(log_error[plateau:] < threshold)
+    if len(below) == 0:
+        return np.inf, np.nan
+    after = plateau + below[0]
+    share = (log_error[after - 1] - threshold) / (log_error[after - 1] - log_error[after])
+    return float(np.exp(log_t[after - 1] + share * (log_t[after] - log_t[after - 1]))), float(np.exp(level))
+
+
+def phase_diagram(
+    problem: "Problem",
+    settings: Mapping[str, ArrayLike],
+    times: ArrayLike,
+    *,
+    seed: int = 0,
+    theory: str = "conventional",
+    nodes: int | None = None,
+) -> xr.Dataset:
+    """Final error, and time to leave the plateau, over a grid of two settings: one batch of solutions.
+
+    Parameters
+    ----------
+    problem
+        A :class:`sgdlimit.Problem`, all settings but the two.
+    settings
+        Two names of settings that leave the network's size, each with its values: ``"learning_rate"``,
+        ``"latent_dim"``, ``"student_scale"``, ``"student_alignment"``, ``"training.label_noise"``, ...
+    times
+        Output times t = step/N, increasing and above 0, log-spaced: :func:`plateau_exit` reads the plateau off them.
+    seed
+        Of the instance that is drawn in each cell.
+    theory
+        ``"conventional"`` or ``"moment-matched"``, as for :func:`sgdlimit.solve`.
+    nodes
+        The most nodes of the spectrum to keep, see :func:`sgdlimit.theory.reduce`; 14(K + M + 1) by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over the two settings, a dot in a name replaced by ``_``: ``final_error``, NaN where ``diverged``;
+        ``plateau_exit``, infinite where not ``left_plateau``; ``plateau_error``, NaN there; ``diverged_at``, infinite
+        where it is not; and ``generalization_error`` with the times.
+
+    Raises
+    ------
+    ProblemError
+        If there are not two settings, a value does not fit, the network's size varies, or the times begin at 0.
+    DivergenceError
+        If every cell diverges before the first output time.
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=50, latent_dim=50, student_units=1, teacher_units=1, activation="linear",
+    ...                      nonlinearity="identity", features="identity", learning_rate=0.1)
+    >>> grid = {"learning_rate": [0.1, 0.5], "training.label_noise": [0.0, 0.5]}
+    >>> phase_diagram(problem, grid, sl.log_times(1000, 50, 60)).final_error.dims
+    ('learning_rate', 'training_label_noise')
+    """
+    at = check_times(times)
+    if at[0] <= 0 or len(at) < 5:
+        raise ProblemError(f"times: {len(at)} from {at[0]:g} on will not do; give at least 5, above 0 and log-spaced")
+    if not isinstance(settings, Mapping) or len(settings) != 2:
+        raise ProblemError(
+            f"settings: {settings!r} are not two names with values; give {{'learning_rate': [...], ...}}"
+        )
+    axes = {
+        name: [x.item() if isinstance(x, np.generic) else x for x in cast(Iterable[Any], values)]
+        for name, values in settings.items()
+    }
+    cells = [_changed(problem, dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+    if not cells:
+        raise ProblemError("settings: one has no values; give some for both")
+
+    known: dict[str, tuple[Spectrum, np.ndarray, np.ndarray]] = {}
+    cases = []
+    for cell in cells:
+        # Neither the rate nor the options of training are seen in what is drawn.
+        drawn = cell.model_dump_json(exclude={"learning_rate", "training"})
+        if drawn not in known:
+            instance = cell.draw(seed)
+            most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
+            inputs = spectrum(instance, theory, nodes=most)
+            known[drawn] = inputs, instance.student_output, instance.teacher_output
+        cases.append(known[drawn])
+    if len({inputs.overlap.shape[1:] for inputs, _, _ in known.values()}) > 1:
+        raise ProblemError("settings: the network's size varies; draw one diagram for each number of units")
+    spectra, outputs, teacher_outputs = (list(values) for values in zip(*cases, strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)  # the result says which cells diverge
+        solved = solve_many(
+            spectra,
+            np.stack(outputs),
+            np.stack(teacher_outputs),
+            activation=problem.activation,
+            teacher_activation=problem.teacher_activation,
+            learning_rate=[cell.learning_rate for cell in cells],
+            times=at,
+            training=[cell.training for cell in cells],
+            switch_times=problem.switch_times,
+            rtol=RTOL,
+            atol=ATOL,
+            attrs={"problem": problem.model_dump_json(exclude_none=True), "instance_seed": int(seed), "theory": theory},
+        )
+    return _diagram(axes, at, solved)
+
+
+def _diagram(axes: Mapping[str, list], at: Float[np.ndarray, "time"], solved: xr.Dataset) -> xr.Dataset:
+    error, diverged_at = solved["generalization_error"].values, solved["diverged_at"].values
+    diverged = np.isfinite(diverged_at)
+    none = (np.inf, np.nan)
+    exits = np.array([none if lost else plateau_exit(at, some) for some, lost in zip(error, diverged, strict=True)])
+    columns = {
+        "final_error": (error[:, -1], "final generalisation error"),
+        "plateau_exit": (exits[:, 0], "time to leave the plateau"),
+        "plateau_error": (exits[:, 1], "generalisation error on the plateau"),
+        "left_plateau": (np.isfinite(exits[:, 0]), "whether a plateau is seen to be left"),
+        "diverged": (diverged, "whether theory diverges"),
+        "diverged_at": (diverged_at, "first output time not reached"),
+    }
+    dims = [name.replace(".", "_") for name in axes]
+    shape = [len(values) for values in axes.values()]
+    data = {name: (dims, values.reshape(shape), {"long_name": text}) for name, (values, text) in columns.items()}
+    data["generalization_error"] = ([*dims, "time"], error.reshape(*shape, len(at)), {})
+    coords = {dim: (dim, values) for dim, values in zip(dims, axes.values(), strict=True)}
+    return xr.Dataset(data, coords={**coords, "time": ("time", at)}, attrs=solved.attrs)
+
+
+def _changed(problem: "Problem", values: Mapping[str, Any]) -> "Problem":
+    """The problem with other values of some settings, checked anew."""
+    fields = problem.model_dump(exclude_unset=True)
+    for name, value in values.items():
+        *path, last = name.split(".")
+        group = fields
+        for part in path:
+            group = group.setdefault(part, {})
+        group[last] = value
+    return type(problem)(**fields)

@@ -1,0 +1,488 @@
+"""The spectrum of the inputs: the one small object that carries every input model to the theory.
+
+With ω_τ the eigenvalues of the input covariance Ω and Γ_kτ, φ_mτ the weights W_k and the cross covariance φ_m in its
+eigenvectors, the theory needs the products q = Γ_k Γ_l, r = Γ_k φ_m and p = φ_m φ_n on each eigenvalue. Equal
+eigenvalues make one node, with the mean of the products and the summed weight.
+
+The equations are linear in (q, r, p, G) on each node, with coefficients that are smooth in ω. So the sums over
+eigenvalues are integrals that a few Gauss nodes do, and their two parts can have nodes of their own: what grows out of
+the initial (q, r, p), and what the noise G of the gradient adds from nothing, in proportion to the density of the
+eigenvalues. :func:`reduce` makes such a spectrum.
+"""
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from ..errors import ProblemError
+from ..inputs import InputMoments, root_mean_square
+from ..instance import Instance, check_instance
+from ..resources import one_thread
+from ._density import block_tridiagonal, gram, trace_gauss
+from ._quadrature import Operator, block_gauss
+
+__all__ = [
+    "STEPS",
+    "Spectrum",
+    "check_covariance",
+    "gauss_density",
+    "gauss_vectors",
+    "padded",
+    "reduce",
+    "spectrum",
+    "spectrum_of",
+]
+
+ROUNDING = 1e-8
+"""Negative eigenvalues of a covariance up to this part of the largest are rounding."""
+
+
+SINGULAR = 1e-13
+"""Variances below this part of the largest are rounding in products that were computed in float64."""
+
+
+STEPS = 14
+"""Steps of the Lanczos algorithm by default, (K + M + 1) nodes each; :func:`reduce` says what they are worth."""
+
+
+LARGE = 3000
+"""Rows of the largest matrix that is diagonalised; in a few seconds on one core."""
+
+
+FEWEST_NODES = 64
+"""Of a spectrum that is padded: a solution takes 5 ms, with a program for one node alone 2."""
+
+
+EQUAL = 1e-13
+"""Neighbouring eigenvalues closer than this part of the largest are one: float64 does not tell them apart."""
+
+
+RANK_TOLERANCE = 1e-10
+"""Directions with less variance than this part of the largest are merged with those of none."""
+
+
+def _float64(array: ArrayLike) -> np.ndarray:
+    return np.asarray(array, dtype=np.float64)
+
+
+class Spectrum(eqx.Module):
+    """Order parameters resolved over the eigenvalues of the input covariance.
+
+    Parameters
+    ----------
+    eigenvalues
+        ω, shape (n,), not negative.
+    weights
+        Share of the N eigenvalues in each node, shape (n,), not negative. 1/N each, unless merged.
+    student
+        q = ⟨Γ_k Γ_l⟩, shape (n, K, K).
+    overlap
+        r = ⟨Γ_k φ_m⟩, shape (n, K, M).
+    teacher
+        p = ⟨φ_m φ_n⟩, shape (n, M, M).
+    teacher_overlap
+        T = E[ν_m ν_n], shape (M, M).
+    noise
+        Share of the gradient noise ω G that a node takes, shape (n,), not negative: 1 by default; 0 on nodes that
+        carry initial overlaps alone, whose weights are no part of the density of the eigenvalues.
+
+    Raises
+    ------
+    ProblemError
+        If shapes disagree, a number is not finite, or [[q, r], [rᵀ, p]] or T is not a covariance.
+
+    Examples
+    --------
+    Independent normal inputs are the one node ω = 1:
+
+    >>> one = Spectrum([1.0], [1.0], [[[2.0]]], [[[0.5]]], [[[1.0]]], [[1.0]])
+    >>> one.Q, one.R
+    (array([[2.]]), array([[0.5]]))
+    """
+
+    eigenvalues: Float[np.ndarray, "n"]
+    weights: Float[np.ndarray, "n"]
+    student: Float[np.ndarray, "n K K"]
+    overlap: Float[np.ndarray, "n K M"]
+    teacher: Float[np.ndarray, "n M M"]
+    teacher_overlap: Float[np.ndarray, "M M"]
+    noise: Float[np.ndarray, "n"]
+
+    def __init__(
+        self,
+        eigenvalues: ArrayLike,
+        weights: ArrayLike,
+        student: ArrayLike,
+        overlap: ArrayLike,
+        teacher: ArrayLike,
+        teacher_overlap: ArrayLike,
+        noise: ArrayLike | None = None,
+    ) -> None:
+        self.eigenvalues = _float64(eigenvalues)
+        self.weights = _float64(weights)
+        self.student = _float64(student)
+        self.overlap = _float64(overlap)
+        self.teacher = _float64(teacher)
+        self.teacher_overlap = _float64(teacher_overlap)
+        self.noise = np.ones(self.eigenvalues.shape) if noise is None else _float64(noise)
+
+    def __check_init__(self):
+        if self.overlap.ndim != 3 or 0 in self.overlap.shape:
+            raise ProblemError(f"overlap: shape {self.overlap.shape} is not (n, K, M); give r on every node")
+        n, K, M = self.overlap.shape
+        shapes = {
+            "eigenvalues": (n,),
+            "weights": (n,),
+            "student": (n, K, K),
+            "overlap": (n, K, M),
+            "teacher": (n, M, M),
+            "teacher_overlap": (M, M),
+            "noise": (n,),
+        }
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape:
+                raise ProblemError(f"{name}: shape {array.shape} does not fit overlap {(n, K, M)}; give {shape}")
+            if not np.all(np.isfinite(array)):
+                bad = array[~np.isfinite(array)][0]
+                raise ProblemError(f"{name}: {bad} is not a number theory can start from; give finite values")
+        for name in ("eigenvalues", "weights", "noise"):
+            smallest = getattr(self, name).min()
+            if smallest < 0:
+                raise ProblemError(f"{name}: {smallest} is negative; clip rounding errors to 0")
+        joint = np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
+        check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", joint)
+        check_covariance("teacher_overlap", self.teacher_overlap)
+        # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
+        seen = self.eigenvalues > ROUNDING * self.eigenvalues.max()
+        explained = np.einsum("t,tmn->mn", self.weights[seen] / self.eigenvalues[seen], self.teacher[seen])
+        check_covariance(
+            "teacher_overlap, teacher: T − Σ w p/ω", self.teacher_overlap - explained, self.teacher_overlap
+        )
+
+    @property
+    def Q(self) -> Float[np.ndarray, "K K"]:
+        """Student-student overlap Q = Σ w ω q, (9)."""
+        return np.einsum("t,tkl->kl", self.weights * self.eigenvalues, self.student)
+
+    @property
+    def R(self) -> Float[np.ndarray, "K M"]:
+        """Student-teacher overlap R = Σ w r, (10)."""
+        return np.einsum("t,tkm->km", self.weights, self.overlap)
+
+
+def padded(spectrum: Spectrum) -> Spectrum:
+    """The same with nodes that carry nothing (ω = w = q = r = p = 0), so that many spectra have one shape.
+
+    There are 64 nodes or (4, 5, 6, 7) × 2^k of them, at most a quarter more than before.
+
+    Examples
+    --------
+    >>> one = Spectrum([1.0], [1.0], [[[2.0]]], [[[0.5]]], [[[1.0]]], [[1.0]])
+    >>> len(padded(one).weights), padded(one).Q, padded(one).R
+    (64, array([[2.]]), array([[0.5]]))
+    """
+    n = len(spectrum.weights)
+    step = 1 << max(n - 1, 1).bit_length() >> 3
+    missing = FEWEST_NODES - n if n <= FEWEST_NODES else -n % step
+
+    def resolved(s: Spectrum) -> list[np.ndarray]:
+        return [s.eigenvalues, s.weights, s.student, s.overlap, s.teacher, s.noise]
+
+    longer = [np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in resolved(spectrum)]
+    return eqx.tree_at(resolved, spectrum, longer)
+
+
+def check_covariance(
+    name: str, matrices: Float[np.ndarray, "*batch d d"], reference: Float[np.ndarray, "*batch d d"] | None = None
+) -> None:
+    """Refuse with a ProblemError what is not symmetric or has an eigenvalue below 0 by more than rounding."""
+    scale = np.abs(matrices if reference is None else reference).max()
+    if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=ROUNDING * scale):
+        raise ProblemError(f"{name} is not symmetric; give (x + xᵀ)/2")
+    smallest = np.linalg.eigvalsh(matrices).min()
+    if smallest < -ROUNDING * scale:
+        raise ProblemError(
+            f"{name} has the eigenvalue {smallest:.3g}; a covariance has none below 0, check its entries"
+        )
+
+
+def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"], nodes: int | None = None) -> Spectrum:
+    """Spectrum of inputs with given second moments, seen by given student weights.
+
+    Parameters
+    ----------
+    moments
+        Ω = diag(diagonal) + factorᵀ factor, φ and T. With a constant diagonal (f = sign) only an (r, r) matrix is
+        diagonalised, and the remaining N − r equal eigenvalues make one node. So do others that are equal up to
+        rounding, as those of independent inputs or orthogonal features; otherwise there are N nodes.
+    student_weights
+        W, shape (K, N).
+    nodes
+        The most nodes to keep, see :func:`reduce`; all by default, up to 3000 distinct eigenvalues. Nodes of the
+        reduced spectrum come without the eigenvectors of Ω.
+
+    Raises
+    ------
+    ProblemError
+        If shapes disagree, a number is not finite, or ``nodes`` is too small.
+
+    Examples
+    --------
+    >>> moments = InputMoments(np.ones(3), np.zeros((1, 3)), np.ones((3, 1)), np.eye(1))
+    >>> spectrum_of(moments, np.ones((2, 3))).R
+    array([[1.],
+           [1.]])
+    """
+    diagonal, factor, cross = (_float64(a) for a in (moments.diagonal, moments.factor, moments.cross))
+    W = _float64(student_weights)
+    N = len(diagonal)
+    if W.ndim != 2 or W.shape[1] != N:
+        raise ProblemError(f"student_weights: shape {W.shape} does not fit N={N} inputs; give (K, {N})")
+    for name, array in (("diagonal", diagonal), ("factor", factor), ("cross", cross), ("student_weights", W)):
+        if not np.all(np.isfinite(array)):
+            raise ProblemError(f"{name}: {array[~np.isfinite(array)][0]} is not finite; check the inputs it comes from")
+
+    vectors = np.concatenate([W, cross.T])  # (K + M, N)
+    K, thin = len(W), _is_thin(moments)
+    if nodes is not None or (len(factor) if thin else N) > LARGE:
+        steps = _steps(nodes, len(vectors))
+        overlaps, noise = gauss_vectors(moments, vectors, steps), gauss_density(moments, steps)
+        return _gauss_spectrum(K, overlaps, noise, moments.teacher_overlap)
+    if thin:
+        eigenvalues, weights, products = _thin_nodes(diagonal.mean(), factor, vectors)
+    else:
+        omega = (factor.T @ factor) + np.diag(diagonal)
+        with one_thread():
+            eigenvalues, basis = np.linalg.eigh(omega)
+        weights = np.full(N, 1 / N)
+        products = _products(vectors @ basis)
+    eigenvalues, weights, products = _merged(eigenvalues, weights, products)
+    return Spectrum(
+        eigenvalues=_clipped(eigenvalues),
+        weights=weights,
+        student=products[:, :K, :K],
+        overlap=products[:, :K, K:],
+        teacher=products[:, K:, K:],
+        teacher_overlap=moments.teacher_overlap,
+    )
+
+
+def _clipped(eigenvalues: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    rounded = (eigenvalues < 0) & (eigenvalues > -ROUNDING * eigenvalues.max())
+    return np.where(rounded, 0, eigenvalues)
+
+
+def _merged(
+    eigenvalues: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], products: Float[np.ndarray, "n d d"]
+) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"], Float[np.ndarray, "m d d"]]:
+    """One node for eigenvalues that are equal up to rounding: independent inputs, orthogonal features."""
+    order = np.argsort(eigenvalues, kind="stable")
+    gaps = np.diff(eigenvalues[order])
+    starts = np.append(0, np.flatnonzero(gaps > EQUAL * np.abs(eigenvalues).max()) + 1)
+    if len(starts) == len(eigenvalues):
+        return eigenvalues, weights, products
+    totals = np.add.reduceat(weights[order], starts)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        weighted = np.add.reduceat(np.einsum("t,t...->t...", weights, values)[order], starts)
+        return np.einsum("t,t...->t...", 1 / totals, weighted)
+
+    return mean(eigenvalues), totals, mean(products)
+
+
+def _products(projections: Float[np.ndarray, "d n"]) -> Float[np.ndarray, "n d d"]:
+    return np.einsum("at,bt->tab", projections, projections)
+
+
+def _thin_nodes(
+    common: float, factor: Float[np.ndarray, "r N"], vectors: Float[np.ndarray, "d N"]
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Float[np.ndarray, "n d d"]]:
+    """Nodes of Ω = common + factorᵀ factor: one per direction in the range of the factor, one for all the others."""
+    N = factor.shape[1]
+    with one_thread():
+        variances, modes = np.linalg.eigh(factor @ factor.T)
+    # Directions of no variance have no well-defined vector factorᵀ mode/√variance; they belong to the others.
+    kept = variances > RANK_TOLERANCE * max(variances.max(initial=0), common)
+    variances = variances[kept]
+    inside = _products((vectors @ factor.T) @ modes[:, kept] / np.sqrt(variances))
+    others = N - len(variances)
+    outside = (vectors @ vectors.T - inside.sum(axis=0)) / others
+    return (
+        np.append(common + variances, common),
+        np.append(np.full(len(variances), 1 / N), others / N),
+        np.concatenate([inside, outside[None]]),
+    )
+
+
+def spectrum(instance: Instance, theory: str = "conventional", *, nodes: int | None = None) -> Spectrum:
+    """Spectrum of the inputs and initial weights of an instance.
+
+    Parameters
+    ----------
+    instance
+        A :class:`sgdlimit.Instance`.
+    theory
+        ``"conventional"`` takes the latent covariance for the identity, ``"moment-matched"`` takes the true one;
+        ``"mixture"`` is the covariance of the inputs within a cluster, averaged over the clusters.
+    nodes
+        The most nodes to keep, see :func:`reduce`; all by default, up to 3000 distinct eigenvalues.
+
+    Raises
+    ------
+    ProblemError
+        If the theory is not known or does not apply to the law of the latent, f gives the inputs a mean that is not
+        centred, or ``nodes`` is too small.
+
+    Examples
+    --------
+    >>> from sgdlimit import Problem
+    >>> problem = Problem(input_dim=20, latent_dim=5, student_units=2, teacher_units=3, activation="erf",
+    ...                   learning_rate=0.2)
+    >>> spectrum(problem.draw(seed=0)).overlap.shape  # 5 eigenvalues above 1 − 2/π, and 15 copies of it
+    (6, 2, 3)
+    """
+    check_instance(instance)
+    mean = None if instance.centre or theory == "mixture" else instance.input_mean()
+    if mean is not None:
+        raise ProblemError(
+            f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
+            "eigenvalue of order N, and theory no limit; use centre=True, or an odd nonlinearity"
+        )
+    return spectrum_of(instance.moments(theory), instance.student, nodes)
+
+
+def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
+    """The same inputs and overlaps on fewer nodes, by Gauss quadrature.
+
+    With s steps of the Lanczos algorithm, (K + M)s nodes carry what grows out of the initial overlaps, and s nodes the
+    noise of the gradient; both integrate polynomials in ω up to the degree 2s − 1 exactly, Q and R at t = 0 among them.
+
+    Parameters
+    ----------
+    spectrum
+        A spectrum with any number of nodes n.
+    nodes
+        The most nodes to keep, at least 2(K + M + 1), by default 14(K + M + 1). For the paper's K = M = 2, η = 0.2 and
+        t ≤ 100, 50 leave Q, R and v within 1e-6 of all 501, and the default of 70 within 1e-5 where correlated
+        latents widen the spectrum; longer times and larger η need more.
+
+    Raises
+    ------
+    ProblemError
+        If ``nodes`` is too small.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> moments = InputMoments(np.ones(60), rng.normal(size=(30, 60)) / 6, rng.normal(size=(60, 1)) / 100, np.eye(1))
+    >>> full = spectrum_of(moments, rng.normal(size=(1, 60)))
+    >>> small = reduce(full, nodes=12)
+    >>> len(full.eigenvalues), len(small.eigenvalues), np.allclose(full.Q, small.Q)
+    (31, 12, True)
+    """
+    _, K, M = spectrum.overlap.shape
+    steps = _steps(nodes, K + M)
+    omega, weights = spectrum.eigenvalues, spectrum.weights
+    products = np.block([[spectrum.student, spectrum.overlap], [np.swapaxes(spectrum.overlap, 1, 2), spectrum.teacher]])
+    variances, modes = np.linalg.eigh(weights[:, None, None] * products)
+    variances = np.where(variances > SINGULAR * variances.max(axis=1, keepdims=True), variances, 0)
+    roots = np.sqrt(variances)[:, :, None] * np.swapaxes(modes, 1, 2)  # w products = rootsᵀ roots
+    overlaps = block_gauss(_diagonal(np.repeat(omega, K + M)), np.concatenate(roots), steps)
+    noise_nodes, amplitudes = block_gauss(_diagonal(omega), np.sqrt(weights * spectrum.noise)[:, None], steps)
+    return _gauss_spectrum(K, overlaps, (noise_nodes, np.square(amplitudes[0])), spectrum.teacher_overlap)
+
+
+def gauss_vectors(
+    moments: InputMoments, vectors: Float[np.ndarray, "d N"], steps: int
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "d n"]]:
+    """Nodes θ, and some vectors in them: with x = Σ_j c_j e_j for each, x h(Ω) yᵀ/N is Σ_j c_j h(θ_j) c'_j.
+
+    Up to polynomials h of the degree 2s − 1 for s ``steps``; polynomials of Ω up to degree s − 1, applied to the
+    vectors, are represented too.
+    """
+    diagonal, factor = moments.diagonal, moments.factor
+
+    def multiply(block: Float[np.ndarray, "N b"]) -> Float[np.ndarray, "N b"]:
+        return diagonal[:, None] * block + factor.T @ (factor @ block)
+
+    with one_thread():
+        return block_gauss(multiply, vectors.T / np.sqrt(len(diagonal)), steps)
+
+
+def gauss_density(moments: InputMoments, steps: int) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+    """Nodes and weights of the Gauss rule with s ``steps`` for the density of the eigenvalues of Ω."""
+    diagonal, factor = moments.diagonal, moments.factor
+    N, thin = len(diagonal), _is_thin(moments)
+    if (len(factor) if thin else N) > LARGE:
+        return _large_density(moments, steps, thin=thin)
+    with one_thread():
+        if thin:
+            inside = np.linalg.eigvalsh(factor @ factor.T)
+            omega = np.append(diagonal.mean() + inside, diagonal.mean())
+            weights = np.append(np.full(len(inside), 1 / N), 1 - len(inside) / N)
+        else:
+            omega, weights = np.linalg.eigvalsh((factor.T @ factor) + np.diag(diagonal)), np.full(N, 1 / N)
+        nodes, amplitudes = block_gauss(_diagonal(_clipped(omega)), np.sqrt(weights)[:, None], steps)
+    return _clipped(nodes), np.square(amplitudes[0])
+
+
+def _large_density(
+    moments: InputMoments, steps: int, *, thin: bool
+) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+    diagonal, factor = moments.diagonal, moments.factor
+    N = len(diagonal)
+    if thin:
+        matrix, shift = gram(factor), diagonal.mean()
+    else:
+        matrix, shift = gram(factor.T), 0.0
+        matrix[np.diag_indices(N)] += diagonal
+    omega, weights = trace_gauss(block_tridiagonal(matrix), N - len(matrix), steps)
+    # What float32 rounds below 0 is 0, for the matrix is a covariance.
+    return np.maximum(shift + omega, 0), weights
+
+
+def _is_thin(moments: InputMoments) -> bool:
+    """Whether the diagonal is constant and the factor has fewer rows than columns."""
+    diagonal, factor = moments.diagonal, moments.factor
+    variance = (diagonal + np.einsum("an,an->n", factor, factor)).max()
+    return bool(np.ptp(diagonal) <= 1e-12 * variance and len(factor) < len(diagonal))
+
+
+def _steps(nodes: int | None, vectors: int) -> int:
+    """Steps of the Lanczos algorithm, for the overlaps of some vectors and for the noise."""
+    if nodes is None:
+        return STEPS
+    least = 2 * (vectors + 1)
+    if not isinstance(nodes, int | np.integer) or nodes < least:
+        raise ProblemError(
+            f"nodes: {nodes!r} is not a whole number of at least 2(K + M + 1) = {least}; try {STEPS * (vectors + 1)}"
+        )
+    return int(nodes) // (vectors + 1)
+
+
+def _diagonal(values: Float[np.ndarray, "n"]) -> Operator:
+    return lambda block: values[:, None] * block
+
+
+def _gauss_spectrum(
+    K: int,
+    overlaps: tuple[Float[np.ndarray, "n"], Float[np.ndarray, "d n"]],
+    noise: tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]],
+    teacher_overlap: Float[np.ndarray, "M M"],
+) -> Spectrum:
+    """Spectrum of the Gauss rules for Σ w h(ω) (q, r, p), without noise, and for Σ w h(ω), with nothing but noise."""
+    (theta, components), (omega, weights) = overlaps, noise
+    n, s, d = len(theta), len(omega), len(components)
+    # The weights of nodes without noise are free: equal ones, which leave the products of order one.
+    products = np.concatenate([n * _products(components), np.zeros((s, d, d))])
+    return Spectrum(
+        eigenvalues=_clipped(np.concatenate([theta, omega])),
+        weights=np.concatenate([np.full(n, 1 / max(n, 1)), weights]),
+        student=products[:, :K, :K],
+        overlap=products[:, :K, K:],
+        teacher=products[:, K:, K:],
+        teacher_overlap=teacher_overlap,
+        noise=np.repeat([0.0, 1.0], [n, s]),
+    )

@@ -1,7 +1,0 @@
-"""The third rung: theory for inputs in clusters, standardised or not, as an ensemble of effective processes."""
-
-from sgdlimit.theory.mixture._ensemble import CHAINS, LARGEST_STEP, solve_mixture
-from sgdlimit.theory.mixture._modes import over_ensemble
-from sgdlimit.theory.mixture._stability import stability_edge
-
-__all__ = ["CHAINS", "LARGEST_STEP", "over_ensemble", "solve_mixture", "stability_edge"]
