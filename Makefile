@@ -4,6 +4,7 @@
 # make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours
 # make docs         the documentation into site/, which opens from site/index.html without a network
 # make lint types   what continuous integration also checks
+# make size         how large the code is, in tokens
 PYTHON ?= python3
 VENV   ?= .venv
 PRESET ?= quick
@@ -11,7 +12,7 @@ PRESET ?= quick
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce explore test campaigns docs lint types clean
+.PHONY: reproduce explore test campaigns docs lint types size clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
@@ -32,9 +33,13 @@ docs: $(VENV)/installed-docs
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports
 
 types: $(VENV)/installed-dev
 	$(BIN)/pyright
+
+size:
+	@$(PYTHON) tools/size.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

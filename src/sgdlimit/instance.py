@@ -29,7 +29,7 @@ from .inputs import (
 )
 from .resources import one_thread
 from .rules import Activation, activation_named, names_of, student_activation
-from .training import PLAIN, Training, check_switch_times
+from .training import PLAIN, LearningRule, Training, check_switch_times, task_units
 
 __all__ = ["Instance", "check_instance"]
 
@@ -343,6 +343,12 @@ class Instance:
     def latent_dim(self) -> int:
         """Latent dimension D."""
         return self.features.shape[0]
+
+    @property
+    def rule(self) -> LearningRule:
+        """The learning rule as numbers."""
+        M = task_units(self.teacher_output)
+        return self.training.rule(self.learning_rate, len(self.student), M, self.switch_times)
 
     @property
     def f(self) -> Known | Nonlinearity:

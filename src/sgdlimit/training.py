@@ -1,7 +1,7 @@
 """How the student is trained: what theory's equations and the SGD loop both take into account, option by option."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -65,6 +65,34 @@ class Schedule(Settings):
         return cls(times=tuple(points.tolist()), factors=tuple(values.tolist()))
 
 
+class LearningRule(NamedTuple):
+    """The learning rule as numbers: what every equation and every loop takes of :class:`Training`.
+
+    The fields are numbers and NumPy arrays; JAX may trace all of them.
+    """
+
+    learning_rate: Any
+    """η."""
+    output_rate: Any
+    """η_v, the rate of the output weights."""
+    student_scale: Any
+    """s_K: the student's output is s_K Σ_k v_k g(λ_k)."""
+    teacher_scale: Any
+    """s_M, likewise of the teacher."""
+    label_noise: Any
+    """Standard deviation of the noise on the labels."""
+    weight_decay: Any
+    """κ."""
+    batch_size: Any
+    """Samples whose gradients a step averages."""
+    schedule_times: Any
+    """Corners of the schedule, shape (point,), or None."""
+    schedule_factors: Any
+    """Factor of both rates at each corner, shape (point,), or None."""
+    switch_times: Any
+    """When the next task begins, shape (tasks − 1,), or None where there is one task."""
+
+
 class Training(Settings):
     """Options of training beyond the learning rate; theory and SGD follow all of them.
 
@@ -115,6 +143,24 @@ class Training(Settings):
     def factor(self, t: ArrayLike) -> Float[np.ndarray, "*t"]:
         """What the schedule multiplies both rates with at any times."""
         return np.ones(np.shape(t)) if self.schedule is None else self.schedule.factor(t)
+
+    def rule(
+        self, learning_rate: float, K: int, M: int, switch_times: Float[np.ndarray, "tasks-1"] | None = None
+    ) -> LearningRule:
+        """These options as numbers, for K student units and M units of the teacher of one task."""
+        schedule = self.schedule
+        return LearningRule(
+            learning_rate=learning_rate,
+            output_rate=self.output_rate(learning_rate),
+            student_scale=self.output_scale(K),
+            teacher_scale=self.output_scale(M),
+            label_noise=self.label_noise,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            schedule_times=None if schedule is None else np.array(schedule.times),
+            schedule_factors=None if schedule is None else np.array(schedule.factors),
+            switch_times=None if switch_times is None or len(switch_times) == 0 else switch_times,
+        )
 
 
 def check_switch_times(values: ArrayLike) -> Float[np.ndarray, "tasks-1"]:
