@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -33,27 +33,34 @@ __all__ = [
     "save",
 ]
 
-VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "Q": ("time", "student", "student_"),
-    "R": ("time", "student", "teacher"),
-    "v": ("time", "student"),
-    "generalization_error": ("time",),
-    "task_error": ("time", "task"),
-    "mean_field": ("time", "student", "cluster"),
-}
-"""Order parameters and their dimensions, (9), (10) and (S48); ``task_error`` only of a teacher that changes, and
-``mean_field`` only of inputs in clusters."""
 
-LONG_NAMES = {
-    "Q": "student-student overlap Q",
-    "R": "student-teacher overlap R",
-    "v": "output weight v",
-    "generalization_error": "generalisation error",
-    "task_error": "generalisation error on each task",
-    "mean_field": "mean field of a student in a cluster, W·a/√N",
-    "generalization_error_stderr": "standard error of the generalisation error",
-    "task_error_stderr": "standard error of the generalisation error on each task",
+class Variable(NamedTuple):
+    """An order parameter as every dataset, figure and table names it."""
+
+    dims: tuple[str, ...]
+    """Dimensions, without those of runs, overlaps or a grid."""
+    long_name: str
+    symbol: str
+    """In plain text, as ``"ε_g"``."""
+
+    @property
+    def tex(self) -> str:
+        """The symbol for Matplotlib."""
+        return "$" + self.symbol.replace("ε", r"\epsilon") + "$"
+
+
+VARIABLES = {
+    "Q": Variable(("time", "student", "student_"), "student-student overlap Q", "Q"),
+    "R": Variable(("time", "student", "teacher"), "student-teacher overlap R", "R"),
+    "v": Variable(("time", "student"), "output weight v", "v"),
+    "generalization_error": Variable(("time",), "generalisation error", "ε_g"),
+    "task_error": Variable(("time", "task"), "generalisation error on each task", "ε_g"),
+    "mean_field": Variable(("time", "student", "cluster"), "mean field of a student in a cluster, W·a/√N", "W·a/√N"),
 }
+"""The order parameters (9), (10) and (S48) by name. Only a teacher that changes has a ``task_error``, and only inputs
+in clusters have a ``mean_field``."""
+
+LONG_NAMES = {name: variable.long_name for name, variable in VARIABLES.items()}
 
 
 def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
@@ -162,8 +169,11 @@ def make_trajectory(
     data = {}
     for name, values in variables.items():
         array = np.asarray(values, dtype=np.float64)
-        dims = VARIABLES[name.removesuffix("_stderr")]
-        data[name] = ((*before[: array.ndim - len(dims)], *dims), array, {"long_name": LONG_NAMES[name]})
+        quantity = name.removesuffix("_stderr")
+        dims, long_name, _ = VARIABLES[quantity]
+        if name != quantity:
+            long_name = f"standard error of the {long_name}"
+        data[name] = ((*before[: array.ndim - len(dims)], *dims), array, {"long_name": long_name})
     coords = {"time": ("time", times, {"long_name": "time t = steps/N"})}
     return xr.Dataset(data, coords={**(leading or {}), **coords}, attrs=make_attrs(attrs or {}))
 
