@@ -5,6 +5,7 @@
 # make docs         the documentation into site/, which opens from site/index.html without a network
 # make lint types   what continuous integration also checks
 # make size         how large the code is, in tokens
+# make prose        turns of phrase that readers have to read twice
 PYTHON ?= python3
 VENV   ?= .venv
 PRESET ?= quick
@@ -12,7 +13,7 @@ PRESET ?= quick
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce explore test campaigns docs lint types size clean
+.PHONY: reproduce explore test campaigns docs lint types size prose clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
@@ -40,6 +41,9 @@ types: $(VENV)/installed-dev
 
 size:
 	@$(PYTHON) tools/size.py
+
+prose:
+	@$(PYTHON) tools/prose.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
