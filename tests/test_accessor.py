@@ -115,12 +115,12 @@ def test_theory_meets_sgd_measured_for_it(problem, theory, runs):
     )
     matched = sl.solve(instance, TIMES, theory="moment-matched")
     both = sl.simulate(instance, TIMES, runs=2, test_samples=200, overlaps=("conventional", "moment-matched"))
-    said = "overlaps: SGD was measured as 'conventional', theory is 'moment-matched'; use simulate"
+    said = r"overlaps: must be those of the theory, 'moment-matched' \(got 'conventional'\)\. Use simulate"
     for act in (matched.sgd.plot, matched.sgd.compare):
         for wrong in (runs, both.sel(overlaps="conventional"), both.sel(overlaps=["conventional"])):
             with pytest.raises(sl.ProblemError, match=said):
                 act(wrong)
-    with pytest.raises(sl.ProblemError, match=r"runs: is the conventional theory, no SGD; give SGD .* simulate"):
+    with pytest.raises(sl.ProblemError, match=r"runs: must be SGD .got the conventional theory.*simulate"):
         theory.sgd.compare(theory)
     own = both.sel(overlaps="moment-matched", drop=True).assign_attrs(overlaps="moment-matched")
     xr.testing.assert_identical(matched.sgd.compare(both), matched.sgd.compare(own))
@@ -128,7 +128,7 @@ def test_theory_meets_sgd_measured_for_it(problem, theory, runs):
     assert len(matched.sgd.plot(both).axes) == 4
     drawn = curves(matched.sgd.plot(both, quantities="Q"), 0)
     assert set(drawn["Q₁,₁, SGD"]) <= {float(f"{y:.4g}") for y in own["Q"].mean("run").values[:, 1, 1]}
-    with pytest.raises(sl.ProblemError, match=r"theory does not say .* \.sel\(overlaps='conventional'\)"):
+    with pytest.raises(sl.ProblemError, match=r"theory without a name .* \.sel\(overlaps='conventional'\)"):
         matched.drop_attrs().sgd.plot(both)
     with pytest.raises(sl.ProblemError, match=r"was measured as 'conventional' and 'moment-matched'; choose one"):
         both.sgd.plot()
@@ -148,7 +148,7 @@ def test_members_of_an_ensemble_may_stand_for_sgd(theory, runs):
     ensemble = runs.drop_attrs(deep=False).assign_attrs(kind="theory", theory="mixture")
     mean = ensemble.mean("run", keep_attrs=True)
     assert float(sl.compare(mean, ensemble)["M"].sel(quantity="Q")) > 0
-    with pytest.raises(sl.ProblemError, match="runs: is the mixture theory, no SGD"):
+    with pytest.raises(sl.ProblemError, match=r"runs: must be SGD .got the mixture theory"):
         sl.compare(theory, ensemble)
 
 

@@ -92,12 +92,12 @@ def test_equal_clusters_at_the_origin_are_what_their_theory_says():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"means": np.zeros(3)}, r"means: shape \(3,\)"),
-        ({"covariances": np.eye(5)}, r"covariances: shape \(5, 5\) does not fit the means; give \(3, 5, 5\)"),
-        ({"covariances": COVARIANCES - 5 * np.eye(5)}, "covariances: one is not positive definite"),
-        ({"covariances": SPREAD}, "covariances: one is not symmetric"),
-        ({"weights": [0.5, 0.5, 0.5]}, "weights: .* are not 3 positive probabilities"),
-        ({"means": np.full((3, 5), np.nan)}, "means: holds 15 NaN"),
+        ({"means": np.zeros(3)}, r"means: must be of shape \(components, latent_dim\) \(got \(3,\)\)"),
+        ({"covariances": np.eye(5)}, r"covariances: must be of shape \(3, 5, 5\) \(got \(5, 5\)\)"),
+        ({"covariances": COVARIANCES - 5 * np.eye(5)}, "covariances: must be positive definite"),
+        ({"covariances": SPREAD}, "covariances: must be symmetric"),
+        ({"weights": [0.5, 0.5, 0.5]}, "weights: must be positive and sum to 1"),
+        ({"means": np.full((3, 5), np.nan)}, "means: must be finite .got 15 of 15 entries NaN"),
     ],
 )
 def test_bad_components_are_named(arguments, message):
@@ -106,7 +106,9 @@ def test_bad_components_are_named(arguments, message):
 
 
 def test_a_mixture_that_was_not_fitted_is_named():
-    with pytest.raises(sl.ProblemError, match=r"fitted: a SimpleNamespace without means_; call its fit\(samples\)"):
+    with pytest.raises(
+        sl.ProblemError, match=r"fitted: must be fitted \(got a SimpleNamespace\). Call its fit\(samples\)"
+    ):
         sl.ClusterMixture.from_sklearn(SimpleNamespace())
 
 

@@ -85,12 +85,18 @@ def spoiled(change):
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (np.ones(5), r"samples: shape \(5,\)"),
-        ("text", "samples: they are not an array"),
-        (spoiled(lambda x: x.__setitem__((7, 3), np.nan)), "samples: 1 of 100 hold NaN .* row 7"),
-        (spoiled(lambda x: x.__setitem__((slice(None), 4), 2.5)), "samples: 1 of 30 coordinates are constant, .* is 4"),
-        (spoiled(lambda x: x.__setitem__((slice(None), 9), -2 * x[:, 2])), "samples: coordinate 9 is a copy of .* 2"),
-        (correlated(30), "samples: 30 samples of 30 coordinates .* at least 31"),
+        (np.ones(5), r"samples: must be of shape \(count, latent_dim\) \(got \(5,\)\)"),
+        ("text", "samples: must be numbers .got 'text'"),
+        (
+            spoiled(lambda x: x.__setitem__((7, 3), np.nan)),
+            r"samples: must be finite \(got 1 of 3000 entries NaN .* first at \[7, 3\]",
+        ),
+        (
+            spoiled(lambda x: x.__setitem__((slice(None), 4), 2.5)),
+            "samples: must vary .*1 of 30 are constant, the first is 4",
+        ),
+        (spoiled(lambda x: x.__setitem__((slice(None), 9), -2 * x[:, 2])), "samples: .*9 is a copy of 2"),
+        (correlated(30), "samples: must be at least 31 .* 30 coordinates .*got 30"),
     ],
 )
 def test_bad_samples_are_named(samples, message):
@@ -102,5 +108,5 @@ def test_data_of_another_dimension_is_refused():
     problem = sl.Problem(
         input_dim=60, latent_dim=40, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2
     )
-    with pytest.raises(sl.ProblemError, match="latent: the law has 30 coordinates where latent_dim is 40"):
+    with pytest.raises(sl.ProblemError, match=r"latent: must have latent_dim 40 coordinates .got a law of 30"):
         problem.draw(0).replace(latent=sl.Empirical(correlated(100)))

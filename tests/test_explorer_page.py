@@ -216,14 +216,14 @@ def test_files_are_taken_away_and_opened_again(address, open_page, tmp_path):
     bad = tmp_path / "bad.toml"
     bad.write_text("input_dim = 'many'\n")
     here.locator("input[type=file]").set_input_files(bad)
-    here.get_by_text("'many' will not do").wait_for()
+    here.get_by_text("(got 'many')").wait_for()
 
 
 def test_bad_values_are_explained_beside_the_field(address, open_page, screenshots):
     wrong = "input_dim=abc&learning_rate=-1&foo=3&latent.law=gaussian-mixture&latent.block_size=7&pin=%5B"
     here = open_page(f"{address}?{wrong}")
     solved(here)
-    for text in ("'abc' will not do", "-1", "foo: 3 is not a setting", "7 does not divide latent_dim 500"):
+    for text in ("(got 'abc')", "-1", "foo: is not a setting", "must divide latent_dim 500 (got 7)"):
         here.get_by_role("alert").filter(has_text=text).wait_for()
     here.get_by_role("textbox", name="B, block size (divides D)").fill("11")
     here.get_by_role("textbox", name="B, block size (divides D)").press("Enter")

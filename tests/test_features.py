@@ -80,12 +80,12 @@ def test_sgd_on_gaussian_inputs_follows_theory(covariance):
 @pytest.mark.parametrize(
     ("covariance", "message"),
     [
-        (np.ones((3, 4)), r"covariance: shape \(3, 4\) is not square"),
-        (np.eye(5), r"teacher: shape \(2, 4\) does not fit covariance \(5, 5\)"),
-        (np.triu(np.ones((4, 4))), "covariance: is not symmetric"),
-        (np.diag([1.0, 1, 0, 1]), "covariance: input 2 has the variance 0"),
-        (np.eye(4) - 0.5, "covariance: has the eigenvalue -1"),
-        (np.full((4, 4), np.nan), "covariance: 16 of 16 entries"),
+        (np.ones((3, 4)), r"covariance: must be of shape \(4, 4\) \(got \(3, 4\)\)"),
+        (np.eye(5), r"covariance: must be of shape \(4, 4\) \(got \(5, 5\)\)"),
+        (np.triu(np.ones((4, 4))), "covariance: must have a symmetric covariance"),
+        (np.diag([1.0, 1, 0, 1]), "covariance: must have positive variances .got 0 of input 2"),
+        (np.eye(4) - 0.5, "covariance: must have .* without negative eigenvalues .got -1"),
+        (np.full((4, 4), np.nan), "covariance: must be finite .got 16 of 16 entries"),
     ],
 )
 def test_covariances_that_cannot_be(covariance, message):
@@ -196,9 +196,14 @@ def test_samples_of_fast_products_obey_the_model():
 @pytest.mark.parametrize(
     ("features", "D", "N", "message"),
     [
-        ("fourier", 4, 8, "features: 'fourier' is not known; use one of 'gaussian'"),
-        ("hadamard", 50, 100, "features: 'hadamard' needs the larger .* to be a power of two, such as 64 or 128"),
-        ("identity", 4, 8, "features: 'identity' needs latent_dim 4 and input_dim 8 to be equal"),
+        ("fourier", 4, 8, "features: must be 'gaussian', 'orthogonal'.*got 'fourier'"),
+        (
+            "hadamard",
+            50,
+            100,
+            "features: 'hadamard' needs the larger .* a power of two, such as 64 or 128 .got latent_dim 50",
+        ),
+        ("identity", 4, 8, "features: 'identity' needs equal dimensions .got latent_dim 4 and input_dim 8"),
     ],
 )
 def test_features_that_there_are_none_of(features, D, N, message):

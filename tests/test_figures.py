@@ -15,7 +15,7 @@ from scipy.special import erf
 from scipy.stats import norm
 
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs._latent import MixtureLaw
+from sgdlimit.inputs import MixtureLaw
 from sgdlimit.papers.bae_jeong_2024 import _findings as findings
 from sgdlimit.papers.bae_jeong_2024 import (
     discrepancy_against_kl,

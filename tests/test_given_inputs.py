@@ -117,12 +117,12 @@ def spoiled(place, value):
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (spoiled((3, 4), np.nan), "samples: 1 of 400 hold NaN .* row 3"),
-        (spoiled((slice(None), 4), 2.0), "samples: 1 of 300 coordinates are constant, .* is 4"),
-        (np.ones((20, 2)), "samples: 2 of 2 coordinates are constant"),
-        (np.random.default_rng(0).normal(size=(300, N)), "300 samples of 300 coordinates .* at least 301"),
-        (np.random.default_rng(0).normal(size=(400, 20)), "student: shape .* does not fit inputs of 20 coordinates"),
-        ("text", "samples: they are not an array"),
+        (spoiled((3, 4), np.nan), r"samples: must be finite \(got 1 of 120000 entries NaN .* first at \[3, 4\]"),
+        (spoiled((slice(None), 4), 2.0), "samples: must vary .*1 of 300 are constant, the first is 4"),
+        (np.ones((20, 2)), "samples: must vary .*2 of 2 are constant"),
+        (np.random.default_rng(0).normal(size=(300, N)), "samples: must be at least 301 .* 300 coordinates .*got 300"),
+        (np.random.default_rng(0).normal(size=(400, 20)), r"student: must be of shape \(student_units, 20\)"),
+        ("text", "samples: must be numbers .got 'text'"),
     ],
 )
 def test_bad_inputs_are_named(inputs, message):
@@ -132,5 +132,5 @@ def test_bad_inputs_are_named(inputs, message):
 
 def test_a_teacher_that_does_not_fit_is_named():
     W, v, teacher, v_teacher = NETWORK
-    with pytest.raises(sl.ProblemError, match=r"teacher: shape \(2, 299\) does not fit inputs of 300 coordinates"):
+    with pytest.raises(sl.ProblemError, match=r"teacher: must be of shape \(teacher_units, 300\) \(got \(2, 299\)\)"):
         sl.Instance.from_inputs(sl.Gaussian(), W, v, teacher[:, 1:], v_teacher, **SETTINGS)

@@ -97,8 +97,8 @@ def test_armadillo_is_column_major(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"ARMA_MAT_BIN_FN008\n2 2\n" + bytes(24), "24 bytes"),
-        (b"ARMA_MAT_BIN_FN008\n1 1\n" + bytes(9), "9 bytes"),
+        (b"ARMA_MAT_BIN_FN008\n2 2\n" + bytes(24), "got 24 bytes"),
+        (b"ARMA_MAT_BIN_FN008\n1 1\n" + bytes(9), "got 9 bytes"),
         (b"ARMA_MAT_BIN_FN004\n1 1\n" + bytes(4), "FN004"),
         (b"ARMA_MAT_TXT_FN008\n1 1\n0.0\n", "TXT"),
         (b"ARMA_CUB_BIN_FN008\n1 1 1\n" + bytes(8), "CUB"),
@@ -106,7 +106,7 @@ def test_armadillo_is_column_major(tmp_path):
         (b"ARMA_MAT_BIN_FN008", "size line"),
         (b"ARMA_MAT_BIN_FN008\n1 -1\n" + bytes(8), "size line"),
         (b"ARMA_MAT_BIN_FN008\n1 1\n" + struct.pack("<d", np.nan), "NaN"),
-        (b"", "starts with"),
+        (b"", "must start with"),
     ],
 )
 def test_other_and_broken_files_are_refused(tmp_path, data, message):
@@ -117,7 +117,7 @@ def test_other_and_broken_files_are_refused(tmp_path, data, message):
 
 def test_a_cut_cube_and_a_matrix_in_its_place_are_refused(tmp_path):
     (tmp_path / "x.dat").write_bytes(b"ARMA_CUB_BIN_FN008\n1 1 2\n" + bytes(8))
-    with pytest.raises(sl.ProblemError, match=r"8 bytes of values, \(1, 1, 2\) takes 16"):
+    with pytest.raises(sl.ProblemError, match=r"16 bytes for \(1, 1, 2\) \(got 8 bytes\)"):
         read_armadillo(tmp_path / "x.dat", dims=3)
     armadillo(tmp_path / "x.dat", np.eye(2))
     with pytest.raises(sl.ProblemError, match="ARMA_CUB_BIN_FN008"):
@@ -129,8 +129,8 @@ def test_a_cut_cube_and_a_matrix_in_its_place_are_refused(tmp_path):
     [
         (", K=2", ", K=two", "lacks K"),
         ("lr=0.3", "lr=nan", "lacks lr"),
-        ("f=sgn", "f=lin", "'lin' has no counterpart"),
-        ("f=sgn", "f=relu", "'relu' has no counterpart"),
+        ("f=sgn", "f=lin", "function f: must be 'sgn' or 'erf' .got 'lin'"),
+        ("f=sgn", "f=relu", "function f: must be 'sgn' or 'erf' .got 'relu'"),
         ("\n0.1, 0.5", "\n0.1, nan", "row 2 of the log .* NaN"),
         ("\n0.1, 0.5", "\n0.1", "cut"),
     ],
@@ -146,7 +146,7 @@ def test_logs_that_will_not_do_are_refused(tmp_path, old, new, message):
 
 def test_runs_that_cannot_be_expressed_are_refused(tmp_path):
     instance = run()
-    with pytest.raises(sl.ProblemError, match="neither _both_ nor _1st_"):
+    with pytest.raises(sl.ProblemError, match="must contain _both_ or _1st_"):
         sl.from_hidden_manifold_cpp(write(tmp_path, instance, "renamed"))
     with pytest.raises(sl.ProblemError, match="scenario 2"):
         sl.from_hidden_manifold_cpp(write(tmp_path, instance, scenario=1))

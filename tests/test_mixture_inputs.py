@@ -10,8 +10,9 @@ from scipy.integrate import quad
 
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
-from sgdlimit.inputs._components import MOST_CLUSTERS, Clusters
+from sgdlimit.inputs._law import MOST_CLUSTERS, Clusters
 from sgdlimit.inputs._manifold import nonlinearity_named
+from sgdlimit.inputs._moments import root_of
 
 OWN = sl.Nonlinearity(lambda u: jnp.where(u > 0.4, u, -0.5), name="own")
 N, D = 24, 12
@@ -238,29 +239,33 @@ def test_laws_without_components_say_so():
 
 def test_too_many_clusters_name_the_theory_that_takes_them():
     many = sl.MixtureLaw(np.random.default_rng(0).normal(size=(2, 14)), block_size=2)  # 2^7
-    with pytest.raises(ProblemError, match=r"block_size: 7 blocks .* make 2\^7 clusters.*moment-matched"):
+    with pytest.raises(
+        ProblemError, match=r"block_size: must make at most 64 clusters.*2\^7, 7 blocks of 2.*moment-matched"
+    ):
         many.clusters(14)
     wide = sl.ClusterMixture(np.zeros((MOST_CLUSTERS + 1, 2)), np.tile(np.eye(2), (MOST_CLUSTERS + 1, 1, 1)))
-    with pytest.raises(ProblemError, match=r"theory: 'mixture' follows up to 64 clusters.*65.*moment-matched"):
+    with pytest.raises(ProblemError, match=r"theory: 'mixture' follows at most 64 clusters.*65.*moment-matched"):
         wide.clusters(2)
     assert len(sl.MixtureLaw(np.random.default_rng(0).normal(size=(2, 12)), block_size=2).clusters(12).weights) == 64
 
 
 def test_what_is_no_covariance_is_refused():
     bent = np.array([[1.0, 2.0], [2.0, 1.0]])  # eigenvalues 3 and −1
-    with pytest.raises(ProblemError, match="covariances: one is not positive definite"):
+    with pytest.raises(ProblemError, match="covariances: must be positive definite"):
         sl.ClusterMixture(np.zeros((1, 2)), [bent])
-    with pytest.raises(ProblemError, match="covariances: one has the eigenvalue -1,"):
-        Clusters.from_covariances([1.0], np.zeros((1, 2)), [bent])
-    with pytest.raises(ProblemError, match="covariances: one is not symmetric"):
-        Clusters.from_covariances([1.0], np.zeros((1, 2)), [[[1.0, 0.5], [0.0, 1.0]]])
-    with pytest.raises(ProblemError, match=r"weights: .* are not 2 positive probabilities"):
-        Clusters.from_covariances([0.5, 0.6], np.zeros((2, 2)), np.tile(np.eye(2), (2, 1, 1)))
-    with pytest.raises(ProblemError, match="roots: shape"):
+    with pytest.raises(ProblemError, match=r"Σ: must have a covariance without negative eigenvalues .got -1"):
+        root_of("Σ", bent)
+    with pytest.raises(ProblemError, match="Σ: must have a symmetric covariance"):
+        root_of("Σ", np.array([[1.0, 0.5], [0.0, 1.0]]))
+    with pytest.raises(ProblemError, match=r"weights: must be positive and sum to 1"):
+        sl.ClusterMixture(np.zeros((2, 2)), np.tile(np.eye(2), (2, 1, 1)), weights=[0.5, 0.6])
+    with pytest.raises(ProblemError, match="roots: must be of shape"):
         Clusters(np.ones(1), np.zeros((1, 2)), np.ones((1, 3)))
 
 
-def test_singular_covariances_of_clusters_are_theirs():
+def test_roots_of_singular_covariances():
     flat = np.outer([1.0, 2.0], [1.0, 2.0])
-    clusters = Clusters.from_covariances([0.4, 0.6], [[0.0, 1.0], [1.0, 0.0]], [flat, np.eye(2)])
-    np.testing.assert_allclose(clusters.roots @ np.swapaxes(clusters.roots, 1, 2), [flat, np.eye(2)], atol=1e-15)
+    for smallest, rows in ((1e-12, 1), (-np.inf, 2)):
+        root = root_of("Σ", flat, smallest)
+        assert len(root) == rows
+        np.testing.assert_allclose(root.T @ root, flat, atol=1e-15)

@@ -574,7 +574,7 @@ def test_comparing_an_ensemble():
     assert compared["M_of_means"].sel(quantity="Q") == pytest.approx(float(by_hand))
     assert (compared["M_of_means"] < compared["M"]).all()
     assert (compared["M_of_means"] < 3 * compared["noise_of_means"]).all()
-    with pytest.raises(ProblemError, match="overlaps: SGD was measured as 'conventional', theory is 'mixture'"):
+    with pytest.raises(ProblemError, match=r"overlaps: must be those of the theory, 'mixture' .got 'conventional'"):
         sl.compare(chains, sl.simulate(instance, times, test_samples=0))
 
 
@@ -733,7 +733,7 @@ def test_what_other_theories_and_times_cannot_use():
         sl.solve(instance, [1.0, 1.001], theory="mixture")
     with pytest.raises(ProblemError, match="nodes: clusters of different covariances have no spectrum"):
         sl.solve(CASES["clusters of other covariances"](), [1.0], theory="mixture", nodes=50)
-    with pytest.raises(ProblemError, match="is not an Instance"):
+    with pytest.raises(ProblemError, match="must be an Instance"):
         sl.solve(problem(), [1.0], theory="mixture")  # type: ignore[arg-type]
 
 

@@ -65,27 +65,39 @@ def test_estimated_moments_are_close_to_exact_ones():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"input_dim": 0}, "input_dim: 0 will not do; it should be greater than or equal to 1"),
-        ({"latent_dim": -3}, "latent_dim: -3"),
-        ({"student_units": 0}, "student_units: 0"),
-        ({"teacher_units": 1.5}, "teacher_units: 1.5"),
-        ({"activation": "swish"}, "activation: 'swish' is not known; use one of 'erf', 'relu', 'linear'"),
-        ({"nonlinearity": "cos"}, "nonlinearity: 'cos' is not known"),
-        ({"learning_rate": -1}, "learning_rate: -1"),
-        ({"learning_rate": float("nan")}, "learning_rate: nan"),
-        ({"dropout": 0.5}, "dropout: 0.5 is not a setting of this table"),
-        ({"latent": {"components": 2, "spread": 3.0, "block_size": 3}}, "block_size: 3 does not divide latent_dim 20"),
-        ({"latent": {"components": 0, "spread": 3.0}}, "latent.components: 0"),
+        ({"input_dim": 0}, "input_dim: must be greater than or equal to 1 (got 0)."),
+        ({"latent_dim": -3}, "latent_dim: must be greater than or equal to 1 (got -3)"),
+        ({"student_units": 0}, "student_units: must be greater than or equal to 1 (got 0)"),
+        ({"teacher_units": 1.5}, "teacher_units: must be a valid integer (got 1.5)"),
+        ({"activation": "swish"}, "activation: must be 'erf', 'relu', 'linear'"),
+        ({"nonlinearity": "cos"}, "nonlinearity: must be 'sign', 'erf'"),
+        ({"learning_rate": -1}, "learning_rate: must be greater than 0 (got -1)"),
+        ({"learning_rate": float("nan")}, "learning_rate: must be a finite number (got nan)"),
+        ({"dropout": 0.5}, "dropout: is not a setting of this table (got 0.5). Remove it."),
+        (
+            {"latent": {"components": 2, "spread": 3.0, "block_size": 3}},
+            "latent.block_size: must divide latent_dim 20 (got 3)",
+        ),
+        ({"latent": {"components": 0, "spread": 3.0}}, "latent.components: must be greater than or equal to 1 (got 0)"),
         ({"latent": {"components": 2}}, "latent.spread: is missing"),
-        ({"latent": {"components": 2, "spread": 1.0, "colour": "red"}}, "latent.colour: 'red' is not a setting"),
-        ({"latent": {"components": 2, "spread": 1.0, "weights": [1.0]}}, "weights: 1 given for 2 components"),
-        ({"latent": {"law": "cauchy"}}, "is not a law"),
-        ({"latent": 3}, "latent: 3 is not a table of settings"),
-        ({"latent": {"components": 2, "spread": 1.0, "weights": [0.7, 0.7]}}, "weights: [0.7, 0.7] must be positive"),
+        (
+            {"latent": {"components": 2, "spread": 1.0, "colour": "red"}},
+            "latent.colour: is not a setting of this table (got 'red')",
+        ),
+        (
+            {"latent": {"components": 2, "spread": 1.0, "weights": [1.0]}},
+            "latent.weights: must be of shape (2,) (got (1,))",
+        ),
+        ({"latent": {"law": "cauchy"}}, "latent: must be a law (got {'law': 'cauchy'})"),
+        ({"latent": 3}, "latent: must be a table of settings (got 3)"),
+        (
+            {"latent": {"components": 2, "spread": 1.0, "weights": [0.7, 0.7]}},
+            "latent.weights: must be positive and sum to 1 (got [0.7, 0.7])",
+        ),
         ({"latent": {"components": 2, "spread": 1.0, "standardize": "est"}}, "'estimated'"),
-        ({"learning_rate": "0.2"}, "learning_rate: '0.2' is not a number"),
-        ({"learning_rate": True}, "learning_rate: True"),
-        ({"student_scale": -1.0}, "student_scale: -1.0"),
+        ({"learning_rate": "0.2"}, "learning_rate: must be a number (got '0.2')"),
+        ({"learning_rate": True}, "learning_rate: must be a number (got True)"),
+        ({"student_scale": -1.0}, "student_scale: must be greater than or equal to 0 (got -1.0)"),
     ],
 )
 def test_a_wrong_setting_is_named(change, message):
@@ -95,14 +107,27 @@ def test_a_wrong_setting_is_named(change, message):
     assert "\n" not in str(error.value)
 
 
+def test_every_wrong_setting_is_named_and_the_nearest_name_for_a_typo():
+    with pytest.raises(sl.ProblemError) as error:
+        Problem(**(GOOD | {"input_dim": 0, "latent": {"components": 0, "spred": 1.0}, "activation": "relue"}))
+    assert [complaint.partition(":")[0] for complaint in error.value.args] == [
+        "input_dim", "activation", "latent.components", "latent.spread", "latent.spred",
+    ]  # fmt: skip
+    message = str(error.value)
+    assert "(got 'relue'). Did you mean 'relu'?" in message
+    assert "latent.spred: is not a setting of this table (got 1.0). Did you mean 'spread'?" in message
+
+
 def test_features_that_do_not_fit_the_memory_are_refused():
-    with pytest.raises(sl.ProblemError, match=r"input_dim: 100000000000 with latent_dim 20, .* needs .* GiB where"):
+    with pytest.raises(
+        sl.ProblemError, match=r"input_dim: must fit into .* GiB .*got 100000000000 with latent_dim 20, .* needs .* GiB"
+    ):
         Problem(**GOOD).model_copy(update={"input_dim": 10**11}).draw(seed=0)
 
 
 @pytest.mark.parametrize("field", GOOD)
 def test_a_missing_setting_is_named(field):
-    with pytest.raises(sl.ProblemError, match=f"{field}: is missing; give it a value"):
+    with pytest.raises(sl.ProblemError, match=f"{field}: is missing. Give it a value."):
         Problem(**{name: value for name, value in GOOD.items() if name != field})
 
 
@@ -155,14 +180,14 @@ def test_an_instance_of_ones_own_arrays():
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (0, np.ones(3), "features: shape"),
-        (0, np.ones((0, 4)), "features: shape"),
-        (1, np.ones((2, 5)), "student: shape .* give shape"),
-        (2, np.ones(3), "student_output: shape"),
-        (3, np.ones((3, 7)), "teacher: shape"),
-        (4, np.ones(1), "teacher_output: shape"),
-        (1, np.full((2, 8), np.nan), "student: 16 of 16 entries are NaN"),
-        (0, "features", "features: is not an array"),
+        (0, np.ones(3), r"features: must be of shape \(latent_dim, input_dim\) \(got \(3,\)\)"),
+        (0, np.ones((0, 4)), r"features: must be of shape .*got \(0, 4\)"),
+        (1, np.ones((2, 5)), r"student: must be of shape \(student_units, 8\) \(got \(2, 5\)\)"),
+        (2, np.ones(3), r"student_output: must be of shape \(2,\) \(got \(3,\)\)"),
+        (3, np.ones((3, 7)), r"teacher: must be of shape \(teacher_units, 6\) \(got \(3, 7\)\)"),
+        (4, np.ones(1), r"teacher_output: must be of shape \(3,\) \(got \(1,\)\)"),
+        (1, np.full((2, 8), np.nan), r"student: must be finite \(got 16 of 16 entries NaN .* first at \[0, 0\]\)"),
+        (0, "features", "features: must be numbers .got 'features'"),
     ],
 )
 def test_wrong_arrays_are_named(place, value, message):
@@ -175,12 +200,12 @@ def test_wrong_arrays_are_named(place, value, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": 0}, "learning_rate: 0"),
-        ({"learning_rate": "fast"}, "learning_rate: 'fast'"),
-        ({"activation": "swish"}, "activation: 'swish'"),
-        ({"nonlinearity": None}, "nonlinearity: None"),
-        ({"latent": "gaussian"}, "latent: 'gaussian' is not a law"),
-        ({"latent": sl.MixtureLaw(np.ones((2, 5)))}, "latent: the law has 5 coordinates where latent_dim is 6"),
+        ({"learning_rate": 0}, "learning_rate: must be greater than 0 .got 0"),
+        ({"learning_rate": "fast"}, "learning_rate: must be numbers .got 'fast'"),
+        ({"activation": "swish"}, "activation: .*'swish'"),
+        ({"nonlinearity": None}, "nonlinearity: must be .*got None"),
+        ({"latent": "gaussian"}, "latent: must be a law .*got 'gaussian'"),
+        ({"latent": sl.MixtureLaw(np.ones((2, 5)))}, "latent: must have latent_dim 6 coordinates .got a law of 5"),
     ],
 )
 def test_wrong_settings_of_an_instance_are_named(change, message):
@@ -193,7 +218,7 @@ def test_wrong_settings_of_an_instance_are_named(change, message):
     [
         ("input_dim = ", "is not valid TOML"),
         ("\x00", "is not valid TOML"),
-        ("run = 3", "run: 3 is not a table"),
+        ("run = 3", "run: must be a table of settings (got 3)"),
         ("[run]\nsteps = 3", "input_dim: is missing"),
     ],
 )

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from browser import scrolls_sideways
-from sgdlimit.inputs._latent import MixtureLaw
+from sgdlimit.inputs import MixtureLaw
 from sgdlimit.papers.bae_jeong_2024 import discrepancy_against_kl, write_report
 from sgdlimit.papers.bae_jeong_2024._left_out import case_name, trajectories_of
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation

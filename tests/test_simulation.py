@@ -305,7 +305,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 def test_a_problem_that_was_not_drawn_is_named():
     for call in (sl.simulate, sl.solve):
-        with pytest.raises(sl.ProblemError, match=r"a Problem is not an Instance; give problem\.draw"):
+        with pytest.raises(sl.ProblemError, match=r"must be an Instance \(got a Problem\)\. Give problem\.draw"):
             call(small_problem(), [1.0])  # type: ignore[operator]
 
 

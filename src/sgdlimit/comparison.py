@@ -1,14 +1,12 @@
 """How far SGD is from theory: the discrepancy M (18)-(20), beside the noise floor."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import xarray as xr
 
-from .errors import ProblemError
-from .trajectory import LONG_NAMES, VARIABLES
-
-__all__ = ["AGREEMENT", "compare", "discrepancy", "magnitude", "measured_for", "over_entries", "scatter"]
+from .errors import ProblemError, unknown_name
+from .trajectory import VARIABLES
 
 AGREEMENT = 2.0
 """SGD agrees with a theory when M, averaged over entries, is below this many times the noise floor.
@@ -18,7 +16,9 @@ seeds.
 """
 
 COMPARED = tuple(name for name in VARIABLES if name != "mean_field")
-"""What theory and SGD are compared in; mean fields fluctuate as fast as single steps."""
+"""Variables in which theory and SGD are compared. Mean fields fluctuate as fast as single steps."""
+
+ENTRIES = ("student", "student_", "teacher", "task")
 
 Measure = Literal["mean-absolute", "rms"]
 
@@ -27,7 +27,7 @@ NAMES_OF_RESULTS = {
     "M_stderr": "standard error of M over runs",
     "scale": "mean |x| of SGD, the scale of M",
     "M_of_means": "discrepancy M of the theory's mean and the mean over runs",
-    "noise_of_means": "what the standard errors of both means would make of it",
+    "noise_of_means": "the M_of_means that the standard errors of both means would cause",
     "floor": "noise floor, M of SGD for which theory is exact",
     "floor_stderr": "standard error of the noise floor over runs",
     "agrees": f"whether M is at most {AGREEMENT:g} noise floors",
@@ -56,35 +56,40 @@ def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-ab
         If the trajectories have no output time in common or the measure is not known.
     """
     if measure not in ("mean-absolute", "rms"):
-        raise ProblemError(f"measure: {measure!r} is not known; use 'mean-absolute' or 'rms'")
-    for dim in ("student", "student_", "teacher", "task"):
+        raise unknown_name("measure", measure, ("mean-absolute", "rms"))
+    for dim in ENTRIES:
         if theory.sizes.get(dim) != sgd.sizes.get(dim):
             raise ProblemError(
-                f"theory: has {theory.sizes.get(dim)} along {dim!r}, SGD {sgd.sizes.get(dim)}; compare one problem"
+                f"theory: must have the {dim!r} of SGD, {sgd.sizes.get(dim)} (got {theory.sizes.get(dim)}). "
+                "Compare one problem."
             )
-    # Only a trajectory that was cut where it diverged may be shorter; it is compared up to there.
-    if theory.sizes["time"] != sgd.sizes["time"] and not any("diverged_at" in some.attrs for some in (theory, sgd)):
-        raise ProblemError("times: theory and SGD have different output times; give both the same")
     shared = min(theory.sizes["time"], sgd.sizes["time"])
+    short, long = theory["time"][:shared], sgd["time"][:shared]
+    # Only a trajectory that was cut where it diverged may be shorter; it is compared up to there.
+    cut = theory.sizes["time"] == sgd.sizes["time"] or any("diverged_at" in each.attrs for each in (theory, sgd))
+    if not (cut and np.allclose(short, long, rtol=1e-9)):
+        raise ProblemError("times: theory and SGD have different output times. Give both the same.")
     theory, sgd = theory.isel(time=slice(shared)), sgd.isel(time=slice(shared))
-    if not np.allclose(theory["time"], sgd["time"], rtol=1e-9):
-        raise ProblemError("times: theory and SGD have different output times; give both the same")
-    names = [name for name in COMPARED if name in theory and name in sgd]
-    difference = theory[names].drop_vars("time") - sgd[names].drop_vars("time")
+    difference = _compared(theory, sgd) - _compared(sgd, theory)
     if measure == "rms":
         return np.sqrt(np.square(difference).mean("time", skipna=False))
     return np.abs(difference).mean("time", skipna=False)
 
 
+def _compared(trajectory: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
+    """The variables to compare that all trajectories have, without the coordinate of time."""
+    names = [name for name in COMPARED if all(name in each for each in (trajectory, *others))]
+    return trajectory[names].drop_vars("time")
+
+
 def magnitude(trajectory: xr.Dataset) -> xr.Dataset:
-    """Mean of |x| over the output times, E|X| of the paper's tables: the scale an M is to be seen against."""
-    return np.abs(trajectory[[name for name in COMPARED if name in trajectory]]).mean("time")
+    """Mean of |x| over the output times, E|X| of the paper's tables: the scale of an M."""
+    return np.abs(_compared(trajectory)).mean("time")
 
 
 def over_entries(dataset: xr.Dataset) -> xr.DataArray:
     """Mean over the entries of each quantity (20), along a new dimension ``quantity``."""
-    entries = ("student", "student_", "teacher", "task")
-    means = {name: dataset[name].mean([d for d in entries if d in dataset[name].dims]) for name in dataset}
+    means = {name: dataset[name].mean([dim for dim in ENTRIES if dim in dataset[name].dims]) for name in dataset}
     return xr.concat(list(means.values()), dim=xr.IndexVariable("quantity", list(means)))
 
 
@@ -115,8 +120,8 @@ def compare(
     xarray.Dataset
         ``Q``, ``R``, ``v``, ``generalization_error``: M of every entry, averaged over runs; ``M`` and ``M_stderr``
         along ``quantity``: their means over entries and the standard error over runs; ``scale``: mean |x| of SGD;
-        for an ensemble also ``M_of_means``, of the mean over runs, and ``noise_of_means``, what the standard errors of
-        both means would make of it; with a noise floor ``floor``, ``floor_stderr`` and ``agrees``,
+        for an ensemble also ``M_of_means``, M of the mean over runs, and ``noise_of_means``, the M that the standard
+        errors of both means would cause; with a noise floor ``floor``, ``floor_stderr`` and ``agrees``,
         M ≤ :data:`AGREEMENT` floor.
 
     Raises
@@ -124,9 +129,7 @@ def compare(
     ProblemError
         If output times differ, theory and runs measure different overlaps, or the runs are a theory themselves.
     """
-    named, runs = theory.attrs.get("theory"), measured_for(theory, runs)
-    if "run" not in runs.dims:
-        runs = runs.expand_dims("run")
+    named, runs = theory.attrs.get("theory"), _with_runs(measured_for(theory, runs))
     ensemble, theory = theory, theory.mean("run", keep_attrs=True) if "run" in theory.dims else theory
     per_run = discrepancy(theory, runs, measure)
     result = per_run.mean("run")
@@ -135,27 +138,24 @@ def compare(
     if "run" in ensemble.dims:
         means = discrepancy(theory, runs.mean("run", keep_attrs=True), measure)
         result["M_of_means"], result["noise_of_means"] = over_entries(means), _noise_of_means(ensemble, runs)
+    attrs = {"measure": measure, "theory": named or "", "runs": per_run.sizes["run"]}
+    attrs["times_compared"] = min(theory.sizes["time"], runs.sizes["time"])
+    if diverged := [each.attrs["diverged_at"] for each in (theory, runs) if "diverged_at" in each.attrs]:
+        attrs["diverged_at"] = min(diverged)
     if noise_floor is not None:
         noise_floor, measured = _chosen(noise_floor, named)
         if not _fits(named, measured):
             raise ProblemError(
-                f"noise_floor: was measured as {measured!r}, theory is {named!r}; give SGD this theory is exact for"
+                f"noise_floor: must be measured as {named!r}, as the theory (got {measured!r}). Give SGD for which "
+                "this theory is exact."
             )
-        if "run" not in noise_floor.dims:
-            noise_floor = noise_floor.expand_dims("run")
-        floor = over_entries(discrepancy(theory, noise_floor, measure))
+        floor = over_entries(discrepancy(theory, _with_runs(noise_floor), measure))
         result["floor"], result["floor_stderr"] = _over_runs(floor)
         result["agrees"] = result["M"] <= AGREEMENT * result["floor"]
+        attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
     for name, variable in result.data_vars.items():
         variable.attrs = _described(str(name))
-    result.attrs = {"measure": measure, "theory": named or "", "runs": per_run.sizes["run"]}
-    result.attrs["times_compared"] = min(theory.sizes["time"], runs.sizes["time"])
-    diverged = [some.attrs["diverged_at"] for some in (theory, runs) if "diverged_at" in some.attrs]
-    if diverged:
-        result.attrs["diverged_at"] = min(diverged)
-    if noise_floor is not None:
-        result.attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
-    return result
+    return result.assign_attrs(attrs)
 
 
 def measured_for(theory: xr.Dataset, runs: xr.Dataset) -> xr.Dataset:
@@ -179,16 +179,17 @@ def measured_for(theory: xr.Dataset, runs: xr.Dataset) -> xr.Dataset:
     named = theory.attrs.get("theory")
     if runs.attrs.get("kind") == "theory" and ("run" not in runs.dims or not _fits(named, runs.attrs.get("theory"))):
         what = f"the {runs.attrs['theory']} theory" if "theory" in runs.attrs else "a theory"
-        raise ProblemError(f"runs: is {what}, no SGD; give SGD of the same problem, which simulate returns")
+        raise ProblemError(f"runs: must be SGD (got {what}). Give what simulate returns for the same problem.")
     runs, measured = _chosen(runs, named)
     if "overlaps" in runs.dims and named is None:
         raise ProblemError(
-            f"runs: was measured as {measured}, and theory does not say what it is; choose one, as with "
-            f".sel(overlaps={str(runs['overlaps'].values[0])!r})"
+            f"runs: must be measured once for a theory without a name (got {measured}). Choose one, as with "
+            f".sel(overlaps={str(runs['overlaps'].values[0])!r})."
         )
     if not _fits(named, measured):
         raise ProblemError(
-            f"overlaps: SGD was measured as {measured!r}, theory is {named!r}; use simulate(..., overlaps={named!r})"
+            f"overlaps: must be those of the theory, {named!r} (got {measured!r}). Use simulate(..., "
+            f"overlaps={named!r})."
         )
     return runs
 
@@ -206,10 +207,14 @@ def scatter(runs: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         M of a theory that is exact, for every entry and run.
     """
-    count = runs.sizes["run"]
-    moving = runs[[name for name in COMPARED if name in runs]]
-    away = np.abs(moving - moving.mean("run")).drop_vars("time").mean("time", skipna=False)
+    count, moving = runs.sizes["run"], _compared(runs)
+    away = np.abs(moving - moving.mean("run")).mean("time", skipna=False)
     return away * (np.sqrt(count / (count - 1)) if count > 1 else np.nan)
+
+
+def _with_runs(dataset: xr.Dataset) -> xr.Dataset:
+    """A dataset with a dimension ``run``, also where there is one."""
+    return dataset if "run" in dataset.dims else dataset.expand_dims("run")
 
 
 def _fits(named: str | None, measured: str | None) -> bool:
@@ -230,23 +235,25 @@ def _chosen(runs: xr.Dataset, named: str | None) -> tuple[xr.Dataset, str | None
 
 def _described(name: str) -> dict[str, str]:
     """Attributes of a variable of the results; all but the verdict have no units, as Q, R, v and ε_g have none."""
-    long_name = NAMES_OF_RESULTS.get(name) or f"discrepancy M of theory and SGD, mean over runs: {LONG_NAMES[name]}"
-    return {"long_name": long_name} if name == "agrees" else {"long_name": long_name, "units": "1"}
+    if name == "agrees":
+        return {"long_name": NAMES_OF_RESULTS[name]}
+    long_name = NAMES_OF_RESULTS.get(name) or (
+        f"discrepancy M of theory and SGD, mean over runs: {VARIABLES[name].long_name}"
+    )
+    return {"long_name": long_name, "units": "1"}
 
 
 def _noise_of_means(ensemble: xr.Dataset, runs: xr.Dataset) -> xr.DataArray:
     """E|x| of a normal deviation with the standard errors of both means, over times and entries."""
-    shared = min(ensemble.sizes["time"], runs.sizes["time"])
-    total = 0.0
-    for some in (ensemble, runs):
-        moving = some[[name for name in COMPARED if name in ensemble and name in runs]].isel(time=slice(shared))
-        count = some.sizes["run"]
-        spread = moving.std("run", ddof=1) if count > 1 else moving.isel(run=0, drop=True) * np.nan
-        total = total + np.square(spread.drop_vars("time")) / count
-    return over_entries((np.sqrt(2 / np.pi) * np.sqrt(total)).mean("time", skipna=False))
+    shared = slice(min(ensemble.sizes["time"], runs.sizes["time"]))
+    own, other = (_over_runs(_compared(x, y).isel(time=shared))[1] for x, y in ((ensemble, runs), (runs, ensemble)))
+    return over_entries((np.sqrt(2 / np.pi) * np.sqrt(np.square(own) + np.square(other))).mean("time", skipna=False))
 
 
-def _over_runs(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+Measured = TypeVar("Measured", xr.Dataset, xr.DataArray)
+
+
+def _over_runs(values: Measured) -> tuple[Measured, Measured]:
     """Mean over runs and its standard error (NaN for a single run, which has none)."""
     count = values.sizes["run"]
     spread = values.std("run", ddof=1) if count > 1 else values.isel(run=0, drop=True) * np.nan

@@ -1,14 +1,21 @@
 """The ways a request can fail, and what is worth a warning."""
 
-__all__ = ["AccuracyWarning", "DivergenceError", "DivergenceWarning", "ProblemError", "SweepError"]
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class ProblemError(ValueError):
-    """A setting or an array that cannot be used; the message names the field, the value and what would do."""
+    """A setting or an array that cannot be used.
+
+    Each argument is one complaint, ``field: must be <rule> (got <value>). <Fix>.``; together they are the message.
+    """
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.args))
 
 
 class AccuracyWarning(RuntimeWarning):
-    """Gaussian averages with a larger error than was asked for; ``attrs["integral_error"]`` says how large."""
+    """Gaussian averages with a larger error than was asked for; ``attrs["integral_error"]`` gives it."""
 
 
 class DivergenceError(ArithmeticError):
@@ -16,8 +23,35 @@ class DivergenceError(ArithmeticError):
 
 
 class DivergenceWarning(RuntimeWarning):
-    """A trajectory that was cut because it diverged; its dataset says when in ``attrs["diverged_at"]``."""
+    """A trajectory that was cut because it diverged; ``attrs["diverged_at"]`` of its dataset gives the time."""
 
 
 class SweepError(RuntimeError):
-    """A sweep that had to stop; what was finished is stored."""
+    """A sweep that had to stop; its finished tasks are stored."""
+
+
+def shown(value: object) -> str:
+    """A value in a message: its ``repr``, cut where it is long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # whole numbers of more than 4300 digits have no repr
+        return "a value too long to show"
+    return text if len(text) <= 100 else f"{text[:90]} ..."
+
+
+def nearest(name: object, known: Iterable[str], otherwise: str = "") -> str:
+    """The fix for a name that is not known: the nearest one, where one is near."""
+    return next((f" Did you mean {match!r}?" for match in get_close_matches(str(name)[:100], known, 1)), otherwise)
+
+
+def unknown_name(field: str, name: object, known: Iterable[str], more: str = "") -> ProblemError:
+    """The complaint about a name that is not known.
+
+    Examples
+    --------
+    >>> print(unknown_name("features", "gausian", ("gaussian", "dct")))
+    features: must be 'gaussian' or 'dct' (got 'gausian'). Did you mean 'gaussian'?
+    """
+    names = [repr(each) for each in known]
+    listed = ", ".join(names) + more if more else " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return ProblemError(f"{field}: must be {listed} (got {shown(name)}).{nearest(name, known)}")

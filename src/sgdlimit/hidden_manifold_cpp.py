@@ -13,6 +13,8 @@ unit variance. Nothing in that source stores ``_v0`` and ``_A0``: without them v
 """
 
 import re
+from collections.abc import Mapping
+from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -21,15 +23,15 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from .errors import ProblemError
+from .errors import ProblemError, unknown_name
 from .inputs import nonlinearity_named
 from .instance import Instance
 from .training import Training
 from .trajectory import make_trajectory
 
-__all__ = ["HiddenManifoldRun", "from_hidden_manifold_cpp", "read_armadillo"]
+HEADERS = {2: "ARMA_MAT_BIN_FN008", 3: "ARMA_CUB_BIN_FN008"}
+"""First line of an Armadillo binary of doubles with so many axes."""
 
-HEADERS = {b"ARMA_MAT_BIN_FN008": 2, b"ARMA_CUB_BIN_FN008": 3}
 ACTIVATIONS = {"erf": "erf", "relu": "relu", "lin": "linear"}
 NONLINEARITIES = {"sgn": "sign", "erf": "erf"}  # hmm_online has no moments of the linear f: it logs Q = R = 0
 ROUNDING = 1e-6
@@ -72,44 +74,39 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     --------
     >>> from_hidden_manifold_cpp("no_such_run")
     Traceback (most recent call last):
-    sgdlimit.errors.ProblemError: prefix: 'no_such_run.dat' is not there; give the path of a log without .dat
+    sgdlimit.errors.ProblemError: prefix: 'no_such_run.dat' is not there. Give the path of a log without .dat.
     """
     path = Path(prefix)
     header, rows = _read_log(path.with_name(path.name + ".dat"))
     settings = _settings(header, path.name)
     D, N, M, K = (int(settings[name]) for name in "DNMK")
-    simulation = _trajectory(rows, K, M, source=path.name)
-    columns = _columns(K, M)
+    simulation, columns = _trajectory(rows, K, M, source=path.name), _columns(K, M)
     ode_path = path.with_name(path.name + "_ode.dat")
     ode = _trajectory(_read_log(ode_path)[1], K, M, source=ode_path.name) if ode_path.exists() else None
 
-    def stored(name: str, *shape: int) -> np.ndarray:
-        array = read_armadillo(path.with_name(f"{path.name}_{name}.dat"), dims=len(shape))
-        if array.shape != shape:
+    stored = {"v0": rows[0, columns["v"]], "A0": rows[0, columns["A"]]}  # of the log, where they have no files
+    for name, *shape in (
+        ("sigma0", K, K, D), ("r0", K, M, D), ("rhos", D, 1), ("W0", K, K), ("T0", M, M), ("tildeT0", M, M),
+        ("v0", K, 1), ("A0", M, 1),
+    ):  # fmt: skip
+        file = path.with_name(f"{path.name}_{name}.dat")
+        if name in stored and not file.exists():
+            continue
+        stored[name] = read_armadillo(file, dims=len(shape))
+        if stored[name].shape != tuple(shape):
             raise ProblemError(
-                f"prefix: {path.name}_{name}.dat has shape {array.shape}, the log says {shape}; take one run"
+                f"prefix: {file.name} must be of shape {tuple(shape)} as in the log (got {stored[name].shape}). Take "
+                "all files from one run."
             )
-        return array
-
-    def output(name: str, count: int, column: str) -> np.ndarray:
-        kept = path.with_name(f"{path.name}_{name}.dat").exists()
-        return stored(name, count, 1)[:, 0] if kept else rows[0, columns[column]]
-
-    instance = _instance(
-        sigma=stored("sigma0", K, K, D),
-        r=stored("r0", K, M, D),
-        rhos=stored("rhos", D, 1)[:, 0],
-        W=stored("W0", K, K),
-        T=stored("T0", M, M),
-        rotated_teacher=stored("tildeT0", M, M),
-        outputs=(output("v0", K, "v"), output("A0", M, "A")),
-        input_dim=N,
-        nonlinearity=NONLINEARITIES[settings["f"]],
+    features, student, teacher = _arrays(stored, N, settings["f"], path.name)
+    instance = Instance(
+        features, student, stored["v0"].ravel(), teacher, stored["A0"].ravel(),
         activation=ACTIVATIONS[settings["g"]],
+        nonlinearity="identity",
         learning_rate=float(settings["lr"]),
         training=Training(output_learning_rate=None if settings["layers"] == "both" else 0.0),
-        source=path.name,
-    )
+        attrs={"source": path.name},
+    )  # fmt: skip
     return HiddenManifoldRun(instance, simulation, ode)
 
 
@@ -137,60 +134,62 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> np.ndarray:
     try:
         data = path.read_bytes()
     except OSError:
-        raise ProblemError(f"prefix: {path.name!r} is not there; run hmm_online with --store") from None
-    kind, _, rest = data.partition(b"\n")
-    size, _, values = rest.partition(b"\n")
-    wanted = next(name for name, count in HEADERS.items() if count == dims).decode()
-    if HEADERS.get(kind) != dims:
-        raise ProblemError(f"prefix: {path.name} starts with {kind[:20]!r}; give an Armadillo binary {wanted}")
-    if not re.fullmatch(rb"[0-9]{1,9}( [0-9]{1,9})*", size.strip()) or len(size.split()) != dims:
-        raise ProblemError(f"prefix: {path.name} has the size line {size[:40]!r}; {dims} whole numbers are due")
-    shape = tuple(int(count) for count in size.split())
-    expected = 8 * int(np.prod(shape, dtype=object))
-    if len(values) != expected:
+        raise ProblemError(f"prefix: {path.name!r} is not there. Run hmm_online with --store.") from None
+    sizes = rb"([0-9]{1,9}" + (dims - 1) * rb" [0-9]{1,9}" + rb") *\n"
+    head = re.match(HEADERS[dims].encode() + rb"\n" + sizes, data)
+    if head is None:
         raise ProblemError(
-            f"prefix: {path.name} holds {len(values)} bytes of values, {shape} takes {expected}; copy it again"
+            f"prefix: {path.name} must start with {HEADERS[dims]} and a size line of {dims} whole numbers (got "
+            f"{data[:40]!r}). Give an Armadillo binary."
+        )
+    shape, values = tuple(map(int, head[1].split())), data[head.end() :]
+    if len(values) != 8 * prod(shape):
+        raise ProblemError(
+            f"prefix: {path.name} must hold {8 * prod(shape)} bytes for {shape} (got {len(values)} bytes). Copy it "
+            "again."
         )
     array = np.frombuffer(values, dtype="<f8").astype(np.float64).reshape(shape, order="F")
     if not np.isfinite(array).all():
-        raise ProblemError(f"prefix: {path.name} holds NaN or infinite values; run hmm_online again")
+        raise ProblemError(f"prefix: {path.name} must not hold NaN or infinite values. Run hmm_online again.")
     return array
 
 
 def _settings(header: str, name: str) -> dict[str, str]:
-    """What the header and the name of a log say of the run, checked: sizes, rate, functions and layers trained."""
+    """Sizes, rate, functions and trained layers, from the header and the name of a log."""
     settings = dict(re.findall(r"\b([DNMK](?==[0-9]+\b)|lr(?==[0-9.e+-]+\b)|f|g)=([^\s,]+)", header))
     missing = {"D", "N", "M", "K", "lr", "f", "g"} - settings.keys()
     if missing:
         raise ProblemError(
-            f"prefix: the header of {name}.dat lacks {', '.join(sorted(missing))}; give a log of hmm_online"
+            f"prefix: the header of {name}.dat lacks {', '.join(sorted(missing))}. Give a log of hmm_online."
         )
     if "Scenario 2" not in header:
-        raise ProblemError(f"prefix: {name}.dat is not of scenario 2, teacher on the coefficients; give one that is")
+        raise ProblemError(f"prefix: {name}.dat must be of scenario 2, where the teacher sees the coefficients.")
     layers = re.search("_(both|1st)_", name)
     if layers is None:
         raise ProblemError(
-            f"prefix: {name!r} says neither _both_ nor _1st_, the layers that were trained; keep hmm_online's name"
+            f"prefix: must contain _both_ or _1st_, the layers that were trained (got {name!r}). Keep the name "
+            "that hmm_online gave."
         )
-    for table, known in ((settings["f"], NONLINEARITIES), (settings["g"], ACTIVATIONS)):
-        if table not in known:
-            raise ProblemError(f"prefix: function {table!r} has no counterpart here; use one of {', '.join(known)}")
+    for key, known in (("f", NONLINEARITIES), ("g", ACTIVATIONS)):
+        if settings[key] not in known:
+            raise unknown_name(f"prefix: function {key}", settings[key], known)
     return {**settings, "layers": layers[1]}
 
 
 def _read_log(path: Path) -> tuple[str, Float[np.ndarray, "time column"]]:
+    """The comments and the rows of a log."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise ProblemError(f"prefix: {str(path)!r} is not there; give the path of a log without .dat") from None
-    header = "\n".join(line for line in lines if line.startswith("#"))
+        raise ProblemError(f"prefix: {str(path)!r} is not there. Give the path of a log without .dat.") from None
+    data = [line for line in lines if line.strip() and line[0] != "#"]
+    if not data:
+        raise ProblemError(f"prefix: {path.name} holds no rows. Let the program run on.")
     try:
-        rows = np.array([[float(x) for x in line.split(",")] for line in lines if line.strip() and line[0] != "#"])
+        rows = np.loadtxt(data, delimiter=",", ndmin=2)
     except ValueError:
-        raise ProblemError(f"prefix: {path.name} has a line that is cut or is no list of numbers; remove it") from None
-    if rows.ndim != 2:
-        raise ProblemError(f"prefix: {path.name} holds no rows; let the program run on")
-    return header, rows
+        raise ProblemError(f"prefix: {path.name} has a line that is cut or not a list of numbers. Remove it.") from None
+    return "\n".join(line for line in lines if line.startswith("#")), rows
 
 
 def _columns(K: int, M: int) -> dict[str, slice]:
@@ -204,17 +203,19 @@ def _columns(K: int, M: int) -> dict[str, slice]:
 
 
 def _trajectory(rows: Float[np.ndarray, "time column"], K: int, M: int, source: str) -> xr.Dataset:
+    """Order parameters of a log."""
     columns = _columns(K, M)
-    if rows.shape[1] < columns["v"].stop:
+    due = columns["v"].stop
+    if rows.shape[1] < due:
         raise ProblemError(
-            f"prefix: the log {source} has {rows.shape[1]} columns, order parameters need {columns['v'].stop}; run "
-            "without --quiet"
+            f"prefix: the log {source} must have {due} columns (got {rows.shape[1]}). Run without --quiet."
         )
     # The two columns after ε_g may be NaN: hmm_ode has no training error and no steps.
-    kept = np.delete(rows[:, : columns["v"].stop], [2, 3], axis=1)
-    if not np.isfinite(kept).all():
-        first = int(np.argmin(np.isfinite(kept).all(axis=1)))
-        raise ProblemError(f"prefix: row {first + 1} of the log {source} holds NaN; give a run that did not diverge")
+    bad = ~np.isfinite(np.delete(rows[:, :due], [2, 3], axis=1)).all(axis=1)
+    if bad.any():
+        raise ProblemError(
+            f"prefix: row {bad.argmax() + 1} of the log {source} holds NaN. Give a run that did not diverge."
+        )
     upper = np.triu_indices(K)
     Q = np.empty((len(rows), K, K))
     Q[:, *upper] = rows[:, columns["Q"]]
@@ -229,33 +230,24 @@ def _trajectory(rows: Float[np.ndarray, "time column"], K: int, M: int, source: 
     )
 
 
-def _instance(
-    *,
-    sigma: Float[np.ndarray, "K K D"],
-    r: Float[np.ndarray, "K M D"],
-    rhos: Float[np.ndarray, "D"],
-    W: Float[np.ndarray, "K K"],
-    T: Float[np.ndarray, "M M"],
-    rotated_teacher: Float[np.ndarray, "M M"],
-    outputs: tuple[np.ndarray, np.ndarray],
-    input_dim: int,
-    nonlinearity: str,
-    activation: str,
-    learning_rate: float,
-    training: Training,
-    source: str,
-) -> Instance:
-    K, D, N = len(W), len(rhos), input_dim
+def _arrays(
+    stored: Mapping[str, np.ndarray], N: int, nonlinearity: str, source: str
+) -> tuple[Float[np.ndarray, "D+N N"], Float[np.ndarray, "K N"], Float[np.ndarray, "M D+N"]]:
+    """Features, student and teacher of an instance with the stored order parameters."""
+    sigma, r, W, rhos = stored["sigma0"], stored["r0"], stored["W0"], stored["rhos"][:, 0]
+    K, _, D = r.shape
     if D > N or rhos.min() <= 1e-12 * rhos.max():
-        raise ProblemError(f"prefix: {source} has D = {D}, N = {N}; the stored overlaps fix the teacher for D ≤ N only")
+        raise ProblemError(
+            f"prefix: {source} must have D ≤ N (got D = {D}, N = {N}), where the stored overlaps fix the teacher."
+        )
     # σ_τ = Γ_τ Γ_τᵀ: the leading eigenvector, whose sign is free, since r_τ = Γ_τ B_τ turns the teacher with it.
     squares, directions = np.linalg.eigh(np.moveaxis(sigma, -1, 0))
     student = (np.sqrt(np.maximum(squares[:, -1], 0))[:, None] * directions[:, :, -1]).T  # Γ (K, D)
     teacher = np.einsum("kt,kmt->mt", student, r) / np.square(student).sum(axis=0)  # B (M, D)
     _agree("sigma0", np.einsum("kt,lt->klt", student, student), sigma, source)
     _agree("r0", np.einsum("kt,mt->kmt", student, teacher), r, source)
-    _agree("T0", teacher @ teacher.T / D, T, source)
-    _agree("tildeT0", (teacher * rhos) @ teacher.T / D, rotated_teacher, source)
+    _agree("T0", teacher @ teacher.T / D, stored["T0"], source)
+    _agree("tildeT0", (teacher * rhos) @ teacher.T / D, stored["tildeT0"], source)
     weights = np.zeros((K, N))
     weights[:, :D] = student / np.sqrt(rhos)
     # What is left of N W₀ lies outside the range of F, where all directions are alike.
@@ -263,28 +255,19 @@ def _instance(
     spare = min(K, N - D)
     weights[:, D : D + spare] = (axes * np.sqrt(np.maximum(rest, 0)))[:, K - spare :]
     _agree("W0", weights @ weights.T / N, W, source)
-    _, b, c = (float(x[0]) for x in nonlinearity_named(nonlinearity).hermite(np.ones(1)))
+    _, b, c = (float(x[0]) for x in nonlinearity_named(NONLINEARITIES[nonlinearity]).hermite(np.ones(1)))
     latent_dim = D + N
     features = np.zeros((latent_dim, N))
     features[range(D), range(D)] = b * np.sqrt(rhos * N / D)
     features[range(D, latent_dim), range(N)] = np.sqrt(max(c - b**2, 0))
-    return Instance(
-        np.sqrt(latent_dim) * features,
-        weights,
-        outputs[0],
-        np.sqrt(latent_dim / D) * np.hstack([teacher, np.zeros((len(T), N))]),
-        outputs[1],
-        activation=activation,
-        nonlinearity="identity",
-        learning_rate=learning_rate,
-        training=training,
-        attrs={"source": source},
-    )
+    teacher = np.pad(teacher, ((0, 0), (0, N)))
+    return np.sqrt(latent_dim) * features, weights, np.sqrt(latent_dim / D) * teacher
 
 
 def _agree(name: str, rebuilt: np.ndarray, stored: np.ndarray, source: str) -> None:
+    """Refuse a stored array that is not what the other files say."""
     if np.abs(rebuilt - stored).max() > ROUNDING * np.abs(stored).max():
         raise ProblemError(
-            f"prefix: {source}_{name}.dat contradicts the other files by {np.abs(rebuilt - stored).max():.2g}; take "
-            "all from one run"
+            f"prefix: {source}_{name}.dat contradicts the other files by {np.abs(rebuilt - stored).max():.2g}. Take "
+            "all from one run."
         )

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from .errors import ProblemError
+from .errors import ProblemError, shown, unknown_name
 from .inputs import (
     THEORIES,
     Affine,
@@ -26,12 +26,11 @@ from .inputs import (
     mixture_moments,
     nonlinearity_named,
     root_mean_square,
+    root_of,
 )
-from .resources import one_thread
 from .rules import Activation, activation_named, names_of, student_activation
+from .settings import numbers
 from .training import PLAIN, LearningRule, Training, check_switch_times, task_units
-
-__all__ = ["Instance", "check_instance"]
 
 STANDARD_NORMAL = Gaussian()
 
@@ -102,53 +101,32 @@ class Instance:
         switch_times: ArrayLike = (),
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
-        self.features = _array("features", features, ("latent_dim", "input_dim"))
-        self.student = _array("student", student, ("student_units", "input_dim"))
-        self.teacher = _array("teacher", teacher, ("teacher_units", "latent_dim"))
-        self.student_output = _array("student_output", student_output, ("student_units",))
+        self.features = numbers("features", features, ("latent_dim", "input_dim"))
+        D, N = self.features.shape
+        self.student = numbers("student", student, ("student_units", N))
+        self.teacher = numbers("teacher", teacher, ("teacher_units", D))
+        K, M = len(self.student), len(self.teacher)
+        self.student_output = numbers("student_output", student_output, (K,))
         self.switch_times = check_switch_times(switch_times)
         tasks = 1 + len(self.switch_times)
-        self.teacher_output = _array("teacher_output", teacher_output, ("tasks", "teacher_units")[tasks == 1 :])
-        D, N = self.features.shape
-        K, M = len(self.student), len(self.teacher)
-        for name, array, expected in (
-            ("student", self.student, (K, N)),
-            ("student_output", self.student_output, (K,)),
-            ("teacher", self.teacher, (M, D)),
-            ("teacher_output", self.teacher_output, (M,) if tasks == 1 else (tasks, M)),
-        ):
-            if array.shape != expected:
-                raise ProblemError(
-                    f"{name}: shape {array.shape} does not fit features {(D, N)} with K={K} student and M={M} teacher "
-                    f"units; give shape {expected}"
-                )
-        if transform is not None and (len(transform.rows), len(transform.columns)) != (D, N):
-            raise ProblemError(
-                f"transform: its shape {(len(transform.rows), len(transform.columns))} does not fit features {(D, N)}; "
-                "leave it out"
-            )
-        self.transform = transform
+        self.teacher_output = numbers("teacher_output", teacher_output, (tasks, M)[tasks == 1 :])
         self.activation = student_activation(activation)
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
-        f = nonlinearity_named(nonlinearity)
-        self.nonlinearity = nonlinearity if isinstance(nonlinearity, Nonlinearity) else f.name
-        if not isinstance(centre, bool | np.bool_):
-            raise ProblemError(f"centre: {centre!r} is neither True nor False; give one of them")
-        self.centre = bool(centre)
-        try:
-            self.learning_rate = float(learning_rate)
-        except (TypeError, ValueError):
-            self.learning_rate = np.nan
-        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ProblemError(f"learning_rate: {learning_rate!r} is not a positive number; try 0.2")
-        if not isinstance(latent, LatentLaw):
-            raise ProblemError(f"latent: {latent!r} is not a law; use Gaussian(), MixtureLaw(means), or draw a Problem")
-        latent.check_dim(D)
-        self.latent = latent
-        if not isinstance(training, Training):
-            raise ProblemError(f"training: {training!r} are no options of training; use sgdlimit.Training(...)")
-        self.training = training
+        nonlinearity_named(nonlinearity)
+        self.nonlinearity, self.centre, self.latent = nonlinearity, centre, latent
+        self.learning_rate = float(numbers("learning_rate", learning_rate, ()))
+        self.training, self.transform = training, transform
         self.attrs = dict(attrs or {})
+        for name, right, rule in (
+            ("learning_rate", self.learning_rate > 0, "greater than 0"),
+            ("centre", isinstance(centre, bool | np.bool_), "True or False"),
+            ("latent", isinstance(latent, LatentLaw), "a law such as Gaussian(), MixtureLaw(means) or your own"),
+            ("training", isinstance(training, Training), "options of training, sgdlimit.Training(...)"),
+            ("transform", transform is None or transform.shape == (D, N), f"the transform of features {(D, N)}"),
+        ):
+            if not right:
+                raise ProblemError(f"{name}: must be {rule} (got {shown(getattr(self, name))}).")
+        latent.check_dim(D)
 
     @classmethod
     def from_covariance(
@@ -158,11 +136,7 @@ class Instance:
         student_output: ArrayLike,
         teacher: ArrayLike,
         teacher_output: ArrayLike,
-        *,
-        activation: str | Activation,
-        teacher_activation: str | Activation | None = None,
-        learning_rate: float,
-        attrs: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> "Instance":
         """An instance without a manifold: Gaussian inputs X ~ N(0, Ω) that student and teacher see alike.
 
@@ -201,44 +175,20 @@ class Instance:
         >>> spectrum(instance).eigenvalues
         array([1.])
         """
-        matrix = _array("covariance", covariance, ("input_dim", "input_dim"))
-        weights = _array("teacher", teacher, ("teacher_units", "input_dim"))
-        N = len(matrix)
-        if matrix.shape != (N, N):
-            raise ProblemError(f"covariance: shape {matrix.shape} is not square; give one of shape ({N}, {N})")
-        if weights.shape[1] != N:
+        W = numbers("student", student, ("student_units", "input_dim"))
+        N = W.shape[1]
+        matrix = numbers("covariance", covariance, (N, N))
+        weights = numbers("teacher", teacher, ("teacher_units", N))
+        variances = matrix.diagonal()
+        if variances.min() <= 0:
             raise ProblemError(
-                f"teacher: shape {weights.shape} does not fit covariance {(N, N)}; give {(len(weights), N)}"
+                f"covariance: must have positive variances (got {variances.min():g} of input {variances.argmin()}). "
+                "Leave out inputs that do not vary."
             )
-        scale = np.abs(matrix).max()
-        if not np.allclose(matrix, matrix.T, rtol=0, atol=1e-10 * scale):
-            raise ProblemError("covariance: is not symmetric; give (Ω + Ωᵀ)/2")
-        if matrix.diagonal().min() <= 0:
-            raise ProblemError(
-                f"covariance: input {matrix.diagonal().argmin()} has the variance {matrix.diagonal().min():g}; leave "
-                "out inputs that do not vary"
-            )
-        with one_thread():
-            variances, directions = np.linalg.eigh(matrix)
-        if variances[0] < -1e-10 * scale * N:
-            raise ProblemError(
-                f"covariance: has the eigenvalue {variances[0]:.3g}; a covariance has none below 0, check its entries"
-            )
-        kept = variances > 1e-12 * variances[-1]
-        root = np.sqrt(variances[kept])[:, None] * directions[:, kept].T  # Ω = rootᵀ root
+        root = root_of("covariance", matrix)  # Ω = rootᵀ root
         D = len(root)
-        return cls(
-            np.sqrt(D) * root,
-            student,
-            student_output,
-            np.sqrt(D / N) * weights @ root.T,
-            teacher_output,
-            activation=activation,
-            teacher_activation=teacher_activation,
-            learning_rate=learning_rate,
-            nonlinearity="identity",
-            attrs=attrs,
-        )
+        features, latent_teacher = np.sqrt(D) * root, np.sqrt(D / N) * weights @ root.T
+        return cls(features, W, student_output, latent_teacher, teacher_output, nonlinearity="identity", **settings)
 
     @classmethod
     def from_inputs(
@@ -249,12 +199,10 @@ class Instance:
         teacher: ArrayLike,
         teacher_output: ArrayLike,
         *,
-        activation: str | Activation,
-        teacher_activation: str | Activation | None = None,
-        learning_rate: float,
         centre: bool = False,
         standardize: bool = False,
         attrs: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> "Instance":
         """An instance whose inputs X are given data, or of a given law: no manifold, the teacher sees X itself.
 
@@ -297,42 +245,30 @@ class Instance:
         >>> instance.input_dim, instance.latent.distinct_samples
         (50, 500)
         """
-        weights = _array("teacher", teacher, ("teacher_units", "input_dim"))
-        W = _array("student", student, ("student_units", "input_dim"))
-        law = _law_of(inputs)
+        W = numbers("student", student, ("student_units", "input_dim"))
+        law = inputs
+        if not isinstance(law, LatentLaw):
+            law = ClusterMixture.from_sklearn(inputs) if hasattr(inputs, "covariance_type") else Empirical(inputs)
         N = W.shape[1] if law.dim is None else law.dim
-        for name, array in (("student", W), ("teacher", weights)):
-            if array.shape[1] != N:
-                raise ProblemError(
-                    f"{name}: shape {array.shape} does not fit inputs of {N} coordinates; give {(len(array), N)}"
-                )
+        W, weights = numbers("student", W, ("student_units", N)), numbers("teacher", teacher, ("teacher_units", N))
         mean, variance = law.mean(N), law.covariance(N).diagonal()
-        notes = {}
+        notes = dict(attrs or {})
+        location, scale = np.zeros(N), np.ones(N)
         if standardize or centre:
-            notes["input_mean"] = root_mean_square(mean)
-        location = mean if standardize or centre else np.zeros(N)
-        scale = np.sqrt(variance) if standardize else np.ones(N)
+            location, notes["input_mean"] = mean, root_mean_square(mean)
+        if standardize:
+            scale = np.sqrt(variance)
         s = float(np.sqrt(np.mean(variance / np.square(scale))))
-        # A law that needs no change is left as it is, for the known ones are sampled fastest.
+        # A law that needs no change stays as it is, because the known ones are sampled fastest.
         if np.abs(location).max() > 1e-12 or np.abs(s * scale - 1).max() > 1e-12:
             law = Affine(law, location, s * scale)
         else:
             s = 1.0
         transform = FeatureTransform.scaled_identity(N, s * np.sqrt(N))
         return cls(
-            transform.dense(),
-            W,
-            student_output,
-            s * weights,
-            teacher_output,
-            activation=activation,
-            teacher_activation=teacher_activation,
-            learning_rate=learning_rate,
-            nonlinearity="identity",
-            latent=law,
-            transform=transform,
-            attrs={**(attrs or {}), **notes},
-        )
+            transform.dense(), W, student_output, s * weights, teacher_output,
+            nonlinearity="identity", latent=law, transform=transform, attrs=notes, **settings,
+        )  # fmt: skip
 
     @property
     def input_dim(self) -> int:
@@ -362,7 +298,7 @@ class Instance:
         see :func:`sgdlimit.inputs.input_moments`.
         """
         if theory not in THEORIES:
-            raise ProblemError(f"theory: {theory!r} is not known; use one of {', '.join(map(repr, THEORIES))}")
+            raise unknown_name("theory", theory, THEORIES)
         if theory == "mixture":
             return self.mixture_moments().averaged()
         return input_moments(self.features, self.teacher, self.f, self.latent, theory)
@@ -405,16 +341,10 @@ class Instance:
         >>> two.teacher.shape, two.teacher_output.shape
         ((2, 10), (2, 2))
         """
-        weights = _array("teacher", teacher, ("teacher_units", "latent_dim"))
-        output = _array("teacher_output", teacher_output, ("teacher_units",))
-        if weights.shape != (len(output), self.latent_dim):
-            raise ProblemError(
-                f"teacher: shape {weights.shape} does not fit its {len(output)} output weights and latent_dim "
-                f"{self.latent_dim}; give {(len(output), self.latent_dim)}"
-            )
+        output = numbers("teacher_output", teacher_output, ("teacher_units",))
+        weights = numbers("teacher", teacher, (len(output), self.latent_dim))
         before = np.atleast_2d(self.teacher_output)
-        outputs = np.zeros((len(before) + 1, before.shape[1] + len(output)))
-        outputs[:-1, : before.shape[1]], outputs[-1, before.shape[1] :] = before, output
+        outputs = np.vstack([np.pad(before, ((0, 0), (0, len(output)))), np.pad(output, (before.shape[1], 0))])
         return self.replace(
             teacher=np.concatenate([self.teacher, weights]),
             teacher_output=outputs,
@@ -449,33 +379,6 @@ def check_instance(instance: object) -> Instance:
         If it is not an :class:`Instance`.
     """
     if not isinstance(instance, Instance):
-        raise ProblemError(f"instance: a {type(instance).__name__} is not an Instance; give problem.draw(seed=0)")
+        name = type(instance).__name__
+        raise ProblemError(f"instance: must be an Instance (got a {name}). Give problem.draw(seed=0).")
     return instance
-
-
-def _law_of(inputs: Any) -> LatentLaw:
-    """Inputs as a law: samples as an empirical one, a mixture fitted by scikit-learn as one of clusters."""
-    if isinstance(inputs, LatentLaw):
-        return inputs
-    return ClusterMixture.from_sklearn(inputs) if hasattr(inputs, "covariance_type") else Empirical(inputs)
-
-
-def _array(name: str, value: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:
-    wanted = "(" + ", ".join(shape) + ("," if len(shape) == 1 else "") + ")"
-    try:
-        array = value if _is_frozen(value) else np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ProblemError(f"{name}: is not an array of numbers; give one of shape {wanted}") from None
-    if array.ndim != len(shape) or array.size == 0:
-        raise ProblemError(f"{name}: shape {array.shape} does not fit; give a non-empty array of shape {wanted}")
-    if not np.isfinite(array).all():
-        raise ProblemError(
-            f"{name}: {np.count_nonzero(~np.isfinite(array))} of {array.size} entries are NaN or infinite; remove them"
-        )
-    array.setflags(write=False)
-    return array
-
-
-def _is_frozen(value: ArrayLike) -> TypeGuard[np.ndarray]:
-    """Whether an array is an instance's own already; copies of an instance share it."""
-    return isinstance(value, np.ndarray) and value.dtype == np.float64 and not value.flags.writeable

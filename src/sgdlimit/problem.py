@@ -7,19 +7,18 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field, StrictBool, field_validator, model_validator
+from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
 
-from .errors import ProblemError
+from .errors import ProblemError, shown, unknown_name
 from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, check_features, draw_features
 from .instance import Instance
 from .resources import available_bytes
 from .rules import ACTIVATIONS, TEACHER_ONLY
-from .settings import Settings, read_toml, validated
+from .settings import Settings, probabilities, read_toml, validated
 from .training import PLAIN, Training, check_switch_times
 
-__all__ = ["GaussianMixture", "Problem", "RunSettings", "load_problem"]
-
 TheoryName = Literal["conventional", "moment-matched", "mixture"]
+Cosine = Annotated[float, Field(ge=-1, le=1, strict=True)]
 Dimension = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -66,10 +65,7 @@ class GaussianMixture(Settings):
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
-        if self.weights is not None and len(self.weights) != self.components:
-            raise ValueError(f"weights: {len(self.weights)} given for {self.components} components; give one each")
-        if self.weights is not None and not (min(self.weights) > 0 and abs(sum(self.weights) - 1) <= 1e-9):
-            raise ValueError(f"weights: {list(self.weights)} must be positive and sum to 1; divide them by their sum")
+        probabilities("weights", self.weights, self.components)
         return self
 
 
@@ -147,10 +143,10 @@ class Problem(Settings):
     teacher_scale: Scale = 1.0
     teacher_output_scale: Scale = 1.0
     output_weights: Literal["normal", "equal"] = "normal"
-    student_alignment: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.0
+    student_alignment: Annotated[Cosine, Field(ge=0)] = 0.0
     training: Training = PLAIN
     switch_times: tuple[Positive, ...] = ()
-    task_similarity: Annotated[float, Field(ge=-1, le=1, strict=True)] = 0.0
+    task_similarity: Cosine = 0.0
 
     @field_validator("latent", mode="before")
     @classmethod
@@ -158,48 +154,27 @@ class Problem(Settings):
         if isinstance(value, Gaussian):
             return GaussianLatent()
         if isinstance(value, LatentLaw):
-            raise ValueError("is a drawn law; give it to Instance(..., latent=law), or use GaussianMixture(...) here")
+            raise ValueError("is a drawn law. Give it to Instance(..., latent=law), or use GaussianMixture(...) here")
         if isinstance(value, Mapping) and "law" not in value:
             return {"law": "gaussian-mixture", **value}
         return value
 
-    @field_validator("activation")
+    @field_validator("activation", "teacher_activation", "nonlinearity")
     @classmethod
-    def _student_activation(cls, value: str) -> str:
-        if value not in ACTIVATIONS or value in TEACHER_ONLY:
-            raise ValueError(f"use one of {', '.join(repr(name) for name in ACTIVATIONS if name not in TEACHER_ONLY)}")
-        return value
-
-    @field_validator("teacher_activation")
-    @classmethod
-    def _teacher_activation(cls, value: str | None) -> str | None:
-        if value is not None and value not in ACTIVATIONS:
-            raise ValueError(f"use one of {', '.join(map(repr, ACTIVATIONS))}")
-        return value
-
-    @field_validator("nonlinearity")
-    @classmethod
-    def _known_nonlinearity(cls, value: str) -> str:
-        if value not in NAMES:
-            raise ValueError(f"use one of {', '.join(map(repr, NAMES))}")
+    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        students = [name for name in ACTIVATIONS if name not in TEACHER_ONLY]
+        names = {"activation": students, "teacher_activation": ACTIVATIONS, "nonlinearity": NAMES}[str(info.field_name)]
+        if value is not None and value not in names:
+            raise unknown_name(str(info.field_name), value, names)
         return value
 
     @model_validator(mode="after")
-    def _blocks_fit(self) -> Self:
+    def _parts_fit(self) -> Self:
         if isinstance(self.latent, GaussianMixture) and self.latent_dim % self.latent.block_size:
             raise ValueError(
-                f"latent.block_size: {self.latent.block_size} does not divide latent_dim {self.latent_dim}; "
-                "choose a divisor"
+                f"latent.block_size: must divide latent_dim {self.latent_dim} (got {self.latent.block_size})."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _tasks_follow(self) -> Self:
         check_switch_times(self.switch_times)
-        return self
-
-    @model_validator(mode="after")
-    def _features_fit(self) -> Self:
         check_features(self.features, self.latent_dim, self.input_dim)
         return self
 
@@ -218,9 +193,9 @@ class Problem(Settings):
         needed, free = self._bytes(), available_bytes()
         if free is not None and needed > free:
             raise ProblemError(
-                f"input_dim: {self.input_dim} with latent_dim {self.latent_dim}, {self.student_units} student_units "
-                f"and {self.teacher_units} teacher_units needs {needed / 2**30:.1f} GiB where {free / 2**30:.1f} GiB "
-                "are free; make one of them smaller"
+                f"input_dim: must fit into {free / 2**30:.1f} GiB of free memory (got {self.input_dim} with latent_dim "
+                f"{self.latent_dim}, {self.student_units} student_units and {self.teacher_units} teacher_units, which "
+                f"needs {needed / 2**30:.1f} GiB). Make one of them smaller."
             )
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
         matrix, transform = draw_features(self.features, D, N, features)
@@ -319,7 +294,10 @@ class RunSettings(Settings):
         several = [value] if isinstance(value, str) else value
         known = isinstance(several, list | tuple) and several and all(name in THEORIES for name in several)
         if not known or len(set(several)) < len(several):
-            raise ValueError(f"use {', '.join(map(repr, THEORIES))}, or several of them in a list, each once")
+            names = " or ".join(map(repr, THEORIES))
+            raise ProblemError(
+                f"theory: must be {names}, or several of them in a list, each once (got {shown(value)})."
+            )
         return value
 
     @property
@@ -339,7 +317,7 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     settings = read_toml(path)
     run = settings.pop("run", {})
     if not isinstance(run, Mapping):
-        raise ProblemError(f"{path}: run: {run!r} is not a table; write the run settings under [run]")
+        raise ProblemError(f"{path}: run: must be a table of settings (got {run!r}). Write it as [run].")
     return validated(Problem, settings, path), validated(RunSettings, run, path, prefix="run.")
 
 
@@ -357,5 +335,5 @@ def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
 def _streams(seed: int) -> list[np.random.Generator]:
     """Independent generators for features, student, its output, teacher, its output and the law, in this order."""
     if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ProblemError(f"seed: {seed!r} is not a non-negative whole number; give one, e.g. 0")
+        raise ProblemError(f"seed: must be a whole number from 0 (got {seed!r}).")
     return [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)]

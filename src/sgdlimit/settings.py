@@ -1,4 +1,4 @@
-"""Settings: values that are checked when they are given, with errors in one sentence."""
+"""Settings and arrays that are checked when they are given, with complaints that name field, value and fix."""
 
 import re
 import tomllib
@@ -6,22 +6,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import ProblemError
-
-__all__ = ["Settings", "read_toml", "shown", "validated"]
+from .errors import ProblemError, nearest, shown
 
 S = TypeVar("S", bound="Settings")
 
 MOST_BYTES, MOST_PARTS = 1 << 20, 30
-"""Of a file of settings, and of a name in it such as ``training.schedule.times``."""
+"""Limits of a file of settings: its length, and the parts of a name in it such as ``training.schedule.times``."""
+
+MOST_COMPLAINTS = 10
 
 LAW_TAGS = ("gaussian", "gaussian-mixture")  # pydantic puts them into the place of an error
 
+NO_NUMBER = "must be a number (got {given}). Write it without quotes."
+NO_TABLE = "must be a table of settings (got {given}). In TOML write it as [{name}]."
+NO_LAW = (
+    "must be a law (got {given}). Use Gaussian() or GaussianMixture(...), in TOML a table with "
+    'law = "gaussian" or "gaussian-mixture".'
+)
+COMPLAINTS = {
+    "missing": "is missing. Give it a value.",
+    "extra_forbidden": "is not a setting of this table (got {given}).{near}",
+    "float_type": NO_NUMBER,
+    "float_parsing": NO_NUMBER,
+    "dict_type": NO_TABLE,
+    "model_type": NO_TABLE,
+    "model_attributes_type": NO_TABLE,
+    "union_tag_invalid": NO_LAW,
+    "union_tag_not_found": NO_LAW,
+}
+"""Words for pydantic's kinds of complaint. The others give their rule themselves."""
+
 
 class Settings(BaseModel):
-    """Settings whose errors are one sentence naming the field, the value and what would do."""
+    """Settings that cannot be changed, whose errors name every wrong field with its value and a fix."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,46 +51,33 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ProblemError(_explain(error)) from None
+            complaints = error.errors(include_url=False)[:MOST_COMPLAINTS]
+            fields = list(type(self).model_fields)
+            raise ProblemError(*(sentence for each in complaints for sentence in _explained(each, fields))) from None
 
 
-def shown(value: Any) -> str:
-    """A value in a message: what Python calls it, cut where that is long."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # whole numbers of more than 4300 digits have no repr
-        return "a value too long to show"
-    return text if len(text) <= 100 else f"{text[:90]} ..."
-
-
-def _explain(error: ValidationError) -> str:
-    """The first complaint of pydantic as one sentence: field, value, remedy."""
-    complaint = error.errors(include_url=False)[0]
-    place = [str(part) for part in complaint["loc"] if part not in LAW_TAGS]
-    name = ".".join(place)
+def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
+    """One complaint of pydantic as sentences: several where the setting is a table with several mistakes."""
+    name = ".".join(str(part) for part in complaint["loc"] if part not in LAW_TAGS)
     name = name if name.isprintable() and len(name) <= 100 else shown(name)
-    given = shown(complaint["input"])
-    message = complaint["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if complaint["type"] == "extra_forbidden":
-        return f"{name}: {given} is not a setting of this table; remove it or correct its name"
-    if complaint["type"] in ("model_attributes_type", "model_type", "dict_type"):
-        return f"{name}: {given} is not a table of settings; in TOML write it as [{name}]"
-    if complaint["type"] == "missing":
-        return f"{name}: is missing; give it a value"
-    if complaint["type"].startswith("union_tag"):
-        return (
-            f"latent: {given} is not a law; use Gaussian() or GaussianMixture(...), "
-            'in TOML a table with law = "gaussian" or "gaussian-mixture"'
-        )
-    if complaint["type"] == "value_error" and (not name or message.startswith(f"{name}: ")):
-        return message
-    if complaint["type"] in ("float_type", "float_parsing"):
-        return f"{name}: {given} is not a number; give one without quotes"
-    if isinstance(complaint.get("ctx", {}).get("error"), ProblemError):
-        return f"{name}.{message}"
-    if complaint["type"] == "value_error":
-        return f"{name}: {given} {message if message.startswith('is') else 'is not known; ' + message}"
-    return f"{name}: {given} will not do; it should be {message[0].lower()}{message[1:]}"
+    given, kind, message = shown(complaint["input"]), complaint["type"], complaint["msg"]
+    if kind == "value_error":  # from a validator of ours, or from the settings of an inner table
+        error = complaint["ctx"]["error"]
+        if isinstance(error, ProblemError):
+            prefix = f"{name}." if name else ""
+            return [str(said) if str(said).startswith(f"{name}: ") else f"{prefix}{said}" for said in error.args]
+        return [f"{name}: {error} (got {given})." if name else str(error)]
+    rule = re.sub(r"^\w+ should", "must", re.split(", got| after", message)[0])
+    words = COMPLAINTS.get(kind, "{rule} (got {given}).")
+    return [f"{name}: " + words.format(name=name, given=given, rule=rule, near=nearest(name, fields, " Remove it."))]
+
+
+def validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, prefix: str = "") -> S:
+    """Settings from a table of a file. Errors name the file and the table."""
+    try:
+        return cls(**settings)
+    except ProblemError as error:
+        raise ProblemError(f"{path}:", *(f"{prefix}{complaint}" for complaint in error.args)) from None
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -83,25 +92,71 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ProblemError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
+        raise ProblemError(f"{path}: cannot be read ({error.strerror}). Give the path of a TOML file.") from None
     if len(content) > MOST_BYTES:
-        raise ProblemError(f"{path}: is longer than {MOST_BYTES >> 20} MiB, too long for settings; make it shorter")
+        raise ProblemError(f"{path}: is longer than {MOST_BYTES >> 20} MiB, too long for settings. Make it shorter.")
+    if max(name.count(b".") for name in re.split(rb"[\n#=,\[\]{}]", content)) > MOST_PARTS:  # tomllib takes minutes
+        raise ProblemError(f"{path}: has a name of more than {MOST_PARTS} parts. Correct it.")
     try:
-        text = content.decode("utf-8-sig")
-        if max(part.count(".") for part in re.split(r"[\n#=,\[\]{}]", text)) > MOST_PARTS:  # tomllib takes minutes
-            raise ProblemError(f"{path}: has a name of more than {MOST_PARTS} parts; correct it")
-        return tomllib.loads(text)
-    except ProblemError:
-        raise
+        return tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError:
-        raise ProblemError(f"{path}: has tables or lists too deep inside each other; leave them out") from None
+        raise ProblemError(f"{path}: has tables or lists too deep inside each other. Leave them out.") from None
     except ValueError as error:  # tomllib's own, wrong encoding, numbers without end
-        raise ProblemError(f"{path}: is not valid TOML ({error}); correct that place") from None
+        raise ProblemError(f"{path}: is not valid TOML ({error}). Correct that place.") from None
 
 
-def validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, prefix: str = "") -> S:
-    """Settings from a table of a file, whose name, and that of the table, go into an error."""
-    try:
-        return cls(**settings)
-    except ProblemError as error:
-        raise ProblemError(f"{path}: {prefix}{error}") from None
+def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = None) -> Float[np.ndarray, "*shape"]:
+    """Values as a read-only array of finite float64, shared if it is one already.
+
+    Parameters
+    ----------
+    name, values
+        The field and its values.
+    shape
+        For each axis its length, or a name where any length above 0 fits; None for any shape.
+
+    Raises
+    ------
+    ProblemError
+        If they are no numbers, not finite or of another shape.
+
+    Examples
+    --------
+    >>> numbers("student", [[1, 2], [3, 4]], ("student_units", 3))
+    Traceback (most recent call last):
+    sgdlimit.errors.ProblemError: student: must be of shape (student_units, 3) (got (2, 2)).
+    """
+    array = values
+    if not (isinstance(array, np.ndarray) and array.dtype == np.float64 and not array.flags.writeable):
+        try:
+            array = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ProblemError(f"{name}: must be numbers (got {shown(values)}).") from None
+    if shape is not None and not (
+        array.ndim == len(shape)
+        and all(size == due or (size and isinstance(due, str)) for size, due in zip(array.shape, shape, strict=True))
+    ):
+        wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        raise ProblemError(f"{name}: must be of shape {wanted} (got {array.shape}).")
+    bad = np.argwhere(~np.isfinite(array)).tolist()
+    if bad:
+        raise ProblemError(
+            f"{name}: must be finite (got {len(bad)} of {array.size} entries NaN or infinite, the first at {bad[0]}). "
+            "Remove them or fill them in."
+        )
+    array.setflags(write=False)
+    return array
+
+
+def probabilities(name: str, values: ArrayLike | None, count: int) -> Float[np.ndarray, "count"]:
+    """Probabilities of so many components, uniform by default.
+
+    Raises
+    ------
+    ProblemError
+        If they are not positive, do not sum to one or are not as many.
+    """
+    p = numbers(name, np.full(count, 1 / count) if values is None else values, (count,))
+    if (p <= 0).any() or abs(p.sum() - 1) > 1e-9:
+        raise ProblemError(f"{name}: must be positive and sum to 1 (got {p.tolist()}). Divide them by their sum.")
+    return p

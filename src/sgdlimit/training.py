@@ -9,9 +9,7 @@ from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from .errors import ProblemError
-from .settings import Settings
-
-__all__ = ["PLAIN", "Schedule", "Training", "check_switch_times", "task_units"]
+from .settings import Settings, numbers
 
 Rate = Annotated[float, Field(ge=0, le=1e6, strict=True)]
 
@@ -41,15 +39,14 @@ class Schedule(Settings):
     @model_validator(mode="after")
     def _points_fit(self) -> Self:
         if len(self.times) != len(self.factors):
-            raise ValueError(f"factors: {len(self.factors)} given for {len(self.times)} times; give one for each")
+            raise ValueError(f"factors: must be one for each of {len(self.times)} times (got {len(self.factors)}).")
         if (np.diff(self.times) <= 0).any():
-            raise ValueError(f"times: {list(self.times)} do not increase; sort them, each once")
+            raise ValueError(f"times: must increase (got {list(self.times)}). Sort them, each once.")
         return self
 
     def factor(self, t: ArrayLike) -> Float[np.ndarray, "*t"]:
         """The factor at any times."""
-        at: np.ndarray = np.asarray(t, dtype=np.float64)
-        return np.interp(at, self.times, self.factors)
+        return np.interp(np.asarray(t), self.times, self.factors)
 
     @classmethod
     def of(cls, factor: Callable[[np.ndarray], ArrayLike], times: ArrayLike) -> Self:
@@ -165,12 +162,9 @@ class Training(Settings):
 
 def check_switch_times(values: ArrayLike) -> Float[np.ndarray, "tasks-1"]:
     """Times at which the next task begins, as an array: finite, increasing, above 0."""
-    try:
-        times = np.array(values, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError):
-        raise ProblemError(f"switch_times: {values!r} are not numbers; give increasing times such as [50.0]") from None
-    if not np.isfinite(times).all() or (times <= np.append(0.0, times[:-1])).any():
-        raise ProblemError(f"switch_times: {times.tolist()} do not increase from above 0; sort them, each once")
+    times = numbers("switch_times", values).reshape(-1)
+    if (np.diff(times, prepend=0.0) <= 0).any():
+        raise ProblemError(f"switch_times: must increase from above 0 (got {times.tolist()}). Sort them, each once.")
     return times
 
 

@@ -16,22 +16,12 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from ._store import TrustedStore, base_store
-from .errors import ProblemError
-from .plotting import TrajectoryAccessor
+from .errors import ProblemError, shown
+from .plotting import TrajectoryAccessor as TrajectoryAccessor
+from .settings import numbers
 
 if TYPE_CHECKING:
     from os import PathLike
-
-__all__ = [
-    "VARIABLES",
-    "TrajectoryAccessor",
-    "check_times",
-    "load",
-    "log_times",
-    "make_attrs",
-    "make_trajectory",
-    "save",
-]
 
 
 class Variable(NamedTuple):
@@ -95,9 +85,7 @@ def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     """
     for name, value in (("steps", steps), ("input_dim", input_dim), ("count", count)):
         if not isinstance(value, int | np.integer) or not 1 <= value <= 10**15:
-            raise ProblemError(
-                f"{name}: {value!r} is not a positive whole number up to 1e15; give an integer such as 1000"
-            )
+            raise ProblemError(f"{name}: must be a whole number from 1 to 1e15 (got {value!r}).")
     wanted = min(int(count), int(steps))
     if wanted == steps:
         return np.arange(1, wanted + 1) / input_dim
@@ -122,18 +110,9 @@ def check_times(times: ArrayLike) -> np.ndarray:
     ProblemError
         If they are not.
     """
-    try:
-        array = np.asarray(times, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ProblemError(f"times: {times!r} are not numbers; use log_times(...) or an increasing array") from None
-    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all() or array[0] < 0:
-        raise ProblemError(
-            f"times: shape {array.shape} with values from {array.min(initial=0):g} to {array.max(initial=0):g} "
-            "will not do; give a non-empty vector of finite times ≥ 0"
-        )
-    if (np.diff(array) <= 0).any():
-        place = int(np.argmax(np.diff(array) <= 0))
-        raise ProblemError(f"times: {array[place]:g} is followed by {array[place + 1]:g}; sort them, each once")
+    array = np.array(numbers("times", times, ("time",)))
+    if array[0] < 0 or (np.diff(array) <= 0).any():
+        raise ProblemError(f"times: must increase from 0 or later (got {shown(array.tolist())}). Sort them, each once.")
     return array
 
 

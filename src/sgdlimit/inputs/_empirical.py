@@ -1,14 +1,13 @@
-"""A law that is a set of samples: data of one's own as the latent."""
+"""A law that is a set of samples: your data as the latent."""
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
+from ..settings import numbers
 from ._divergence import Divergence
-from ._latent import LatentLaw
-
-__all__ = ["Empirical"]
+from ._law import LatentLaw
 
 ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 
@@ -16,23 +15,23 @@ ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 class Empirical(LatentLaw):
     """The empirical distribution of given samples: every draw is one of them, with replacement.
 
-    Its mean and covariance are exact for what SGD sees. Theory is for fresh samples: once SGD has taken more steps than
-    there are samples it sees some again, and what it learns of them is no longer independent of them. A simulation says
-    so in its attributes, ``distinct_samples`` and ``epochs``.
+    Its mean and covariance are exact for the inputs of SGD. Theory assumes fresh samples. After more steps than there
+    are samples SGD has used some twice, and its weights depend on them. The attributes ``distinct_samples`` and
+    ``epochs`` of a simulation report it.
 
     Parameters
     ----------
     samples
         Shape (count, D), more samples than coordinates.
     standardize
-        Subtract the mean and divide by the deviation, coordinate by coordinate (19). A mean that is left has no
-        limiting equations, and moment-matched theory refuses it.
+        Subtract the mean and divide by the deviation, coordinate by coordinate (19). Inputs with a mean have no
+        limiting equations, and moment-matched theory refuses them.
 
     Raises
     ------
     ProblemError
-        If entries are not finite, a coordinate is constant or a copy of another one, or there are too few samples for a
-        covariance that can be inverted.
+        If entries are not finite, a coordinate is constant or a copy of another one, or there are too few samples for
+        an invertible covariance.
 
     Examples
     --------
@@ -44,36 +43,25 @@ class Empirical(LatentLaw):
     """
 
     def __init__(self, samples: ArrayLike, *, standardize: bool = False) -> None:
-        try:
-            array = np.array(samples, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ProblemError("samples: they are not an array of numbers; give one of shape (count, D)") from None
-        if array.ndim != 2 or array.size == 0:
-            raise ProblemError(f"samples: shape {array.shape} will not do; give (count, D), a sample in each row")
-        if not np.isfinite(array).all():
-            rows = np.flatnonzero(~np.isfinite(array).all(axis=1))
-            raise ProblemError(
-                f"samples: {len(rows)} of {len(array)} hold NaN or infinite entries, the first in row {rows[0]}; "
-                "remove those rows, or fill them in"
-            )
+        array = numbers("samples", samples, ("count", "latent_dim"))
         count, dim = array.shape
-        deviation = array.std(axis=0)
-        constant = np.flatnonzero(deviation <= 1e-12 * np.abs(array).max(axis=0))
+        constant = np.flatnonzero(array.std(axis=0) <= 1e-12 * np.abs(array).max(axis=0))
         if len(constant):
             raise ProblemError(
-                f"samples: {len(constant)} of {dim} coordinates are constant, the first is {constant[0]}; "
-                "remove them, e.g. samples[:, samples.std(axis=0) > 0]"
+                f"samples: must vary in every coordinate ({len(constant)} of {dim} are constant, the first is "
+                f"{constant[0]}). Keep samples[:, samples.std(axis=0) > 0]."
             )
         if count <= dim:
             raise ProblemError(
-                f"samples: {count} samples of {dim} coordinates have a covariance that cannot be inverted; "
-                f"give at least {dim + 1}, and {10 * dim} for eigenvalues good to a third"
+                f"samples: must be at least {dim + 1} for a covariance of {dim} coordinates that can be inverted (got "
+                f"{count}). Give {10 * dim} for eigenvalues good to a third."
             )
         copies = np.argwhere(np.triu(1 - np.abs(np.corrcoef(array.T).reshape(dim, dim)) < ALIKE, 1))
         if len(copies):
-            one, other = copies[0]
+            first, copy = copies[0]
             raise ProblemError(
-                f"samples: coordinate {other} is a copy of coordinate {one}, up to scale; remove one of each such pair"
+                f"samples: must have coordinates that differ ({copy} is a copy of {first}, up to scale). Remove one of "
+                "each such pair."
             )
         self._set(array, bool(standardize), np.full(count, 1 / count))
 
@@ -90,9 +78,9 @@ class Empirical(LatentLaw):
         return len(self.samples)
 
     def reweighted(self, rng: np.random.Generator) -> "Empirical":
-        """The same samples with random probabilities, uniform among all; standardised with their moments, if these are.
+        """The same samples with random probabilities, standardised again if they were.
 
-        What the bootstrap does by drawing with replacement, but no sample is lost, nor what only a few of them have.
+        A smooth bootstrap: unlike drawing with replacement it keeps every sample, and so every rare feature.
         """
         weights = rng.standard_exponential(len(self.samples))
         other = object.__new__(Empirical)

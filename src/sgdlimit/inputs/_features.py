@@ -7,9 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..errors import ProblemError
-
-__all__ = ["FEATURES", "FeatureTransform", "check_features", "draw_features"]
+from ..errors import ProblemError, unknown_name
 
 
 def _gaussian(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
@@ -26,7 +24,7 @@ def _orthogonal(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "
 class FeatureTransform:
     """Features that are part of an orthogonal transform, F_ij = row_factors_i H[rows_i, columns_j] column_factors_j.
 
-    So that a product CF need not be taken with a matrix.
+    It allows products CF without a matrix.
     """
 
     kind: Literal["hadamard", "dct", "identity"]
@@ -37,6 +35,11 @@ class FeatureTransform:
     row_factors: Float[np.ndarray, "D"]
     columns: Int[np.ndarray, "N"]
     column_factors: Float[np.ndarray, "N"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(D, N)."""
+        return len(self.rows), len(self.columns)
 
     @classmethod
     def scaled_identity(cls, size: int, scale: float) -> "FeatureTransform":
@@ -53,16 +56,15 @@ class FeatureTransform:
 
     def dense(self) -> Float[np.ndarray, "D N"]:
         """F itself."""
-        if self.kind == "identity":
-            matrix = np.eye(self.size)
-        elif self.kind == "hadamard":
+        matrix = np.eye(self.size)
+        if self.kind == "hadamard":
             from scipy.linalg import hadamard
 
             matrix = hadamard(self.size).astype(float)
-        else:
+        elif self.kind == "dct":
             from scipy.fft import dct
 
-            matrix = np.sqrt(self.size) * np.asarray(dct(np.eye(self.size), axis=0, norm="ortho"))
+            matrix = np.sqrt(self.size) * np.asarray(dct(matrix, axis=0, norm="ortho"))
         return self.row_factors[:, None] * matrix[self.rows][:, self.columns] * self.column_factors
 
 
@@ -77,26 +79,24 @@ FEATURES: dict[str, Callable[[int, int, np.random.Generator], Float[np.ndarray, 
 
 
 def check_features(kind: str, latent_dim: int, input_dim: int) -> None:
-    """Refuse kinds of F that are not known, or that there are none of in some size.
+    """Refuse kinds of F that are not known or do not exist in some size.
 
     Raises
     ------
     ProblemError
-        Naming the setting and the sizes that would do.
+        Naming the setting and the sizes that fit.
     """
     if kind not in FEATURES:
-        raise ProblemError(f"features: {kind!r} is not known; use one of {', '.join(map(repr, FEATURES))}")
-    size = max(latent_dim, input_dim)
+        raise unknown_name("features", kind, FEATURES)
+    size, given = max(latent_dim, input_dim), f"(got latent_dim {latent_dim} and input_dim {input_dim})"
     if kind == "hadamard" and size & (size - 1):
         below = 1 << (size.bit_length() - 1)
         raise ProblemError(
-            f"features: 'hadamard' needs the larger of latent_dim {latent_dim} and input_dim {input_dim} to be a power "
-            f"of two, such as {below} or {2 * below}; 'dct' takes any size"
+            f"features: 'hadamard' needs the larger dimension to be a power of two, such as {below} or {2 * below} "
+            f"{given}. 'dct' takes any size."
         )
     if kind == "identity" and latent_dim != input_dim:
-        raise ProblemError(
-            f"features: 'identity' needs latent_dim {latent_dim} and input_dim {input_dim} to be equal; make them so"
-        )
+        raise ProblemError(f"features: 'identity' needs equal dimensions {given}.")
 
 
 def draw_features(

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 
-__all__ = ["Coefficients", "hermite_coefficients"]
-
 REACH = 14.0
 """Deviations integrated over: the normal density leaves 1e-43 beyond."""
 
@@ -18,7 +16,7 @@ TOLERANCE = 1e-12
 """Of the coefficients, relative to E f²: the change when all panels are halved."""
 
 MOST_PANELS = 2**14
-AT_ONCE = 2**22  # function values
+VALUES_AT_ONCE = 2**22
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
@@ -71,20 +69,18 @@ def hermite_coefficients(
     deviation, mean = np.broadcast_arrays(np.asarray(deviation, np.float64), np.asarray(mean, np.float64))
     pairs, places = np.unique(np.stack([deviation.ravel(), mean.ravel()]), axis=1, return_inverse=True)
     sigma, h = pairs
-    panels = 16
-    found = _integrals(function, sigma, h, kinks, panels, name)
+    panels, coarse = 16, np.full((3, 1), np.inf)
     while True:
-        panels *= 2
-        finer = _integrals(function, sigma, h, kinks, panels, name)
-        scale = np.stack([np.sqrt(finer[2]), np.sqrt(finer[2]), finer[2]])
-        if (np.abs(finer - found) <= TOLERANCE * scale).all():
+        fine = _integrals(function, sigma, h, kinks, panels, name)
+        scale = np.stack([np.sqrt(fine[2]), np.sqrt(fine[2]), fine[2]])
+        if (np.abs(fine - coarse) <= TOLERANCE * scale).all():
             break
         if panels >= MOST_PANELS:
             raise ProblemError(
-                f"nonlinearity: {name!r} varies too fast for its Hermite coefficients; smooth it, or give its kinks"
+                f"nonlinearity: {name!r} varies too fast for its Hermite coefficients. Smooth it, or give its kinks."
             )
-        found = finer
-    a, b, c = finer[:, places.reshape(deviation.shape)]
+        panels, coarse = 2 * panels, fine
+    a, b, c = fine[:, places.reshape(deviation.shape)]
     return Coefficients(a, b / deviation, c)
 
 
@@ -99,9 +95,11 @@ def _integrals(
     """E f, E z f and E f² for each deviation and mean."""
     grid = np.linspace(-REACH, REACH, panels + 1)
     results = np.empty((3, len(deviation)))
-    some = max(1, AT_ONCE // (len(NODES) * (panels + len(kinks))))
-    for start in range(0, len(deviation), some):
-        sigma, h = deviation[start : start + some, None], mean[start : start + some, None]
+    at_once = max(1, VALUES_AT_ONCE // (len(NODES) * (panels + len(kinks))))
+    for start in range(0, len(deviation), at_once):
+        part = slice(start, start + at_once)
+        sigma, h = deviation[part, None], mean[part, None]
+        # Every deviation has its own panels: the common grid, cut once more at the kinks seen from its mean.
         ends = np.clip((kinks - h) / sigma, -REACH, REACH)
         ends = np.sort(np.hstack([np.broadcast_to(grid, (len(sigma), len(grid))), ends]), axis=1)
         half = np.diff(ends)[:, :, None] / 2
@@ -113,9 +111,7 @@ def _integrals(
         largest = squares.max()
         if not np.isfinite(largest) or squares[:, [0, -1]].max() > 1e-14 * largest:
             raise ProblemError(
-                f"nonlinearity: {name!r} grows too fast for E f(U)² to exist; give one that grows slower"
+                f"nonlinearity: {name!r} grows too fast for E f(U)² to exist. Give one that grows slower."
             )
-        results[:, start : start + some] = (
-            (weight * values).sum(axis=(1, 2)), (weight * z * values).sum(axis=(1, 2)), squares.sum(axis=(1, 2))
-        )  # fmt: skip
+        results[:, part] = [x.sum(axis=(1, 2)) for x in (weight * values, weight * z * values, squares)]
     return results

@@ -9,11 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError
+from ..errors import unknown_name
 from ..rules import TracedFunction
 from ._hermite import Coefficients, hermite_coefficients
-
-__all__ = ["NAMES", "NONLINEARITIES", "TABULATED", "Known", "Nonlinearity", "nonlinearity_named"]
 
 Array = np.ndarray
 
@@ -31,25 +29,25 @@ class Known:
 
     name: str
     code: int
-    """How the compiled kernels know it."""
+    """Number under which the compiled kernels know it."""
     value: Callable[[Array], Array]
     hermite: Callable[..., Coefficients]
 
 
 class Nonlinearity(TracedFunction):
-    """The function f that folds the latent space into the input space, X = f(U), as JAX code of one's own.
+    """Your own function f that folds the latent space into the input space, X = f(U), as JAX code.
 
-    Its Hermite coefficients come by quadrature between its kinks. If E f(U) is not zero, the inputs are centred or have
-    no limit, see ``centre`` of :class:`sgdlimit.Instance`.
+    Quadrature between its kinks gives its Hermite coefficients. Where E f(U) is not zero, theory needs centred inputs,
+    see ``centre`` of :class:`sgdlimit.Instance`.
 
     Parameters
     ----------
     function
         Takes a JAX scalar and returns one; no Python branches on its value.
     name
-        Its name in provenance; by default that of the function.
+        Its name in provenance, by default the function's.
     kinks
-        Where f or f' jumps; found by default. Two closer than 0.006, or beyond 24, need to be given.
+        Where f or f' jumps; found by default. Give kinks that are closer than 0.006 or beyond 24.
 
     Raises
     ------
@@ -84,7 +82,7 @@ def _erf(u: Array) -> Array:
 
 
 def _sign_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
-    z = np.asarray(mean, dtype=np.float64) / deviation
+    z = np.asarray(mean) / deviation
     return Coefficients(_erf(z), np.sqrt(2 / np.pi) / deviation * np.exp(-np.square(z) / 2), np.ones(np.shape(z)))
 
 
@@ -94,14 +92,13 @@ def _erf_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
 
     wider: Array = np.sqrt(1 + np.square(deviation))
     a, b, _ = _sign_hermite(wider, mean)
-    z = np.asarray(mean, dtype=np.float64) / wider
-    beyond: Any = owens_t(z, 1 / np.sqrt(1 + 2 * np.square(deviation)))
+    beyond: Any = owens_t(np.asarray(mean) / wider, 1 / np.sqrt(1 + 2 * np.square(deviation)))
     return Coefficients(a, b, 1 - 8 * beyond)
 
 
 def _identity_hermite(deviation: Array, mean: ArrayLike = 0.0) -> Coefficients:
-    a = np.asarray(mean, dtype=np.float64) + 0 * deviation
-    return Coefficients(a, np.ones(np.shape(a)), np.square(a) + np.square(deviation))
+    a = mean + 0 * np.asarray(deviation)
+    return Coefficients(a, np.ones(a.shape), np.square(a) + np.square(deviation))
 
 
 NONLINEARITIES = {
@@ -111,7 +108,19 @@ NONLINEARITIES = {
 }
 """sign(u), erf(u/√2) and u, by name."""
 
-TRACED = ("tanh", "relu", "leaky-relu", "softplus", "sigmoid", "gelu", "abs", "square", "cube", "sin")
+TRACED: dict[str, tuple[Callable[[Any, Any], Any], list[float]]] = {
+    "tanh": (lambda u, jax: jax.numpy.tanh(u), []),
+    "relu": (lambda u, jax: jax.nn.relu(u), [0.0]),
+    "leaky-relu": (lambda u, jax: jax.numpy.where(u > 0, u, 0.01 * u), [0.0]),
+    "softplus": (lambda u, jax: jax.nn.softplus(u), []),
+    "sigmoid": (lambda u, jax: jax.nn.sigmoid(u), []),
+    "gelu": (lambda u, jax: jax.nn.gelu(u, approximate=False), []),
+    "abs": (lambda u, jax: jax.numpy.abs(u), [0.0]),
+    "square": (lambda u, jax: jax.numpy.square(u), []),
+    "cube": (lambda u, jax: u**3, []),
+    "sin": (lambda u, jax: jax.numpy.sin(u), []),
+}
+"""The other functions f and their kinks. They get JAX as an argument, so that it is imported when one is used."""
 
 NAMES = (*NONLINEARITIES, *TRACED)
 """All names of f."""
@@ -120,25 +129,13 @@ NAMES = (*NONLINEARITIES, *TRACED)
 @lru_cache
 def _traced(name: str) -> Nonlinearity:
     import jax
-    import jax.numpy as jnp
 
-    function, kinks = {
-        "tanh": (jnp.tanh, []),
-        "relu": (jax.nn.relu, [0.0]),
-        "leaky-relu": (lambda u: jnp.where(u > 0, u, 0.01 * u), [0.0]),
-        "softplus": (jax.nn.softplus, []),
-        "sigmoid": (jax.nn.sigmoid, []),
-        "gelu": (lambda u: jax.nn.gelu(u, approximate=False), []),
-        "abs": (jnp.abs, [0.0]),
-        "square": (jnp.square, []),
-        "cube": (lambda u: u**3, []),
-        "sin": (jnp.sin, []),
-    }[name]
-    return Nonlinearity(function, name=name, kinks=kinks)
+    function, kinks = TRACED[name]
+    return Nonlinearity(lambda u: function(u, jax), name=name, kinks=kinks)
 
 
 def nonlinearity_named(nonlinearity: str | Nonlinearity) -> Known | Nonlinearity:
-    """Look a nonlinearity f up by its name; one of the user's own is handed back.
+    """The nonlinearity f of a name. A :class:`Nonlinearity` is returned as it is.
 
     Parameters
     ----------
@@ -159,11 +156,8 @@ def nonlinearity_named(nonlinearity: str | Nonlinearity) -> Known | Nonlinearity
     """
     if isinstance(nonlinearity, Nonlinearity):
         return nonlinearity
-    if isinstance(nonlinearity, str) and nonlinearity in NONLINEARITIES:
-        return NONLINEARITIES[nonlinearity]
-    if isinstance(nonlinearity, str) and nonlinearity in TRACED:
+    if nonlinearity in TRACED:
         return _traced(nonlinearity)
-    raise ProblemError(
-        f"nonlinearity: {nonlinearity!r} is not known; use one of {', '.join(map(repr, NAMES))}, "
-        "or Nonlinearity(function)"
-    )
+    if nonlinearity in NONLINEARITIES:
+        return NONLINEARITIES[nonlinearity]
+    raise unknown_name("nonlinearity", nonlinearity, NAMES, " or Nonlinearity(function)")

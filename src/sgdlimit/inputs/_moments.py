@@ -8,26 +8,16 @@ from jaxtyping import Float, Float32
 
 from ..errors import ProblemError
 from ..resources import one_thread
+from ..settings import numbers
 from ._hermite import Coefficients
-from ._latent import Gaussian, LatentLaw
+from ._law import Gaussian, LatentLaw
 from ._manifold import Known, Nonlinearity
-
-__all__ = [
-    "GAUSSIAN_THEORIES",
-    "THEORIES",
-    "InputMoments",
-    "input_mean",
-    "input_moments",
-    "is_centred",
-    "root_mean_square",
-]
 
 GAUSSIAN_THEORIES = ("conventional", "moment-matched")
 """Σ_C = I, and the true Σ_C."""
 
 THEORIES = (*GAUSSIAN_THEORIES, "mixture")
-"""The last within the clusters of the law, see :mod:`sgdlimit.inputs._mixture`."""
-
+"""The last one takes the moments within the clusters of the law, see :func:`mixture_moments`."""
 
 NO_MEAN = 1e-10
 """Means of the inputs up to this part of their deviation are the rounding of a quadrature."""
@@ -101,11 +91,15 @@ def input_moments(
         mean, covariance = _moments_of(law, len(features))
         if not is_centred(mean, covariance):
             raise ProblemError(
-                f"theory: 'moment-matched' needs a centred latent, but this law has means up to "
-                f"{np.abs(mean).max():.3g}, which no Gaussian theory can follow; use standardize=True, "
-                "for given inputs centre=True, or theory='conventional'"
+                f"theory: 'moment-matched' needs a centred latent (got means up to {np.abs(mean).max():.3g}, which no "
+                "Gaussian theory can follow). Use standardize=True, for given inputs centre=True, or "
+                "theory='conventional'."
             )
-        half = _half(covariance)
+        try:
+            with one_thread():
+                half = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:  # coordinates depend on each other, as those of data may
+            half = root_of("latent", covariance, smallest=-np.inf).T
         root, teacher_root = half.T @ features, teacher @ half
     deviation = preactivation_deviation(root)
     return moments_of(root, teacher_root, deviation, f.hermite(deviation))
@@ -122,8 +116,8 @@ def preactivation_deviation(root: Float[np.ndarray, "D N"]) -> Float[np.ndarray,
     deviation = np.sqrt(np.einsum("di,di->i", root, root) / len(root))  # without a copy of the squares
     if not (np.isfinite(deviation).all() and deviation.min() > 0):
         raise ProblemError(
-            f"features: column {np.argmin(np.nan_to_num(deviation, posinf=-1, nan=-1))} gives a preactivation of "
-            f"deviation {deviation.min():g}; remove columns of zeros and values beyond 1e150"
+            f"features: column {np.argmin(np.nan_to_num(deviation, posinf=-1, nan=-1))} must give a preactivation of "
+            f"positive deviation (got {deviation.min():g}). Remove columns of zeros and values beyond 1e150."
         )
     return deviation
 
@@ -168,19 +162,25 @@ def input_mean(
     return None if np.abs(a).max() <= NO_MEAN * np.sqrt(c.max()) else a
 
 
-def _half(covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
-    """L with L Lᵀ = Σ_C; also for coordinates that depend on each other, as those of data may."""
+def root_of(name: str, covariance: Float[np.ndarray, "D D"], smallest: float = 1e-12) -> Float[np.ndarray, "r D"]:
+    """A matrix A with AᵀA = covariance, a row for each eigenvalue above ``smallest`` of the largest.
+
+    Raises
+    ------
+    ProblemError
+        If the matrix is not symmetric or has a negative eigenvalue.
+    """
+    if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-10 * np.abs(covariance).max()):
+        raise ProblemError(f"{name}: must have a symmetric covariance Σ. Give (Σ + Σᵀ)/2.")
     with one_thread():
-        try:
-            return np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            variances, directions = np.linalg.eigh(covariance)
+        variances, directions = np.linalg.eigh(covariance)
     if variances[0] < -1e-10 * variances[-1] * len(variances):
         raise ProblemError(
-            f"latent: its covariance has the eigenvalue {variances[0]:.3g}, and a covariance has none below 0; "
-            "correct it, or give it some noise"
+            f"{name}: must have a covariance without negative eigenvalues (got {variances[0]:.3g}). Correct it, or add "
+            "a little to its diagonal."
         )
-    return directions * np.sqrt(np.maximum(variances, 0))
+    kept = variances > smallest * variances[-1]
+    return np.sqrt(np.maximum(variances[kept], 0))[:, None] * directions[:, kept].T
 
 
 def root_mean_square(values: Float[np.ndarray, "N"]) -> float:
@@ -189,14 +189,10 @@ def root_mean_square(values: Float[np.ndarray, "N"]) -> float:
 
 
 def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D D"]]:
-    """Mean and covariance of a law, which may be a user's own, with their shapes and values checked."""
-    mean, covariance = np.asarray(law.mean(dim), dtype=float), np.asarray(law.covariance(dim), dtype=float)
-    for name, array, shape in (("mean", mean, (dim,)), ("covariance", covariance, (dim, dim))):
-        if array.shape != shape or not np.isfinite(array).all():
-            raise ProblemError(
-                f"latent: {type(law).__name__}.{name} gave shape {array.shape} or numbers that are not finite; "
-                f"it must give finite numbers of shape {shape}"
-            )
+    """Mean and covariance of a law, checked because the law may be a user's own."""
+    name = f"latent: {type(law).__name__}"
+    mean = numbers(f"{name}.mean", law.mean(dim), (dim,))
+    covariance = numbers(f"{name}.covariance", law.covariance(dim), (dim, dim))
     if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-12):
-        raise ProblemError(f"latent: {type(law).__name__}.covariance is not symmetric; correct it")
+        raise ProblemError(f"{name}.covariance: must be symmetric. Give (Σ + Σᵀ)/2.")
     return mean, covariance

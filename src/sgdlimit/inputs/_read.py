@@ -1,20 +1,18 @@
 """Data from a file or by the name of a data set, as an array of samples."""
 
-import csv
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from ..errors import ProblemError
 
-__all__ = ["NAMED", "read_samples"]
-
 NAMED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 """Data sets that ship with scikit-learn."""
 
-FORMATS = (".npy", ".npz", ".csv")
+NO_ARRAY = (ValueError, EOFError, AttributeError, TypeError, BadZipFile)  # what numpy raises for files of other kinds
 
 
 def read_samples(source: str) -> Float[np.ndarray, "count D"]:
@@ -24,13 +22,13 @@ def read_samples(source: str) -> Float[np.ndarray, "count D"]:
     ----------
     source
         The path of a ``.npy`` or ``.csv`` file (comma-separated, with or without a line of headings), or of a ``.npz``
-        file, as ``data.npz:name`` where it holds several arrays; or one of :data:`NAMED`, whose constant columns are
-        left out. A file comes before a data set of its name. What has more than two axes, such as images, is flattened.
+        file, as ``data.npz:name`` where it holds several arrays; or one of :data:`NAMED`, without its constant columns.
+        A file comes before a data set of its name. Arrays of more than two axes, such as images, are flattened.
 
     Raises
     ------
     ProblemError
-        If there is no such file, or what is in it is not a table of numbers.
+        If there is no such file, or it does not hold a table of numbers.
 
     Examples
     --------
@@ -41,103 +39,72 @@ def read_samples(source: str) -> Float[np.ndarray, "count D"]:
         return _named(source)
     path, _, member = source.partition(":") if ".npz:" in source.lower() else (source, "", "")
     suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise ProblemError(
-            f"DATA: {source!r} is neither a file ending in {', '.join(FORMATS)} nor a data set; "
-            f"those known are {', '.join(NAMED)}"
-        )
+    if suffix not in (".npy", ".npz", ".csv"):
+        raise ProblemError(f"DATA: must be a .npy, .npz or .csv file, or one of {', '.join(NAMED)} (got {source!r}).")
     try:
-        array = {".npy": _npy, ".npz": lambda p: _npz(p, member), ".csv": _csv}[suffix](Path(path))
+        array = _table(path) if suffix == ".csv" else _array(path, member, archive=suffix == ".npz")
     except OSError as error:
         raise ProblemError(
-            f"DATA: {path!r} cannot be read ({error.strerror or error}); give a file of samples"
+            f"DATA: {path!r} cannot be read ({error.strerror or error}). Give a file of samples."
         ) from None
-    return _checked(array, source)
+    if array.dtype.kind not in "biuf":
+        raise ProblemError(f"DATA: must be real numbers (got {array.dtype} in {source!r}). Convert them.")
+    if array.ndim < 2:
+        raise ProblemError(
+            f"DATA: must be of shape (count, D), a sample in each row (got {array.shape} in {source!r})."
+        )
+    return array.reshape(len(array), -1).astype(np.float64)
 
 
 def _named(name: str) -> Float[np.ndarray, "count D"]:
     try:
         from sklearn import datasets
     except ImportError:
-        raise ProblemError(
-            f"DATA: {name!r} comes with scikit-learn, which is missing; pip install 'sgdlimit[data]'"
-        ) from None
+        raise ProblemError(f"DATA: {name!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
     samples = getattr(datasets, f"load_{name}")().data
     return samples[:, np.ptp(samples, axis=0) > 0]
 
 
-def _npy(path: Path) -> np.ndarray:
+def _array(path: str, member: str, archive: bool) -> np.ndarray:
+    """The array of a .npy file, or a member of a .npz archive: the one named, or the only one."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError):
+        content = np.load(path, allow_pickle=False)
+        if not archive:
+            return content[...]
+        with content:
+            names = content.files
+            chosen = member or names[0] if len(names) == 1 else member
+            if chosen in names:
+                return content[chosen]
+    except NO_ARRAY:
         raise ProblemError(
-            f"DATA: {str(path)!r} does not hold an array of numbers (objects are not read); "
-            "write it with np.save(path, np.asarray(samples, dtype=float))"
+            f"DATA: {path!r} must hold arrays of numbers (objects are not read). Write it with "
+            f"{'np.savez(path, samples=samples)' if archive else 'np.save(path, np.asarray(samples, dtype=float))'}."
         ) from None
-    if not isinstance(array, np.ndarray):
-        raise ProblemError(f"DATA: {str(path)!r} is an archive of arrays; let its name end in .npz")
-    return array
+    raise ProblemError(
+        f"DATA: must name one of the arrays {', '.join(map(repr, names))} of {path} (got {member!r}). For example "
+        f"{path}:{next(iter(names), 'samples')}."
+    )
 
 
-def _npz(path: Path, member: str) -> np.ndarray:
+def _table(path: str) -> Float[np.ndarray, "count D"]:
+    """A table of numbers. A first line without any number is its headings."""
+    options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = archive.files
-            chosen = names[0] if len(names) == 1 and not member else member
-            array = archive[chosen] if chosen in names else None
-    except (ValueError, EOFError, AttributeError, TypeError, BadZipFile):
+        cells = pd.read_csv(path, encoding="utf-8-sig", **options).fillna("")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ProblemError(
-            f"DATA: {str(path)!r} is no archive of arrays of numbers (objects are not read); write it with "
-            "np.savez(path, samples=samples)"
+            f"DATA: {path!r} is not a csv file ({str(error).strip()}). Write it as UTF-8 text."
         ) from None
-    if array is None:
-        what = f"has no array {member!r}" if member else f"holds {len(names)} arrays"
+    cells = cells[(cells != "").any(axis=1)]
+    wrong = cells.apply(pd.to_numeric, errors="coerce").isna() & ~cells.isin(["nan", "NaN"])
+    if len(cells) and wrong.iloc[0].all():
+        cells, wrong = cells[1:], wrong[1:]
+    if cells.empty:
+        raise ProblemError(f"DATA: {path!r} holds no numbers. Give a sample in each line, separated by commas.")
+    for row, column in np.argwhere(wrong.to_numpy())[:1]:
         raise ProblemError(
-            f"DATA: {str(path)!r} {what}; choose one of {', '.join(map(repr, names))}, as in "
-            f"{path}:{names[0] if names else 'samples'}"
+            f"DATA: line {cells.index[row] + 1}, column {column + 1} of {path!r} must be a number (got "
+            f"{cells.iloc[row, column]!r}). Leave out such columns or lines."
         )
-    return array
-
-
-def _csv(path: Path) -> np.ndarray:
-    """A table of numbers; a first line that holds none at all is its headings."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as lines:
-            rows = [(number, row) for number, row in enumerate(csv.reader(lines), 1) if any(map(str.strip, row))]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ProblemError(f"DATA: {str(path)!r} is not a csv file ({error}); write it as UTF-8 text") from None
-    if rows and not any(map(_is_number, rows[0][1])):
-        rows = rows[1:]
-    if not rows:
-        raise ProblemError(f"DATA: {str(path)!r} holds no numbers; give a sample in each line, separated by commas")
-    width = len(rows[0][1])
-    for number, row in rows:
-        if len(row) != width:
-            raise ProblemError(
-                f"DATA: line {number} of {str(path)!r} has {len(row)} columns where the first has {width}; correct it"
-            )
-        for column, text in enumerate(row, 1):
-            if not _is_number(text):
-                raise ProblemError(
-                    f"DATA: line {number}, column {column} of {str(path)!r} is {text.strip()!r}, not a number; "
-                    "leave out such columns or lines"
-                )
-    return np.array([[float(text) for text in row] for _, row in rows])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _checked(array: np.ndarray, source: str) -> Float[np.ndarray, "count D"]:
-    if array.dtype.kind not in "biuf":
-        raise ProblemError(f"DATA: {source!r} holds {array.dtype} where real numbers are needed; convert it")
-    if array.ndim < 2:
-        raise ProblemError(
-            f"DATA: {source!r} has shape {array.shape}; give one of shape (count, D), a sample in each row"
-        )
-    return array.reshape(len(array), -1).astype(np.float64)
+    return cells.to_numpy(dtype=np.float64)

@@ -8,11 +8,9 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..resources import one_thread
-from ._components import Clusters
+from ..settings import numbers, probabilities
 from ._divergence import Divergence
-from ._latent import LatentLaw
-
-__all__ = ["ClusterMixture"]
+from ._law import Clusters, LatentLaw
 
 
 class ClusterMixture(LatentLaw):
@@ -44,29 +42,22 @@ class ClusterMixture(LatentLaw):
     def __init__(
         self, means: ArrayLike, covariances: ArrayLike, *, weights: ArrayLike | None = None, standardize: bool = False
     ) -> None:
-        means, covariances = _numbers("means", means), _numbers("covariances", covariances)
-        if means.ndim != 2 or means.size == 0:
-            raise ProblemError(f"means: shape {means.shape} will not do; give (m, D), a component in each row")
-        m, dim = means.shape
-        if covariances.shape != (m, dim, dim):
-            raise ProblemError(f"covariances: shape {covariances.shape} does not fit the means; give {(m, dim, dim)}")
-        p = np.full(m, 1 / m) if weights is None else _numbers("weights", weights)
-        if p.shape != (m,) or (p <= 0).any() or abs(p.sum() - 1) > 1e-9:
-            raise ProblemError(f"weights: {p} are not {m} positive probabilities that add up to one; correct them")
-        if not np.allclose(covariances, np.swapaxes(covariances, 1, 2), rtol=1e-9, atol=1e-12):
-            raise ProblemError("covariances: one is not symmetric; give (Σ + Σᵀ)/2")
+        self.means: Float[np.ndarray, "m D"] = numbers("means", means, ("components", "latent_dim"))
+        self.components, self.dim = m, dim = self.means.shape
+        full = numbers("covariances", covariances, (m, dim, dim))
+        self.weights, self.standardize = probabilities("weights", weights, m), bool(standardize)
+        if not np.allclose(full, np.swapaxes(full, 1, 2), rtol=1e-9, atol=1e-12):
+            raise ProblemError("covariances: must be symmetric. Give (Σ + Σᵀ)/2.")
         try:
             with one_thread():
-                roots = np.linalg.cholesky(covariances)
+                roots = np.linalg.cholesky(full)
         except np.linalg.LinAlgError:
-            raise ProblemError("covariances: one is not positive definite; add a little to its diagonal") from None
-        self.dim, self.components, self.weights, self.standardize = dim, m, p, bool(standardize)
-        self.means: Float[np.ndarray, "m D"] = means
+            raise ProblemError("covariances: must be positive definite. Add a little to their diagonals.") from None
         self.roots: Float[np.ndarray, "m D D"] = roots
         """Lower triangular L with Σ = L Lᵀ."""
         if standardize:
             location, scale = self.mean(dim), np.sqrt(np.diag(self.covariance(dim)))
-            self.means, self.roots = (means - location) / scale, roots / scale[:, None]
+            self.means, self.roots = (self.means - location) / scale, roots / scale[:, None]
 
     @classmethod
     def from_sklearn(cls, fitted: Any, *, standardize: bool = False) -> "ClusterMixture":
@@ -77,56 +68,51 @@ class ClusterMixture(LatentLaw):
         ProblemError
             If it is not fitted.
         """
-        missing = [name for name in ("means_", "covariances_", "weights_") if not hasattr(fitted, name)]
-        if missing:
-            raise ProblemError(f"fitted: a {type(fitted).__name__} without {missing[0]}; call its fit(samples) first")
-        means, covariances = np.asarray(fitted.means_), np.asarray(fitted.covariances_)
+        if not hasattr(fitted, "means_"):
+            raise ProblemError(f"fitted: must be fitted (got a {type(fitted).__name__}). Call its fit(samples) first.")
+        means, given = np.asarray(fitted.means_), np.asarray(fitted.covariances_)
         m, dim = means.shape
-        full = {
-            "full": lambda: covariances,
-            "tied": lambda: np.broadcast_to(covariances, (m, dim, dim)),
-            "diag": lambda: covariances[:, :, None] * np.eye(dim),
-            "spherical": lambda: covariances[:, None, None] * np.eye(dim),
-        }[fitted.covariance_type]()
-        return cls(means, full, weights=np.asarray(fitted.weights_), standardize=standardize)
+        if fitted.covariance_type in ("full", "tied"):
+            covariances = np.broadcast_to(given, (m, dim, dim))
+        else:  # variances of every coordinate, or one for all
+            covariances = given.reshape(m, -1, 1) * np.eye(dim)
+        return cls(means, covariances, weights=fitted.weights_, standardize=standardize)
 
     @classmethod
     def fit(cls, samples: ArrayLike, components: int, *, seed: int = 0) -> "ClusterMixture":
         """Fit Gaussian clusters to samples by expectation maximisation (scikit-learn).
 
-        Covariances are of one's own or common to all, whichever has the least Bayesian information criterion. Mean and
-        covariance of the whole are those of the samples.
+        Each cluster has its own covariance, or all share one, whichever has the smaller Bayesian information criterion.
+        The fitted law has the mean and covariance of the samples.
 
         Parameters
         ----------
         samples
             Shape (count, D).
         components
-            Clusters to fit, up to half as many as samples.
+            Number of clusters, at most half the number of samples.
         seed
-            Of where the fit begins.
+            Seed of the start of the fit.
 
         Raises
         ------
         ProblemError
-            If scikit-learn is not installed, or the number of clusters will not do.
+            If scikit-learn is not installed, or there are too many clusters.
         """
         try:
             from sklearn.mixture import GaussianMixture
         except ImportError:
-            raise ProblemError(
-                "clusters: to fit some needs scikit-learn, which is missing; pip install 'sgdlimit[data]'"
-            ) from None
-        array = _numbers("samples", samples)
+            raise ProblemError("clusters: fitting needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
+        array = numbers("samples", samples, ("count", "latent_dim"))
         if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
             raise ProblemError(
-                f"clusters: {components!r} is no number of clusters for {len(array)} samples; give a few"
+                f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
             )
         fitted = [
             GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(array)
             for kind in ("full", "tied")  # others change the covariance of the whole
         ]
-        return cls.from_sklearn(min(fitted, key=lambda one: one.bic(array)))
+        return cls.from_sklearn(min(fitted, key=lambda mixture: mixture.bic(array)))
 
     def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
         """Draw ``count`` independent samples."""
@@ -178,15 +164,3 @@ class ClusterMixture(LatentLaw):
         """Numbers of components and coordinates."""
         what = f"{self.components} components in {self.dim} dimensions"
         return f"ClusterMixture({what}{', standardized' if self.standardize else ''})"
-
-
-def _numbers(name: str, values: ArrayLike) -> np.ndarray:
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ProblemError(f"{name}: it is not an array of numbers; give one") from None
-    if not np.isfinite(array).all():
-        raise ProblemError(
-            f"{name}: holds {np.count_nonzero(~np.isfinite(array))} NaN or infinite entries; fill them in"
-        )
-    return array

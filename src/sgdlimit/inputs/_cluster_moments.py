@@ -12,11 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..resources import one_thread
-from ._latent import LatentLaw
+from ._law import LatentLaw
 from ._manifold import Known, Nonlinearity
-from ._moments import InputMoments, input_mean, moments_of, preactivation_deviation
-
-__all__ = ["MixtureMoments", "mixture_moments"]
+from ._moments import InputMoments, input_mean, moments_of, preactivation_deviation, root_of
 
 EQUAL = 1e-8
 """Clusters whose covariances agree to this part of their scale are of one kind; quadrature is known to 1e-10."""
@@ -53,18 +51,15 @@ class MixtureMoments:
         """Σ p_i V_i, Σ p_i φ^i and Σ p_i T^i."""
         if len(self.kinds) == 1:
             return self.kinds[0]
-        N = self.input_mean.shape[1]
-        low_rank = np.zeros((N, N))
-        with one_thread():
-            for p, some in zip(self.kind_weights, self.kinds, strict=True):
-                low_rank += p * (some.factor.T @ some.factor)
-            variances, directions = np.linalg.eigh(low_rank)
 
         def mean(name: str) -> np.ndarray:
-            return np.tensordot(self.kind_weights, np.stack([getattr(some, name) for some in self.kinds]), 1)
+            return np.tensordot(self.kind_weights, np.stack([getattr(kind, name) for kind in self.kinds]), 1)
 
-        kept = variances > 1e-13 * variances[-1]
-        factor = np.sqrt(variances[kept])[:, None] * directions[:, kept].T
+        low_rank = np.zeros((self.input_mean.shape[1],) * 2)
+        with one_thread():
+            for p, kind in zip(self.kind_weights, self.kinds, strict=True):
+                low_rank += p * (kind.factor.T @ kind.factor)
+        factor = root_of("latent", low_rank, smallest=1e-13)
         return InputMoments(mean("diagonal"), factor, mean("cross"), mean("teacher_overlap"))
 
 
@@ -95,34 +90,28 @@ def mixture_moments(
     clusters = law.clusters(D)
     own_mean = input_mean(features, f, law) if centre else None
     preactivation_mean = clusters.means @ features / np.sqrt(D)  # h^i
-    means, kind, kinds, slopes, roots = [], [], [], [], []
+    means, kind, kinds, seen = [], [], [], []
     root = teacher_root = deviation = np.empty(0)
     for i, half in enumerate(clusters.roots):
+        # Neighbours often share their covariance, and with it all that does not depend on the mean.
         if i == 0 or not np.array_equal(half, clusters.roots[i - 1]):
             root, teacher_root = _through(half, features), _through(half, teacher.T).T
             deviation = preactivation_deviation(root)
-        coefficients = f.hermite(deviation, preactivation_mean[i])
-        means.append(coefficients.a if own_mean is None else coefficients.a - own_mean)
-        slope = np.stack([coefficients.b, coefficients.c - np.square(coefficients.a)])
-        same = [
-            k
-            for k in range(len(kinds))
-            if np.abs(slope - slopes[k]).max() <= EQUAL * np.abs(slope).max() and _equal(root, roots[k])
-        ]
-        if not same:
-            same = [len(kinds)]
+        coefficients = a, b, c = f.hermite(deviation, preactivation_mean[i])
+        means.append(a if own_mean is None else a - own_mean)
+        slope = np.stack([b, c - np.square(a)])
+        # The kind of an earlier cluster with the same covariances, else a new one.
+        scale = EQUAL * np.abs(slope).max()
+        alike = (np.abs(slope - other).max() <= scale and np.array_equal(root, its_root) for other, its_root in seen)
+        k = next((k for k, same in enumerate(alike) if same), len(kinds))
+        if k == len(kinds):
             kinds.append(moments_of(root, teacher_root, deviation, coefficients))
-            slopes.append(slope)
-            roots.append(root)
-        kind.append(same[0])
+            seen.append((slope, root))
+        kind.append(k)
     teacher_mean = clusters.means @ teacher.T / np.sqrt(D)
-    return MixtureMoments(clusters.weights, np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
+    return MixtureMoments(np.array(clusters.weights), np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
 
 
 def _through(half: Float[np.ndarray, "D *D"], columns: Float[np.ndarray, "D n"]) -> Float[np.ndarray, "D n"]:
     """Lᵀ columns, with Λ = L Lᵀ."""
     return half[:, None] * columns if half.ndim == 1 else half.T @ columns
-
-
-def _equal(root: np.ndarray, other: np.ndarray) -> bool:
-    return root is other or (root.shape == other.shape and np.array_equal(root, other))

@@ -1,0 +1,220 @@
+"""Laws of the latent sample C ∈ R^D: what a law offers, the standard normal one, and shifted and rescaled ones."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from ..errors import ProblemError
+from ..settings import numbers
+from ._divergence import Divergence
+
+MOST_CLUSTERS = 64
+"""The most that mixture theory follows."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The latent as a mixture Σ_i p_i N(m_i, Λ_i) of Gaussian clusters.
+
+    Parameters
+    ----------
+    weights
+        p, shape (c,), positive, summing to one.
+    means
+        m, shape (c, D).
+    roots
+        Λ^(1/2): deviations of independent coordinates, shape (c, D), or matrices L with Λ = L Lᵀ, shape (c, D, D).
+
+    Raises
+    ------
+    ProblemError
+        If shapes do not fit or there are too many clusters.
+    """
+
+    weights: Float[np.ndarray, "c"]
+    means: Float[np.ndarray, "c D"]
+    roots: Float[np.ndarray, "c D *D"]
+
+    def __post_init__(self) -> None:
+        c, D = self.means.shape
+        if self.weights.shape != (c,) or self.roots.shape not in ((c, D), (c, D, D)):
+            raise ProblemError(f"roots: must be of shape {(c, D)} or {(c, D, D)} (got {self.roots.shape}).")
+        if c > MOST_CLUSTERS:
+            raise ProblemError(
+                f"theory: 'mixture' follows at most {MOST_CLUSTERS} clusters (got {c}). Use theory='moment-matched', "
+                "standardised if the law has a mean."
+            )
+
+    def rescaled(self, location: Float[np.ndarray, "*D"], scale: Float[np.ndarray, "*D"]) -> "Clusters":
+        """The clusters of (C − location)/scale."""
+        by_row = np.broadcast_to(scale, self.means.shape[1:])
+        roots = self.roots / (by_row[:, None] if self.roots.ndim == 3 else by_row)
+        return Clusters(self.weights, (self.means - location) / scale, roots)
+
+
+class LatentLaw(ABC):
+    """What a law of the latent C must offer. Subclass it to bring your own.
+
+    ``dim`` is the latent dimension D where the law fixes one, else None (it fits any).
+    """
+
+    dim: int | None = None
+
+    @property
+    def distinct_samples(self) -> int | None:
+        """Number of samples to draw from; None where every draw is a fresh one, as theory assumes."""
+        return None
+
+    def clusters(self, dim: int) -> Clusters:
+        """The Gaussian components that ``theory="mixture"`` starts from, for laws that have some.
+
+        Raises
+        ------
+        ProblemError
+            If the law has none, or too many.
+        """
+        raise ProblemError(
+            f"latent: {type(self).__name__} has no Gaussian components, and theory='mixture' needs some. Fit them, "
+            "ClusterMixture.from_sklearn(fitted), or use theory='moment-matched'."
+        )
+
+    def reweighted(self, rng: np.random.Generator) -> "LatentLaw":
+        """A finite set of samples with random probabilities, as for a bootstrap."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+        """Draw ``count`` independent samples; ``dim`` is needed where the law fits any D."""
+
+    @abstractmethod
+    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+        """E C."""
+
+    @abstractmethod
+    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+        """Σ_C = Cov C."""
+
+    @abstractmethod
+    def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
+        """D_KL(law ‖ N(0, I)) (16), in nats."""
+
+    def check_dim(self, dim: int | None) -> int:
+        """The latent dimension to use: the one asked for, which must fit the law.
+
+        Raises
+        ------
+        ProblemError
+            If none is given and the law fits any, or if they differ.
+        """
+        size = self.dim if dim is None else dim
+        if size is None:
+            raise ProblemError("dim: must be given because this law fits any. For example sample(rng, count, dim=500).")
+        if self.dim not in (None, size):
+            raise ProblemError(f"latent: must have latent_dim {size} coordinates (got a law of {self.dim}).")
+        return size
+
+
+@dataclass(frozen=True)
+class Gaussian(LatentLaw):
+    """The standard normal latent C ~ N(0, I) of the hidden manifold model.
+
+    Examples
+    --------
+    >>> Gaussian().sample(np.random.default_rng(0), 4, dim=3).shape
+    (4, 3)
+    """
+
+    law: Literal["gaussian"] = "gaussian"
+
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+        """Draw ``count`` samples in R^dim."""
+        return rng.standard_normal((count, self.check_dim(dim)))
+
+    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+        """Zero."""
+        return np.zeros(dim)
+
+    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+        """The identity."""
+        return np.eye(dim)
+
+    def clusters(self, dim: int) -> Clusters:
+        """One, around zero."""
+        return Clusters(np.ones(1), np.zeros((1, dim)), np.ones((1, dim)))
+
+    def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
+        """Zero, exactly."""
+        return Divergence(0.0, 0.0, 0.0, 0.0)
+
+
+class Affine(LatentLaw):
+    """The law of (C − location)/scale, C drawn from another law.
+
+    Parameters
+    ----------
+    law
+        The law of C.
+    location
+        Subtracted from C: shape (D,) or a number.
+    scale
+        Divides the difference: shape (D,) or a number, positive.
+
+    Examples
+    --------
+    >>> law = Affine(Gaussian(), -1.0, 2.0)
+    >>> law.mean(2), law.covariance(2).diagonal()
+    (array([0.5, 0.5]), array([0.25, 0.25]))
+    """
+
+    def __init__(self, law: LatentLaw, location: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
+        self.law, self.dim = law, law.dim
+        self.location, self.scale = numbers("location", location), numbers("scale", scale)
+        if (self.scale <= 0).any():
+            raise ProblemError(f"scale: must be positive (got {self.scale}).")
+
+    @property
+    def distinct_samples(self) -> int | None:
+        """Number of samples of C."""
+        return self.law.distinct_samples
+
+    @property
+    def samples(self) -> Float[np.ndarray, "count D"]:
+        """The samples of C, shifted and rescaled, where C is drawn from a finite set."""
+        return (self.law.samples - self.location) / self.scale  # type: ignore[attr-defined]
+
+    def reweighted(self, rng: np.random.Generator) -> "Affine":
+        """The samples of C with random probabilities; shift and scale stay."""
+        return Affine(self.law.reweighted(rng), self.location, self.scale)
+
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+        """Draw ``count`` independent samples."""
+        return (self.law.sample(rng, count, dim) - self.location) / self.scale
+
+    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+        """(E C − location)/scale."""
+        return (self.law.mean(dim) - self.location) / self.scale
+
+    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+        """Σ_C, divided by the scales."""
+        scale = np.broadcast_to(self.scale, (dim,))
+        return self.law.covariance(dim) / np.multiply.outer(scale, scale)
+
+    def clusters(self, dim: int) -> Clusters:
+        """The clusters of C, shifted and rescaled."""
+        return self.law.clusters(dim).rescaled(self.location, self.scale)
+
+    def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
+        """Infinite for a finite set of points; not known for other laws."""
+        if self.distinct_samples is not None:
+            return Divergence(np.inf, 0.0, np.inf, np.inf)
+        raise ProblemError(
+            f"latent: the divergence of a shifted {type(self.law).__name__} is not known. Standardise the law itself."
+        )
+
+    def __repr__(self) -> str:
+        with np.printoptions(threshold=4, edgeitems=1, precision=4):
+            return f"Affine({self.law!r}, location={self.location!s}, scale={self.scale!s})"

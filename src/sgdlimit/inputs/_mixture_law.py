@@ -1,0 +1,209 @@
+"""Gaussian mixtures (17) drawn block by block, standardised (19) or not, and their divergence from N(0, I) (16)."""
+
+from itertools import product
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from ..errors import ProblemError
+from ..settings import numbers, probabilities
+from ._divergence import Divergence, component_information
+from ._law import MOST_CLUSTERS, Clusters, LatentLaw
+
+
+class MixtureLaw(LatentLaw):
+    """A Gaussian mixture with m components of unit deviation (17), drawn block by block.
+
+    The D coordinates fall into D/block_size blocks; each block draws its component i with probability ``weights[i]``
+    independently, and C_r = (μ_ir + z_r − location_r)/scale_r with z ~ N(0, I).
+
+    Parameters
+    ----------
+    means
+        μ: shape (m,) for one scalar mixture shared by all coordinates (block_size 1 only), else (m, D).
+    weights
+        p: shape (m,), positive, summing to one; uniform by default.
+    block_size
+        B, dividing D. ``1``: every coordinate draws its own component; ``D``: one component for the whole vector,
+        a clustered data set.
+    standardize
+        Standardise each coordinate (19) with its exact mean and deviation. For moments estimated from samples see
+        :meth:`standardized_from`.
+
+    Raises
+    ------
+    ProblemError
+        If shapes do not fit, weights are no probabilities, or block_size does not divide D.
+
+    Examples
+    --------
+    >>> law = MixtureLaw([-3.0, 3.0], standardize=True)
+    >>> law.mean(2), law.covariance(2).diagonal()
+    (array([0., 0.]), array([1., 1.]))
+    """
+
+    means: Float[np.ndarray, "m *D"]
+    weights: Float[np.ndarray, "m"]
+    location: Float[np.ndarray, "*D"]
+    """Subtracted from every sample: zero, or the mean it is standardised with."""
+    scale: Float[np.ndarray, "*D"]
+    """What every sample is then divided by: one, or the deviation it is standardised with."""
+
+    def __init__(
+        self,
+        means: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        block_size: int = 1,
+        standardize: bool = False,
+    ) -> None:
+        if not isinstance(standardize, bool | np.bool_):
+            raise ProblemError(
+                f"standardize: must be True or False (got {standardize!r}). For moments estimated from samples use "
+                "MixtureLaw(...).standardized_from(samples)."
+            )
+        self.means = numbers("means", means)
+        if self.means.ndim not in (1, 2) or self.means.size == 0:
+            raise ProblemError(
+                f"means: must be of shape (components,) or (components, latent_dim) (got {self.means.shape})."
+            )
+        self.weights = probabilities("weights", weights, len(self.means))
+        coordinates = self.dim or 1
+        sizes = [size for size in range(1, coordinates + 1) if coordinates % size == 0]
+        if block_size not in sizes:
+            raise ProblemError(
+                f"block_size: must be one of {sizes} for means of shape {self.means.shape} (got {block_size!r}). "
+                "Larger blocks need means of shape (components, latent_dim)."
+            )
+        self.block_size, self.standardize = int(block_size), bool(standardize)
+        self.location, self.scale = np.zeros(self.means.shape[1:]), np.ones(self.means.shape[1:])
+        if standardize:
+            self.location = self.weights @ self.means
+            self.scale = np.sqrt(1 + self.weights @ np.square(self.means - self.location))
+
+    def __repr__(self) -> str:
+        with np.printoptions(threshold=10, edgeitems=2, precision=6):
+            settings = f"block_size={self.block_size}, standardize={self.standardize}"
+            return f"MixtureLaw(means={self.means!r}, weights={self.weights!r}, {settings})"
+
+    @property
+    def components(self) -> int:
+        """Number of components m."""
+        return len(self.means)
+
+    @property
+    def dim(self) -> int | None:  # type: ignore[override]
+        """Latent dimension D, or None for a scalar mixture, which fits any."""
+        return self.means.shape[1] if self.means.ndim == 2 else None
+
+    def standardized_from(self, samples: ArrayLike) -> "MixtureLaw":
+        """The same law, standardised (19) with the mean and deviation of each coordinate of ``samples``.
+
+        Parameters
+        ----------
+        samples
+            Samples of this law as it is, un-standardised; at least two.
+        """
+        if self.standardize or np.any(self.location != 0):
+            raise ProblemError("standardize: must be False (this law is standardised already).")
+        samples = numbers("samples", samples, ("count", self.dim or "latent_dim"))
+        if len(samples) < 2:
+            raise ProblemError("samples: must be at least two. Draw more with sample().")
+        law = MixtureLaw(
+            self._by_coordinate(self.means, samples.shape[1]), weights=self.weights, block_size=self.block_size
+        )
+        law.location, law.scale = samples.mean(axis=0), samples.std(axis=0)
+        return law
+
+    def _by_coordinate(self, means: Float[np.ndarray, "m *D"], dim: int) -> Float[np.ndarray, "m D"]:
+        """Means of every coordinate, also where all have the same."""
+        return np.broadcast_to(means.reshape(self.components, -1), (self.components, self.check_dim(dim)))
+
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+        """Draw ``count`` samples in R^dim."""
+        dim = self.check_dim(dim)
+        blocks = rng.choice(self.components, size=(count, dim // self.block_size), p=self.weights)
+        chosen = np.repeat(blocks, self.block_size, axis=1)  # the component of every coordinate
+        offset = self._by_coordinate(self.means, dim)[chosen, np.arange(dim)]
+        return (rng.standard_normal((count, dim)) + offset - self.location) / self.scale
+
+    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+        """E C; zero when standardised with exact moments."""
+        mean = (self.weights @ self.means - self.location) / self.scale
+        return np.broadcast_to(mean, (self.check_dim(dim),)).copy()
+
+    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+        """Σ_C: the identity plus the spread of the means within each block, divided by the scales."""
+        centred = self._by_coordinate(self.means - self.weights @ self.means, dim)
+        block = np.arange(dim) // self.block_size
+        between = (centred.T * self.weights) @ centred * (block[:, None] == block)
+        scale = np.broadcast_to(self.scale, (dim,))
+        return (np.eye(dim) + between) / np.multiply.outer(scale, scale)
+
+    def clusters(self, dim: int) -> Clusters:
+        """The clusters that choosing a component for every block makes, up to 64.
+
+        Where every one of many coordinates chooses by itself, sums over them see one Gaussian cluster, with the mean
+        and the deviation of the law.
+
+        Raises
+        ------
+        ProblemError
+            If there are more.
+        """
+        means, m = self._by_coordinate(self.means, dim), self.components
+        size = self.block_size if m > 1 else dim
+        blocks = dim // size
+        if blocks * np.log(m) <= np.log(MOST_CLUSTERS) + 1e-9:
+            choices = np.array(list(product(range(m), repeat=blocks)))
+            chosen = np.repeat(choices, size, axis=1)  # the component of every coordinate
+            roots = np.broadcast_to(np.ones(dim), chosen.shape)
+            clusters = Clusters(self.weights[choices].prod(axis=1), means[chosen, np.arange(dim)], roots)
+            return clusters.rescaled(self.location, self.scale)
+        if size == 1:
+            return Clusters(np.ones(1), self.mean(dim)[None], np.sqrt(self.covariance(dim).diagonal())[None])
+        raise ProblemError(
+            f"block_size: must make at most {MOST_CLUSTERS} clusters for theory='mixture' (got {m}^{blocks}, {blocks} "
+            f"blocks of {m} components). Use theory='moment-matched', standardised if the law has a mean."
+        )
+
+    def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
+        """D_KL(law ‖ N(0, I)) (16) in nats: of one coordinate for a scalar mixture, else of the whole vector.
+
+        With m_i = (μ_i − location)/scale the means and s_r = 1/scale_r the deviations within a component,
+
+            D_KL = u − I,   u = Σ_i p_i |m_i|²/2 + ½ Σ_r (s_r² − 1 − 2 ln s_r),
+
+        where I is the information that C carries about its components. It adds up over independent blocks, does not
+        depend on location or scale, and lies between 0 and the entropy H(p) of the weights. A block whose component
+        means lie on a line (each coordinate by itself; any two components) is done by quadrature, to 1e-12, the others
+        by Monte Carlo.
+
+        Parameters
+        ----------
+        samples, seed
+            Draws for each block and each component in the Monte Carlo part, at least 4, and its seed.
+
+        Returns
+        -------
+        Divergence
+            ``upper`` is u and ``lower`` is max(0, u − blocks · H(p)).
+
+        Examples
+        --------
+        >>> MixtureLaw([3.0]).kl_to_standard_normal().value  # μ²/2
+        4.5
+        """
+        if samples < 4:
+            raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
+        p, rng = self.weights, np.random.default_rng(seed)
+        centred = (self.means - self.location) / self.scale
+        deviation = 1 / self.scale
+        upper = float((p @ centred**2).sum() / 2 + (deviation**2 - 1 - 2 * np.log(deviation)).sum() / 2)
+        means = self.means.reshape(self.components, -1)
+        blocks = np.split(means, means.shape[1] // self.block_size, axis=1)
+        informations, variances = zip(*(component_information(block, p, samples, rng) for block in blocks), strict=True)
+        lower = max(0.0, upper + len(blocks) * float(p @ np.log(p)))
+        value = min(max(upper - float(np.sum(informations)), lower), upper)  # noise or rounding may pass a bound
+        return Divergence(value, float(np.sqrt(np.sum(variances))), lower, upper)
