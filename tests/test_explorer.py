@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -15,16 +14,14 @@ import xarray as xr
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
 from sgdlimit.explorer import _curves as solving
-from sgdlimit.explorer import _downloads as downloads
-from sgdlimit.explorer._address import as_far_as_it_will_do
 from sgdlimit.explorer._curves import curves, times_of
-from sgdlimit.explorer._numbers import discrepancies
 from sgdlimit.explorer._page import Explorer
+from sgdlimit.explorer._running import Streamed, discrepancies, stream
 from sgdlimit.explorer._schematic import schematic
-from sgdlimit.explorer._streaming import Streamed, stream
+from sgdlimit.explorer._style import note
 from sgdlimit.explorer._sweep_page import SweepPage
-from sgdlimit.explorer._turns import Turns
-from sgdlimit.explorer._view import DEFAULT, LARGEST_DIM, View
+from sgdlimit.explorer._turns import Turn, Turns
+from sgdlimit.explorer._view import DEFAULT, LARGEST_DIM, View, as_far_as_possible, flat
 from sgdlimit.plotting._explored import entries
 from sgdlimit.problem import load_problem
 from sgdlimit.simulation._live import simulate_live
@@ -95,14 +92,14 @@ def test_default_address_is_empty():
 )  # fmt: skip
 def test_wrong_settings_name_their_field(changes, field):
     with pytest.raises(ProblemError, match=rf"^{field}"):
-        View.from_settings({**_flat(DEFAULT), **changes})
+        View.from_settings({**flat(DEFAULT.settings()), **changes})
 
 
-def test_address_is_followedas_far_as_it_will_do():
+def test_an_address_is_followed_as_far_as_possible():
     names = View.read_query(
         "?input_dim=abc&learning_rate=-1&foo=3&seed=4&latent.law=gaussian-mixture&latent.block_size=7"
     )
-    view, wrong = as_far_as_it_will_do(names)
+    view, wrong = as_far_as_possible(names)
     assert view.seed == 4
     assert view.problem.input_dim == 1000
     assert view.problem.latent.law == "gaussian-mixture"
@@ -115,14 +112,14 @@ def test_address_is_followedas_far_as_it_will_do():
     "query", ["seed=" + "9" * 5000, "latent=[[[[", "seed=%00&%ff=1", "theories=&time=NaN", "latent.law.x=1"]
 )
 def test_hostile_addresses_are_a_sentence(query):
-    view, wrong = as_far_as_it_will_do(View.read_query(query))
+    view, wrong = as_far_as_possible(View.read_query(query))
     assert isinstance(view, View)
     assert all(isinstance(text, str) for text in wrong.values())
 
 
 def test_sizes_come_before_what_must_fit_them():
     query = "latent.law=gaussian-mixture&latent.block_size=7&latent_dim=150&input_dim=x"
-    view, wrong = as_far_as_it_will_do(View.read_query(query))
+    view, wrong = as_far_as_possible(View.read_query(query))
     assert view.problem.latent_dim == 150
     assert "does not divide latent_dim 150" in wrong["latent.block_size"]
 
@@ -194,7 +191,7 @@ def test_noise_floor_is_of_other_noise_only_where_it_must(law):
     assert done == 1
     assert sgd.sizes["run"] == floor.sizes["run"] == 2
     assert not np.allclose(sgd["v"], floor["v"], atol=1e-6)
-    numbers = Streamed(view, sgd, floor).numbers(curves(view).theories, curves(view).theories["conventional"])
+    numbers = Streamed(view, sgd, floor).numbers(curves(view))
     assert "noise floor" in numbers
     assert "2 runs" in numbers
 
@@ -211,29 +208,18 @@ def counting(log: list, name: str, items: int):
         log.append(("freed", name))
 
 
-def run_turns(turns: Turns, begin):
-    ended = threading.Event()
-    begin(ended)
-    assert ended.wait(20)
-    deadline = time.monotonic() + 5
+def until_idle(turns: Turns) -> None:
+    deadline = time.monotonic() + 20
     while turns.active and time.monotonic() < deadline:
         time.sleep(0.01)
     assert turns.active == 0
 
 
 def test_turns_are_shared_evenly():
-    turns, log, order, left = Turns(1), [], [], [3]
-
-    def begin(ended):
-        def finish(_):
-            left[0] -= 1
-            if left[0] == 0:
-                ended.set()
-
-        for name in "abc":
-            turns.add(counting(log, name, 60), lambda items, name=name: order.append((name, len(items))), finish)
-
-    run_turns(turns, begin)
+    turns, log, order = Turns(1), [], []
+    for name in "abc":
+        turns.add(Turn(counting(log, name, 60), lambda items, name=name: order.append((name, len(items)))))
+    until_idle(turns)
     assert sum(count for _, count in order) == 180
     first_end = next(
         place for place, (name, _) in enumerate(order) if sum(c for n, c in order[: place + 1] if n == name) == 60
@@ -243,22 +229,20 @@ def test_turns_are_shared_evenly():
 
 
 def test_a_stopped_turn_is_freed_and_hands_out_nothing_more():
-    turns, log, got, ended = Turns(1), [], [], threading.Event()
-    turn = turns.add(counting(log, "long", 10_000), got.extend, lambda _: ended.set())
+    turns, log, got = Turns(1), [], []
+    turn = turns.add(Turn(counting(log, "long", 10_000), got.extend))
     while not got:
         time.sleep(0.01)
     turn.stop()
-    deadline = time.monotonic() + 5
-    while turns.active and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until_idle(turns)
     assert log == [("freed", "long")]
     assert len(got) < 1000
-    assert not ended.is_set()
+    assert not turn.ended
 
 
 def test_a_failing_turn_leaves_the_others_alone():
     """Whether it fails itself, or whoever is given its items does."""
-    turns, errors, ends = Turns(1), [], []
+    turns, got = Turns(1), []
 
     def failing():
         yield 1
@@ -267,17 +251,16 @@ def test_a_failing_turn_leaves_the_others_alone():
     def refuse(_):
         raise ValueError("not what was shown")
 
-    def begin(ended):
-        turns.add(failing(), lambda _: None, errors.append)
-        turns.add(counting([], "refused", 5), refuse, errors.append)
-        turns.add(counting([], "unheard", 5), refuse, refuse)
-        turns.add(
-            counting([], "good", 50), lambda _: None, lambda error: ended.set() if ends.append(error) is None else None
-        )
-
-    run_turns(turns, begin)
-    assert [str(error) for error in errors] == ["broken", "not what was shown"]
-    assert ends == [None]
+    broken, refused = Turn(failing(), got.extend), Turn(counting([], "refused", 5), refuse)
+    good = Turn(counting([], "good", 50), got.extend)
+    for turn in (broken, refused, good):
+        turns.add(turn)
+    until_idle(turns)
+    assert [str(turn.error) for turn in (broken, refused, good)] == ["broken", "not what was shown", "None"]
+    assert broken.ended
+    assert refused.ended
+    assert good.ended
+    assert got == list(range(50))
 
 
 # --- the page's own object, as in a notebook --------------------------------------------------------------------------
@@ -325,10 +308,10 @@ def test_runs_of_new_settings_are_not_compared_with_old_theories(page):
         if sgd is not None:
             streamed.sgd, streamed.floor = sgd, floor
     page.running.streamed = streamed
-    page.running.compare(page.curves.theories, page.curves.theories["conventional"])
+    page.running.compare(page.curves)
     assert "noise floor" in page.running.numbers.object
     page.running.forget()
-    assert page.running._numbers_of(streamed) == ""
+    assert streamed.numbers(page.running._solved) == ""
 
 
 def test_an_address_brings_back_the_defaults_where_a_page_began_with_something_else():
@@ -343,7 +326,7 @@ def test_a_field_that_is_empty_or_far_too_large_is_explained(page):
     before, slider = page.view, page.fields.widgets["input_dim"]
     slider.value = None
     page.fields._by_hand(None)
-    assert "it is empty; give a number" in page.fields.messages["input_dim"].object
+    assert "must be a number (got nothing)" in page.fields.messages["input_dim"].object
     slider.value = 10**8
     slider._slider.end = 10**8  # as the browser stretches it
     page.fields._by_hand(None)
@@ -360,9 +343,9 @@ def test_pins_are_in_the_address(page):
     page.fields._by_hand(None)
     other = Explorer(DEFAULT, page.address())
     assert other.view == page.view
-    assert other.pins.views == page.pins.views
-    other.pins.remove(other.pins.views[0])
-    assert not other.pins.views
+    assert list(other.pins.pinned) == list(page.pins.pinned) != []
+    other.pins.remove(next(iter(other.pins.pinned)))
+    assert not other.pins.pinned
 
 
 def test_what_is_taken_away(page, tmp_path):
@@ -370,14 +353,14 @@ def test_what_is_taken_away(page, tmp_path):
     *_, (_, last) = simulate_live([solving.drawn(SMALL, 0)], times_of(page.view), overlaps=BOTH, test_samples=100)
     assert last is not None
     page.running.streamed = Streamed(page.view, sgd=last[0], done=1.0)
-    assert page._picture("png").read(4) == b"\x89PNG"
-    assert b"<svg" in page._picture("svg").read()
-    (tmp_path / "view.nc").write_bytes(page._netcdf().read())
+    assert page.file("png").read(4) == b"\x89PNG"
+    assert b"<svg" in page.file("svg").read()
+    (tmp_path / "view.nc").write_bytes(page.file("nc").read())
     with xr.open_datatree(tmp_path / "view.nc", engine="h5netcdf") as tree:
         assert tree["theory/conventional"]["Q"].shape == page.curves.theories["conventional"]["Q"].shape
         assert (tree["sgd"]["v"].sizes["run"] == 1 and "pinned/1/conventional" in tree.groups[-1][1:]) or tree["pinned"]
         assert View.from_query(page.view.to_query()).to_toml() == tree.attrs["settings"]
-    assert downloads.toml(page.view).read().decode() == page.view.to_toml()
+    assert page.file("toml").read().decode() == page.view.to_toml()
 
 
 def test_opens_a_file_and_says_what_is_wrong_with_one(page):
@@ -433,11 +416,11 @@ def test_points_of_a_sweep_are_its_means(store):
     drawn: Any = page.source.data
     assert drawn["y"][chosen] == pytest.approx(float(expected), rel=1e-12)
     assert drawn["x"][chosen] == pytest.approx(float(results["kl"].isel(point)))
-    page.filters["activation"].value = "relu"
+    page.choices["activation"].value = "relu"
     assert len(page.points) == 4
     assert {point["activation"] for point in page.points} == {1}
     page.point.value = 2
-    shown = page.panels._theory["v"]["conventional"].data["ys"]
+    shown = curves_of(page, "v", "conventional")
     theory = results["theory_v"].sel(theory="conventional").isel(page.points[2])
     np.testing.assert_allclose(np.array(shown), theory.values.T)
     assert "Explore these settings" in page.status.object
@@ -445,33 +428,35 @@ def test_points_of_a_sweep_are_its_means(store):
 
 def test_the_chosen_point_of_a_sweep_stays_and_is_said(store):
     page, results = SweepPage(store), sl.open_sweep(store)
+    measure, theory = page.choices["measure"], page.choices["theory"]
     page.point.value = 5
     point = dict(page.points[5])
     for change, value, M in (
-        (page.measure, "M(v)", "M_v"), (page.filters["spread"], str(results["spread"].values[point["spread"]]), "M_v"),
-        (page.theory, "moment-matched", "M_v"), (page.measure, "M(ε_g)", "M_generalization_error"),
+        (measure, "M(v)", "M_v"), (page.choices["spread"], str(results["spread"].values[point["spread"]]), "M_v"),
+        (theory, "moment-matched", "M_v"), (measure, "M(ε_g)", "M_generalization_error"),
     ):  # fmt: skip
         change.value = value
         number = page.points.index(point)
         assert (page.shown, page.point.value, page.source.selected.indices) == (point, number, [number])
-        here = results.sel(theory=page.theory.value).isel(point)
+        here = results.sel(theory=theory.value).isel(point)
         for said, number in (
-            (f"{page.measure.value} of {page.theory.value} theory", here[M].mean()),
+            (f"{measure.value} of {theory.value} theory", here[M].mean()),
             ("noise floor", here[M.replace("M_", "floor_")].mean()), ("D_KL", here["kl"]),
         ):  # fmt: skip
             assert f"{said} = {float(number):.3g}" in page.status.object
-        assert len(page.panels._theory["v"]["conventional"].data["ys"]) == 2
-    page.filters["activation"].value = str(results["activation"].values[1 - point["activation"]])
+        assert len(curves_of(page, "v", "conventional")) == 2
+    page.choices["activation"].value = str(results["activation"].values[1 - point["activation"]])
     assert (page.shown, page.point.value, page.source.selected.indices) == (None, -1, [])
-    assert page.status.object == f'<p class="note" role="status">{len(page.points)} points. </p>'
-    assert len(page.panels._theory["v"]["conventional"].data["ys"]) == 0
+    assert page.status.object == note(f"{len(page.points)} points.")
+    assert len(curves_of(page, "v", "conventional")) == 0
 
 
 def test_the_address_of_a_sweep_holds_what_was_chosen(store):
     page = SweepPage(store)
     assert page.address() == ""
-    page.measure.value, page.across.value, page.theory.value = "M(v)", "spread", "moment-matched"
-    page.filters["activation"].value = "relu"
+    for name, value in {"measure": "M(v)", "against": "spread", "theory": "moment-matched"}.items():
+        page.choices[name].value = value
+    page.choices["activation"].value = "relu"
     page.point.value = 2
     again = SweepPage(store, page.address())
     assert again.address() == page.address()
@@ -497,7 +482,8 @@ def test_damage_in_a_sweep_is_a_sentence(store, tmp_path):
     assert "damaged" in page.status.object
 
 
-def _flat(view):
-    from sgdlimit.explorer._view import flat
-
-    return flat(view.settings())
+def curves_of(page: SweepPage, name: str, theory: str) -> np.ndarray:
+    """The curves of a theory in one panel, a row for each entry."""
+    data: Any = page.panels.lines[name].data
+    here = [label.endswith(f"{theory} theory") for label in data["label"]]
+    return np.asarray(data["ys"])[here]

@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 
 import sgdlimit as sl
 from browser import MISSING, chromium, scrolls_sideways
-from sgdlimit.explorer._ticks import MAJOR_TICKS, TICK_LABEL
+from sgdlimit.explorer._panels import MAJOR_TICKS, TICK_LABEL
 from sgdlimit.problem import load_problem
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason=MISSING)

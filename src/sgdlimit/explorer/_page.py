@@ -2,32 +2,27 @@
 
 import tempfile
 import time
-from collections.abc import Callable
-from html import escape
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, urlencode
 
 import panel as pn
 import xarray as xr
 
 from ..errors import DivergenceError, ProblemError
+from ..plotting import explored
 from ..problem import load_problem
-from . import _downloads as downloads
-from ._address import as_far_as_it_will_do, by_field
 from ._curves import Curves, curves
 from ._fields import Fields
-from ._panels import KEY
+from ._panels import KEY, Pinned
 from ._pins import MOST_PINS, Pins
 from ._running import Running
 from ._schematic import schematic
-from ._session import Session
 from ._shown import Shown
-from ._style import INLINE, button, dress, text
-from ._view import DEFAULT, View
-
-__all__ = ["Explorer"]
+from ._style import INLINE, button, column, note, text
+from ._view import DEFAULT, View, as_far_as_possible, by_field
 
 FILE_BYTES = 1 << 20
 PATIENCE = 0.4
@@ -45,69 +40,54 @@ class Explorer(Shown):
         What stands behind the ``?`` of the address, if anything does; it goes before ``view``.
     """
 
+    subtitle = "Theory and SGD of a two-layer network, student and teacher, on structured inputs."
+
     def __init__(self, view: View = DEFAULT, address: str = "") -> None:
         super().__init__(view)
         self.view, self.curves = view, Curves()
-        self._address = address
-        self._session = Session(lambda: list(self.plots.values()))
         self.fields = Fields(self._changed)
-        self.running = Running(self._session, self.panels, lambda: self.view)
-        self.pins = Pins(self._session, self.panels, go_to=self.go_to, changed=self._write_address, say=self._say)
+        self.running = Running(self, lambda: self.view)
+        self.pins = Pins(self, self.go_to)
         self._asked = self._answered = 0
         self._shown = view  # whose curves are drawn
         self._build()
         self.fields.show(view)
         self._draw_model()
-        if self._session.served:
-            pn.state.onload(self._begin)  # what is done before a page is there is lost to it
+        if self.session.served:
+            pn.state.onload(lambda: self._begin(address))  # what is done before a page is there is lost to it
         else:
-            self._begin()
+            self._begin(address)
 
-    def _begin(self) -> None:
-        if self._address:
-            self.open_address(self._address)
+    def _begin(self, address: str) -> None:
+        if address:
+            self.open_address(address)
         if self._asked == 0:
             self._solve()
 
     # --- what it consists of ------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        for widget in self.fields.widgets.values():
-            dress(widget)
-        for message in (*self.fields.messages.values(), self.fields.general, self.fields.others):
-            message.stylesheets = INLINE
-        self.drawing, self.status, self.notes = text(), text(), text()
-        self.pin_button = button("Pin this setting", lambda: self.pins.add(self.view))
-        self.downloads = [
+        self.drawing, self.notes = text(), text()
+        self.upload = pn.widgets.FileInput(
+            accept=".toml", label="Open a TOML", stylesheets=INLINE, margin=4, sizing_mode="stretch_width"
+        )
+        self.upload.param.watch(self._opened, "value")
+        self.settings = column(
+            self.drawing, self.fields.others, self.fields.general, *self.fields.rows.values(),
+            text("<h3>Open a file of settings</h3>", margin=4), self.upload,
+        )  # fmt: skip
+        downloads = [
             pn.widgets.FileDownload(
-                callback=lambda make=make: self._taken(make), filename=f"sgdlimit.{ending}", label=label, auto=True,
+                callback=lambda ending=ending: self.file(ending), filename=f"sgdlimit.{ending}", label=label, auto=True,
                 embed=False, margin=4, stylesheets=INLINE, width=110,
             )
-            for ending, label, make in (
-                ("png", "PNG", lambda: self._picture("png")),
-                ("svg", "SVG", lambda: self._picture("svg")),
-                ("nc", "NetCDF", self._netcdf),
-                ("toml", "TOML", lambda: downloads.toml(self.view)),
-            )
+            for ending, label in {"png": "PNG", "svg": "SVG", "nc": "NetCDF", "toml": "TOML"}.items()
         ]  # fmt: skip
-        self.upload = pn.widgets.FileInput(
-            accept=".toml", multiple=False, label="Open a TOML", stylesheets=INLINE, margin=4,
-            sizing_mode="stretch_width",
-        )  # fmt: skip
-        self.upload.param.watch(self._opened, "value")
-        self.settings = pn.Column(
-            self.drawing, self.fields.others, self.fields.general, *self.fields.rows.values(),
-            pn.pane.HTML("<h3>Open a file of settings</h3>", stylesheets=INLINE, margin=(4, 4)), self.upload,
-            sizing_mode="stretch_width", margin=0,
-        )  # fmt: skip
-        running = self.running
-        self.results_area = pn.Column(
-            pn.FlexBox(running.run_button, running.stop_button, self.pin_button, *self.downloads, margin=0),
+        running, pin = self.running, button("Pin this setting", lambda: self.pins.add(self.view))
+        self.results_area = column(
+            pn.FlexBox(running.run_button, running.stop_button, pin, *downloads, margin=0),
             self.status, running.status, running.progress, self.notes,
-            pn.FlexBox(*self.plots.values(), sizing_mode="stretch_width", margin=0),
-            pn.pane.HTML(KEY, stylesheets=INLINE, sizing_mode="stretch_width", margin=(0, 4)),
-            running.numbers, self.pins.list, self.pins.buttons,
-            sizing_mode="stretch_width", margin=0,
+            self.panels.area, text(KEY, margin=(0, 4)), running.numbers, self.pins.list, self.pins.buttons,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -124,27 +104,28 @@ class Explorer(Shown):
             self.fields.explain(by_field(str(error)))
             return
         self.fields.explain({})
-        if view != self.view:
-            self._become(view)
+        self._become(view)
 
     def go_to(self, view: View) -> None:
         """Show another view."""
         self.fields.show(view)
-        if view != self.view:
-            self._become(view)
+        self._become(view)
 
     def _become(self, view: View) -> None:
-        only_shown = view.model_copy(update={"theories": self.view.theories}) == self.view
-        self.view = view
-        if not only_shown:
+        """Take up new settings; the runs of SGD stay where nothing but the theories shown is new."""
+        if view == self.view:
+            return
+        if view.model_copy(update={"theories": self.view.theories}) != self.view:
             self.running.forget()
+        self.view = view
         self._solve()
 
     def _solve(self) -> None:
+        """Solve the settings on view in another thread; only the answer to the last question is shown."""
         self._asked += 1
         asked, view = self._asked, self.view
         self._draw_model()
-        self._session.later(PATIENCE, lambda: self._still(asked))
+        self.session.later(PATIENCE, lambda: self._still(asked))
 
         def solve() -> None:
             if asked < self._asked:
@@ -152,77 +133,68 @@ class Explorer(Shown):
             begin = time.perf_counter()
             try:
                 solved = curves(view)
-                plain = view.model_copy(update={"theories": ("conventional",)})
-                floor = solved.theories.get("conventional") or curves(plain).theories.get("conventional")
             except (ProblemError, DivergenceError) as error:
-                self._session.apply(lambda message=str(error): self._failed(asked, message))
-                return
+                solved = Curves(failure=str(error))
             except Exception as error:  # a page says so and lives on
-                message = f"{type(error).__name__}: {error}"
-                self._session.apply(lambda: self._failed(asked, message))
-                return
+                solved = Curves(failure=f"{type(error).__name__}: {error}")
             took = time.perf_counter() - begin
-            self._session.apply(lambda: self._solved(asked, view, solved, floor, took))
+            self.session.apply(lambda: self._solved(asked, view, solved, took))
 
-        self._session.submit(solve)
+        self.session.submit(solve)
 
     def _still(self, asked: int) -> None:
         if self._answered < asked == self._asked:
-            before = "; the curves are still those of the settings before" if self.curves.theories else ""
-            self._say(f"Solving{before}. The first of a K, M or activation is compiled, some seconds …")
+            before = "; the curves are still those of the previous settings" if self.curves.theories else ""
+            self.say(f"Solving{before}. The first of a K, M or activation is compiled, which takes some seconds …")
 
-    def _solved(self, asked: int, view: View, solved: Curves, floor: xr.Dataset | None, took: float) -> None:
+    def _solved(self, asked: int, view: View, solved: Curves, took: float) -> None:
         if asked < self._asked:
             return
         self.curves, self._shown, self._answered = solved, view, asked
         self.panels.show_theories(solved.theories)
-        self.notes.object = "".join(f'<p class="note" role="status">⚠ {escape(note)}</p>' for note in solved.notes)
-        self._say(f"Theory in {took:.2f} s" if solved.theories or not self.view.theories else "No curve")
-        self.running.compare(solved.theories, floor)
-
-    def _failed(self, asked: int, message: str) -> None:
-        if asked < self._asked:
-            return
-        self.curves, self._shown, self._answered = Curves(), self.view, asked
-        self.fields.explain(by_field(message))
-        self.panels.show_theories({})
-        self._say("No theory for these settings.")
+        self.notes.object = "".join(note(f"⚠ {words}") for words in solved.notes)
+        if solved.failure:
+            self.fields.explain(by_field(solved.failure))
+            self.say("No theory for these settings.")
+        else:
+            self.say(f"Theory in {took:.2f} s" if solved.theories or not view.theories else "No curve")
+        self.running.compare(solved)
 
     def _draw_model(self) -> None:
+        """Show what the settings say before they are solved."""
         self.drawing.object = schematic(self.view)
         self.fields.name_others(self.view)
-        self.name_entries(self.view.problem.student_units, self.view.problem.teacher_units)
-        self._write_address()
-
-    def _say(self, said: str) -> None:
-        self.status.object = f'<span class="note" role="status">{escape(said)}</span>'
+        self.panels.name_entries(self.view.problem.student_units, self.view.problem.teacher_units)
+        self.write_address()
 
     # --- address, files -----------------------------------------------------------------------------------------------
 
     def address(self) -> str:
-        """What stands behind the ``?``: the settings, and those that are pinned."""
-        pins = urlencode([("pin", view.to_query()) for view in self.pins.views])
+        """Return what stands behind the ``?``: the settings, and those that are pinned."""
+        pins = [("pin", view.to_query()) for view in self.pins.pinned]
         settings = self.view.to_query()
         if not settings and self._target != DEFAULT:  # nothing would stand for what the page began with
             settings = urlencode({"seed": self.view.seed})
-        return "&".join(part for part in (settings, pins) if part)
+        return "&".join(filter(None, (settings, urlencode(pins))))
 
-    def _write_address(self) -> None:
-        if self._asked > 0:  # before, what it holds is still to be read
-            self.address_bar.value = f"?{self.address()}" if self.address() else ""
+    def write_address(self) -> None:
+        """Keep the address up to date, once what it held has been read."""
+        if self._asked > 0:
+            super().write_address()
 
     def open_address(self, query: str) -> None:
         """Show what an address holds; what is wrong with it is said beside the fields, which keep their values."""
-        view, wrong = as_far_as_it_will_do(View.read_query(query))
+        view, wrong = as_far_as_possible(View.read_query(query))
         self.go_to(view)
-        for pin in [pin for name, pin in parse_qsl(query.removeprefix("?")) if name == "pin"][:MOST_PINS]:
+        for pin in parse_qs(query.removeprefix("?")).get("pin", [])[:MOST_PINS]:
             try:
                 self.pins.add(View.from_query(pin))
             except (ProblemError, TypeError) as error:
-                wrong |= {"pin": f"A pinned setting of this address will not do: {error}"}
+                wrong["pin"] = f"A pinned setting of this address is wrong: {error}"
         self.fields.explain(wrong)
 
     def _opened(self, event: Any) -> None:
+        """Show the settings of a file."""
         if event.new is None:
             return
         with tempfile.TemporaryDirectory() as folder:
@@ -237,18 +209,39 @@ class Explorer(Shown):
                 self.fields.explain({"": str(error).replace(str(path), name)})
                 return
         self.go_to(view)
-        self._say(f"Opened {name}." + " Mixture theory is not drawn here." * ("mixture" in run.theories))
+        self.say(f"Opened {name}." + " Mixture theory is not drawn here." * ("mixture" in run.theories))
 
-    def _picture(self, ending: str) -> BytesIO:
-        return downloads.picture(ending, self._shown, self.curves.theories, self.running.runs, self.pins.pinned)
-
-    def _netcdf(self) -> BytesIO:
-        sgd = {"sgd": self.running.runs, "noise_floor": self.running.floor}
-        return downloads.netcdf(self._shown, self.curves.theories, sgd, self.pins.pinned)
-
-    def _taken(self, make: Callable[[], BytesIO]) -> BytesIO:
+    def file(self, ending: str) -> BytesIO:
+        """Make a file of what is on view: ``"png"``, ``"svg"``, ``"nc"`` or ``"toml"``."""
         try:
-            return make()
+            return BytesIO(self._bytes(ending))
         except Exception as error:
-            self._say(f"The file could not be made ({error}).")
+            self.say(f"The file could not be made ({error}).")
             return BytesIO()
+
+    def _bytes(self, ending: str) -> bytes:
+        if ending == "toml":
+            return self.view.to_toml().encode()
+        pins = list(self.pins.pinned.values())
+        if ending == "nc":
+            return netcdf(self._shown, self.curves.theories, self.running.datasets, pins)
+        drawn = explored(self.curves.theories, self.running.datasets["sgd"], self._shown.label, pins)
+        drawn.savefig(file := BytesIO(), format=ending, dpi=200)
+        return file.getvalue()
+
+
+def netcdf(
+    view: View,
+    theories: Mapping[str, xr.Dataset],
+    sgd: Mapping[str, xr.Dataset | None],
+    pins: Iterable[Pinned],
+) -> bytes:
+    """Write all that is shown as one NetCDF-4 file: a group for each theory, SGD, its noise floor, and each pin."""
+    tables = {"theory": theories, **{f"pinned/{number}": pin.theories for number, pin in enumerate(pins, 1)}}
+    groups = {f"/{table}/{name}": theory for table, group in tables.items() for name, theory in group.items()}
+    groups |= {f"/{name}": dataset for name, dataset in sgd.items() if dataset is not None}
+    groups["/"] = xr.Dataset(attrs={"settings": view.to_toml(), "label": view.label})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "view.nc"
+        xr.DataTree.from_dict(groups).to_netcdf(path, engine="h5netcdf")
+        return path.read_bytes()

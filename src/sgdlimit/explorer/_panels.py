@@ -1,30 +1,35 @@
-"""ε_g, Q, R and v against log t: one set of glyphs, whose data follow the settings."""
+"""ε_g, Q, R and v against log t: four figures whose data follow the settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import pandas as pd
+import panel as pn
 import xarray as xr
-from bokeh.core.properties import expr
-from bokeh.models import ColumnDataSource, CustomJSExpr, HoverTool, Range1d
+from bokeh.core.properties import expr, field
+from bokeh.models import ColumnDataSource, CustomJSExpr, CustomJSTicker, CustomJSTickFormatter, HoverTool
 from bokeh.plotting import figure
 
 from ..plotting import color_of, entries
-from ._ticks import log_ticks
+from ..trajectory import VARIABLES
+from ._style import swatch, text
 
-__all__ = ["DASHES", "KEY", "PIN_COLORS", "QUANTITIES", "Panels", "Pinned"]
-
+ERROR = "generalization_error"
 QUANTITIES = {
-    "generalization_error": "generalisation error ε_g",
+    ERROR: "generalisation error ε_g",
     "Q": "overlap Q, student–student",
     "R": "overlap R, student–teacher",
     "v": "output weight v",
 }
-DASHES = {"conventional": "solid", "moment-matched": [8, 4], "mixture": [2, 3]}
+DASHES = {"conventional": "solid", "moment-matched": "8 4", "mixture": "2 3"}
 MARKERS = {"conventional": "circle", "moment-matched": "triangle", "mixture": "square"}
 PIN_COLORS = ("#8c6bb1", "#41ab5d", "#d6604d", "#4393c3", "#b8860b", "#c51b8a")
+LINES, MARKS = ("xs", "ys", "color", "dash", "label"), ("x", "y", "low", "high", "color", "marker")
+"""The columns of curves and of marks."""
 FAR = 3
-"""Of marks: beyond so many times the range of the curves they are not followed."""
+"""The axes do not follow marks that are more than this many times the range of the curves away from them."""
 POINTS = 34
 """Output times at which SGD is marked."""
 
@@ -35,8 +40,9 @@ KEY = (
 )
 """What lines and marks mean, as HTML."""
 
-LIGHT = {"ink": "#333333", "grid": "#e4e4e4"}
-DARK = {"ink": "#c8c8c8", "grid": "#3a3a3a"}
+LIGHT, DARK = ("#333333", "#e4e4e4"), ("#c8c8c8", "#3a3a3a")
+"""The colours of axes and of grids."""
+INKED = ("axis_line", "major_tick_line", "minor_tick_line", "major_label_text", "axis_label_text")
 
 
 class Pinned(NamedTuple):
@@ -48,171 +54,151 @@ class Pinned(NamedTuple):
 
 
 class Panels:
-    """The four figures, and what is drawn in them."""
+    """The four figures, each under its title and the names of its entries."""
 
     def __init__(self) -> None:
-        self._bounds: dict[str, tuple[float, ...]] = {}
-        self.figures = {name: _figure(name) for name in QUANTITIES}
-        self._theory = {name: {theory: _curves() for theory in DASHES} for name in QUANTITIES}
-        self._pins = {name: {theory: _curves() for theory in DASHES} for name in QUANTITIES}
-        self._sgd = {name: {theory: _points() for theory in DASHES} for name in QUANTITIES}
+        axes = {"x_axis_type": "log", "x_axis_label": "time t = steps/N", "toolbar_location": "above"}
+        self.figures = {name: plain_figure(270, log=name == ERROR, **axes) for name in QUANTITIES}
+        self.legends = {name: text() for name in QUANTITIES}
+        self.lines, self.pins = ({name: ColumnDataSource(_line_columns([])) for name in QUANTITIES} for _ in range(2))
+        self.marks = {name: ColumnDataSource({key: [] for key in MARKS}) for name in QUANTITIES}
         for name, plot in self.figures.items():
-            curves = {"xs": _rows("xs"), "ys": _rows("ys"), "line_color": "color"}
-            for theory, dash in DASHES.items():
-                source = self._pins[name][theory]
-                plot.multi_line(**curves, source=source, line_dash=dash, line_width=1.4, line_alpha=0.8)
-            lines = [
-                plot.multi_line(**curves, source=self._theory[name][theory], line_dash=dash, line_width=2.2)
-                for theory, dash in DASHES.items()
-            ]
-            for theory, marker in MARKERS.items():
-                source = self._sgd[name][theory]
-                plot.segment("x", "low", "x", "high", source=source, line_color="color", line_alpha=0.6)
-                plot.scatter(
-                    "x", "y", source=source, marker=marker, size=6, line_color="color", fill_color="color",
-                    fill_alpha=0.25,
-                )  # fmt: skip
-            plot.add_tools(
-                HoverTool(
-                    renderers=list[Any](lines), tooltips=[("", "@label"), ("t", "$x{0.000}"), ("", "$y{0.00000}")]
-                )
-            )
+            look: Any = {"xs": _rows("xs"), "ys": _rows("ys"), "line_color": "color", "line_dash": field("dash")}
+            pins = plot.multi_line(**look, source=self.pins[name], line_width=1.4, line_alpha=0.8)
+            lines = plot.multi_line(**look, source=self.lines[name], line_width=2.2)
+            marks: Any = {"source": self.marks[name], "line_color": "color"}
+            bars = plot.segment("x", "low", "x", "high", **marks, line_alpha=0.6)
+            plot.scatter("x", "y", **marks, marker="marker", size=6, fill_color="color", fill_alpha=0.25)
+            for extent, padding in ((plot.x_range, 0.024), (plot.y_range, 0.12)):
+                extent.update(renderers=[pins, lines, bars], range_padding=padding)
+            tooltips = [("", "@label"), ("t", "$x{0.000}"), ("", "$y{0.00000}")]
+            plot.add_tools(HoverTool(renderers=[lines], tooltips=tooltips))
+        self.area = pn.FlexBox(*(self._panel(name) for name in QUANTITIES), sizing_mode="stretch_width", margin=0)
+
+    def _panel(self, name: str) -> pn.Column:
+        plot = pn.pane.Bokeh(self.figures[name], sizing_mode="stretch_width", margin=0)
+        title = text(f"<h3>{QUANTITIES[name]}</h3>", margin=(0, 4))
+        return pn.Column(title, self.legends[name], plot, styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2)
 
     def show_theories(self, theories: Mapping[str, xr.Dataset]) -> None:
-        """Draw the theories; those that are not given go."""
-        for name, sources in self._theory.items():
-            for theory, source in sources.items():
-                shown = {theory: theories[theory]} if theory in theories else {}
-                if not shown and len(source.data["xs"]) == 0:
-                    continue
-                cast(Any, source).data = _multi_line(shown, name)
-        self._fit()
+        """Draw these theories and no others."""
+        for name, source in self.lines.items():
+            set_data(source, _line_columns(_curves(theories, name)))
 
     def show_pins(self, pins: Sequence[Pinned]) -> None:
         """Draw what is pinned, each in one colour."""
-        for name, sources in self._pins.items():
-            for theory, source in sources.items():
-                every: dict[str, list] = {key: [] for key in ("xs", "ys", "color", "label")}
-                for pin in pins:
-                    if theory in pin.theories:
-                        drawn = _multi_line({theory: pin.theories[theory]}, name, pin.color, f"{pin.label}: ")
-                        for key, values in drawn.items():
-                            every[key] += list(values)
-                cast(Any, source).data = every
-        self._fit()
+        for name, source in self.pins.items():
+            curves = [
+                curve | {"color": pin.color, "label": f"{pin.label}: {curve['label']}"}
+                for pin in pins
+                for curve in _curves(pin.theories, name)
+            ]
+            set_data(source, _line_columns(curves))
 
     def show_sgd(self, sgd: xr.Dataset | None, theories: Sequence[str] | None = None) -> None:
-        """Draw the runs so far: their mean over those that got there, ±1 standard deviation of two or more.
+        """Draw the runs so far: the mean over those that got there, ±1 standard deviation of two or more.
 
-        Of the overlaps that were measured, those for ``theories``; all by default, and the first where there is none.
+        Q and R are drawn as measured for each of ``theories``, by default for all. If they were measured for none of
+        these, the first measurement is drawn.
         """
         measured = [] if sgd is None else [str(key) for key in sgd["overlaps"].values]
-        if theories is not None:
-            measured = [name for name in measured if name in theories] or measured[:1]
-        for name, sources in self._sgd.items():
-            for theory, source in sources.items():
-                # ε_g and v are the same, however Q and R are measured.
-                shown = theory in measured and (name in ("Q", "R") or theory == measured[0])
-                if sgd is not None and shown:
-                    values = sgd[name]
-                    values = values.sel(overlaps=theory) if "overlaps" in values.dims else values
-                    cast(Any, source).data = _scatter(values)
-                elif len(source.data["x"]) > 0:
-                    cast(Any, source).data = dict(_points().data)
-        self._fit(widen=True)
+        measured = [name for name in measured if theories is None or name in theories] or measured[:1]
+        for name, source in self.marks.items():
+            # ε_g and v are the same, however Q and R are measured.
+            shown = measured if name in ("Q", "R") else measured[:1]
+            parts = [part for theory in shown for part in _marks(sgd, name, theory)]  # type: ignore[arg-type]
+            marks = pd.concat(parts) if parts else pd.DataFrame(columns=MARKS)
+            low, high = self._limits(name)
+            marks.loc[(marks["y"] < low) | (marks["y"] > high), ["low", "high"]] = np.nan  # the axes follow the bars
+            set_data(source, {key: marks[key].to_numpy() for key in MARKS})
 
-    def legend(self, name: str, K: int, M: int) -> str:
-        """The names of the entries of a quantity in their colours, as HTML."""
-        if name == "generalization_error":
-            return ""
-        shapes = {"Q": ("student", "student_"), "R": ("student", "teacher"), "v": ("student",)}
-        sizes = [M if dim == "teacher" else K for dim in shapes[name]]
-        names = [label for label, _ in entries(xr.DataArray(np.zeros(sizes), dims=shapes[name], name=name))]
-        spans = [
-            f'<span class="entry"><i style="background:{color_of(place)}"></i>{label[0]}<sub>{label[1:]}</sub></span>'
-            for place, label in enumerate(names)
-        ]
-        return "".join(spans)
+    def _limits(self, name: str) -> tuple[float, float]:
+        """Return the values between which the axis follows marks: where SGD diverges, the curves stay in view."""
+        drawn = np.concatenate([np.ravel(source[name].data["ys"]) for source in (self.lines, self.pins)])
+        if not np.any(np.isfinite(drawn)):
+            return -np.inf, np.inf
+        low, high = np.nanmin(drawn), np.nanmax(drawn)
+        far = FAR * max(high - low, 0.1)
+        return low - far, high + far
 
-    def _fit(self, widen: bool = False) -> None:
-        """Ranges that show all there is; with ``widen``, only where something has left them."""
-        for name, plot in self.figures.items():
-            lines = [*self._theory[name].values(), *self._pins[name].values()]
-            marks = list(self._sgd[name].values())
-            x = _finite([*(x for s in lines for x in s.data["xs"]), *(s.data["x"] for s in marks)])
-            logarithmic = name == "generalization_error"
-            drawn = _finite([y for s in lines for y in s.data["ys"]])
-            y = np.append(drawn, _near(_finite([s.data[key] for s in marks for key in ("low", "high")]), drawn))
-            y = y[y > 0] if logarithmic else y
-            if len(x) == 0 or len(y) == 0:
-                continue
-            bounds = (x.min(), x.max(), y.min(), y.max())
-            known = self._bounds.get(name)
-            if widen and known and bounds[2] >= known[2] and bounds[3] <= known[3]:
-                continue
-            self._bounds[name] = bounds
-            _set(plot.x_range, bounds[0] / 1.15, bounds[1] * 1.15)
-            if logarithmic:
-                factor = max((bounds[3] / bounds[2]) ** 0.06, 1.05)
-                _set(plot.y_range, bounds[2] / factor, bounds[3] * factor)
-            else:
-                margin = max(0.06 * (bounds[3] - bounds[2]), 0.02)
-                _set(plot.y_range, bounds[2] - margin, bounds[3] + margin)
+    def name_entries(self, K: int, M: int) -> None:
+        """Write the names of the entries above the panels, in their colours."""
+        sizes = {"student": K, "student_": K, "teacher": M}
+        for name, legend in self.legends.items():
+            if dims := VARIABLES[name].dims[1:]:
+                blank = xr.DataArray(np.zeros([sizes[dim] for dim in dims]), dims=dims, name=name)
+                names = [f"{label[0]}<sub>{label[1:]}</sub>" for label, _ in entries(blank)]
+                legend.object = "".join(swatch(color_of(place), label) for place, label in enumerate(names))
 
     def restyle(self, dark: bool, also: Sequence[figure] = ()) -> None:
-        """Colours of axes, for a dark page or a light one."""
-        colors = DARK if dark else LIGHT
+        """Colour the axes for a dark page or a light one."""
+        ink, grid = DARK if dark else LIGHT
         for plot in (*self.figures.values(), *also):
             for axis in plot.axis:
-                axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = colors["ink"]
-                axis.major_label_text_color = axis.axis_label_text_color = colors["ink"]
-            plot.grid.grid_line_color = colors["grid"]
-            plot.outline_line_color = colors["grid"]
+                axis.update(**{f"{part}_color": ink for part in INKED})
+            plot.grid.grid_line_color = plot.outline_line_color = grid
 
 
-def _near(marks: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """The marks that are not so far from the curves that these could no longer be seen, as where SGD diverges."""
-    if len(curves) == 0:
-        return marks
-    low, high = curves.min(), curves.max()
-    far = FAR * max(high - low, 0.1)
-    return marks[(marks > low - far) & (marks < high + far)]
-
-
-def _finite(arrays: Sequence[Any]) -> np.ndarray:
-    values = np.concatenate([np.asarray(array, float) for array in arrays]) if arrays else np.empty(0)
-    return values[np.isfinite(values)]
-
-
-def _set(extent: Any, start: float, end: float) -> None:
-    extent.update(start=float(start), end=float(end), reset_start=float(start), reset_end=float(end))
-
-
-def _figure(name: str):
+def plain_figure(height: int, *, log: bool, **options: Any) -> figure:
+    """Make an empty figure in the look of the page, with a log y axis or a linear one."""
     plot = figure(
-        x_range=Range1d(start=1e-3, end=100), y_range=Range1d(start=0.1, end=1),
-        x_axis_type="log", y_axis_type="log" if name == "generalization_error" else "linear",
-        x_axis_label="time t = steps/N", height=270, min_width=280, sizing_mode="stretch_width",
-        tools="pan,box_zoom,wheel_zoom,reset", active_scroll=None, active_drag=None, toolbar_location="above",
-        background_fill_alpha=0, border_fill_alpha=0,
+        height=height, min_width=280, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset",
+        active_scroll=None, active_drag=None, background_fill_alpha=0, border_fill_alpha=0,
+        y_axis_type="log" if log else "linear", **options,
     )  # fmt: skip
-    plot.toolbar.logo = None
-    plot.toolbar.autohide = True
-    if name == "generalization_error":
-        log_ticks(plot)
+    plot.toolbar.logo, plot.toolbar.autohide = None, True
+    if log:
+        plot.yaxis.ticker = CustomJSTicker(major_code=MAJOR_TICKS, minor_code=MINOR_TICKS)
+        plot.yaxis.formatter = CustomJSTickFormatter(code=TICK_LABEL)
     return plot
 
 
-def _curves() -> ColumnDataSource:
-    return ColumnDataSource({"xs": [], "ys": [], "color": [], "label": []})
+TICKS = """
+const {start: low, end: high} = cb_data
+if (!(low > 0 && high > low)) return []
+const decades = Math.log10(high / low), first = Math.floor(Math.log10(low)), last = Math.ceil(Math.log10(high))
+const multiples = (digits, by = 1) => {
+  const found = []
+  for (let k = by * Math.floor(first / by); k <= last; k += by) for (const d of digits) found.push(Number(`${d}e${k}`))
+  return found.filter((tick) => tick >= low && tick <= high)
+}
+"""
+MAJOR_TICKS = f"""{TICKS}
+if (decades >= 3) return multiples([1], Math.ceil(decades / 8))
+for (const digits of [[1, 2, 5], [1, 1.2, 1.5, 2, 3, 5, 7]]) {{
+  const ticks = multiples(digits)
+  if (ticks.length >= 3) return ticks
+}}
+const least = (high - low) / 6, scale = 10 ** Math.floor(Math.log10(least))
+const step = scale * [1, 2, 5, 10].find((factor) => factor * scale >= least)
+const even = []
+for (let n = Math.ceil(low / step); n * step <= high; n += 1) even.push(Number((n * step).toPrecision(12)))
+return even
+"""
+MINOR_TICKS = f"""{TICKS}
+return decades > 9 ? [] : multiples([1, 2, 3, 4, 5, 6, 7, 8, 9])
+"""
+TICK_LABEL = """
+const digits = (power) => String(power).replaceAll(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)])
+const value = Number(tick.toPrecision(6)), wide = ticks.length > 1 && ticks[ticks.length - 1] >= 999 * ticks[0]
+if (!wide && value >= 1e-4 && value < 1e5) return String(value)
+const [factor, power] = value.toExponential().split("e")
+return (factor === "1" ? "" : `${factor}·`) + `10${digits(Number(power))}`
+"""
+"""Ticks of a log axis by what of it is in view, chosen anew in the browser when data or zoom change that.
+
+Three decades and more get powers of ten; less gets 1, 2, 5 × 10^k, or finer where fewer than three would be seen.
+"""
 
 
-def _points() -> ColumnDataSource:
-    return ColumnDataSource({"x": [], "y": [], "low": [], "high": [], "color": []})
+def set_data(source: ColumnDataSource, columns: Mapping[str, Any]) -> None:
+    """Replace what a source holds, unless it is empty and stays so."""
+    if any(len(cast(Any, data)["color"]) for data in (source.data, columns)):
+        source.data = dict(columns)  # type: ignore[assignment]
 
 
 def _rows(column: str) -> Any:
-    """A column of curves of one length is sent as one array, which is many times faster than an array for each."""
+    """Read curves that were sent as one array, which is many times faster than an array for each."""
     return expr(CustomJSExpr(args={"column": column}, code=ROWS))
 
 
@@ -224,35 +210,34 @@ return Array.from({length: count}, (_, i) => flat.subarray(i * length, (i + 1) *
 """
 
 
-def _multi_line(
-    theories: Mapping[str, xr.Dataset], name: str, color: str | None = None, prefix: str = ""
-) -> dict[str, Any]:
-    """Columns with a row for each entry of each theory; the theories have the same times."""
-    xs, ys, colors, labels = [], [], [], []
+def _curves(theories: Mapping[str, xr.Dataset], name: str) -> Iterator[dict[str, Any]]:
+    """Give a row for each entry of each theory."""
     for theory, solved in theories.items():
         for place, (label, values) in enumerate(entries(solved[name])):
-            xs.append(solved["time"].values)
-            ys.append(np.where(values > 0, values, np.nan) if name == "generalization_error" else values.values)
-            colors.append(color or color_of(place))
-            labels.append(f"{prefix}{'ε_g' if name == 'generalization_error' else label}, {theory} theory")
-    return {"xs": np.array(xs), "ys": np.array(ys), "color": colors, "label": labels}
+            yield {
+                "xs": solved["time"].values,
+                "ys": values.where(values > 0).values if name == ERROR else values.values,
+                "color": color_of(place),
+                "dash": DASHES[theory],
+                "label": f"{'ε_g' if name == ERROR else label}, {theory} theory",
+            }
 
 
-def _scatter(values: xr.DataArray) -> dict[str, np.ndarray]:
-    times = values["time"].values
-    marked = np.unique(np.linspace(0, len(times) - 1, POINTS).astype(int))
-    columns: dict[str, list] = {"x": [], "y": [], "low": [], "high": [], "color": []}
-    for place, (_, entry) in enumerate(entries(values)):
-        runs = entry.transpose("run", "time").values[:, marked]
-        count = np.isfinite(runs).sum(axis=0)
-        here = count > 0
-        runs, x, count = runs[:, here], times[marked][here], count[here]
-        mean = np.nanmean(runs, axis=0)
-        spread = np.where(count > 1, np.sqrt(np.nansum((runs - mean) ** 2, axis=0) / np.maximum(count - 1, 1)), 0.0)
-        low = mean - spread
-        if values.name == "generalization_error":
-            low = np.maximum(low, mean / 10)
-        for key, column in (("x", x), ("y", mean), ("low", low), ("high", mean + spread)):
-            columns[key].append(column)
-        columns["color"].append(np.full(len(x), color_of(place), dtype=object))
-    return {key: np.concatenate(parts) for key, parts in columns.items()}
+def _line_columns(curves: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Turn rows into columns; a trajectory that ended early is filled up with NaN."""
+    rows = list(curves)
+    columns: dict[str, Any] = {key: [row[key] for row in rows] for key in LINES}
+    return columns | {key: np.array(list(zip_longest(*columns[key], fillvalue=np.nan))).T for key in ("xs", "ys")}
+
+
+def _marks(sgd: xr.Dataset, name: str, theory: str) -> Iterator[pd.DataFrame]:
+    """Give the marks of each entry, for the runs as they were measured for a theory."""
+    values = sgd[name].isel(time=np.unique(np.linspace(0, sgd.sizes["time"] - 1, POINTS).astype(int)))
+    values = values.sel(overlaps=theory) if "overlaps" in values.dims else values
+    means, spreads = values.mean("run"), values.std("run", ddof=1).fillna(0)
+    for place, ((_, y), (_, spread)) in enumerate(zip(entries(means), entries(spreads), strict=True)):
+        low = y - spread
+        low = np.maximum(low, y / 10) if name == ERROR else low
+        columns = {"x": values["time"], "y": y, "low": low, "high": y + spread}
+        look = {"color": color_of(place), "marker": MARKERS[theory]}
+        yield pd.DataFrame({key: column.values for key, column in columns.items()} | look).dropna()

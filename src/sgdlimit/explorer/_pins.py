@@ -6,13 +6,11 @@ from html import escape
 import panel as pn
 
 from ..errors import DivergenceError, ProblemError
-from ._curves import Curves, curves
-from ._panels import PIN_COLORS, Panels, Pinned
-from ._session import Session
-from ._style import button, text
+from ._curves import curves
+from ._panels import PIN_COLORS, Pinned
+from ._shown import Shown
+from ._style import button, swatch, text
 from ._view import View
-
-__all__ = ["MOST_PINS", "Pins"]
 
 MOST_PINS = len(PIN_COLORS)
 
@@ -22,87 +20,57 @@ class Pins:
 
     Parameters
     ----------
-    session
-        The page.
-    panels
-        Where they are drawn.
+    page
+        The page, which draws them and keeps them in its address.
     go_to
         Called with the view to show.
-    changed
-        Called when there is one more, or less.
-    say
-        Tells the reader why a setting is not pinned.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        panels: Panels,
-        *,
-        go_to: Callable[[View], None],
-        changed: Callable[[], None],
-        say: Callable[[str], None],
-    ) -> None:
-        self._session, self._panels, self._go_to, self._changed, self._say = session, panels, go_to, changed, say
-        self._pins: list[tuple[View, Pinned]] = []
+    def __init__(self, page: Shown, go_to: Callable[[View], None]) -> None:
+        self._page, self._go_to = page, go_to
+        self.pinned: dict[View, Pinned] = {}
+        """The curves of each setting, in the order in which they were pinned."""
         self.list, self.buttons = text(), pn.FlexBox(margin=0)
 
-    @property
-    def views(self) -> list[View]:
-        """The settings, in the order in which they were pinned."""
-        return [view for view, _ in self._pins]
-
-    @property
-    def pinned(self) -> list[Pinned]:
-        """Their curves."""
-        return [pin for _, pin in self._pins]
-
     def add(self, view: View) -> None:
-        """Pin a setting."""
-        if view in self.views:
-            self._say("This setting is pinned already.")
-            return
-        if len(self._pins) == MOST_PINS:
-            self._say(f"{MOST_PINS} settings are pinned, the most that are told apart; remove one first.")
+        """Solve a setting and pin it."""
+        if view in self.pinned:
+            self._page.say("This setting is pinned already.")
+        elif len(self.pinned) == MOST_PINS:
+            self._page.say(f"{MOST_PINS} settings are pinned, the most that can be told apart. Remove one first.")
+        else:
+            self._page.session.submit(lambda: self._solve(view))
+
+    def _solve(self, view: View) -> None:
+        apply = self._page.session.apply
+        try:
+            theories = curves(view).theories
+        except (ProblemError, DivergenceError) as error:
+            apply(lambda message=str(error): self._page.say(message))
             return
 
-        def solve() -> None:
-            try:
-                solved = curves(view)
-            except (ProblemError, DivergenceError) as error:
-                self._session.apply(lambda message=str(error): self._say(message))
-                return
-            self._session.apply(lambda: self._add(view, solved))
+        def pin() -> None:
+            free = [color for color in PIN_COLORS if color not in {pin.color for pin in self.pinned.values()}]
+            if free and view not in self.pinned:  # else the button was pressed again meanwhile
+                self.pinned[view] = Pinned(view.label, free[0], theories)
+                self._show()
 
-        self._session.submit(solve)
-
-    def _add(self, view: View, solved: Curves) -> None:
-        if view in self.views or len(self._pins) == MOST_PINS:  # pressed again while it was solved
-            return
-        taken = {pin.color for pin in self.pinned}
-        color = next(color for color in PIN_COLORS if color not in taken)
-        self._pins.append((view, Pinned(view.label, color, solved.theories)))
-        self._show()
+        apply(pin)
 
     def remove(self, view: View) -> None:
         """Let a setting go."""
-        self._say("")
-        self._pins = [(pinned, pin) for pinned, pin in self._pins if pinned != view]
+        self._page.say("")
+        del self.pinned[view]
         self._show()
 
     def _show(self) -> None:
-        self._panels.show_pins(self.pinned)
-        items = "".join(
-            f'<li><span class="entry"><i style="background:{pin.color}"></i></span>{number}. {escape(pin.label)}</li>'
-            for number, pin in enumerate(self.pinned, 1)
-        )
-        self.list.object = f"<h3>Pinned</h3><ul>{items}</ul>" if items else ""
-        self.buttons.objects = [
-            made
-            for number, view in enumerate(self.views, 1)
-            for made in (
-                button(f"Go to {number}", lambda view=view: self._go_to(view)),
-                button(f"Unpin {number}", lambda view=view: self.remove(view)),
-            )
-        ]
-        self._changed()
+        """Draw the pinned curves and list the settings, each with its buttons."""
+        self._page.panels.show_pins(list(self.pinned.values()))
+        items, buttons = [], []
+        for number, (view, pin) in enumerate(self.pinned.items(), 1):
+            items.append(f"<li>{swatch(pin.color)}{number}. {escape(pin.label)}</li>")
+            buttons.append(button(f"Go to {number}", lambda view=view: self._go_to(view)))
+            buttons.append(button(f"Unpin {number}", lambda view=view: self.remove(view)))
+        self.list.object = f"<h3>Pinned</h3><ul>{''.join(items)}</ul>" if items else ""
+        self.buttons.objects = buttons
+        self._page.write_address()

@@ -1,12 +1,11 @@
 """What a page is to the threads that work for it: whether it is still there, and how it is changed."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import panel as pn
-
-__all__ = ["Session"]
 
 _solvers = ThreadPoolExecutor(2, thread_name_prefix="sgdlimit-theory")  # one may be compiling
 
@@ -16,26 +15,24 @@ class Session:
 
     Parameters
     ----------
-    outputs
-        Gives what a notebook has to be told to draw again.
+    output
+        What a notebook has to be told to draw again.
     """
 
-    def __init__(self, outputs: Callable[[], list[Any]]) -> None:
-        self._document, self._outputs = pn.state.curdoc, outputs
-
-    @property
-    def served(self) -> bool:
+    def __init__(self, output: pn.viewable.Viewable) -> None:
+        self._document: Any = pn.state.curdoc
+        self._output = output
+        self.served = bool(self._document and self._document.session_context)
         """Whether a server sends the page."""
-        return self._document is not None and self._document.session_context is not None
 
     @property
     def watched(self) -> bool:
         """Whether a browser is still there."""
-        session = getattr(self._document.session_context, "session", None) if self.served else None  # type: ignore[union-attr]
+        session = getattr(self._document.session_context, "session", None) if self.served else None
         return session is None or session.connection_count > 0
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Work in the threads that solve theory for all pages; in a notebook at once."""
+        """Work in the threads that solve theory for all pages, or at once in a notebook."""
         if self.served:
             _solvers.submit(work)
         else:
@@ -44,17 +41,21 @@ class Session:
     def apply(self, change: Callable[[], None]) -> None:
         """Change the page, from any thread."""
         if self.served:
-            self._document.add_next_tick_callback(lambda: self._at_once(change))  # type: ignore[union-attr]
+            self._document.add_next_tick_callback(lambda: self._at_once(change))
         else:
             change()
-            pn.io.push_notebook(*self._outputs())
+            pn.io.push_notebook(self._output)
 
     def later(self, seconds: float, change: Callable[[], None]) -> None:
-        """Change the page after a while; a notebook, which waits for its cells, never."""
+        """Change the page after a while."""
         if self.served:
-            self._document.add_timeout_callback(lambda: self._at_once(change), round(1000 * seconds))  # type: ignore[union-attr]
+            self._document.add_timeout_callback(lambda: self._at_once(change), round(1000 * seconds))
+        else:
+            timer = threading.Timer(seconds, lambda: self.apply(change))
+            timer.daemon = True
+            timer.start()
 
     def _at_once(self, change: Callable[[], None]) -> None:
-        """One message, and one layout, for all that a change consists of."""
+        """Send all that a change consists of as one message, for one layout."""
         with pn.io.hold(self._document):
             change()

@@ -1,11 +1,10 @@
 """How the widgets and texts of a page look; the colours are variables that the page sets for light and dark."""
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import panel as pn
-
-__all__ = ["INLINE", "SHEET", "button", "dress", "parts", "text"]
 
 SHEET = """
 :host {
@@ -28,7 +27,8 @@ button:focus-visible { outline: 3px solid #3a78c9; outline-offset: 1px; }
 .noUi-target { background: var(--sl-line, #ccc); }
 .noUi-connect { background: #3a78c9 !important; }
 .schematic { width: 100%; max-width: 380px; font: 12px sans-serif; }
-.schematic text { fill: var(--sl-ink, currentColor); }
+.schematic text { fill: var(--sl-ink, currentColor); text-anchor: middle; }
+.schematic .beside { text-anchor: start; }
 .schematic .small { font-size: 11px; }
 .schematic line { stroke: var(--sl-ink, #888); stroke-opacity: 0.22; stroke-width: 0.8; }
 .schematic line.learned { stroke: #3a78c9; stroke-opacity: 0.7; }
@@ -59,25 +59,33 @@ INLINE = [SHEET]
 
 
 def parts(widget: Any) -> list[Any]:
-    """A widget and those it is composed of."""
+    """Return a widget and the widgets that it is composed of."""
     composed = (getattr(widget, name, None) for name in ("_label", "_value_edit", "_slider"))
-    return [widget, *(part for part in composed if part is not None)]
+    return [widget, *filter(None, composed)]
 
 
-def dress(widget: Any) -> Any:
-    """Give a widget the look of the page, with those it is composed of."""
-    for part in parts(widget):
-        part.stylesheets = INLINE
-    return widget
+def column(*contents: Any) -> pn.Column:
+    """Stack parts of a page at its full width."""
+    return pn.Column(*contents, sizing_mode="stretch_width", margin=0)
 
 
 def button(label: str, action: Callable[[], None], **options: Any) -> pn.widgets.Button:
-    """A button in the look of the page."""
+    """Make a button in the look of the page."""
     made = pn.widgets.Button(label=label, margin=4, stylesheets=INLINE, **options)
     made.on_click(lambda _: action())
     return made
 
 
-def text(**options: Any) -> pn.pane.HTML:
-    """Room for text in the look of the page."""
-    return pn.pane.HTML("", stylesheets=INLINE, sizing_mode="stretch_width", margin=(2, 4), **options)
+def text(html: str = "", **options: Any) -> pn.pane.HTML:
+    """Make room for text in the look of the page."""
+    return pn.pane.HTML(html, stylesheets=INLINE, sizing_mode="stretch_width", **{"margin": (2, 4)} | options)
+
+
+def note(words: str, link: str = "") -> str:
+    """Write a sentence, and a link, that screen readers announce."""
+    return f'<p class="note" role="status">{escape(words)} {link}</p>' if words else ""
+
+
+def swatch(color: str, html: str = "") -> str:
+    """Write what a colour stands for, as one entry of a legend."""
+    return f'<span class="entry"><i style="background:{color}"></i>{html}</span>'

@@ -1,72 +1,62 @@
 """Many simulations, few threads: each is advanced for a moment, then the next one.
 
-Pages that stream at once share the cores evenly, and one that is closed leaves its place.
+Pages that stream at once share the cores evenly, and a page that is closed leaves its place.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from functools import cache
 from typing import Any
 
 from ..resources import cores, one_thread
 
-__all__ = ["Turn", "Turns", "shared_turns"]
-
 SLICE = 0.03
-"""Seconds that one is advanced for."""
+"""Seconds for which one simulation is advanced."""
+END = object()
 
 
 class Turn:
-    """An iterator that is advanced by :class:`Turns`, until it ends, fails or is stopped."""
+    """A generator that :class:`Turns` advances until it ends, fails or is stopped.
 
-    def __init__(
-        self,
-        items: Iterator[Any],
-        receive: Callable[[list[Any]], None],
-        finish: Callable[[BaseException | None], None],
-    ) -> None:
-        self._items, self._receive, self._finish = items, receive, finish
-        self._stopped = threading.Event()
+    Parameters
+    ----------
+    items
+        The generator.
+    receive
+        Called with the items of a moment, on one of the threads.
+    """
+
+    def __init__(self, items: Generator[Any], receive: Callable[[list[Any]], None]) -> None:
+        self._items, self._receive = items, receive
+        self._stopped = False
+        self.ended = False
+        """Whether it came to its end, or failed."""
+        self.error: BaseException | None = None
 
     def stop(self) -> None:
         """Leave it where it is; nothing more is received."""
-        self._stopped.set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was asked to stop."""
-        return self._stopped.is_set()
+        self._stopped = True
 
     def advance(self) -> bool:
-        """Take items for a moment and hand them on; whether there may be more."""
+        """Take items for a moment and hand them on; return whether there may be more."""
+        until, taken, item = time.monotonic() + SLICE, [], None
         try:
-            more = self._take()
-            if not more and not self.stopped:
-                self._finish(None)
-        except BaseException as error:  # whatever it is, the page is told and the other turns go on
-            with suppress(Exception):
-                self._finish(error)
-            return False
-        return more
-
-    def _take(self) -> bool:
-        until, taken, more = time.monotonic() + SLICE, [], True
-        try:
-            while not self.stopped and time.monotonic() < until:
-                taken.append(next(self._items))
-        except StopIteration:
-            more = False
-        if self.stopped:
-            self._items.close()  # type: ignore[attr-defined]
-            return False
-        self._receive(taken)
-        return more
+            while not self._stopped and time.monotonic() < until and (item := next(self._items, END)) is not END:
+                taken.append(item)
+            if self._stopped:
+                self._items.close()
+                return False
+            self._receive(taken)
+            self.ended = item is END
+        except BaseException as error:  # whatever it is, the page hears of it and the other turns go on
+            self.error, self.ended = error, True
+        return not self.ended
 
 
 class Turns:
-    """Advances iterators on a few threads, one after the other.
+    """Advances generators on a few threads, one after the other.
 
     Parameters
     ----------
@@ -80,22 +70,8 @@ class Turns:
         self._lock = threading.Lock()
         self._working = 0
 
-    def add(
-        self,
-        items: Iterator[Any],
-        receive: Callable[[list[Any]], None],
-        finish: Callable[[BaseException | None], None],
-    ) -> Turn:
-        """Begin to advance an iterator.
-
-        Parameters
-        ----------
-        receive
-            Called with the items of a moment, on one of the threads.
-        finish
-            Called at the end, with the error if there was one; not if it was stopped.
-        """
-        turn = Turn(items, receive, finish)
+    def add(self, turn: Turn) -> Turn:
+        """Begin to advance a generator."""
         with self._lock:
             self._waiting.append(turn)
             begin = self._working < self._threads
@@ -106,12 +82,12 @@ class Turns:
 
     @property
     def active(self) -> int:
-        """How many are being advanced."""
-        with self._lock:
-            return len(self._waiting) + self._working
+        """How many generators are being advanced."""
+        return len(self._waiting) + self._working
 
     def _work(self) -> None:
-        with one_thread():
+        """Advance whichever has waited longest, until none is left."""
+        with one_thread():  # entered once for all turns, as it takes milliseconds
             while True:
                 with self._lock:
                     if not self._waiting:
@@ -119,15 +95,10 @@ class Turns:
                         return
                     turn = self._waiting.popleft()
                 if turn.advance():
-                    with self._lock:
-                        self._waiting.append(turn)
+                    self._waiting.append(turn)
 
 
-_SHARED: list[Turns] = []
-
-
+@cache
 def shared_turns() -> Turns:
-    """Those of this process: a core is left to the pages themselves where there are several."""
-    if not _SHARED:
-        _SHARED.append(Turns(max(1, cores() - 1)))
-    return _SHARED[0]
+    """Return the turns of this process; where there are several cores, one is left to the pages themselves."""
+    return Turns(max(1, cores() - 1))
