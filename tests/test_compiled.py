@@ -15,15 +15,18 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from sgdlimit.theory import Spectrum, solve_spectrum
 from sgdlimit.theory import _compiled as compiled
+from sgdlimit.theory._equations import Case
 from sgdlimit.theory._integrals import integrals_for
 from sgdlimit.theory._solve import integrate
+from sgdlimit.training import PLAIN
 
 X = np.arange(3.0)
 ONE_NODE = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
 
 SOLVE = """
 import json, sys
-from sgdlimit.theory import Spectrum, compiled, solve_spectrum
+from sgdlimit.theory import Spectrum, solve_spectrum
+from sgdlimit.theory import _compiled as compiled
 
 compilations, compile = [], compiled._compile
 compiled._compile = lambda *arguments: compilations.append(1) or compile(*arguments)
@@ -220,6 +223,6 @@ def test_the_users_jax_is_left_alone(folder):
     settings = {"activation": "linear", "learning_rate": 0.1, "times": [0, 1, 2]}
     solve_spectrum(ONE_NODE, [1.0], [1.0], **settings)
     with jax.enable_x64(True):
-        arguments = ONE_NODE, jnp.ones(1), jnp.ones(1), jnp.asarray(0.1), jnp.array([0.0, 2.0, 1.0])
+        case = Case(ONE_NODE, jnp.ones(1), jnp.ones(1), PLAIN.rule(0.1, 1, 1))
         with pytest.raises(RuntimeError, match="increasing"):
-            eqx.filter_jit(integrate)(*arguments, integrals=integrals_for("linear"))
+            eqx.filter_jit(integrate)(case, jnp.array([0.0, 2.0, 1.0]), integrals=integrals_for("linear"))

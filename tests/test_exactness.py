@@ -8,7 +8,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.theory import exactness, solve_spectrum, spectrum
-from sgdlimit.theory._exactness import document
+from sgdlimit.theory._exactness_table import document
 
 TABLES = "<!-- tables -->\n"
 

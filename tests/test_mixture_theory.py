@@ -191,6 +191,11 @@ def small_instance(activation="erf", teacher_activation=None):
     )  # fmt: skip
 
 
+def process_of(instance, seed=0, *, chains=1, finite_size=True):
+    grid = _ensemble._time_grid(instance, TIMES, 0.1)
+    return _ensemble._Process.of(instance, grid, chains, seed, finite_size=finite_size)
+
+
 def averages_by_the_chain(clusters, S, c, M):
     """Of one state over all quasi-random points, without the steps that the chain takes in between."""
     K, n = len(M), len(c)
@@ -261,12 +266,12 @@ def test_averages_at_one_state_of_the_chain(pair):
     instance = small_instance(*pair)
     moments = instance.mixture_moments()
     assert len(moments.kinds) == 2
-    start = _ensemble._Start.of(instance, moments, finite_size=True)
-    S, M = start.field_covariance, start.mean_field
+    process = process_of(instance)
+    S, M = process.S, process.M
     c = np.concatenate([instance.student_output, -instance.teacher_output])
     expected, error = averages_by_samples(instance, moments, S, c, M)
     seeds = range(4 if pair[1] == "sign" else 1)  # of what is found by parts in two fields
-    several = [averages_by_the_chain(_ensemble._clusters(instance, moments, seed), S, c, M) for seed in seeds]
+    several = [averages_by_the_chain(process_of(instance, seed).clusters, S, c, M) for seed in seeds]
     for name in expected:
         off = np.abs(np.mean([some[name] for some in several], axis=0) - expected[name])
         of_points = (4e-3 if pair[1] == "sign" else 1e-3) * np.abs(expected[name]).max()
@@ -279,14 +284,11 @@ def test_averages_around_zero_are_those_of_gaussian_theory():
 
     law = sl.ClusterMixture(np.zeros((1, 6)), [np.eye(6)])
     instance = small_instance().replace(latent=law)
-    moments = instance.mixture_moments()
-    start = _ensemble._Start.of(instance, moments, finite_size=True)
+    process = process_of(instance)
     c = np.concatenate([instance.student_output, -instance.teacher_output])
-    found = averages_by_the_chain(
-        _ensemble._clusters(instance, moments, 0), start.field_covariance, c, start.mean_field
-    )
+    found = averages_by_the_chain(process.clusters, process.S, c, process.M)
     with jax.enable_x64(True):
-        exact = jax.jit(forces, static_argnums=(2, 3))(start.field_covariance[0], c, 2, integrals_for("erf"))
+        exact = jax.jit(forces, static_argnums=(2, 3))(process.S[0], c, 2, integrals_for("erf"))
     for name, value in zip(("H", "A", "G"), exact, strict=True):
         np.testing.assert_allclose(found[name][0], value, atol=2e-4)
 
@@ -585,17 +587,13 @@ def test_comparing_an_ensemble():
 def test_weights_and_spectrum_tell_the_same(finite_size):
     """Where clusters share a covariance both routes apply: means of 48 chains, a false alarm in 10⁴ seeds."""
     instance, times = problem(latent=mixture(2, 3.0)).draw(seed=15), TIMES
-    moments = instance.mixture_moments()
-    assert len(moments.kinds) == 1
-    start = _ensemble._Start.of(instance, moments, finite_size=finite_size)
-    grid = _ensemble._time_grid(instance, times, 0.1)
-    clusters, rates = _ensemble._clusters(instance, moments, 0), _ensemble._rates(instance)
+    assert len(instance.mixture_moments().kinds) == 1
     found = []
     for seed, route in enumerate((_ensemble._spectral, _ensemble._by_weights)):
-        kept = _ensemble.Kept.empty(48, len(times), 1, 2, 3, 2)
-        process = _ensemble._Process(instance, moments, start, clusters, rates, grid, seed)
+        process = process_of(instance, seed, chains=48, finite_size=finite_size)
+        kept = _ensemble.Kept.empty(48, len(times), process.S, instance.student_output, process.M)
         reached = route(process, kept, None, 2)
-        assert (reached == len(grid.steps)).all()
+        assert (reached == len(process.grid.steps)).all()
         S = kept.S[:, :, 0]
         found.append(runs_of(Q=S[..., :2, :2], R=S[..., :2, 2:], v=kept.v, mean_field=kept.M))
     assert false_alarm_rate(found[0], found[1], ("Q", "R", "v", "mean_field")) > 1e-4
@@ -706,10 +704,10 @@ def test_statistics_over_an_ensemble():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"chains": 0}, "chains: 0 is not a whole number ≥ 1"),
+        ({"chains": 0}, "chains: 0 is not a whole number of at least 1"),
         ({"chains": 2.5}, "chains: 2.5 is not a whole number"),
-        ({"seed": -1}, "seed: -1 is not a whole number ≥ 0"),
-        ({"threads": -2}, "threads: -2 is not a whole number ≥ 1"),
+        ({"seed": -1}, "seed: -1 is not a whole number of at least 0"),
+        ({"threads": -2}, "threads: -2 is not a whole number of at least 1"),
         ({"largest_step": 0}, "largest_step: 0 is not a step of integration"),
         ({"largest_step": 2.0}, "largest_step: 2.0 is not"),
         ({"nodes": 3}, r"nodes: 3 is not a whole number of at least 2\(K \+ M \+ c \+ 1\) = 16"),

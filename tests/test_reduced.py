@@ -1,6 +1,5 @@
 """Reduced spectra, large ones and batches: against all nodes, and against their members."""
 
-import sys
 from functools import cache
 
 import numpy as np
@@ -9,10 +8,11 @@ import pytest
 import sgdlimit as sl
 from sgdlimit.inputs._moments import InputMoments
 from sgdlimit.theory import Spectrum, reduce, solve, solve_many, solve_spectrum, spectrum, spectrum_of
+from sgdlimit.theory import _solve as SOLVE
+from sgdlimit.theory import _spectrum as SPECTRUM
 from sgdlimit.theory._density import block_tridiagonal, gram, trace_gauss
 from sgdlimit.theory._quadrature import block_gauss
 
-SPECTRUM = sys.modules[Spectrum.__module__]  # the name sgdlimit.theory.spectrum is the function's
 ORDER_PARAMETERS = ("Q", "R", "v", "generalization_error")
 SIZES = {"input_dim": 200, "latent_dim": 100, "student_units": 2, "teacher_units": 2, "learning_rate": 0.2}
 
@@ -213,7 +213,7 @@ def test_batches_are_their_members(varied):
 
 def test_divergence_of_one_case_leaves_the_others(monkeypatch):
     """One learning rate is so stiff that the solver gives up, another leaves the finite numbers at once."""
-    monkeypatch.setattr(sys.modules[solve.__module__], "MAX_STEPS", 500)
+    monkeypatch.setattr(SOLVE, "MAX_STEPS", 500)
     instance = drawn("linear", latent_dim=9, input_dim=23)  # a shape that no test has compiled with more steps
     inputs, v, v_teacher = spectrum(instance), instance.student_output, instance.teacher_output
     settings = {"activation": "linear", "times": [0, 1e-3, 100]}

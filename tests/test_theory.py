@@ -1,6 +1,5 @@
 """Equations of motion and their solution: independent trajectories, limits, conservation laws, gradients, failures."""
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,19 +13,19 @@ import sgdlimit as sl
 from sgdlimit.inputs._moments import InputMoments
 from sgdlimit.theory import Spectrum, solve, solve_spectrum, spectrum, spectrum_of
 from sgdlimit.theory import _compiled as compiled
+from sgdlimit.theory import _solve as SOLVE
 from sgdlimit.theory._equations import (
-    Network,
-    Nodes,
-    State,
+    Case,
     field_covariance,
     forces,
     generalization_error,
     right_hand_side,
+    start,
 )
 from sgdlimit.theory._integrals import integrals_for
 from sgdlimit.theory._solve import integrate
+from sgdlimit.training import PLAIN
 
-SOLVE = sys.modules[solve.__module__]  # the name sgdlimit.theory.solve is the function's
 compiled_forces = jax.jit(forces, static_argnums=(2, 3))
 ACTIVATIONS = ["erf", "relu", "linear"]
 
@@ -127,11 +126,9 @@ def test_who_knows_the_teacher_rests(activation):
 
 def derivative(activation, inputs, v, v_teacher, eta):
     with jax.enable_x64(True):
-        q, r, p = (jnp.moveaxis(jnp.asarray(x), 0, -1) for x in (inputs.student, inputs.overlap, inputs.teacher))
-        state = State(q, r, jnp.asarray(inputs.Q), jnp.asarray(inputs.R), jnp.asarray(v, dtype=float))
-        nodes = Nodes(jnp.asarray(inputs.eigenvalues), jnp.asarray(inputs.weights), p)
-        network = Network(jnp.asarray(inputs.teacher_overlap), jnp.asarray(v_teacher, dtype=float), jnp.asarray(eta))
-        slope = right_hand_side(jnp.zeros(()), state, nodes, network, integrals_for(activation))
+        weights = np.asarray(v, dtype=float), np.asarray(v_teacher, dtype=float)
+        case = Case(inputs, *weights, PLAIN.rule(eta, len(v), len(v_teacher)))
+        slope = right_hand_side(jnp.zeros(()), *start(case), integrals_for(activation))
     return SimpleNamespace(**{name: np.asarray(x) for name, x in slope._asdict().items()})
 
 
@@ -386,8 +383,8 @@ def test_batches_are_their_members():
     with jax.enable_x64(True):
 
         def final(eta):
-            v, v_teacher = jnp.asarray(problem.v), jnp.asarray(problem.v_teacher)
-            return integrate(inputs, v, v_teacher, eta, jnp.asarray(times), integrals=integrals)
+            rule = PLAIN.rule(1.0, 2, 2)._replace(learning_rate=eta, output_rate=eta)
+            return integrate(Case(inputs, problem.v, problem.v_teacher, rule), jnp.asarray(times), integrals=integrals)
 
         batch = jax.jit(jax.vmap(final))(jnp.array([0.1, 0.5]))
     for i, eta in enumerate((0.1, 0.5)):
@@ -410,7 +407,8 @@ def test_gradients_through_a_trajectory():
             # Unflattening does not check: the nodes need not stay covariances for a derivative.
             moved = jax.tree.unflatten(structure, [*leaves[:2], q, r, *leaves[4:]])
             settings = {"integrals": integrals, "rtol": 1e-9, "atol": 1e-9, "adjoint": dfx.ForwardMode()}
-            final = integrate(moved, v, jnp.asarray(v_teacher), eta, jnp.array([0.5]), **settings)[3][0]
+            rule = PLAIN.rule(1.0, 2, 1)._replace(learning_rate=eta, output_rate=eta)
+            final = integrate(Case(moved, v, v_teacher, rule), jnp.array([0.5]), **settings).generalization_error[0]
             return final, final
 
         @jax.jit

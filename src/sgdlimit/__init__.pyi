@@ -26,6 +26,9 @@ from .simulation import simulate_together as simulate_together
 from .sweep import Sweep as Sweep
 from .sweep import compute_sweep as compute_sweep
 from .sweep import open_sweep as open_sweep
+from .theory import Conventional as Conventional
+from .theory import Mixture as Mixture
+from .theory import MomentMatched as MomentMatched
 from .theory import solve as solve
 from .training import Schedule as Schedule
 from .training import Training as Training

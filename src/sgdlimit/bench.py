@@ -24,6 +24,7 @@ from .resources import cores
 from .simulation import simulate, simulate_together, stream_of
 from .sweep import Conditions, Plan
 from .theory import solve, solve_many, solve_spectrum, spectrum
+from .training import PLAIN
 
 __all__ = ["Row", "bench", "table"]
 
@@ -174,18 +175,16 @@ def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) 
     import jax
     import jax.numpy as jnp
 
-    from .theory import ATOL, PLAIN_RULE, RTOL, Network, Nodes, State, integrals_for, order_parameters, right_hand_side
+    from .theory import Case, Solver, integrals_for, order_parameters, right_hand_side, start
 
     integrals = integrals_for(activation)
-    steps = int(order_parameters(nodes, v, v_teacher, learning_rate, times, integrals, PLAIN_RULE, RTOL, ATOL).steps)
+    case = Case(nodes, v, v_teacher, PLAIN.rule(learning_rate, len(v), len(v_teacher)))
+    steps = int(order_parameters(case, times, Solver(integrals)).steps)
     with jax.enable_x64(True):
-        q, r, p = (jnp.moveaxis(jnp.asarray(x), 0, -1) for x in (nodes.student, nodes.overlap, nodes.teacher))
-        state = State(q, r, jnp.asarray(nodes.Q), jnp.asarray(nodes.R), jnp.asarray(v))
-        fixed = Nodes(jnp.asarray(nodes.eigenvalues), jnp.asarray(nodes.weights), p, jnp.asarray(nodes.noise))
-        network = Network(jnp.asarray(nodes.teacher_overlap), jnp.asarray(v_teacher), jnp.asarray(learning_rate))
+        state, fixed = start(case)
 
         def advance(_, state):
-            slope = right_hand_side(jnp.zeros(()), state, fixed, network, integrals)
+            slope = right_hand_side(jnp.zeros(()), state, fixed, integrals)
             return jax.tree.map(lambda x, dx: x + 1e-6 * dx, state, slope)
 
         loop = jax.jit(lambda state: jax.lax.fori_loop(0, 6 * steps, advance, state))  # six stages a step

@@ -1,7 +1,5 @@
 """What a theory made from finite data is uncertain by: the bootstrap with random weights (Rubin 1981)."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
@@ -9,20 +7,18 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..inputs import Affine, LatentLaw
-from ._batch import solve_many
-from ._spectrum import STEPS, Spectrum, reduce, spectrum
-
-if TYPE_CHECKING:
-    from ..instance import Instance
-
-__all__ = ["bootstrap"]
+from ..instance import Instance
+from ._checks import check_whole
+from ._solve import Solver, trajectories
+from ._spectrum import STEPS, Spectrum, reduce
+from ._theories import MomentMatched, case_of, integrals_of, spectrum
 
 LARGEST = 10
-"""Eigenvalues that are told of."""
+"""Eigenvalues that are reported."""
 
 
 def bootstrap(
-    instance: "Instance", times: ArrayLike, *, resamples: int = 20, seed: int = 0, nodes: int | None = None
+    instance: Instance, times: ArrayLike, *, resamples: int = 20, seed: int = 0, nodes: int | None = None
 ) -> xr.Dataset:
     """Moment-matched theory of finite data, with the standard errors that the data leave it.
 
@@ -68,8 +64,7 @@ def bootstrap(
     >>> result["R_stderr"].dims
     ('time', 'student', 'teacher')
     """
-    if not isinstance(resamples, int | np.integer) or resamples < 2:
-        raise ProblemError(f"resamples: {resamples!r} is not a whole number of at least 2; try 20")
+    check_whole("resamples", resamples, 2, "try 20")
     law, dim = instance.latent, instance.latent_dim
     if law.distinct_samples is None:
         raise ProblemError(
@@ -77,26 +72,16 @@ def bootstrap(
         )
     streams = np.random.default_rng(seed).spawn(int(resamples))
     others = (instance.replace(latent=_centred(law.reweighted(rng), dim)) for rng in streams)
-    full = [spectrum(one, "moment-matched") for one in (instance, *others)]
-    K, M = full[0].overlap.shape[1:]
-    most = STEPS * (K + M + 1) if nodes is None else nodes
-    trajectories = solve_many(
-        [one if len(one.eigenvalues) <= most else reduce(one, most) for one in full],
-        instance.student_output,
-        instance.teacher_output,
-        activation=instance.activation,
-        teacher_activation=instance.teacher_activation,
-        learning_rate=instance.learning_rate,
-        times=times,
-        training=instance.training,
-        switch_times=instance.switch_times,
-        attrs=instance.provenance(theory="moment-matched", resamples=int(resamples), seed=int(seed)),
-    )
-    trajectories = trajectories.drop_vars("learning_rate").assign(
+    full = [spectrum(one, MomentMatched()) for one in (instance, *others)]
+    most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
+    cases = [case_of(instance, one if len(one.eigenvalues) <= most else reduce(one, most)) for one in full]
+    attrs = instance.provenance(theory="moment-matched", resamples=int(resamples), seed=int(seed))
+    solved = trajectories(cases, times, Solver(integrals_of(instance)), attrs)
+    solved = solved.drop_vars("learning_rate").assign(
         teacher_overlap=(("case", "teacher", "teacher_"), np.stack([one.teacher_overlap for one in full])),
         eigenvalue=(("case", "rank"), np.stack([_largest(one, instance.input_dim) for one in full])),
     )
-    return _summary(trajectories)
+    return _summary(solved)
 
 
 def _centred(law: LatentLaw, dim: int) -> LatentLaw:

@@ -1,53 +1,70 @@
-"""Generalisation error and the equations of motion of the order parameters.
+"""The equations of motion of the order parameters: one right-hand side for every input, activation and option.
 
-Fields are λ_1..λ_K (students) and ν_1..ν_M (teachers), jointly N(0, S) with S = [[Q, R], [Rᵀ, T]]; c = (v, −ṽ) are the
-signed output weights, so that the error of the network is Δ = Σ_a c_a g_a. By Price's theorem the two- and three-point
-integrals of (S41)-(S47) of Bae & Jeong are derivatives of ε = E[Δ²]/2, which leaves no determinants:
+The local fields are λ_1..λ_K (students) and ν_1..ν_M (teachers), jointly N(0, S) with S = [[Q, R], [Rᵀ, T]]. With the
+signed output weights c = (s_K v, −s_M ṽ) the error of the network is Δ = Σ_a c_a g_a. On each node ω of the inputs'
+spectrum
 
-    H_kl = v_k v_l E[g'_k g'_l] + δ_kl v_k E[Δ g''_k] = 2 sym ∂ε/∂Q, Q_kl and Q_lk apart
-    A_km = −v_k ṽ_m E[g'_k g'_m] = ∂ε/∂R
-    G_kl = v_k v_l E[Δ² g'_k g'_l]
+    dr/dt = −η (ω H r + A p) − ηκ r
+    dq/dt = −η (ω H q + A rᵀ) − ηκ q − (the same)ᵀ + η² ω G/n
+    dv/dt = −η_v s_K E[Δ g],          Q = Σ w ω q,  R = Σ w r
 
-and, on each node ω of the spectrum of the inputs,
+Three matrices hold all averages:
 
-    dr/dt = −η (ω H r + A p)
-    dq/dt = −η (ω H q + A rᵀ) − η (...)ᵀ + η² ω G
-    dv/dt = −η ∂ε/∂v,
+    H_kl = c_k c_l E[g'_k g'_l] + δ_kl c_k E[Δ g''_k] = 2 sym ∂ε/∂Q
+    A_km = c_k c_m E[g'_k g̃'_m] = ∂ε/∂R
+    G_kl = c_k c_l (E[Δ² g'_k g'_l] + σ² E[g'_k g'_l])
 
-the noise ω G on those nodes that carry the density of the eigenvalues (all, unless the spectrum is reduced).
+By Price's theorem H and A are derivatives of ε = E[Δ²]/2, which replaces the determinants of the paper. The options of
+training are the rate η_v of the output weights, the scales s, label noise σ, weight decay κ and batches of n samples; a
+schedule multiplies η and η_v. A teacher that changes has the units of all tasks and other output weights in each.
 
-Options of training change little of this. Output weights that are normalised enter c and dv with their factor s; a rate
-η_v of their own replaces η in dv; a schedule multiplies both rates by factor(t). Label noise of deviation σ adds
-σ² v_k v_l E[g'_k g'_l] to G, weight decay κ adds κ to ωH, and a mini-batch of n samples has the noise G/n. A teacher
-that changes is one with all tasks' units, whose output weights change.
+Where the equations of Bae & Jeong are:
+
+    ======  =============================================  ==========================================================
+    (S41)   dr/dt                                          ``dr`` in :func:`right_hand_side`
+    (S42)   Q = (c − b²) W + b² Σ                          ``dQ``, the sum Σ w ω q
+    (S43)   dW/dt of W_kl = W_k·W_l/N                      ``dq``, summed with the weights w
+    (S44)   Σ_kl = S_k·S_l/D, the students seen by F       Σ w (ρ/δ) q, not kept separately
+    (S45)   its density σ(ρ)                               (ρ/δ) q on the nodes
+    (S46)   dσ/dt                                          ``dq`` times ρ/δ
+    (S47)   dv/dt                                          ``dv``
+    (S48)   ε_g                                            :func:`generalization_error`
+    ======  =============================================  ==========================================================
+
+(S43) + (S46) → q: the paper follows two sums over the same directions, W with the weight 1 and Σ with the weight ρ/δ.
+An eigenvector of FᵀF/N with the eigenvalue ρ has the input variance ω = (c − b²) + b² ρ/δ. So Q = Σ w ω q contains both
+sums, and one equation for q on each node gives both: without a weight it is (S43), times ρ/δ it is (S46). The noise
+agrees, because Σ w ω = c in (S43), and [(c − b²)ρ + b²ρ²/δ] = ρ ω in (S46).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..rules import Integrals
+from ..training import LearningRule
+from ._spectrum import Spectrum
 
-__all__ = [
-    "Network",
-    "Nodes",
-    "Rule",
-    "State",
-    "field_covariance",
-    "forces",
-    "generalization_error",
-    "right_hand_side",
-]
+
+class Case(NamedTuple):
+    """One network to solve for, checked: arrays and numbers that JAX may trace, batch and differentiate."""
+
+    spectrum: Spectrum
+    v: Any
+    """Initial output weights, shape (K,)."""
+    v_teacher: Any
+    """ṽ, shape (M,) or (tasks, M)."""
+    rule: LearningRule
 
 
 class State(NamedTuple):
     """What moves: overlaps resolved over the spectrum (nodes last, where they vectorise), their sums, output weights.
 
-    Q = Σ w ω q and R = Σ w r are linear in q and r, so a Runge-Kutta step keeps them exactly; carrying them along lets
-    output times be interpolated without touching the nodes.
+    Q = Σ w ω q and R = Σ w r are linear in q and r, so a Runge-Kutta step keeps them exactly. Carrying them along lets
+    output times be interpolated without the nodes.
     """
 
     q: Float[Array, "K K node"]
@@ -57,60 +74,47 @@ class State(NamedTuple):
     v: Float[Array, "K"]
 
 
-class Nodes(NamedTuple):
-    """What the inputs fix: eigenvalues ω, their weights, the teacher's p, and how much of the noise a node takes."""
+class Fixed(NamedTuple):
+    """What does not move: the nodes of the inputs, the teacher and the learning rule."""
 
     omega: Float[Array, "node"]
     weight: Float[Array, "node"]
     p: Float[Array, "M M node"]
-    noise: Float[Array, "node"] | float = 1.0
-
-
-class Rule(NamedTuple):
-    """The learning rule, as numbers that may be traced: what :class:`sgdlimit.Training` says, and when tasks change."""
-
-    output_rate: Float[Array, ""] | float = 1.0
-    """η_v/η."""
-    student_scale: Float[Array, ""] | float = 1.0
-    teacher_scale: Float[Array, ""] | float = 1.0
-    label_noise: Float[Array, ""] | float = 0.0
-    weight_decay: Float[Array, ""] | float = 0.0
-    batch_size: Float[Array, ""] | float = 1.0
-    schedule_times: Float[Array, "point"] | Float[np.ndarray, "point"] | None = None
-    schedule_factors: Float[Array, "point"] | Float[np.ndarray, "point"] | None = None
-    switch_times: Float[Array, "tasks-1"] | Float[np.ndarray, "tasks-1"] | None = None
-
-    def rate_factor(self, t: Float[Array, ""]) -> Float[Array, ""]:
-        """factor(t) of the schedule."""
-        if self.schedule_times is None or self.schedule_factors is None:
-            return jnp.ones(())
-        return jnp.interp(t, self.schedule_times, self.schedule_factors)
-
-    def task(self, t: Float[Array, ""]) -> Int[Array, ""] | int:
-        """Number of the task at time t."""
-        return 0 if self.switch_times is None else jnp.searchsorted(self.switch_times, t, side="right")
-
-
-class Network(NamedTuple):
-    """What the teacher and the learning rule fix."""
-
+    noise: Float[Array, "node"]
+    """How much of the gradient's noise a node takes: 1 unless the spectrum is reduced."""
     T: Float[Array, "M M"]
-    v_teacher: Float[Array, "M"] | Float[Array, "tasks M"]
-    learning_rate: Float[Array, ""]
-    rule: Rule = Rule()
+    v_teacher: Float[Array, "tasks M"]
+    rule: LearningRule
 
-    def output_weights(self, v: Float[Array, "K"], v_teacher: Float[Array, "M"]) -> Float[Array, "n"]:
-        """The signed output weights c = (s_K v, −s_M ṽ)."""
-        return jnp.concatenate([self.rule.student_scale * v, -self.rule.teacher_scale * v_teacher])
 
-    def teacher_at(self, t: Float[Array, ""]) -> Float[Array, "M"]:
-        """ṽ of the task at time t."""
-        return jnp.atleast_2d(self.v_teacher)[self.rule.task(t)]
+def start(case: Case) -> tuple[State, Fixed]:
+    """The initial state of a case, and what stays fixed."""
+    omega, weights, *products, T, noise = map(jnp.asarray, jax.tree.leaves(case.spectrum))
+    q, r, p = (jnp.moveaxis(array, 0, -1) for array in products)
+    state = State(q, r, q @ (weights * omega), r @ weights, jnp.asarray(case.v))
+    return state, Fixed(omega, weights, p, noise, T, jnp.atleast_2d(case.v_teacher), case.rule)
+
+
+def rate_factor(rule: LearningRule, t: Float[Array, ""]) -> Float[Array, ""]:
+    """factor(t) of the schedule."""
+    if rule.schedule_times is None:
+        return jnp.ones(())
+    return jnp.interp(t, rule.schedule_times, rule.schedule_factors)
+
+
+def task_at(rule: LearningRule, t: Float[Array, ""]) -> Int[Array, ""] | int:
+    """Number of the task at time t."""
+    return 0 if rule.switch_times is None else jnp.searchsorted(rule.switch_times, t, side="right")
 
 
 def field_covariance(Q: Float[Array, "K K"], R: Float[Array, "K M"], T: Float[Array, "M M"]) -> Float[Array, "n n"]:
     """S = [[Q, R], [Rᵀ, T]], the covariance of (λ, ν)."""
     return jnp.block([[Q, R], [R.T, T]])
+
+
+def signed_weights(rule: LearningRule, v: Float[Array, "K"], v_teacher: Float[Array, "M"]) -> Float[Array, "n"]:
+    """The signed output weights c = (s_K v, −s_M ṽ)."""
+    return jnp.concatenate([rule.student_scale * v, -rule.teacher_scale * v_teacher])
 
 
 def generalization_error(
@@ -127,7 +131,7 @@ def forces(
     integrals: Integrals,
     label_noise: Float[Array, ""] | float = 0.0,
 ) -> tuple[Float[Array, "K K"], Float[Array, "K M"], Float[Array, "K K"]]:
-    """H = 2 sym ∂ε/∂Q, A = ∂ε/∂R and the noise G of the gradient, that of the labels included."""
+    """H = 2 sym ∂ε/∂Q, A = ∂ε/∂R and the noise G of the gradient, which includes the noise on the labels."""
     v, gain = c[:K], integrals.gain(S, K)
     pull = v[:, None] * gain * c
     H = pull[:, :K] + jnp.diag(v * (integrals.curvature(S, K) @ c))
@@ -137,19 +141,21 @@ def forces(
 
 
 @eqx.filter_jit  # so that it is traced once, however often a solver's step calls it
-def right_hand_side(t: Float[Array, ""], state: State, nodes: Nodes, network: Network, integrals: Integrals) -> State:
+def right_hand_side(t: Float[Array, ""], state: State, fixed: Fixed, integrals: Integrals) -> State:
     """Time derivative of the state."""
     q, r, Q, R, v = state
-    omega, weight, p, noise = nodes
-    rule, K = network.rule, len(v)
-    eta = network.learning_rate * rule.rate_factor(t)
-    S = field_covariance(Q, R, network.T)
-    c = network.output_weights(v, network.teacher_at(t))
+    omega, weight, p, noise, T, v_teacher, rule = fixed
+    K, factor = len(v), rate_factor(rule, t)
+    eta = rule.learning_rate * factor
+    S = field_covariance(Q, R, T)
+    c = signed_weights(rule, v, v_teacher[task_at(rule, t)])
     H, A, G = forces(S, c, K, integrals, rule.label_noise)
 
-    pull = jnp.concatenate([H, A], axis=1)  # H ω q + A rᵀ as one product, the nodes riding along
+    pull = jnp.concatenate([H, A], axis=1)  # H ω q + A rᵀ as one product, for all nodes at once
     decay = jnp.tensordot(pull, jnp.concatenate([omega * q, jnp.swapaxes(r, 0, 1)]), 1) + rule.weight_decay * q
-    dq = -eta * (decay + jnp.swapaxes(decay, 0, 1)) + eta**2 / rule.batch_size * noise * omega * G[..., None]
-    dr = -eta * (jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1) + rule.weight_decay * r)
-    dv = -eta * rule.output_rate * rule.student_scale * (integrals.correlation(S, K)[:K] @ c)
-    return State(dq, dr, dq @ (weight * omega), dr @ weight, dv)
+    dq = -eta * (decay + jnp.swapaxes(decay, 0, 1))  # (S43), (S46), the drift of both
+    dq += eta**2 / rule.batch_size * noise * omega * G[..., None]  # their noise
+    dr = -eta * (jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1) + rule.weight_decay * r)  # (S41)
+    dQ = dq @ (weight * omega)  # (S42)
+    dv = -rule.output_rate * factor * rule.student_scale * (integrals.correlation(S, K)[:K] @ c)  # (S47)
+    return State(dq, dr, dQ, dr @ weight, dv)

@@ -9,11 +9,9 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.linalg import eigh_tridiagonal
 
-from ..errors import ProblemError
 from ..inputs import Nonlinearity, nonlinearity_named
+from ._checks import check_array, check_positive, check_whole
 from ._spectrum import Spectrum, check_covariance
-
-__all__ = ["marchenko_pastur"]
 
 
 def marchenko_pastur(
@@ -65,10 +63,8 @@ def marchenko_pastur(
     >>> limit.eigenvalues[-1], limit.weights[-1]  # 1 − 2/π for the directions that F does not reach
     (np.float64(0.363...), np.float64(0.5))
     """
-    if not (np.ndim(latent_ratio) == 0 and np.isreal(latent_ratio) and 0 < latent_ratio < np.inf):
-        raise ProblemError(f"latent_ratio: {latent_ratio!r} is not a positive number; give D/N, such as 0.5")
-    if isinstance(nodes, bool) or not isinstance(nodes, int | np.integer) or nodes < 1:
-        raise ProblemError(f"nodes: {nodes!r} is not a positive whole number; try 64")
+    check_positive(latent_ratio=latent_ratio)
+    check_whole("nodes", nodes, 1, "try 64")
     q0, T = _overlap("student_overlap", student_overlap), _overlap("teacher_overlap", teacher_overlap)
     a, b, c = (float(x) for x in nonlinearity_named(nonlinearity).hermite(np.ones(())))
     delta = float(latent_ratio)
@@ -99,13 +95,7 @@ def _gauss_rule(y: float, nodes: int) -> tuple[Float[np.ndarray, "nodes"], Float
 
 
 def _overlap(name: str, value: ArrayLike) -> Float[np.ndarray, "d d"]:
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ProblemError(f"{name}: is not an array of numbers; give a covariance of shape (d, d)") from None
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
-        raise ProblemError(f"{name}: shape {array.shape} is not (d, d); give the overlap of every pair of units")
-    if not np.isfinite(array).all():
-        raise ProblemError(f"{name}: {array[~np.isfinite(array)][0]} is not finite; give finite numbers")
+    """The overlap of every pair of units, checked."""
+    array = check_array(name, value, 2 * np.shape(value)[:1] or (1, 1))
     check_covariance(name, array)
     return array

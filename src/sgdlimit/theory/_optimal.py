@@ -5,7 +5,7 @@ The gradient comes from forward-mode derivatives of the solved equations of moti
 them cost less to compile and run than the checkpoints of reverse mode.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import jax
@@ -16,18 +16,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize, minimize_scalar
 
 from ..errors import DivergenceError, ProblemError
+from ..instance import Instance
 from ..rules import Integrals
-from ..training import Schedule, task_units
+from ..training import Schedule
+from ._checks import check_array, check_positive, check_whole
 from ._compiled import call
-from ._equations import Rule
-from ._integrals import integrals_for
-from ._solve import check_positive, integrate, rule_of
-from ._spectrum import STEPS, Spectrum, spectrum
-
-if TYPE_CHECKING:
-    from ..instance import Instance
-
-__all__ = ["Optimum", "optimal_schedule"]
+from ._equations import Case
+from ._solve import integrate
+from ._theories import Theory, integrals_of, reduced_case
 
 RTOL, ATOL = 1e-6, 1e-8
 """Of the solver; errors ε below ATOL are not told apart."""
@@ -41,9 +37,9 @@ ITERATIONS = 60
 class Optimum(NamedTuple):
     """The best schedule and the best constant rate, as theory has them."""
 
-    scheduled: "Instance"
+    scheduled: Instance
     """The instance with the best schedule, for :func:`sgdlimit.solve` and :func:`sgdlimit.simulate`."""
-    constant: "Instance"
+    constant: Instance
     """The instance with the best constant rate, as a schedule of one point."""
     error: float
     """Final generalisation error with the schedule."""
@@ -79,10 +75,10 @@ class Optimum(NamedTuple):
 
 
 def optimal_schedule(
-    instance: "Instance",
+    instance: Instance,
     duration: float,
     *,
-    theory: str = "conventional",
+    theory: str | Theory = "conventional",
     knots: int = 10,
     rates: ArrayLike | None = None,
     nodes: int | None = None,
@@ -130,9 +126,8 @@ def optimal_schedule(
     >>> bool(optimum.error < optimum.constant_error)
     True
     """
-    check_positive("duration", duration)
-    if isinstance(knots, bool) or not isinstance(knots, int | np.integer) or knots < 2:
-        raise ProblemError(f"knots: {knots!r} is not a whole number of at least 2; try 10")
+    check_positive(duration=duration)
+    check_whole("knots", knots, 2, "try 10")
     if instance.training.schedule is not None:
         raise ProblemError("training.schedule: the instance has one already; give it without")
     scanned = _check_rates(np.geomspace(0.005, 20, 25) if rates is None else rates) / instance.learning_rate
@@ -150,39 +145,21 @@ def optimal_schedule(
         scheduled=_with(instance, schedule),
         constant=_with(instance, Schedule(times=(0.0,), factors=(float(np.exp(constant)),))),
         error=float(np.exp(best.fun)),
-        constant_error=float(np.exp(objective(np.full(knots, constant))[0])),
+        constant_error=float(np.exp(objective.constant(constant))),
         evaluations=objective.evaluations,
         converged=bool(best.success),
     )
 
 
 def log_final_error(
-    log_factors: Float[Array, "knot"],
-    inputs: Spectrum,
-    v: Float[Array, "K"],
-    v_teacher: Float[Array, "M"],
-    learning_rate: Float[Array, ""],
-    end: Float[Array, "1"],
-    rule: Rule,
-    *,
-    integrals: Integrals,
+    log_factors: Float[Array, "knot"], case: Case, end: Float[Array, "1"], *, integrals: Integrals
 ) -> tuple[Float[Array, ""], Float[Array, "knot"]]:
     """ln ε at the end and its gradient with respect to the logarithms of the schedule's factors."""
+    rtol, atol = (max(tolerance, integrals.finest_tolerance) for tolerance in (RTOL, ATOL))
 
     def value(log_factors):
-        followed = rule._replace(schedule_factors=jnp.exp(log_factors))
-        result = integrate(
-            inputs,
-            v,
-            v_teacher,
-            learning_rate,
-            end,
-            integrals=integrals,
-            rule=followed,
-            rtol=max(RTOL, integrals.finest_tolerance),
-            atol=max(ATOL, integrals.finest_tolerance),
-            adjoint=dfx.ForwardMode(),
-        )
+        scheduled = case._replace(rule=case.rule._replace(schedule_factors=jnp.exp(log_factors)))
+        result = integrate(scheduled, end, integrals=integrals, rtol=rtol, atol=atol, adjoint=dfx.ForwardMode())
         log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
         return log_error, log_error
 
@@ -193,37 +170,31 @@ def log_final_error(
 class _Objective:
     """ln ε at the end and its gradient, as a function of the logarithms of the schedule's factors."""
 
-    def __init__(self, instance: "Instance", theory: str, times: Float[np.ndarray, "knot"], nodes: int | None) -> None:
-        K, M = len(instance.student), len(instance.teacher)
-        units = task_units(instance.teacher_output)
-        rule = rule_of(instance.training, instance.learning_rate, K, units, instance.switch_times)
-        self.knots = len(times)
+    def __init__(
+        self, instance: Instance, theory: str | Theory, times: Float[np.ndarray, "knot"], nodes: int | None
+    ) -> None:
+        case = reduced_case(instance, theory, nodes)
+        self._case = case._replace(rule=case.rule._replace(schedule_times=times))
+        self._integrals = integrals_of(instance)
+        self._times = times
         self.evaluations = 0
-        self._arguments = (
-            spectrum(instance, theory, nodes=STEPS * (K + M + 1) if nodes is None else nodes),
-            instance.student_output,
-            instance.teacher_output,
-            instance.learning_rate,
-            times[-1:],
-            rule._replace(schedule_times=times),
-        )
-        self._integrals = integrals_for(instance.activation, instance.teacher_activation)
 
     def __call__(self, log_factors: Float[np.ndarray, "knot"]) -> tuple[float, Float[np.ndarray, "knot"]]:
         self.evaluations += 1
-        value, gradient = call(log_final_error, log_factors, *self._arguments, static={"integrals": self._integrals})
+        static = {"integrals": self._integrals}
+        value, gradient = call(log_final_error, log_factors, self._case, self._times[-1:], static=static)
         if np.isfinite(value) and np.isfinite(gradient).all():
             return float(value), gradient
         return LOST, np.zeros_like(log_factors)
 
+    def constant(self, log_factor: float) -> float:
+        """ln ε at the end of a constant rate."""
+        return self(np.full(len(self._times), log_factor))[0]
+
 
 def _best_constant(objective: _Objective, log_factors: Float[np.ndarray, "rate"]) -> float:
     """Logarithm of the factor of the best constant rate."""
-
-    def error(log_factor: float) -> float:
-        return objective(np.full(objective.knots, log_factor))[0]
-
-    errors = [error(log_factor) for log_factor in log_factors]
+    errors = [objective.constant(log_factor) for log_factor in log_factors]
     best = int(np.argmin(errors))
     if errors[best] >= LOST:
         raise DivergenceError("rates: theory diverges with every one; give smaller ones")
@@ -232,19 +203,17 @@ def _best_constant(objective: _Objective, log_factors: Float[np.ndarray, "rate"]
             f"rates: the best of {len(errors)} is the {'last' if best else 'first'} one; give a range beyond it"
         )
     around = (log_factors[best - 1], log_factors[best + 1])
-    found: Any = minimize_scalar(error, bounds=around, method="bounded", options={"xatol": 1e-3})
+    found: Any = minimize_scalar(objective.constant, bounds=around, method="bounded", options={"xatol": 1e-3})
     return float(found.x)
 
 
-def _with(instance: "Instance", schedule: Schedule) -> "Instance":
+def _with(instance: Instance, schedule: Schedule) -> Instance:
     return instance.replace(training=instance.training.model_copy(update={"schedule": schedule}))
 
 
 def _check_rates(rates: ArrayLike) -> Float[np.ndarray, "rate"]:
-    try:
-        array = np.asarray(rates, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ProblemError(f"rates: {rates!r} are not numbers; give at least 3 that increase") from None
-    if array.ndim != 1 or len(array) < 3 or not np.isfinite(array).all() or (np.diff(array, prepend=0) <= 0).any():
-        raise ProblemError(f"rates: {rates!r} will not do; give at least 3 positive numbers that increase")
+    """Positive numbers that increase, at least three."""
+    array = check_array("rates", rates)
+    if array.ndim != 1 or len(array) < 3 or (np.diff(array, prepend=0) <= 0).any():
+        raise ProblemError(f"rates: {rates!r} do not increase from above 0; give at least 3 positive numbers that do")
     return array

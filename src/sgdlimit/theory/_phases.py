@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -11,14 +11,13 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ..errors import DivergenceWarning, ProblemError
+from ..problem import Problem
+from ..training import task_units
 from ..trajectory import check_times
-from ._batch import solve_many
-from ._spectrum import STEPS, Spectrum, spectrum
-
-if TYPE_CHECKING:
-    from ..problem import Problem
-
-__all__ = ["phase_diagram", "plateau_exit"]
+from ._equations import Case
+from ._integrals import integrals_for
+from ._solve import Solver, describe, trajectories
+from ._theories import Theory, reduced_case, theory_of
 
 PROMINENCE = 0.1
 """By how much −d ln ε/d ln t is below its values on both sides, on a plateau."""
@@ -77,12 +76,12 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
 
 
 def phase_diagram(
-    problem: "Problem",
+    problem: Problem,
     settings: Mapping[str, ArrayLike],
     times: ArrayLike,
     *,
     seed: int = 0,
-    theory: str = "conventional",
+    theory: str | Theory = "conventional",
     nodes: int | None = None,
 ) -> xr.Dataset:
     """Final error, and time to leave the plateau, over a grid of two settings: one batch of solutions.
@@ -141,36 +140,24 @@ def phase_diagram(
     if not cells:
         raise ProblemError("settings: one has no values; give some for both")
 
-    known: dict[str, tuple[Spectrum, np.ndarray, np.ndarray]] = {}
-    cases = []
+    theory, known = theory_of(theory), {}
+    cases: list[Case] = []
     for cell in cells:
-        # Neither the rate nor the options of training are seen in what is drawn.
+        # Neither the rate nor the options of training change what is drawn.
         drawn = cell.model_dump_json(exclude={"learning_rate", "training"})
         if drawn not in known:
-            instance = cell.draw(seed)
-            most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
-            inputs = spectrum(instance, theory, nodes=most)
-            known[drawn] = inputs, instance.student_output, instance.teacher_output
-        cases.append(known[drawn])
-    if len({inputs.overlap.shape[1:] for inputs, _, _ in known.values()}) > 1:
+            known[drawn] = reduced_case(cell.draw(seed), theory, nodes)
+        inputs, v, v_teacher, rule = known[drawn]
+        rule = cell.training.rule(cell.learning_rate, len(v), task_units(v_teacher), rule.switch_times)
+        cases.append(Case(inputs, v, v_teacher, rule))
+    if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
         raise ProblemError("settings: the network's size varies; draw one diagram for each number of units")
-    spectra, outputs, teacher_outputs = (list(values) for values in zip(*cases, strict=True))
+    functions = problem.activation, problem.teacher_activation
+    attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": int(seed), "theory": str(theory)}
+    attrs |= describe(*functions, [cell.training for cell in cells])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # the result says which cells diverge
-        solved = solve_many(
-            spectra,
-            np.stack(outputs),
-            np.stack(teacher_outputs),
-            activation=problem.activation,
-            teacher_activation=problem.teacher_activation,
-            learning_rate=[cell.learning_rate for cell in cells],
-            times=at,
-            training=[cell.training for cell in cells],
-            switch_times=problem.switch_times,
-            rtol=RTOL,
-            atol=ATOL,
-            attrs={"problem": problem.model_dump_json(exclude_none=True), "instance_seed": int(seed), "theory": theory},
-        )
+        solved = trajectories(cases, at, Solver(integrals_for(*functions), RTOL, ATOL), attrs)
     return _diagram(axes, at, solved)
 
 
@@ -195,7 +182,7 @@ def _diagram(axes: Mapping[str, list], at: Float[np.ndarray, "time"], solved: xr
     return xr.Dataset(data, coords={**coords, "time": ("time", at)}, attrs=solved.attrs)
 
 
-def _changed(problem: "Problem", values: Mapping[str, Any]) -> "Problem":
+def _changed(problem: Problem, values: Mapping[str, Any]) -> Problem:
     """The problem with other values of some settings, checked anew."""
     fields = problem.model_dump(exclude_unset=True)
     for name, value in values.items():

@@ -11,52 +11,35 @@ eigenvalues. :func:`reduce` makes such a spectrum.
 """
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
-from ..inputs import InputMoments, root_mean_square
-from ..instance import Instance, check_instance
+from ..inputs import InputMoments
 from ..resources import one_thread
+from ._checks import check_array, check_whole
 from ._density import block_tridiagonal, gram, trace_gauss
 from ._quadrature import Operator, block_gauss
-
-__all__ = [
-    "STEPS",
-    "Spectrum",
-    "check_covariance",
-    "gauss_density",
-    "gauss_vectors",
-    "padded",
-    "reduce",
-    "spectrum",
-    "spectrum_of",
-]
 
 ROUNDING = 1e-8
 """Negative eigenvalues of a covariance up to this part of the largest are rounding."""
 
-
 SINGULAR = 1e-13
 """Variances below this part of the largest are rounding in products that were computed in float64."""
 
-
 STEPS = 14
-"""Steps of the Lanczos algorithm by default, (K + M + 1) nodes each; :func:`reduce` says what they are worth."""
-
+"""Steps of the Lanczos algorithm by default, (K + M + 1) nodes each; :func:`reduce` says how exact they are."""
 
 LARGE = 3000
 """Rows of the largest matrix that is diagonalised; in a few seconds on one core."""
 
-
 FEWEST_NODES = 64
-"""Of a spectrum that is padded: a solution takes 5 ms, with a program for one node alone 2."""
-
+"""Nodes of a padded spectrum at least. A solution takes 5 ms with them, and 2 with a program for one node alone."""
 
 EQUAL = 1e-13
 """Neighbouring eigenvalues closer than this part of the largest are one: float64 does not tell them apart."""
-
 
 RANK_TOLERANCE = 1e-10
 """Directions with less variance than this part of the largest are merged with those of none."""
@@ -101,65 +84,39 @@ class Spectrum(eqx.Module):
     (array([[2.]]), array([[0.5]]))
     """
 
-    eigenvalues: Float[np.ndarray, "n"]
-    weights: Float[np.ndarray, "n"]
-    student: Float[np.ndarray, "n K K"]
-    overlap: Float[np.ndarray, "n K M"]
-    teacher: Float[np.ndarray, "n M M"]
-    teacher_overlap: Float[np.ndarray, "M M"]
-    noise: Float[np.ndarray, "n"]
+    eigenvalues: Float[np.ndarray, "n"] = eqx.field(converter=_float64)
+    weights: Float[np.ndarray, "n"] = eqx.field(converter=_float64)
+    student: Float[np.ndarray, "n K K"] = eqx.field(converter=_float64)
+    overlap: Float[np.ndarray, "n K M"] = eqx.field(converter=_float64)
+    teacher: Float[np.ndarray, "n M M"] = eqx.field(converter=_float64)
+    teacher_overlap: Float[np.ndarray, "M M"] = eqx.field(converter=_float64)
+    noise: Float[np.ndarray, "n"] = eqx.field(converter=_float64, default=None)
 
-    def __init__(
-        self,
-        eigenvalues: ArrayLike,
-        weights: ArrayLike,
-        student: ArrayLike,
-        overlap: ArrayLike,
-        teacher: ArrayLike,
-        teacher_overlap: ArrayLike,
-        noise: ArrayLike | None = None,
-    ) -> None:
-        self.eigenvalues = _float64(eigenvalues)
-        self.weights = _float64(weights)
-        self.student = _float64(student)
-        self.overlap = _float64(overlap)
-        self.teacher = _float64(teacher)
-        self.teacher_overlap = _float64(teacher_overlap)
-        self.noise = np.ones(self.eigenvalues.shape) if noise is None else _float64(noise)
+    def __post_init__(self):
+        if self.noise is None:
+            self.noise = np.ones(np.shape(self.eigenvalues))
 
     def __check_init__(self):
         if self.overlap.ndim != 3 or 0 in self.overlap.shape:
             raise ProblemError(f"overlap: shape {self.overlap.shape} is not (n, K, M); give r on every node")
-        n, K, M = self.overlap.shape
-        shapes = {
-            "eigenvalues": (n,),
-            "weights": (n,),
-            "student": (n, K, K),
-            "overlap": (n, K, M),
-            "teacher": (n, M, M),
-            "teacher_overlap": (M, M),
-            "noise": (n,),
-        }
-        for name, shape in shapes.items():
-            array = getattr(self, name)
-            if array.shape != shape:
-                raise ProblemError(f"{name}: shape {array.shape} does not fit overlap {(n, K, M)}; give {shape}")
-            if not np.all(np.isfinite(array)):
-                bad = array[~np.isfinite(array)][0]
-                raise ProblemError(f"{name}: {bad} is not a number theory can start from; give finite values")
-        for name in ("eigenvalues", "weights", "noise"):
-            smallest = getattr(self, name).min()
-            if smallest < 0:
-                raise ProblemError(f"{name}: {smallest} is negative; clip rounding errors to 0")
-        joint = np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
-        check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", joint)
+        n, K, M = self.overlap.shape  # to which all other shapes have to fit
+        shapes = (n,), (n,), (n, K, K), (n, K, M), (n, M, M), (M, M), (n,)
+        for (name, array), shape in zip(vars(self).items(), shapes, strict=True):
+            check_array(name, array, shape)
+            if len(shape) == 1 and array.min() < 0:
+                raise ProblemError(f"{name}: {array.min()} is negative; clip rounding errors to 0")
+        check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", self.products)
         check_covariance("teacher_overlap", self.teacher_overlap)
         # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
         seen = self.eigenvalues > ROUNDING * self.eigenvalues.max()
         explained = np.einsum("t,tmn->mn", self.weights[seen] / self.eigenvalues[seen], self.teacher[seen])
-        check_covariance(
-            "teacher_overlap, teacher: T − Σ w p/ω", self.teacher_overlap - explained, self.teacher_overlap
-        )
+        name = "teacher_overlap, teacher: T − Σ w p/ω"
+        check_covariance(name, self.teacher_overlap - explained, self.teacher_overlap)
+
+    @property
+    def products(self) -> Float[np.ndarray, "n d d"]:
+        """[[q, r], [rᵀ, p]] on every node, d = K + M."""
+        return np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
 
     @property
     def Q(self) -> Float[np.ndarray, "K K"]:
@@ -187,11 +144,10 @@ def padded(spectrum: Spectrum) -> Spectrum:
     step = 1 << max(n - 1, 1).bit_length() >> 3
     missing = FEWEST_NODES - n if n <= FEWEST_NODES else -n % step
 
-    def resolved(s: Spectrum) -> list[np.ndarray]:
-        return [s.eigenvalues, s.weights, s.student, s.overlap, s.teacher, s.noise]
+    def longer(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
-    longer = [np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in resolved(spectrum)]
-    return eqx.tree_at(resolved, spectrum, longer)
+    return jax.tree.map(lambda array: array if array is spectrum.teacher_overlap else longer(array), spectrum)
 
 
 def check_covariance(
@@ -235,38 +191,36 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     array([[1.],
            [1.]])
     """
-    diagonal, factor, cross = (_float64(a) for a in (moments.diagonal, moments.factor, moments.cross))
-    W = _float64(student_weights)
+    diagonal, factor, cross = (check_array(name, getattr(moments, name)) for name in ("diagonal", "factor", "cross"))
     N = len(diagonal)
-    if W.ndim != 2 or W.shape[1] != N:
-        raise ProblemError(f"student_weights: shape {W.shape} does not fit N={N} inputs; give (K, {N})")
-    for name, array in (("diagonal", diagonal), ("factor", factor), ("cross", cross), ("student_weights", W)):
-        if not np.all(np.isfinite(array)):
-            raise ProblemError(f"{name}: {array[~np.isfinite(array)][0]} is not finite; check the inputs it comes from")
+    W = check_array("student_weights", student_weights, (*np.shape(student_weights)[:1], N))
 
     vectors = np.concatenate([W, cross.T])  # (K + M, N)
     K, thin = len(W), _is_thin(moments)
     if nodes is not None or (len(factor) if thin else N) > LARGE:
-        steps = _steps(nodes, len(vectors))
+        steps = lanczos_steps(nodes, len(vectors))
         overlaps, noise = gauss_vectors(moments, vectors, steps), gauss_density(moments, steps)
         return _gauss_spectrum(K, overlaps, noise, moments.teacher_overlap)
     if thin:
-        eigenvalues, weights, products = _thin_nodes(diagonal.mean(), factor, vectors)
+        resolved = _thin_nodes(diagonal.mean(), factor, vectors)
     else:
-        omega = (factor.T @ factor) + np.diag(diagonal)
         with one_thread():
-            eigenvalues, basis = np.linalg.eigh(omega)
-        weights = np.full(N, 1 / N)
-        products = _products(vectors @ basis)
-    eigenvalues, weights, products = _merged(eigenvalues, weights, products)
-    return Spectrum(
-        eigenvalues=_clipped(eigenvalues),
-        weights=weights,
-        student=products[:, :K, :K],
-        overlap=products[:, :K, K:],
-        teacher=products[:, K:, K:],
-        teacher_overlap=moments.teacher_overlap,
-    )
+            eigenvalues, basis = np.linalg.eigh(factor.T @ factor + np.diag(diagonal))
+        resolved = eigenvalues, np.full(N, 1 / N), _products(vectors @ basis)
+    return _spectrum(K, *_merged(*resolved), moments.teacher_overlap)
+
+
+def _spectrum(
+    K: int,
+    eigenvalues: Float[np.ndarray, "n"],
+    weights: Float[np.ndarray, "n"],
+    products: Float[np.ndarray, "n d d"],
+    teacher_overlap: Float[np.ndarray, "M M"],
+    noise: ArrayLike = None,  # type: ignore[assignment]
+) -> Spectrum:
+    """A spectrum of products [[q, r], [rᵀ, p]], with eigenvalues that rounding may have made negative."""
+    student, overlap, teacher = products[:, :K, :K], products[:, :K, K:], products[:, K:, K:]
+    return Spectrum(_clipped(eigenvalues), weights, student, overlap, teacher, teacher_overlap, noise)
 
 
 def _clipped(eigenvalues: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
@@ -316,43 +270,6 @@ def _thin_nodes(
     )
 
 
-def spectrum(instance: Instance, theory: str = "conventional", *, nodes: int | None = None) -> Spectrum:
-    """Spectrum of the inputs and initial weights of an instance.
-
-    Parameters
-    ----------
-    instance
-        A :class:`sgdlimit.Instance`.
-    theory
-        ``"conventional"`` takes the latent covariance for the identity, ``"moment-matched"`` takes the true one;
-        ``"mixture"`` is the covariance of the inputs within a cluster, averaged over the clusters.
-    nodes
-        The most nodes to keep, see :func:`reduce`; all by default, up to 3000 distinct eigenvalues.
-
-    Raises
-    ------
-    ProblemError
-        If the theory is not known or does not apply to the law of the latent, f gives the inputs a mean that is not
-        centred, or ``nodes`` is too small.
-
-    Examples
-    --------
-    >>> from sgdlimit import Problem
-    >>> problem = Problem(input_dim=20, latent_dim=5, student_units=2, teacher_units=3, activation="erf",
-    ...                   learning_rate=0.2)
-    >>> spectrum(problem.draw(seed=0)).overlap.shape  # 5 eigenvalues above 1 − 2/π, and 15 copies of it
-    (6, 2, 3)
-    """
-    check_instance(instance)
-    mean = None if instance.centre or theory == "mixture" else instance.input_mean()
-    if mean is not None:
-        raise ProblemError(
-            f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
-            "eigenvalue of order N, and theory no limit; use centre=True, or an odd nonlinearity"
-        )
-    return spectrum_of(instance.moments(theory), instance.student, nodes)
-
-
 def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     """The same inputs and overlaps on fewer nodes, by Gauss quadrature.
 
@@ -383,9 +300,8 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     (31, 12, True)
     """
     _, K, M = spectrum.overlap.shape
-    steps = _steps(nodes, K + M)
-    omega, weights = spectrum.eigenvalues, spectrum.weights
-    products = np.block([[spectrum.student, spectrum.overlap], [np.swapaxes(spectrum.overlap, 1, 2), spectrum.teacher]])
+    steps = lanczos_steps(nodes, K + M)
+    omega, weights, products = spectrum.eigenvalues, spectrum.weights, spectrum.products
     variances, modes = np.linalg.eigh(weights[:, None, None] * products)
     variances = np.where(variances > SINGULAR * variances.max(axis=1, keepdims=True), variances, 0)
     roots = np.sqrt(variances)[:, :, None] * np.swapaxes(modes, 1, 2)  # w products = rootsᵀ roots
@@ -415,32 +331,21 @@ def gauss_density(moments: InputMoments, steps: int) -> tuple[Float[np.ndarray, 
     """Nodes and weights of the Gauss rule with s ``steps`` for the density of the eigenvalues of Ω."""
     diagonal, factor = moments.diagonal, moments.factor
     N, thin = len(diagonal), _is_thin(moments)
-    if (len(factor) if thin else N) > LARGE:
-        return _large_density(moments, steps, thin=thin)
+    # Ω = shift + a matrix that has N − size eigenvalues 0 beside those of a smaller one.
+    size, shift = (len(factor), diagonal.mean()) if thin else (N, 0.0)
+    if size > LARGE:
+        matrix = gram(factor if thin else factor.T)
+        if not thin:
+            matrix[np.diag_indices(N)] += diagonal
+        omega, weights = trace_gauss(block_tridiagonal(matrix), N - size, steps)
+        return np.maximum(shift + omega, 0), weights  # what float32 rounds below 0 is 0
     with one_thread():
+        matrix = factor @ factor.T if thin else factor.T @ factor + np.diag(diagonal)
+        omega, weights = shift + np.linalg.eigvalsh(matrix), np.full(size, 1 / N)
         if thin:
-            inside = np.linalg.eigvalsh(factor @ factor.T)
-            omega = np.append(diagonal.mean() + inside, diagonal.mean())
-            weights = np.append(np.full(len(inside), 1 / N), 1 - len(inside) / N)
-        else:
-            omega, weights = np.linalg.eigvalsh((factor.T @ factor) + np.diag(diagonal)), np.full(N, 1 / N)
+            omega, weights = np.append(omega, shift), np.append(weights, 1 - size / N)
         nodes, amplitudes = block_gauss(_diagonal(_clipped(omega)), np.sqrt(weights)[:, None], steps)
     return _clipped(nodes), np.square(amplitudes[0])
-
-
-def _large_density(
-    moments: InputMoments, steps: int, *, thin: bool
-) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
-    diagonal, factor = moments.diagonal, moments.factor
-    N = len(diagonal)
-    if thin:
-        matrix, shift = gram(factor), diagonal.mean()
-    else:
-        matrix, shift = gram(factor.T), 0.0
-        matrix[np.diag_indices(N)] += diagonal
-    omega, weights = trace_gauss(block_tridiagonal(matrix), N - len(matrix), steps)
-    # What float32 rounds below 0 is 0, for the matrix is a covariance.
-    return np.maximum(shift + omega, 0), weights
 
 
 def _is_thin(moments: InputMoments) -> bool:
@@ -450,16 +355,12 @@ def _is_thin(moments: InputMoments) -> bool:
     return bool(np.ptp(diagonal) <= 1e-12 * variance and len(factor) < len(diagonal))
 
 
-def _steps(nodes: int | None, vectors: int) -> int:
+def lanczos_steps(nodes: int | None, vectors: int, counted: str = "K + M") -> int:
     """Steps of the Lanczos algorithm, for the overlaps of some vectors and for the noise."""
     if nodes is None:
         return STEPS
-    least = 2 * (vectors + 1)
-    if not isinstance(nodes, int | np.integer) or nodes < least:
-        raise ProblemError(
-            f"nodes: {nodes!r} is not a whole number of at least 2(K + M + 1) = {least}; try {STEPS * (vectors + 1)}"
-        )
-    return int(nodes) // (vectors + 1)
+    least, remedy = 2 * (vectors + 1), f"try {STEPS * (vectors + 1)}"
+    return check_whole("nodes", nodes, least, remedy, f"2({counted} + 1) = ") // (vectors + 1)
 
 
 def _diagonal(values: Float[np.ndarray, "n"]) -> Operator:
@@ -477,12 +378,5 @@ def _gauss_spectrum(
     n, s, d = len(theta), len(omega), len(components)
     # The weights of nodes without noise are free: equal ones, which leave the products of order one.
     products = np.concatenate([n * _products(components), np.zeros((s, d, d))])
-    return Spectrum(
-        eigenvalues=_clipped(np.concatenate([theta, omega])),
-        weights=np.concatenate([np.full(n, 1 / max(n, 1)), weights]),
-        student=products[:, :K, :K],
-        overlap=products[:, :K, K:],
-        teacher=products[:, K:, K:],
-        teacher_overlap=teacher_overlap,
-        noise=np.repeat([0.0, 1.0], [n, s]),
-    )
+    nodes, weights = np.concatenate([theta, omega]), np.concatenate([np.full(n, 1 / max(n, 1)), weights])
+    return _spectrum(K, nodes, weights, products, teacher_overlap, noise=np.repeat([0.0, 1.0], [n, s]))

@@ -92,12 +92,12 @@ def _errors(
     import jax
     import jax.numpy as jnp
 
-    from ...theory import field_covariance, generalization_error, integrals_for
+    from ...theory import field_covariance, generalization_error, integrals_for, signed_weights
 
     integrals, K = integrals_for(instance.activation), len(instance.student)
 
     def error(Q: Any, R: Any, v: Any) -> Any:
-        signed = jnp.concatenate([v, -jnp.asarray(instance.teacher_output)])
+        signed = signed_weights(instance.rule, v, jnp.asarray(instance.teacher_output))
         return generalization_error(field_covariance(Q, R, jnp.asarray(teacher_overlap)), signed, K, integrals)
 
     with jax.enable_x64(True):

@@ -19,8 +19,6 @@ from numba import njit
 from ...random import fill_normals, threefry2x32
 from ...rules import Tables, activation_and_slope, values_and_slopes
 
-__all__ = ["Averages", "Clusters", "average_over_chain", "cholesky", "empty_averages"]
-
 POINTS = 8
 """Quasi-random points for a cluster and a state of the chain."""
 
@@ -32,7 +30,7 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}  # no "nnan" and "ninf": divergenc
 
 
 class Clusters(NamedTuple):
-    """What the inputs, the functions and the rule fix; c clusters, n = K + M fields."""
+    """What the inputs, the functions and the learning rule fix; c clusters, n = K + M fields."""
 
     weights: Float[np.ndarray, "c"]
     thresholds: UInt32[np.ndarray, "c"]
@@ -48,9 +46,18 @@ class Clusters(NamedTuple):
     teacher_jumps: bool
     points: Float[np.ndarray, "n point"]
     """Quasi-random normals."""
+    input_dim: int
+    v_teacher: Float[np.ndarray, "task M"]
+    """ṽ of every task, times its scale s_M."""
     learning_rate: float
+    output_rate: float
+    """η_v."""
+    output_scale: float
+    """s_K."""
     label_noise: float
     weight_decay: float
+    """κ."""
+    decay_per_step: float
     """κ/N."""
     batch_size: int
 
@@ -306,7 +313,7 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
                     change[k, j] -= step * clusters.mean_overlap[i, j]
         for k in range(K):
             for j in range(count):
-                M[k, j] += change[k, j] - eta * clusters.weight_decay * M[k, j]
+                M[k, j] += change[k, j] - eta * clusters.decay_per_step * M[k, j]
                 change[k, j] = 0.0
     _finish(clusters, S, c, averages)
     return place

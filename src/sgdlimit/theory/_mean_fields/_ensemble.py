@@ -2,40 +2,35 @@
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt32
 from numpy.typing import ArrayLike
 
 from ...errors import DivergenceError, DivergenceWarning, ProblemError
 from ...inputs import MixtureMoments
+from ...instance import Instance
 from ...random import key_of
 from ...resources import cores, one_thread
 from ...rules import FIRST_TABLE, Activation, Tables
-from ...training import task_units
 from ...trajectory import check_times, make_attrs, make_trajectory
-from .._exactness import exactness_of_solution
+from .._checks import check_whole
+from .._exactness import ENSEMBLE
 from .._integrals import integrals_for
-from .._spectrum import STEPS, gauss_density, gauss_vectors
+from .._spectrum import gauss_density, gauss_vectors, lanczos_steps
 from ._chain import Clusters
 from ._error import task_errors
 from ._modes import frozen_units, modes
-from ._spectral import Grid, Kept, Nodes, Rates, run_chain
+from ._spectral import Grid, Kept, Nodes, run_chain
 from ._stability import stability_edge
 from ._weights import Covariances, run_group
 
-if TYPE_CHECKING:
-    from ...instance import Instance
-
-__all__ = ["CHAINS", "LARGEST_STEP", "solve_mixture"]
-
 CHAINS = 32
 LARGEST_STEP = 0.2
-"""Of integration, in units of t; see :func:`_time_grid`."""
+"""Largest step of integration, in units of t; see :func:`_time_grid`."""
 
 LOG_POINTS = 14
 GROUP = 8
@@ -45,7 +40,7 @@ FIELDS, CHOICES, WEIGHTS, POINTS = range(4)  # the last word of a key
 
 
 def solve_mixture(
-    instance: "Instance",
+    instance: Instance,
     times: ArrayLike,
     *,
     chains: int = CHAINS,
@@ -71,7 +66,7 @@ def solve_mixture(
     chains
         Members of the ensemble. Means over it have standard errors that fall like its square root.
     seed
-        Of the chains; the same seed gives the same bits, for any number of threads.
+        Seed of the chains; the same seed gives the same bits, for any number of threads.
     largest_step
         The largest step of integration, in units of t, after shorter ones from 0.002 on. The error is of second order.
     finite_size
@@ -110,72 +105,84 @@ def solve_mixture(
     """
     times = check_times(times)
     for name, value, least in (("chains", chains, 1), ("seed", seed, 0), ("threads", threads or 1, 1)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise ProblemError(f"{name}: {value!r} is not a whole number ≥ {least}; give one")
+        check_whole(name, value, least)
     if not (np.ndim(largest_step) == 0 and np.isreal(largest_step) and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: {largest_step!r} is not a step of integration above 0, up to 1; try 0.2")
-    moments = instance.mixture_moments()
-    start = _Start.of(instance, moments, finite_size=finite_size)
     grid = _time_grid(instance, times, float(largest_step))
-    clusters = _clusters(instance, moments, seed)
-    process = _Process(instance, moments, start, clusters, _rates(instance), grid, seed)
-    K, M = len(instance.student), len(instance.teacher)
-    kept = Kept.empty(chains, len(times), len(moments.kinds), K, M, len(moments.weights))
-    if round(times[0] * instance.input_dim) == 0:
-        kept.S[:, 0], kept.v[:, 0], kept.M[:, 0] = start.field_covariance, instance.student_output, start.mean_field
+    process = _Process.of(instance, grid, int(chains), int(seed), finite_size=bool(finite_size))
+    moments, v = process.moments, instance.student_output
+    kept = Kept.empty(process.chains, len(times), process.S, v, process.M)
+    from_start = round(times[0] * instance.input_dim) == 0
+    if from_start:
+        kept.S[:, 0], kept.v[:, 0], kept.M[:, 0] = process.S, v, process.M
     run = _spectral if len(moments.kinds) == 1 else _by_weights
-    reached = run(process, kept, nodes, threads or cores())
+    steps = run(process, kept, nodes, threads or cores()).min()
 
-    done = np.zeros(len(times), dtype=bool)
-    done[: round(times[0] * instance.input_dim) == 0] = True
-    outputs = grid.output[: int(reached.min())]
-    done[outputs[outputs >= 0]] = True
-    count = int(done.sum())
+    count = from_start + np.count_nonzero(grid.output[:steps] >= 0)
+    diverged = {}
+    if count < len(times):
+        edge = stability_edge(instance, moments)
+        message = (
+            f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[count]:g}; at the "
+            f"initial weights they get unstable above about {edge:.2g}, use a smaller one"
+        )
+        if count == 0:
+            raise DivergenceError(message)
+        diverged = {"diverged_at": float(times[count])}
+        warnings.warn(message, DivergenceWarning, stacklevel=3)
+    result = _trajectory(process, times[:count], kept.until(count))
     attrs = instance.provenance(
         theory="mixture", kind="theory", seed=int(seed), chains=int(chains), largest_step=float(largest_step),
         finite_size=int(finite_size), **{package: version(package) for package in ("sgdlimit", "jax", "numba")},
     )  # fmt: skip
-    if count < len(times):
-        _say_diverged(instance, moments, times, count, attrs)
-    return _trajectory(instance, moments, times[:count], kept.until(count), attrs)
-
-
-@dataclass(frozen=True)
-class _Start:
-    """Where all chains begin."""
-
-    weights: Float[np.ndarray, "K N"]
-    """W, less its part along the means of the inputs if that is not to count."""
-    mean_field: Float[np.ndarray, "K c"]
-    field_covariance: Float[np.ndarray, "kind n n"]
-    pushed: bool
-
-    @classmethod
-    def of(cls, instance: "Instance", moments: MixtureMoments, *, finite_size: bool) -> "_Start":
-        W, a = instance.student, moments.input_mean
-        mean_field = W @ a.T / np.sqrt(instance.input_dim)
-        if not finite_size:
-            W = W - np.linalg.lstsq(a.T, W.T, rcond=1e-10)[0].T @ a
-        S = []
-        for some in moments.kinds:
-            Q, R = some.overlaps(W)
-            S.append(np.block([[Q, R], [R.T, some.teacher_overlap]]))
-        return cls(W, mean_field, np.stack(S), bool(finite_size))
+    return result.assign_attrs(make_attrs(attrs | diverged) | result.attrs)
 
 
 class _Process(NamedTuple):
-    """What all chains share, whichever way their slow variables are followed."""
+    """What all chains of an ensemble share, and how they begin, whichever way their slow variables are followed."""
 
-    instance: "Instance"
+    instance: Instance
     moments: MixtureMoments
-    start: _Start
     clusters: Clusters
-    rates: Rates
     grid: Grid
+    W: Float[np.ndarray, "K N"]
+    """Initial weights, without their part along the means of the inputs if that part does not count."""
+    S: Float[np.ndarray, "kind n n"]
+    M: Float[np.ndarray, "K c"]
+    pushed: bool
+    """Whether the weights have their part along the means of the inputs."""
     seed: int
+    places: Int[np.ndarray, "chain"]
+    """Where each chain begins in the sequence of points: as far apart as possible."""
+
+    @classmethod
+    def of(cls, instance: Instance, grid: Grid, chains: int, seed: int, *, finite_size: bool) -> "_Process":
+        """Set an ensemble up."""
+        moments, W = instance.mixture_moments(), instance.student
+        a = moments.input_mean
+        M = W @ a.T / np.sqrt(instance.input_dim)
+        if not finite_size:
+            W = W - np.linalg.lstsq(a.T, W.T, rcond=1e-10)[0].T @ a
+        S = []
+        for kind in moments.kinds:
+            Q, R = kind.overlaps(W)
+            S.append(np.block([[Q, R], [R.T, kind.teacher_overlap]]))
+        places = (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64
+        clusters = _clusters(instance, moments, seed)
+        return cls(instance, moments, clusters, grid, W, np.stack(S), M, finite_size, seed, places)
+
+    @property
+    def chains(self) -> int:
+        """Size of the ensemble."""
+        return len(self.places)
+
+    def keys(self, *purposes: int) -> UInt32[np.ndarray, "chain word"]:
+        """Keys of the random numbers of every chain, two words for each purpose."""
+        words = [[key_of(self.seed, chain, purpose) for purpose in purposes] for chain in range(self.chains)]
+        return np.array(words, np.uint32).reshape(self.chains, -1)
 
 
-def _time_grid(instance: "Instance", times: Float[np.ndarray, "time"], largest_step: float) -> Grid:
+def _time_grid(instance: Instance, times: Float[np.ndarray, "time"], largest_step: float) -> Grid:
     """Steps of min(largest, 0.02 t + 0.002), in whole steps of SGD, which end at outputs and where tasks change."""
     N = instance.input_dim
     outputs = np.rint(times * N).astype(np.int64)
@@ -193,26 +200,21 @@ def _time_grid(instance: "Instance", times: Float[np.ndarray, "time"], largest_s
             counts.append(min(count, int(end) - step))
             step += counts[-1]
     first, count = np.array(firsts, np.int64), np.array(counts, np.int64)
-    at = np.full(outputs[-1] + 1, -1)
-    at[outputs] = np.arange(len(outputs))
-    return Grid(
-        first,
-        count,
-        np.asarray(instance.training.factor((first + count / 2) / N), dtype=np.float64),
-        np.searchsorted(switches, first, side="right"),
-        at[first + count],
-    )
+    output = np.full(outputs[-1] + 1, -1)
+    output[outputs] = np.arange(len(outputs))
+    factor = instance.training.factor((first + count / 2) / N)
+    return Grid(first, count, factor, np.searchsorted(switches, first, side="right"), output[first + count])
 
 
-def _clusters(instance: "Instance", moments: MixtureMoments, seed: int) -> Clusters:
-    student = instance.activation
+def _clusters(instance: Instance, moments: MixtureMoments, seed: int) -> Clusters:
+    """What the compiled loops need of an instance."""
+    student, rule, N = instance.activation, instance.rule, instance.input_dim
     teacher = student if instance.teacher_activation is None else instance.teacher_activation
     functions = [g for g in dict.fromkeys((student, teacher)) if g.code is None]
 
     def code(g: Activation) -> int:
         return g.code if g.code is not None else FIRST_TABLE + functions.index(g)
 
-    training = instance.training
     return Clusters(
         weights=moments.weights,
         thresholds=np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
@@ -224,10 +226,15 @@ def _clusters(instance: "Instance", moments: MixtureMoments, seed: int) -> Clust
         tables=Tables.of([g.traced.table for g in functions]),
         teacher_jumps=teacher.code is None and bool(teacher.traced.kinks.jumps.any()),
         points=_points(len(instance.student) + len(instance.teacher), seed),
-        learning_rate=instance.learning_rate,
-        label_noise=float(training.label_noise),
-        weight_decay=training.weight_decay / instance.input_dim,
-        batch_size=training.batch_size,
+        input_dim=N,
+        v_teacher=rule.teacher_scale * np.atleast_2d(instance.teacher_output),
+        learning_rate=rule.learning_rate,
+        output_rate=float(rule.output_rate),
+        output_scale=float(rule.student_scale),
+        label_noise=float(rule.label_noise),
+        weight_decay=float(rule.weight_decay),
+        decay_per_step=rule.weight_decay / N,
+        batch_size=rule.batch_size,
     )
 
 
@@ -240,136 +247,66 @@ def _points(dim: int, seed: int) -> Float[np.ndarray, "dim point"]:
     return np.ascontiguousarray(ndtri(np.clip(uniform, 2.0**-64, 1 - 2.0**-53)).T)
 
 
-def _rates(instance: "Instance") -> Rates:
-    training, eta = instance.training, instance.learning_rate
-    return Rates(
-        eta,
-        float(training.output_rate(eta)),
-        float(training.output_scale(len(instance.student))),
-        float(training.weight_decay),
-        float(training.batch_size),
-    )
-
-
-def _teacher_weights(instance: "Instance") -> Float[np.ndarray, "task M"]:
-    """ṽ of every task, normalised."""
-    output = np.atleast_2d(instance.teacher_output)
-    return instance.training.output_scale(task_units(instance.teacher_output)) * output
-
-
-def _keys(seed: int, chains: int) -> Int[np.ndarray, "chain 4"]:
-    keys = [[*key_of(seed, chain, FIELDS), *key_of(seed, chain, CHOICES)] for chain in range(chains)]
-    return np.array(keys, np.uint32)
-
-
-def _places(chains: int) -> Int[np.ndarray, "chain"]:
-    """Where each chain begins in the sequence of points: as far apart as can be."""
-    return (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64
-
-
-def _spectral(process: "_Process", kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "chain"]:
-    """All chains where the clusters share a covariance, in its spectrum."""
-    instance, moments, start, clusters, rates, grid, seed = process
-    (only,) = moments.kinds
-    K, M = len(instance.student), len(instance.teacher)
-    vectors = np.concatenate([start.weights, only.cross.T, moments.input_mean])
-    steps = STEPS if nodes is None else _steps(nodes, len(vectors))
+def _spectral(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "chain"]:
+    """All chains where the clusters share a covariance, in its spectrum; the steps that each takes."""
+    (only,), W = process.moments.kinds, process.W
+    K, n = len(W), process.S.shape[1]
+    vectors = np.concatenate([W, only.cross.T, process.moments.input_mean])
+    steps = lanczos_steps(nodes, len(vectors), "K + M + c")
     omega, components = gauss_vectors(only, vectors, steps)
-    noise_omega, noise_weight = gauss_density(only, steps)
-    phi, alpha = components[K : K + M].copy(), components[K + M :].copy()
-    some = Nodes(np.maximum(omega, 0), phi, alpha, noise_omega, noise_weight, only.teacher_overlap, start.pushed)
-    chains = len(kept.v)
-    keys, places, v_teacher = _keys(seed, chains), _places(chains), _teacher_weights(instance)
+    phi, alpha = components[K:n].copy(), components[n:].copy()
+    on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps), process.pushed)
+    keys = process.keys(FIELDS, CHOICES)
 
     def run(chain: int) -> int:
-        return run_chain(
-            clusters, some, rates, instance.input_dim, grid, keys[chain], places[chain], components[:K].copy(),
-            start.mean_field.copy(), instance.student_output.copy(), v_teacher, kept.of(chain),
-        )  # fmt: skip
+        start = components[:K], process.S, process.M, process.instance.student_output
+        gamma, S, M, v = (array.copy() for array in start)
+        place = process.places[chain]
+        return run_chain(process.clusters, on_nodes, process.grid, keys[chain], place, gamma, S, M, v, kept.of(chain))
 
     with ThreadPoolExecutor(threads) as pool:
-        return np.array(list(pool.map(run, range(chains))))
+        return np.array(list(pool.map(run, range(process.chains))))
 
 
-def _by_weights(process: "_Process", kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "chain"]:
-    """All chains where covariances differ between clusters, with the weights themselves."""
+def _by_weights(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "group"]:
+    """All chains where covariances differ between clusters, with the weights themselves; the steps of each group."""
     if nodes is not None:
         raise ProblemError("nodes: clusters of different covariances have no spectrum; leave it out")
-    instance, moments, start, clusters, rates, grid, seed = process
-    covariances = Covariances.of(moments, start.pushed)
-    chains = len(kept.v)
-    keys, places, v_teacher = _keys(seed, chains), _places(chains), _teacher_weights(instance)
-    noise_keys = np.array([key_of(seed, chain, WEIGHTS) for chain in range(chains)], np.uint32)
+    covariances = Covariances.of(process.moments, process.pushed)
+    keys, noise_keys, places = process.keys(FIELDS, CHOICES), process.keys(WEIGHTS), process.places
 
     def run(first: int) -> int:
-        some = slice(first, min(first + GROUP, chains))
-
-        def copies(array: np.ndarray) -> np.ndarray:
-            return np.repeat(array[None], some.stop - some.start, axis=0)
-
+        group = slice(first, min(first + GROUP, process.chains))
+        start = process.W, process.M, process.instance.student_output
+        W, M, v = (np.repeat(array[None], group.stop - first, axis=0) for array in start)
         return run_group(
-            clusters, covariances, rates, instance.input_dim, grid, keys[some], noise_keys[some], places[some],
-            copies(start.weights), copies(start.mean_field), copies(instance.student_output), v_teacher, kept.of(some),
+            process.clusters, covariances, process.grid, keys[group], noise_keys[group], places[group],
+            W, M, v, kept.of(group),
         )  # fmt: skip
 
     with one_thread(), ThreadPoolExecutor(threads) as pool:
-        return np.array(list(pool.map(run, range(0, chains, GROUP))))
+        return np.array(list(pool.map(run, range(0, process.chains, GROUP))))
 
 
-def _steps(nodes: int, vectors: int) -> int:
-    least = 2 * (vectors + 1)
-    if not isinstance(nodes, int | np.integer) or nodes < least:
-        raise ProblemError(
-            f"nodes: {nodes!r} is not a whole number of at least 2(K + M + c + 1) = {least}; "
-            f"try {STEPS * (vectors + 1)}"
-        )
-    return int(nodes) // (vectors + 1)
-
-
-def _trajectory(
-    instance: "Instance",
-    moments: MixtureMoments,
-    times: Float[np.ndarray, "time"],
-    kept: Kept,
-    attrs: dict[str, Any],
-) -> xr.Dataset:
-    K = len(instance.student)
+def _trajectory(process: _Process, times: Float[np.ndarray, "time"], kept: Kept) -> xr.Dataset:
+    """What was kept of the chains, with their errors, modes and frozen units."""
+    instance, moments, clusters = process.instance, process.moments, process.clusters
+    K = len(process.W)
     integrals = integrals_for(instance.activation, instance.teacher_activation)
-    mean = np.tensordot(kept.S, moments.kind_weights, (2, 0))  # over the kinds
-    errors = task_errors(
-        moments, kept, instance.training.output_scale(K) * kept.v, _teacher_weights(instance), integrals
-    )
+    S = np.tensordot(kept.S, moments.kind_weights, (2, 0))  # averaged over the kinds
+    errors = task_errors(moments, kept, clusters.output_scale * kept.v, clusters.v_teacher, integrals)
     task = np.searchsorted(instance.switch_times, times, side="right")
-    chains = len(kept.v)
-    variables = {
-        "Q": mean[..., :K, :K],
-        "R": mean[..., :K, K:],
+    variables: dict[str, Any] = {
+        "Q": S[..., :K, :K],
+        "R": S[..., :K, K:],
         "v": kept.v,
         "generalization_error": errors[:, np.arange(len(times)), task],
         "mean_field": kept.M,
     }
     if errors.shape[2] > 1:
         variables["task_error"] = errors
-    attrs |= {"exactness": str(exactness_of_solution(instance, "mixture", integrals)), "integrals": integrals.method}
-    result = make_trajectory(times, attrs=attrs, leading={"run": np.arange(chains)}, **variables)
+    result = make_trajectory(times, leading={"run": np.arange(process.chains)}, **variables)
     apart, frozen = modes(result), frozen_units(kept.activity)
-    counts = {"modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}
-    return result.assign(mode=("run", apart), frozen=(("run", "student"), frozen)).assign_attrs(make_attrs(counts))
-
-
-def _say_diverged(
-    instance: "Instance",
-    moments: MixtureMoments,
-    times: Float[np.ndarray, "time"],
-    count: int,
-    attrs: dict[str, Any],
-) -> None:
-    edge = stability_edge(instance, moments)
-    message = (
-        f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[count]:g}; at the "
-        f"initial weights they get unstable above about {edge:.2g}, use a smaller one"
-    )
-    if count == 0:
-        raise DivergenceError(message)
-    attrs["diverged_at"] = float(times[count])
-    warnings.warn(message, DivergenceWarning, stacklevel=4)
+    attrs = {"exactness": str(ENSEMBLE), "integrals": integrals.method}
+    attrs |= {"modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}
+    return result.assign(mode=("run", apart), frozen=(("run", "student"), frozen)).assign_attrs(attrs)

@@ -17,8 +17,6 @@ from numba import njit
 
 from ._chain import average_over_chain, empty_averages
 
-__all__ = ["Grid", "Kept", "Nodes", "Rates", "run_chain"]
-
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
@@ -30,20 +28,8 @@ class Nodes(NamedTuple):
     alpha: Float[np.ndarray, "c node"]
     noise_omega: Float[np.ndarray, "s"]
     noise_weight: Float[np.ndarray, "s"]
-    teacher_overlap: Float[np.ndarray, "M M"]
     pushed: bool
     """Whether the weights have their part along the means of the inputs."""
-
-
-class Rates(NamedTuple):
-    """The learning rule."""
-
-    learning_rate: float
-    output_rate: float
-    """η_v."""
-    output_scale: float
-    weight_decay: float
-    batch_size: float
 
 
 class Grid(NamedTuple):
@@ -67,10 +53,9 @@ class Kept(NamedTuple):
     """E g'(λ_k)², along the chain over the last step of integration."""
 
     @classmethod
-    def empty(cls, chains: int, times: int, kinds: int, K: int, M: int, c: int) -> "Kept":
-        """Room for them, of NaN."""
-        n = K + M
-        return cls(*(np.full((chains, times, *shape), np.nan) for shape in ((kinds, n, n), (K,), (K, c), (K,))))
+    def empty(cls, chains: int, times: int, *parts: np.ndarray) -> "Kept":
+        """Room for S, v and M of these shapes, of NaN."""
+        return cls(*(np.full((chains, times, *part.shape), np.nan) for part in (*parts, parts[1])))
 
     def of(self, some: int | slice) -> "Kept":
         """Of some chains."""
@@ -82,10 +67,10 @@ class Kept(NamedTuple):
 
 
 @njit(fastmath=FAST)
-def _slope(nodes, rates, eta, H, A, G, push, gamma, q, dgamma, dq):
+def _slope(nodes, clusters, eta, H, A, G, push, gamma, q, dgamma, dq):
     """Time derivatives of Γ and of the noise's q; push is dy/dt/√N."""
     K, M = A.shape
-    decay = rates.weight_decay
+    decay = clusters.weight_decay
     for k in range(K):
         for j in range(len(nodes.omega)):
             dgamma[k, j] = -eta * decay * gamma[k, j]
@@ -107,12 +92,13 @@ def _slope(nodes, rates, eta, H, A, G, push, gamma, q, dgamma, dq):
                 total = 2 * decay * q[k, l, j]
                 for x in range(K):
                     total += nodes.noise_omega[j] * (H[k, x] * q[x, l, j] + H[l, x] * q[x, k, j])
-                dq[k, l, j] = (eta * eta / rates.batch_size * G[k, l] * nodes.noise_omega[j]) - eta * total
+                dq[k, l, j] = (eta * eta / clusters.batch_size * G[k, l] * nodes.noise_omega[j]) - eta * total
                 dq[l, k, j] = dq[k, l, j]
 
 
 @njit(fastmath=FAST)
-def _overlaps(nodes, gamma, q, Q, R):
+def _overlaps(nodes, gamma, q, S):
+    """Q and R, in S = [[Q, R], [Rᵀ, T]]."""
     K = len(gamma)
     for k in range(K):
         for l in range(k + 1):  # noqa: E741
@@ -121,30 +107,17 @@ def _overlaps(nodes, gamma, q, Q, R):
                 total += nodes.omega[j] * gamma[k, j] * gamma[l, j]
             for j in range(len(nodes.noise_omega)):
                 total += nodes.noise_weight[j] * nodes.noise_omega[j] * q[k, l, j]
-            Q[k, l] = total
-            Q[l, k] = total
-        for m in range(R.shape[1]):
+            S[k, l] = total
+            S[l, k] = total
+        for m in range(len(nodes.phi)):
             total = 0.0
             for j in range(len(nodes.omega)):
                 total += nodes.phi[m, j] * gamma[k, j]
-            R[k, m] = total
+            S[k, K + m] = total
+            S[K + m, k] = total
 
 
 # Loops rather than whole arrays: numba compiles what checks their shapes for half a minute.
-
-
-@njit
-def _field_covariance(Q, R, T, S):
-    K, M = R.shape
-    for k in range(K):
-        for l in range(K):  # noqa: E741
-            S[k, l] = Q[k, l]
-        for m in range(M):
-            S[k, K + m] = R[k, m]
-            S[K + m, k] = R[k, m]
-    for m in range(M):
-        for x in range(M):
-            S[K + m, K + x] = T[m, x]
 
 
 @njit(fastmath=FAST)
@@ -175,7 +148,7 @@ def _finite(x):
 
 
 @njit(nogil=True, cache=True)
-def run_chain(clusters, nodes, rates, N, grid, keys, place, gamma, M, v, v_teacher, kept):
+def run_chain(clusters, nodes, grid, keys, place, gamma, S, M, v, kept):
     """One effective process: the chain of the mean fields with the slow variables it drives.
 
     The chain of a step sees the order parameters in the middle of it, extrapolated from the step before; with the
@@ -183,29 +156,25 @@ def run_chain(clusters, nodes, rates, N, grid, keys, place, gamma, M, v, v_teach
 
     Parameters
     ----------
-    gamma, M, v
-        Initial Γ (K, node), mean fields (K, c) and output weights (K,); moved.
-    v_teacher
-        ṽ of every task, (task, M), with its normalisation.
+    gamma, S, M, v
+        Initial Γ (K, node), covariance of the fields (1, n, n), mean fields (K, c) and output weights (K,); moved.
 
     Returns
     -------
     int
         Number of steps of integration taken before a number was not finite.
     """
+    N, v_teacher = clusters.input_dim, clusters.v_teacher
     K, units = len(v), v_teacher.shape[1]
     n = K + units
-    T = nodes.teacher_overlap
     averages = empty_averages(1, K, units, M.shape[1])
     q = np.zeros((K, K, len(nodes.noise_omega)))
     gamma_slope, q_slope = np.empty_like(gamma), np.empty_like(q)
     gamma_middle, q_middle = np.empty_like(gamma), np.empty_like(q)
-    S, S_before, S_middle = np.empty((1, n, n)), np.zeros((1, n, n)), np.empty((1, n, n))
+    S_before, S_middle = np.zeros((1, n, n)), np.empty((1, n, n))
     c, v_slope = np.empty(n), np.zeros(K)
-    Q, R = np.empty((K, K)), np.empty((K, units))
     push = np.empty((K, M.shape[1]))
-    _overlaps(nodes, gamma, q, Q, R)
-    _field_covariance(Q, R, T, S[0])
+    _overlaps(nodes, gamma, q, S[0])
     dt_before = 0.0
     for step in range(len(grid.steps)):
         dt = grid.steps[step] / N
@@ -213,30 +182,29 @@ def run_chain(clusters, nodes, rates, N, grid, keys, place, gamma, M, v, v_teach
         _add(S, -1.0, S_before, S_before)
         _add(S, ahead, S_before, S_middle)
         for k in range(K):
-            c[k] = rates.output_scale * (v[k] + 0.5 * dt * v_slope[k])
+            c[k] = clusters.output_scale * (v[k] + 0.5 * dt * v_slope[k])
         for m in range(units):
             c[K + m] = -v_teacher[grid.task[step], m]
         factor = grid.rate_factor[step]
         place = average_over_chain(
             clusters, grid.first_step[step], grid.steps[step], factor, keys, S_middle, c, M, place, averages
         )
-        eta = rates.learning_rate * factor
+        eta = clusters.learning_rate * factor
         _add(averages.pushes, 1 / (dt * np.sqrt(N)) - 1, averages.pushes, push)
         H, A, G = averages.H[0], averages.A[0], averages.G[0]
-        _slope(nodes, rates, eta, H, A, G, push, gamma, q, gamma_slope, q_slope)
+        _slope(nodes, clusters, eta, H, A, G, push, gamma, q, gamma_slope, q_slope)
         _add(gamma, 0.5 * dt, gamma_slope, gamma_middle)
         _add(q, 0.5 * dt, q_slope, q_middle)
-        _slope(nodes, rates, eta, H, A, G, push, gamma_middle, q_middle, gamma_slope, q_slope)
+        _slope(nodes, clusters, eta, H, A, G, push, gamma_middle, q_middle, gamma_slope, q_slope)
         _add(gamma, dt, gamma_slope, gamma)
         _add(q, dt, q_slope, q)
         for k in range(K):
-            v_slope[k] = -rates.output_rate * factor * rates.output_scale * averages.error_gradient[k]
+            v_slope[k] = -clusters.output_rate * factor * clusters.output_scale * averages.error_gradient[k]
             v[k] += dt * v_slope[k]
         if nodes.pushed:
             _mean_fields(gamma, nodes.alpha, N, M)
         _add(S, 0.0, S, S_before)
-        _overlaps(nodes, gamma, q, Q, R)
-        _field_covariance(Q, R, T, S[0])
+        _overlaps(nodes, gamma, q, S[0])
         dt_before = dt
         if not (_finite(M) and _finite(S) and _finite(v)):
             return step

@@ -16,12 +16,10 @@ from numba import njit, typed
 from ...inputs import MixtureMoments
 from ...random import fill_normals
 from ._chain import Clusters, average_over_chain, cholesky, empty_averages
-from ._spectral import Grid, Kept, Rates
-
-__all__ = ["Covariances", "run_group"]
+from ._spectral import Grid, Kept
 
 LARGEST = 1e30
-"""Of the weights."""
+"""Weights beyond it have diverged."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,6 @@ def _noise_roots(G, roots):
 def run_group(
     clusters: Clusters,
     covariances: Covariances,
-    rates: Rates,
-    N: int,
     grid: Grid,
     keys: np.ndarray,
     noise_keys: np.ndarray,
@@ -81,7 +77,6 @@ def run_group(
     W: Float[np.ndarray, "chain K N"],
     M: Float[np.ndarray, "chain K c"],
     v: Float[np.ndarray, "chain K"],
-    v_teacher: Float[np.ndarray, "task M"],
     kept: Kept,
 ) -> int:
     """Effective processes of some chains, in step with each other; as :func:`run_chain` for a spectrum.
@@ -93,7 +88,7 @@ def run_group(
     int
         Number of steps of integration taken before a number of any chain was not finite.
     """
-    chains, K, _ = W.shape
+    chains, K, N = W.shape
     kinds, units = covariances.phi.shape[:2]
     n = K + units
     averages = [empty_averages(kinds, K, units, M.shape[2]) for _ in range(chains)]
@@ -112,21 +107,22 @@ def run_group(
         else:
             ahead = 0.5 * dt / dt_before
             S_middle, middle = S + ahead * (S - S_before), products + np.float32(ahead) * (products - products_before)
-        c[:, :K], c[:, K:] = rates.output_scale * (v + 0.5 * dt * v_slope), -v_teacher[task]
+        c[:, :K], c[:, K:] = clusters.output_scale * (v + 0.5 * dt * v_slope), -clusters.v_teacher[task]
         _chains(clusters, int(first), int(steps), float(factor), keys, S_middle, c, M, places, listed)
-        eta = rates.learning_rate * factor
+        eta = clusters.learning_rate * factor
         H, A, G = (np.stack([getattr(some, name) for some in averages]) for name in ("H", "A", "G"))
         _noise_roots(G, roots)
         change = -eta * dt * np.einsum("cqkl,qcln->ckn", H, middle, optimize=True)
         change -= eta * dt * np.einsum("cqkm,qmn->ckn", A, covariances.phi, optimize=True)
-        scale = eta * np.sqrt(dt / rates.batch_size)
+        scale = eta * np.sqrt(dt / clusters.batch_size)
         for kind, noise in enumerate(_noises(covariances, noise_keys, step, chains, K)):
             change += scale * np.einsum("ckl,cln->ckn", roots[:, kind], noise)
         if covariances.pushed:
             pushes = np.stack([some.pushes for some in averages]) / np.sqrt(N)
             change += pushes @ covariances.alpha
-        W += change - eta * dt * rates.weight_decay * W
-        v_slope = -rates.output_rate * factor * rates.output_scale * np.stack([a.error_gradient for a in averages])
+        W += change - eta * dt * clusters.weight_decay * W
+        gradient = np.stack([some.error_gradient for some in averages])
+        v_slope = -clusters.output_rate * factor * clusters.output_scale * gradient
         v += dt * v_slope
         if covariances.pushed:
             M[:] = W @ covariances.alpha.T / np.sqrt(N)

@@ -1,0 +1,279 @@
+"""Theories as objects: what each assumes of the inputs, when it applies, and how it solves.
+
+A theory has a name, and wherever a theory is asked for the name stands for the object with its defaults.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from ..errors import ProblemError
+from ..inputs import InputMoments, root_mean_square
+from ..instance import Instance, check_instance
+from ..rules import Integrals
+from ._equations import Case
+from ._exactness import ENSEMBLE, Exactness, exactness_of_averages, exactness_of_inputs, refused, worst
+from ._integrals import integrals_for
+from ._solve import Solver, trajectories
+from ._spectrum import STEPS, Spectrum, spectrum_of
+
+
+class Theory(ABC):
+    """What predicts trajectories for an instance; concrete theories are final."""
+
+    name: ClassVar[str]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def moments(self, instance: Instance) -> InputMoments:
+        """Second moments of the inputs and the teacher's fields that the theory assumes, (9)-(11).
+
+        Raises
+        ------
+        ProblemError
+            If the theory has no equations for these inputs.
+        """
+        mean = None if instance.centre else instance.input_mean()
+        if mean is not None:
+            raise ProblemError(
+                f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
+                "eigenvalue of order N, and theory no limit; use centre=True, or an odd nonlinearity"
+            )
+        return instance.moments(self.name)
+
+    def applies(self, instance: Instance) -> bool:
+        """Whether the theory has equations for the inputs of an instance."""
+        try:
+            self.moments(check_instance(instance))
+        except ProblemError:
+            return False
+        return True
+
+    def exactness(self, instance: Instance) -> Exactness:
+        """How exactly the equations of an instance are evaluated, or why they are refused."""
+        try:
+            self.moments(instance)
+        except ProblemError as error:
+            return refused(error)
+        return self._exactness(instance, integrals_of(instance))
+
+    @abstractmethod
+    def _exactness(self, instance: Instance, integrals: Integrals) -> Exactness:
+        """The same where the theory applies."""
+
+    @abstractmethod
+    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> xr.Dataset:
+        """Trajectory of the order parameters; parameters and errors are those of :func:`sgdlimit.solve`."""
+
+
+class _GaussianTheory(Theory):
+    """Theory that assumes Gaussian inputs: the equations of motion on the spectrum of its moments."""
+
+    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> xr.Dataset:
+        integrals = integrals_of(instance)
+        case = case_of(instance, spectrum(instance, self, nodes=nodes))
+        solution = trajectories(case, times, Solver(integrals), instance.provenance(theory=self.name))
+        return solution.assign_attrs(exactness=str(self._exactness(instance, integrals)))
+
+    def _exactness(self, instance: Instance, integrals: Integrals) -> Exactness:
+        return worst([exactness_of_inputs(instance, self.name), exactness_of_averages(integrals)])
+
+
+@final
+@dataclass(frozen=True)
+class Conventional(_GaussianTheory):
+    """Assumes that the latent has the covariance Σ_C = I, whatever its law (Bae & Jeong, after Goldt et al. 2020).
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=20, latent_dim=5, student_units=2, teacher_units=3, activation="erf",
+    ...                      learning_rate=0.2)
+    >>> sl.Conventional().applies(problem.draw(seed=0))
+    True
+    """
+
+    name = "conventional"
+
+
+@final
+@dataclass(frozen=True)
+class MomentMatched(_GaussianTheory):
+    """Assumes Gaussian inputs with the covariance of the latent's own law."""
+
+    name = "moment-matched"
+
+
+@final
+@dataclass(frozen=True)
+class Mixture(Theory):
+    """Assumes that the latent consists of Gaussian clusters, see :func:`sgdlimit.theory.solve_mixture`.
+
+    Parameters
+    ----------
+    chains
+        Size of the ensemble.
+    seed
+        Seed of the ensemble.
+    """
+
+    name = "mixture"
+    chains: int = 32
+    seed: int = 0
+
+    def moments(self, instance: Instance) -> InputMoments:
+        """Second moments within a cluster, averaged over the clusters; their means need not vanish."""
+        return instance.moments(self.name)
+
+    def _exactness(self, instance: Instance, integrals: Integrals) -> Exactness:
+        return ENSEMBLE
+
+    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> xr.Dataset:
+        """Trajectories with a leading dimension ``run``, the chains of the ensemble."""
+        from ._mean_fields import solve_mixture  # numba, which the other theories do without
+
+        return solve_mixture(instance, times, chains=self.chains, seed=self.seed, nodes=nodes)
+
+
+THEORIES = {theory.name: theory for theory in (Conventional(), MomentMatched(), Mixture())}
+
+
+def theory_of(theory: str | Theory, **options: int | None) -> Theory:
+    """A theory by its name or as it is, with other options where they are given.
+
+    Raises
+    ------
+    ProblemError
+        If the theory is not known, or has no such option.
+    """
+    found = theory if isinstance(theory, Theory) else THEORIES.get(theory)
+    if found is None:
+        raise ProblemError(f"theory: {theory!r} is not known; use one of {', '.join(map(repr, THEORIES))}")
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and not isinstance(found, Mixture):
+        raise ProblemError(
+            f"{next(iter(given))}: theory={found.name!r} has no ensemble; leave it out, or use theory='mixture'"
+        )
+    return replace(found, **given) if given else found  # type: ignore[type-var]
+
+
+def case_of(instance: Instance, inputs: Spectrum) -> Case:
+    """An instance, which was checked when it was made, with a spectrum of its inputs."""
+    return Case(inputs, instance.student_output, instance.teacher_output, instance.rule)
+
+
+def reduced_case(instance: Instance, theory: str | Theory, nodes: int | None) -> Case:
+    """An instance with a spectrum of few nodes, 14(K + M + 1) by default."""
+    most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
+    return case_of(instance, spectrum(instance, theory, nodes=most))
+
+
+def integrals_of(instance: Instance) -> Integrals:
+    """Gaussian averages of an instance's activations."""
+    return integrals_for(instance.activation, instance.teacher_activation)
+
+
+def spectrum(instance: Instance, theory: str | Theory = "conventional", *, nodes: int | None = None) -> Spectrum:
+    """Spectrum of the inputs and initial weights of an instance.
+
+    Parameters
+    ----------
+    instance
+        A :class:`sgdlimit.Instance`.
+    theory
+        ``"conventional"`` assumes that the latent has the covariance I, ``"moment-matched"`` uses its true covariance,
+        ``"mixture"`` the covariance of the inputs within a cluster, averaged over the clusters.
+    nodes
+        The most nodes to keep, see :func:`reduce`; all by default, up to 3000 distinct eigenvalues.
+
+    Raises
+    ------
+    ProblemError
+        If the theory is not known or does not apply to the law of the latent, f gives the inputs a mean that is not
+        centred, or ``nodes`` is too small.
+
+    Examples
+    --------
+    >>> from sgdlimit import Problem
+    >>> problem = Problem(input_dim=20, latent_dim=5, student_units=2, teacher_units=3, activation="erf",
+    ...                   learning_rate=0.2)
+    >>> spectrum(problem.draw(seed=0)).overlap.shape  # 5 eigenvalues above 1 − 2/π, and 15 copies of it
+    (6, 2, 3)
+    """
+    return spectrum_of(theory_of(theory).moments(check_instance(instance)), instance.student, nodes)
+
+
+def exactness(instance: Instance, theory: str | Theory = "conventional") -> Exactness:
+    """How exactly the equations of an instance are evaluated by a theory, or why it refuses them.
+
+    Parameters
+    ----------
+    instance
+        A :class:`sgdlimit.Instance`.
+    theory
+        A theory, such as :class:`sgdlimit.MomentMatched`, or its name.
+
+    Examples
+    --------
+    >>> from sgdlimit import Problem
+    >>> problem = Problem(input_dim=20, latent_dim=5, student_units=2, teacher_units=3, activation="tanh",
+    ...                   learning_rate=0.2)
+    >>> str(exactness(problem.draw(seed=0)))
+    'Monte Carlo, error 2e-03'
+    """
+    return theory_of(theory).exactness(check_instance(instance))
+
+
+def solve(
+    instance: Instance,
+    times: ArrayLike,
+    theory: str | Theory = "conventional",
+    *,
+    nodes: int | None = None,
+    chains: int | None = None,
+    seed: int | None = None,
+) -> xr.Dataset:
+    """Trajectory of the order parameters that theory predicts for an instance.
+
+    Parameters
+    ----------
+    instance
+        A network, its teacher and its inputs, :class:`sgdlimit.Instance`.
+    times
+        Output times t = step/N, shape (time,), increasing, from 0 on.
+    theory
+        ``"conventional"`` assumes that the latent has the covariance I (Bae & Jeong, after Goldt et al. 2020),
+        ``"moment-matched"`` uses its true covariance, and ``"mixture"`` assumes that the latent consists of Gaussian
+        clusters, see :func:`sgdlimit.theory.solve_mixture`. Or an object: :class:`sgdlimit.Conventional`,
+        :class:`sgdlimit.MomentMatched`, :class:`sgdlimit.Mixture`.
+    nodes
+        The most nodes of the spectrum to keep, see :func:`sgdlimit.theory.reduce`; all by default, up to 3000 distinct
+        eigenvalues.
+    chains, seed
+        Ensemble size and seed for mixture theory (defaults 32 and 0).
+
+    Returns
+    -------
+    xarray.Dataset
+        As from :func:`sgdlimit.theory.solve_spectrum`; from mixture theory with a leading ``run`` dimension.
+
+    Raises
+    ------
+    ProblemError
+        If the times, the theory or ``nodes`` cannot be used.
+    DivergenceError
+        If the trajectory diverges before the first output time.
+
+    Examples
+    --------
+    >>> from sgdlimit import Problem
+    >>> problem = Problem(input_dim=20, latent_dim=5, student_units=2, teacher_units=3, activation="erf",
+    ...                   learning_rate=0.2)
+    >>> dict(solve(problem.draw(seed=0), times=[0.0, 1.0]).sizes)
+    {'time': 2, 'student': 2, 'student_': 2, 'teacher': 3}
+    """
+    return theory_of(theory, chains=chains, seed=seed).solve(check_instance(instance), times, nodes=nodes)
