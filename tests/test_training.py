@@ -261,15 +261,18 @@ def test_informed_students_start_at_the_chosen_cosine():
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: sl.Training(label_noise=-1.0), "label_noise: -1.0"),
-        (lambda: sl.Training(batch_size=0), "batch_size: 0"),
+        (lambda: sl.Training(label_noise=-1.0), r"label_noise: must be greater than or equal to 0 \(got -1.0\)"),
+        (lambda: sl.Training(batch_size=0), r"batch_size: must be greater than or equal to 1 \(got 0\)"),
         (lambda: problem(training={"output_normalization": "K"}), "output_normalization"),
-        (lambda: sl.Schedule(times=(1.0, 0.5), factors=(1.0, 1.0)), "do not increase"),
-        (lambda: sl.Schedule(times=(1.0,), factors=(1.0, 1.0)), "one for each"),
+        (lambda: sl.Schedule(times=(1.0, 0.5), factors=(1.0, 1.0)), r"times: must increase \(got \[1.0, 0.5\]\)"),
+        (lambda: sl.Schedule(times=(1.0,), factors=(1.0, 1.0)), r"factors: must be one for each of 1 times \(got 2\)"),
         (lambda: problem(switch_times=(3.0, 2.0)), "switch_times"),
         (lambda: problem(training={"batch_size": "many"}), "training.batch_size"),
-        (lambda: problem().draw(0).replace(training="fast"), "training: 'fast'"),
-        (lambda: problem().draw(0).then(np.ones((2, 5)), [1, 1], at=1.0), r"teacher: shape \(2, 5\)"),
+        (lambda: problem().draw(0).replace(training="fast"), r"training: must be .* \(got 'fast'\)"),
+        (
+            lambda: problem().draw(0).then(np.ones((2, 5)), [1, 1], at=1.0),
+            r"teacher: must be of shape \(2, 30\) \(got \(2, 5\)\)",
+        ),
         (lambda: problem().draw(0).replace(switch_times=[1.0]), "teacher_output"),
         (
             lambda: sl.simulate(

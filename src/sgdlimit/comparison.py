@@ -143,13 +143,8 @@ def compare(
     if diverged := [each.attrs["diverged_at"] for each in (theory, runs) if "diverged_at" in each.attrs]:
         attrs["diverged_at"] = min(diverged)
     if noise_floor is not None:
-        noise_floor, measured = _chosen(noise_floor, named)
-        if not _fits(named, measured):
-            raise ProblemError(
-                f"noise_floor: must be measured as {named!r}, as the theory (got {measured!r}). Give SGD for which "
-                "this theory is exact."
-            )
-        floor = over_entries(discrepancy(theory, _with_runs(noise_floor), measure))
+        noise_floor = _with_runs(measured_for(theory, noise_floor, "noise_floor"))
+        floor = over_entries(discrepancy(theory, noise_floor, measure))
         result["floor"], result["floor_stderr"] = _over_runs(floor)
         result["agrees"] = result["M"] <= AGREEMENT * result["floor"]
         attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
@@ -158,13 +153,15 @@ def compare(
     return result.assign_attrs(attrs)
 
 
-def measured_for(theory: xr.Dataset, runs: xr.Dataset) -> xr.Dataset:
+def measured_for(theory: xr.Dataset, runs: xr.Dataset, field: str = "overlaps") -> xr.Dataset:
     """SGD with the overlaps of this theory: of runs with a dimension ``overlaps`` those that are the theory's.
 
     Parameters
     ----------
     theory, runs
-        Trajectories; where one does not say what it is or was measured as, they are taken to fit.
+        Trajectories. One without the name of its theory or overlaps fits any.
+    field
+        Name of the runs in an error.
 
     Returns
     -------
@@ -177,21 +174,32 @@ def measured_for(theory: xr.Dataset, runs: xr.Dataset) -> xr.Dataset:
         If the runs were measured as something else, or are a theory and no further ensemble of this one.
     """
     named = theory.attrs.get("theory")
-    if runs.attrs.get("kind") == "theory" and ("run" not in runs.dims or not _fits(named, runs.attrs.get("theory"))):
+    if runs.attrs.get("kind") == "theory" and ("run" not in runs.dims or _differ(named, runs.attrs.get("theory"))):
         what = f"the {runs.attrs['theory']} theory" if "theory" in runs.attrs else "a theory"
         raise ProblemError(f"runs: must be SGD (got {what}). Give what simulate returns for the same problem.")
-    runs, measured = _chosen(runs, named)
-    if "overlaps" in runs.dims and named is None:
+    measured = runs.attrs.get("overlaps")
+    if "overlaps" in runs.coords:
+        several = [str(name) for name in np.atleast_1d(runs["overlaps"].values)]
+        measured = named if named in several else " and ".join(several)
+        if "overlaps" in runs.dims and named is None:
+            raise ProblemError(
+                f"runs: must be measured once for a theory without a name (got {measured}). Choose one, as with "
+                f".sel(overlaps={several[0]!r})."
+            )
+        if "overlaps" in runs.dims and measured == named:
+            runs = runs.sel(overlaps=named)
+        runs = runs.drop_vars("overlaps").assign_attrs(overlaps=measured)
+    if _differ(named, measured):
         raise ProblemError(
-            f"runs: must be measured once for a theory without a name (got {measured}). Choose one, as with "
-            f".sel(overlaps={str(runs['overlaps'].values[0])!r})."
-        )
-    if not _fits(named, measured):
-        raise ProblemError(
-            f"overlaps: must be those of the theory, {named!r} (got {measured!r}). Use simulate(..., "
+            f"{field}: must be those of the theory, {named!r} (got {measured!r}). Use simulate(..., "
             f"overlaps={named!r})."
         )
     return runs
+
+
+def _differ(named: str | None, other: str | None) -> bool:
+    """Whether two names differ. No name fits any."""
+    return None not in (named, other) and named != other
 
 
 def scatter(runs: xr.Dataset) -> xr.Dataset:
@@ -215,22 +223,6 @@ def scatter(runs: xr.Dataset) -> xr.Dataset:
 def _with_runs(dataset: xr.Dataset) -> xr.Dataset:
     """A dataset with a dimension ``run``, also where there is one."""
     return dataset if "run" in dataset.dims else dataset.expand_dims("run")
-
-
-def _fits(named: str | None, measured: str | None) -> bool:
-    return named is None or measured is None or named == measured
-
-
-def _chosen(runs: xr.Dataset, named: str | None) -> tuple[xr.Dataset, str | None]:
-    """Runs with the overlaps of a theory if they have them, and what they were measured as."""
-    if named is not None and "overlaps" in runs.dims and named in runs["overlaps"].values:
-        runs = runs.sel(overlaps=named)
-    if "overlaps" not in runs.coords:
-        return runs, runs.attrs.get("overlaps")
-    if "overlaps" in runs.dims:
-        return runs, " and ".join(str(name) for name in runs["overlaps"].values)
-    measured = str(runs["overlaps"].values)
-    return runs.drop_vars("overlaps").assign_attrs(overlaps=measured), measured
 
 
 def _described(name: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Continual learning: what a change of teacher does to what was learned before, and what was learned to what comes."""
+"""Continual learning: how much a new teacher makes the student forget, and how much earlier tasks help."""
 
 import json
 
@@ -16,15 +16,15 @@ def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
     Parameters
     ----------
     trajectory
-        Of theory or SGD, with a teacher that changes: ``task_error`` (…, time, task) and ``attrs["switch_times"]``.
-        Other dimensions (run, case) are kept.
+        Trajectory of theory or SGD with a teacher that changes: it has ``task_error`` (…, time, task) and
+        ``attrs["switch_times"]``. Other dimensions (run, case) are kept.
 
     Returns
     -------
     xarray.Dataset
         Along ``task``: ``forgetting``, ε_j at the end of training minus ε_j when task j ended, NaN for the last task;
-        and ``transfer``, ε_j of the initial student minus ε_j when task j began, NaN for the first: what the tasks
-        before have saved of learning it. Errors are those at the last output time not after each change.
+        and ``transfer``, ε_j of the initial student minus ε_j when task j began, NaN for the first: how much the
+        earlier tasks helped. Each error is taken at the last output time up to the change.
 
     Raises
     ------
@@ -40,13 +40,13 @@ def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
     (array([0.3, nan]), array([nan, 0.3]))
     """
     if "task_error" not in trajectory or "switch_times" not in trajectory.attrs:
-        raise ProblemError("trajectory: its teacher never changes; give one of an instance with switch_times")
+        raise ProblemError("trajectory: must have a teacher that changes. Give one of an instance with switch_times.")
     switches = np.array(json.loads(trajectory.attrs["switch_times"]))
     times = trajectory["time"].values
     if not times[0] <= switches[0] or not switches[-1] <= times[-1]:
         raise ProblemError(
-            f"trajectory: its output times {times[0]:g} to {times[-1]:g} must begin before the first change of "
-            f"teacher, {switches[0]:g}, and reach the last, {switches[-1]:g}; ask for more"
+            f"trajectory: must begin before the first change of teacher, {switches[0]:g}, and reach the last, "
+            f"{switches[-1]:g} (got times from {times[0]:g} to {times[-1]:g}). Ask for more."
         )
     error = trajectory["task_error"].drop_vars("time")
     of_task = xr.DataArray(np.arange(error.sizes["task"]), dims="task")

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from numpy import ndarray
 
 from .errors import ProblemError, unknown_name
 from .inputs import nonlinearity_named
@@ -67,8 +68,8 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     Raises
     ------
     ProblemError
-        If a file is missing, cut or of another type, if the files contradict each other, if the name does not say which
-        layers were trained, or if the run cannot be expressed here: a scenario other than 2, D > N, f linear or ReLU.
+        If a file is missing, cut or of another type, if the files contradict each other, if the name does not tell
+        which layers were trained, or if the run has no instance here: a scenario other than 2, D > N, f linear or ReLU.
 
     Examples
     --------
@@ -80,11 +81,11 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     header, rows = _read_log(path.with_name(path.name + ".dat"))
     settings = _settings(header, path.name)
     D, N, M, K = (int(settings[name]) for name in "DNMK")
-    simulation, columns = _trajectory(rows, K, M, source=path.name), _columns(K, M)
+    simulation, columns = _trajectory(rows, K, M, source=path.name)
     ode_path = path.with_name(path.name + "_ode.dat")
-    ode = _trajectory(_read_log(ode_path)[1], K, M, source=ode_path.name) if ode_path.exists() else None
+    ode = _trajectory(_read_log(ode_path)[1], K, M, source=ode_path.name)[0] if ode_path.exists() else None
 
-    stored = {"v0": rows[0, columns["v"]], "A0": rows[0, columns["A"]]}  # of the log, where they have no files
+    stored = {"v0": columns["v"][0], "A0": columns["A"][0]}  # without files of their own they are those of the log
     for name, *shape in (
         ("sigma0", K, K, D), ("r0", K, M, D), ("rhos", D, 1), ("W0", K, K), ("T0", M, M), ("tildeT0", M, M),
         ("v0", K, 1), ("A0", M, 1),
@@ -110,7 +111,7 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     return HiddenManifoldRun(instance, simulation, ode)
 
 
-def read_armadillo(path: str | PathLike[str], dims: int = 2) -> np.ndarray:
+def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
     """Array of an Armadillo binary of doubles: two header lines, then the values column by column.
 
     Parameters
@@ -122,7 +123,7 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> np.ndarray:
 
     Returns
     -------
-    np.ndarray
+    ndarray
         Float64, shape (rows, columns) or (rows, columns, slices).
 
     Raises
@@ -176,7 +177,7 @@ def _settings(header: str, name: str) -> dict[str, str]:
     return {**settings, "layers": layers[1]}
 
 
-def _read_log(path: Path) -> tuple[str, Float[np.ndarray, "time column"]]:
+def _read_log(path: Path) -> tuple[str, Float[ndarray, "time column"]]:
     """The comments and the rows of a log."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -192,82 +193,73 @@ def _read_log(path: Path) -> tuple[str, Float[np.ndarray, "time column"]]:
     return "\n".join(line for line in lines if line.startswith("#")), rows
 
 
-def _columns(K: int, M: int) -> dict[str, slice]:
-    """Columns of a log: time, ε_g and two more; the upper triangles of Q and T; R by rows; the outputs ṽ and v."""
-    counts = {"Q": K * (K + 1) // 2, "R": K * M, "T": M * (M + 1) // 2, "A": M, "v": K}
-    columns, start = {}, 4
-    for name, count in counts.items():
-        columns[name] = slice(start, start + count)
-        start += count
-    return columns
-
-
-def _trajectory(rows: Float[np.ndarray, "time column"], K: int, M: int, source: str) -> xr.Dataset:
-    """Order parameters of a log."""
-    columns = _columns(K, M)
-    due = columns["v"].stop
-    if rows.shape[1] < due:
+def _trajectory(
+    rows: Float[ndarray, "time column"], K: int, M: int, source: str
+) -> tuple[xr.Dataset, dict[str, Float[ndarray, "time column"]]]:
+    """Order parameters of a log, and its columns by name."""
+    counts = {"t": 1, "error": 1, "more": 2, "Q": K * (K + 1) // 2, "R": K * M, "T": M * (M + 1) // 2, "A": M, "v": K}
+    ends = np.cumsum(list(counts.values()))
+    if rows.shape[1] < ends[-1]:
         raise ProblemError(
-            f"prefix: the log {source} must have {due} columns (got {rows.shape[1]}). Run without --quiet."
+            f"prefix: the log {source} must have {ends[-1]} columns (got {rows.shape[1]}). Run without --quiet."
         )
+    columns = dict(zip(counts, np.split(rows, ends, axis=1), strict=False))
     # The two columns after ε_g may be NaN: hmm_ode has no training error and no steps.
-    bad = ~np.isfinite(np.delete(rows[:, :due], [2, 3], axis=1)).all(axis=1)
+    bad = ~np.isfinite(np.hstack([columns[name] for name in counts if name != "more"])).all(axis=1)
     if bad.any():
         raise ProblemError(
             f"prefix: row {bad.argmax() + 1} of the log {source} holds NaN. Give a run that did not diverge."
         )
-    upper = np.triu_indices(K)
-    Q = np.empty((len(rows), K, K))
-    Q[:, *upper] = rows[:, columns["Q"]]
-    Q[:, upper[1], upper[0]] = rows[:, columns["Q"]]
-    return make_trajectory(
-        rows[:, 0],
+    upper, Q = np.triu_indices(K), np.empty((len(rows), K, K))
+    Q[:, *upper] = Q[:, *upper[::-1]] = columns["Q"]
+    trajectory = make_trajectory(
+        columns["t"][:, 0],
         Q=Q,
-        R=rows[:, columns["R"]].reshape(-1, K, M),
-        v=rows[:, columns["v"]],
-        generalization_error=rows[:, 1],
+        R=columns["R"].reshape(-1, K, M),
+        v=columns["v"],
+        generalization_error=columns["error"][:, 0],
         attrs={"source": source, "theory" if source.endswith("_ode.dat") else "overlaps": "conventional"},
     )
+    return trajectory, columns
 
 
 def _arrays(
-    stored: Mapping[str, np.ndarray], N: int, nonlinearity: str, source: str
-) -> tuple[Float[np.ndarray, "D+N N"], Float[np.ndarray, "K N"], Float[np.ndarray, "M D+N"]]:
+    stored: Mapping[str, ndarray], N: int, nonlinearity: str, source: str
+) -> tuple[Float[ndarray, "D+N N"], Float[ndarray, "K N"], Float[ndarray, "M D+N"]]:
     """Features, student and teacher of an instance with the stored order parameters."""
-    sigma, r, W, rhos = stored["sigma0"], stored["r0"], stored["W0"], stored["rhos"][:, 0]
+    r, rhos = stored["r0"], stored["rhos"][:, 0]
     K, _, D = r.shape
     if D > N or rhos.min() <= 1e-12 * rhos.max():
         raise ProblemError(
-            f"prefix: {source} must have D ≤ N (got D = {D}, N = {N}), where the stored overlaps fix the teacher."
+            f"prefix: {source} must have D ≤ N and full rank (got D = {D}, N = {N}), or the overlaps do not fix "
+            "the teacher."
         )
     # σ_τ = Γ_τ Γ_τᵀ: the leading eigenvector, whose sign is free, since r_τ = Γ_τ B_τ turns the teacher with it.
-    squares, directions = np.linalg.eigh(np.moveaxis(sigma, -1, 0))
+    squares, directions = np.linalg.eigh(np.moveaxis(stored["sigma0"], -1, 0))
     student = (np.sqrt(np.maximum(squares[:, -1], 0))[:, None] * directions[:, :, -1]).T  # Γ (K, D)
     teacher = np.einsum("kt,kmt->mt", student, r) / np.square(student).sum(axis=0)  # B (M, D)
-    _agree("sigma0", np.einsum("kt,lt->klt", student, student), sigma, source)
-    _agree("r0", np.einsum("kt,mt->kmt", student, teacher), r, source)
-    _agree("T0", teacher @ teacher.T / D, stored["T0"], source)
-    _agree("tildeT0", (teacher * rhos) @ teacher.T / D, stored["tildeT0"], source)
     weights = np.zeros((K, N))
     weights[:, :D] = student / np.sqrt(rhos)
-    # What is left of N W₀ lies outside the range of F, where all directions are alike.
-    rest, axes = np.linalg.eigh(N * W - weights @ weights.T)
+    # The rest of N W₀ lies outside the range of F, where all directions are alike.
+    rest, axes = np.linalg.eigh(N * stored["W0"] - weights @ weights.T)
     spare = min(K, N - D)
     weights[:, D : D + spare] = (axes * np.sqrt(np.maximum(rest, 0)))[:, K - spare :]
-    _agree("W0", weights @ weights.T / N, W, source)
-    _, b, c = (float(x[0]) for x in nonlinearity_named(NONLINEARITIES[nonlinearity]).hermite(np.ones(1)))
-    latent_dim = D + N
-    features = np.zeros((latent_dim, N))
+    rebuilt = {
+        "sigma0": np.einsum("kt,lt->klt", student, student),
+        "r0": np.einsum("kt,mt->kmt", student, teacher),
+        "T0": teacher @ teacher.T / D,
+        "tildeT0": (teacher * rhos) @ teacher.T / D,
+        "W0": weights @ weights.T / N,
+    }
+    for name, array in rebuilt.items():
+        difference = np.abs(array - stored[name]).max()
+        if difference > ROUNDING * np.abs(stored[name]).max():
+            raise ProblemError(
+                f"prefix: {source}_{name}.dat contradicts the other files by {difference:.2g}. Take all from one run."
+            )
+    _, b, c = nonlinearity_named(NONLINEARITIES[nonlinearity]).hermite(np.ones(1))
+    features = np.zeros((D + N, N))
     features[range(D), range(D)] = b * np.sqrt(rhos * N / D)
-    features[range(D, latent_dim), range(N)] = np.sqrt(max(c - b**2, 0))
+    features[range(D, D + N), range(N)] = np.sqrt(np.maximum(c - b**2, 0))
     teacher = np.pad(teacher, ((0, 0), (0, N)))
-    return np.sqrt(latent_dim) * features, weights, np.sqrt(latent_dim / D) * teacher
-
-
-def _agree(name: str, rebuilt: np.ndarray, stored: np.ndarray, source: str) -> None:
-    """Refuse a stored array that is not what the other files say."""
-    if np.abs(rebuilt - stored).max() > ROUNDING * np.abs(stored).max():
-        raise ProblemError(
-            f"prefix: {source}_{name}.dat contradicts the other files by {np.abs(rebuilt - stored).max():.2g}. Take "
-            "all from one run."
-        )
+    return np.sqrt(D + N) * features, weights, np.sqrt((D + N) / D) * teacher

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from .errors import ProblemError, shown, unknown_name
@@ -56,12 +57,12 @@ class Instance:
     latent
         Law of the latent C.
     centre
-        Whether the inputs are X = f(U) − E f(U), with the mean that f itself makes of a latent without one, of the
-        law's own covariance (:func:`sgdlimit.inputs.input_mean`). Nothing is to be done where f is odd.
-        With ``False`` SGD sees the mean, and theory, which has no limit for one, is refused.
+        Whether the inputs are X = f(U) − E f(U). The mean is that of a centred latent with the law's covariance
+        (:func:`sgdlimit.inputs.input_mean`), which is zero where f is odd. With ``False`` SGD sees the mean, and
+        theory, which has no limit for it, is refused.
     transform
-        The features as a fast transform, where they are one: what :meth:`sgdlimit.Problem.draw` and
-        :meth:`from_inputs` find. It must stand for the same matrix; :meth:`replace` drops it with the features.
+        The features as a fast transform, where they are one; :meth:`sgdlimit.Problem.draw` and :meth:`from_inputs` give
+        it. It must be the same matrix. :meth:`replace` drops it with the features.
     training
         Options of training, :class:`sgdlimit.Training`.
     switch_times
@@ -75,12 +76,12 @@ class Instance:
         If shapes do not fit or an array holds NaN.
     """
 
-    features: Float[np.ndarray, "D N"]
-    student: Float[np.ndarray, "K N"]
-    student_output: Float[np.ndarray, "K"]
-    teacher: Float[np.ndarray, "M D"]
-    teacher_output: Float[np.ndarray, "*tasks M"]
-    switch_times: Float[np.ndarray, "tasks-1"]
+    features: Float[ndarray, "D N"]
+    student: Float[ndarray, "K N"]
+    student_output: Float[ndarray, "K"]
+    teacher: Float[ndarray, "M D"]
+    teacher_output: Float[ndarray, "*tasks M"]
+    switch_times: Float[ndarray, "tasks-1"]
 
     def __init__(
         self,
@@ -113,19 +114,29 @@ class Instance:
         self.activation = student_activation(activation)
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         nonlinearity_named(nonlinearity)
-        self.nonlinearity, self.centre, self.latent = nonlinearity, centre, latent
+        self.nonlinearity, self.centre, self.latent = nonlinearity, bool(centre), latent
         self.learning_rate = float(numbers("learning_rate", learning_rate, ()))
         self.training, self.transform = training, transform
         self.attrs = dict(attrs or {})
-        for name, right, rule in (
-            ("learning_rate", self.learning_rate > 0, "greater than 0"),
-            ("centre", isinstance(centre, bool | np.bool_), "True or False"),
-            ("latent", isinstance(latent, LatentLaw), "a law such as Gaussian(), MixtureLaw(means) or your own"),
-            ("training", isinstance(training, Training), "options of training, sgdlimit.Training(...)"),
-            ("transform", transform is None or transform.shape == (D, N), f"the transform of features {(D, N)}"),
+        for name, given, right, rule in (
+            ("learning_rate", learning_rate, self.learning_rate > 0, "greater than 0"),
+            ("centre", centre, isinstance(centre, bool | np.bool_), "True or False"),
+            (
+                "latent",
+                latent,
+                isinstance(latent, LatentLaw),
+                "a law such as Gaussian(), MixtureLaw(means) or your own",
+            ),
+            ("training", training, isinstance(training, Training), "options of training, sgdlimit.Training(...)"),
+            (
+                "transform",
+                transform,
+                getattr(transform, "shape", (D, N)) == (D, N),
+                f"the transform of {(D, N)} features",
+            ),
         ):
             if not right:
-                raise ProblemError(f"{name}: must be {rule} (got {shown(getattr(self, name))}).")
+                raise ProblemError(f"{name}: must be {rule} (got {shown(given)}).")
         latent.check_dim(D)
 
     @classmethod
@@ -151,8 +162,8 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, teacher_activation, learning_rate, attrs
-            As for :class:`Instance`.
+        **settings
+            ``activation``, ``learning_rate`` and others, as for :class:`Instance`.
 
         Returns
         -------
@@ -206,9 +217,9 @@ class Instance:
     ) -> "Instance":
         """An instance whose inputs X are given data, or of a given law: no manifold, the teacher sees X itself.
 
-        Conventional theory takes X for isotropic Gaussian, Ω = s²I with s² the mean variance of the inputs;
-        moment-matched theory takes the covariance of the data or the law. Neither has a limit for inputs with a mean,
-        and the second says so: centre them, or standardise them.
+        Conventional theory assumes that X is isotropic Gaussian, Ω = s²I with s² the mean variance of the inputs.
+        Moment-matched theory uses the covariance of the data or the law. Neither has a limit for inputs with a mean,
+        and moment-matched theory refuses them: centre or standardise them.
 
         Parameters
         ----------
@@ -219,12 +230,12 @@ class Instance:
             Initial W and v, shapes (K, N) and (K,).
         teacher, teacher_output
             W̃ and ṽ, shapes (M, N) and (M,). The teacher's fields are ν = X W̃ᵀ/√N.
-        activation, teacher_activation, learning_rate, attrs
-            As for :class:`Instance`.
         centre
             Subtract the mean; its root mean square is kept as ``attrs["input_mean"]``.
         standardize
             Subtract the mean and divide by the deviation, coordinate by coordinate (19).
+        attrs, **settings
+            ``activation``, ``learning_rate`` and others, as for :class:`Instance`.
 
         Returns
         -------
@@ -307,7 +318,7 @@ class Instance:
         """Moments within each cluster of the law, see :func:`sgdlimit.inputs.mixture_moments`."""
         return mixture_moments(self.features, self.teacher, self.f, self.latent, self.centre)
 
-    def input_mean(self) -> Float[np.ndarray, "N"] | None:
+    def input_mean(self) -> Float[ndarray, "N"] | None:
         """The mean that f itself gives the inputs, None where it is zero; see :func:`sgdlimit.inputs.input_mean`."""
         return input_mean(self.features, self.f, self.latent)
 
@@ -317,20 +328,20 @@ class Instance:
         return Instance(**(vars(self) | dropped | changes))
 
     def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
-        """The same learner with another task to follow: from a time on, another teacher labels the inputs.
+        """The same learner with another task after this one: from a time on, another teacher labels the inputs.
 
         Parameters
         ----------
         teacher, teacher_output
-            W̃ and ṽ of the next task, shapes (M', D) and (M',). Its units join those there are, so that R and T hold
+            W̃ and ṽ of the next task, shapes (M', D) and (M',). Its units join the earlier ones, so that R and T hold
             the overlaps with the teachers of all tasks.
         at
-            Time t = steps/N at which it takes over, after that of every earlier task.
+            Time t = steps/N at which the task begins, later than every earlier task.
 
         Returns
         -------
         Instance
-            Whose trajectories have ``task_error`` (time, task), the generalisation error on each of the tasks.
+            Its trajectories have ``task_error`` (time, task), the generalisation error on each of the tasks.
 
         Examples
         --------
@@ -371,7 +382,7 @@ class Instance:
 
 
 def check_instance(instance: object) -> Instance:
-    """Refuse what is no instance, a problem that was not drawn above all.
+    """Refuse what is not an instance, above all a problem that was not drawn.
 
     Raises
     ------

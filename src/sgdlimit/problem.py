@@ -17,6 +17,9 @@ from .rules import ACTIVATIONS, TEACHER_ONLY
 from .settings import Settings, probabilities, read_toml, validated
 from .training import PLAIN, Training, check_switch_times
 
+OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
+"""Settings that an instance takes as they are."""
+
 TheoryName = Literal["conventional", "moment-matched", "mixture"]
 Cosine = Annotated[float, Field(ge=-1, le=1, strict=True)]
 Dimension = Annotated[int, Field(ge=1, le=10**6, strict=True)]
@@ -25,7 +28,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class GaussianMixture(Settings):
-    """A Gaussian mixture (17) whose means are still to be drawn, μ ~ U[−spread, spread).
+    """A Gaussian mixture (17) whose means are drawn later, μ ~ U[−spread, spread).
 
     Parameters
     ----------
@@ -85,18 +88,18 @@ class Problem(Settings):
     student_units, teacher_units
         K and M.
     activation, teacher_activation
-        g of the student, and of the teacher if it has another one: ``"erf"`` for erf(x/√2), ``"relu"``, ``"linear"``,
+        g of the student, and of the teacher if it differs: ``"erf"`` for erf(x/√2), ``"relu"``, ``"linear"``,
         ``"tanh"`` or any other of :data:`sgdlimit.rules.ACTIVATIONS`; ``"sign"`` for teachers only.
     nonlinearity
         f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), ``"identity"``, ``"tanh"``, ``"relu"`` and others, see
-        :func:`sgdlimit.inputs.nonlinearity_named`. One of your own goes into the instance:
+        :func:`sgdlimit.inputs.nonlinearity_named`. Your own function goes into the instance:
         ``problem.draw(seed=0).replace(nonlinearity=Nonlinearity(function))``.
     centre
         Whether E f(U) is subtracted from the inputs, see :class:`sgdlimit.Instance`.
     features
         How F is drawn: ``"gaussian"``, ``"orthogonal"``, ``"hadamard"`` (the larger of N and D a power of two),
         ``"dct"`` or ``"identity"`` (N = D, X = f(C)), see :func:`sgdlimit.inputs.draw_features`. With
-        ``"identity"`` for f as well there is no manifold: independent Gaussian inputs, which the teacher sees itself.
+        ``"identity"`` for f as well there is no manifold: the teacher sees the inputs, which are independent Gaussian.
     learning_rate
         η, the same for both layers.
     latent
@@ -106,8 +109,8 @@ class Problem(Settings):
     output_weights
         ``"normal"`` draws v and ṽ, ``"equal"`` sets all of a layer to its scale: a committee machine.
     student_alignment
-        An informed start: the cosine between an initial W_k and the direction √N E[X ν_m] of a teacher unit, m = k up
-        to the number of units there are. 0 knows nothing of the teacher, 1 starts at the multiple of it.
+        An informed start: the cosine between an initial W_k and the direction √N E[X ν_m] of a teacher unit, m = k
+        modulo M. 0 is independent of the teacher, 1 is parallel to it.
     training
         Options of training, a :class:`sgdlimit.Training`: a rate for each layer, schedules, label noise, ...
     switch_times, task_similarity
@@ -117,7 +120,7 @@ class Problem(Settings):
     Raises
     ------
     ProblemError
-        Naming the field, the value and what would do.
+        Naming every wrong field with its value and a fix.
 
     Examples
     --------
@@ -191,7 +194,7 @@ class Problem(Settings):
         """
         features, student, student_output, teacher, teacher_output, _ = _streams(seed)
         needed, free = self._bytes(), available_bytes()
-        if free is not None and needed > free:
+        if needed > free:
             raise ProblemError(
                 f"input_dim: must fit into {free / 2**30:.1f} GiB of free memory (got {self.input_dim} with latent_dim "
                 f"{self.latent_dim}, {self.student_units} student_units and {self.teacher_units} teacher_units, which "
@@ -205,14 +208,9 @@ class Problem(Settings):
             self.student_output_scale * self._outputs(K, student_output),
             self.teacher_scale * teacher.standard_normal((M, D)),
             self.teacher_output_scale * self._outputs(M, teacher_output),
-            activation=self.activation,
-            teacher_activation=self.teacher_activation,
-            learning_rate=self.learning_rate,
-            nonlinearity=self.nonlinearity,
-            centre=self.centre,
+            **{name: getattr(self, name) for name in OF_INSTANCE},
             transform=transform,
             latent=self.draw_latent(seed),
-            training=self.training,
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
         )
         if self.student_alignment > 0:
@@ -224,7 +222,7 @@ class Problem(Settings):
         return instance
 
     def _bytes(self) -> int:
-        """What the arrays of an instance take, with the steps in between."""
+        """Memory for the arrays of an instance and the steps that make them."""
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
         M *= 1 + len(self.switch_times)
         square = max(N, D) ** 2 if self.features in ("dct", "hadamard") else 0
@@ -249,7 +247,7 @@ class Problem(Settings):
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """Read settings from a TOML file; a ``[run]`` table, which says how to run them, is left aside.
+        """Read settings from a TOML file, without its ``[run]`` table.
 
         Raises
         ------
@@ -322,7 +320,7 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
 
 
 def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
-    """Weights as they are, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher's unit."""
+    """The weights of an instance, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher unit."""
     K, M = len(instance.student), len(instance.teacher)
     towards = instance.moments().cross.T[np.arange(K) % M]
     length = np.linalg.norm(instance.student, axis=1, keepdims=True)

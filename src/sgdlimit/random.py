@@ -8,11 +8,7 @@ single precision, polynomials in place of library calls.
 from functools import lru_cache
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
-
-__all__ = ["fill_normals", "fill_offsets", "key_of", "threefry2x32"]
+from numba import njit
 
 KEY_PARITY = 0x1BD11BDA
 WORD = np.float32(2.0**-32)
@@ -30,29 +26,9 @@ LOG_COEFFICIENTS = tuple(np.float32(c) for c in (
 
 @lru_cache(maxsize=256)
 def key_of(*words: int) -> tuple[np.uint32, np.uint32]:
-    """A 64-bit key from a seed and whatever else tells streams apart (run, purpose)."""
+    """A 64-bit key from a seed and other numbers that tell streams apart (run, purpose)."""
     first, second = np.random.SeedSequence(words).generate_state(2, np.uint32)
     return first, second
-
-
-@intrinsic
-def _as_int(typingctx, x):
-    """The bits of a float32 as an int32."""
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), codegen
-
-
-@intrinsic
-def _as_float(typingctx, x):
-    """The float32 whose bits are an int32."""
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), codegen
 
 
 @njit(inline="always")
@@ -63,49 +39,34 @@ def _round(x0, x1, bits):
 
 
 @njit(inline="always")
-def _even_rounds(x0, x1):
-    x0, x1 = _round(x0, x1, 13)
-    x0, x1 = _round(x0, x1, 15)
-    x0, x1 = _round(x0, x1, 26)
-    return _round(x0, x1, 6)
-
-
-@njit(inline="always")
-def _odd_rounds(x0, x1):
-    x0, x1 = _round(x0, x1, 17)
-    x0, x1 = _round(x0, x1, 29)
-    x0, x1 = _round(x0, x1, 16)
-    return _round(x0, x1, 24)
-
-
-@njit(inline="always")
-def _add_key(x0, x1, a, b, group):
-    return np.uint32(x0 + a), np.uint32(x1 + b + np.uint32(group))
+def _four_rounds(x0, x1, first, second, third, fourth):
+    x0, x1 = _round(x0, x1, first)
+    x0, x1 = _round(x0, x1, second)
+    x0, x1 = _round(x0, x1, third)
+    return _round(x0, x1, fourth)
 
 
 @njit
 def threefry2x32(key0, key1, count0, count1):
     """Twenty rounds of Threefry on the counter (count0, count1): two uniform 32-bit words."""
-    key2 = np.uint32(key0 ^ key1 ^ np.uint32(KEY_PARITY))
+    keys = (np.uint32(key0), np.uint32(key1), np.uint32(key0 ^ key1 ^ np.uint32(KEY_PARITY)))
     x0, x1 = np.uint32(count0 + key0), np.uint32(count1 + key1)
-    x0, x1 = _even_rounds(x0, x1)
-    x0, x1 = _add_key(x0, x1, key1, key2, 1)
-    x0, x1 = _odd_rounds(x0, x1)
-    x0, x1 = _add_key(x0, x1, key2, key0, 2)
-    x0, x1 = _even_rounds(x0, x1)
-    x0, x1 = _add_key(x0, x1, key0, key1, 3)
-    x0, x1 = _odd_rounds(x0, x1)
-    x0, x1 = _add_key(x0, x1, key1, key2, 4)
-    x0, x1 = _even_rounds(x0, x1)
-    return _add_key(x0, x1, key2, key0, 5)
+    for group in range(1, 6):  # four rounds, then the keys in turn
+        if group % 2:
+            x0, x1 = _four_rounds(x0, x1, 13, 15, 26, 6)
+        else:
+            x0, x1 = _four_rounds(x0, x1, 17, 29, 16, 24)
+        x0 = np.uint32(x0 + keys[group % 3])
+        x1 = np.uint32(x1 + keys[(group + 1) % 3] + np.uint32(group))
+    return x0, x1
 
 
 @njit(inline="always", fastmath=True)
 def _log(x):
     """log of a positive normal float32, by the polynomial of Cephes logf."""
-    bits = _as_int(x)  # pyright: ignore[reportCallIssue]
+    bits = np.float32(x).view(np.int32)
     exponent = np.int32(np.int32(bits - np.int32(SQRT_HALF_BITS)) >> np.int32(23))
-    f = _as_float(np.int32(bits - np.int32(exponent << np.int32(23)))) - np.float32(1)  # in [√½ − 1, √2 − 1)
+    f = np.int32(bits - np.int32(exponent << np.int32(23))).view(np.float32) - np.float32(1)  # in [√½ − 1, √2 − 1)
     p = np.float32(7.0376836292e-2)
     for c in LOG_COEFFICIENTS:
         p = p * f + c

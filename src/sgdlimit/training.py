@@ -1,10 +1,11 @@
-"""How the student is trained: what theory's equations and the SGD loop both take into account, option by option."""
+"""Options of training beyond one constant learning rate, and the learning rule as numbers."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
@@ -17,7 +18,7 @@ Rate = Annotated[float, Field(ge=0, le=1e6, strict=True)]
 class Schedule(Settings):
     """A learning rate that changes with time: η(t) = η · factor(t), a polygon through given points.
 
-    Before the first point and after the last the factor is that of the point. Both layers follow it, and so does the
+    Before the first point and after the last the factor stays constant. It multiplies the rates of both layers and the
     weight decay.
 
     Parameters
@@ -44,12 +45,12 @@ class Schedule(Settings):
             raise ValueError(f"times: must increase (got {list(self.times)}). Sort them, each once.")
         return self
 
-    def factor(self, t: ArrayLike) -> Float[np.ndarray, "*t"]:
+    def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:
         """The factor at any times."""
         return np.interp(np.asarray(t), self.times, self.factors)
 
     @classmethod
-    def of(cls, factor: Callable[[np.ndarray], ArrayLike], times: ArrayLike) -> Self:
+    def of(cls, factor: Callable[[ndarray], ArrayLike], times: ArrayLike) -> Self:
         """The polygon through a function at given times.
 
         Examples
@@ -63,7 +64,7 @@ class Schedule(Settings):
 
 
 class LearningRule(NamedTuple):
-    """The learning rule as numbers: what every equation and every loop takes of :class:`Training`.
+    """The learning rule as numbers: what every equation and every loop uses of :class:`Training`.
 
     The fields are numbers and NumPy arrays; JAX may trace all of them.
     """
@@ -114,7 +115,7 @@ class Training(Settings):
     Raises
     ------
     ProblemError
-        Naming the field, the value and what would do.
+        Naming every wrong field with its value and a fix.
 
     Examples
     --------
@@ -137,12 +138,12 @@ class Training(Settings):
         """η_v, given η of the first layer."""
         return learning_rate if self.output_learning_rate is None else self.output_learning_rate
 
-    def factor(self, t: ArrayLike) -> Float[np.ndarray, "*t"]:
-        """What the schedule multiplies both rates with at any times."""
+    def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:
+        """Factor of both rates at any times, from the schedule."""
         return np.ones(np.shape(t)) if self.schedule is None else self.schedule.factor(t)
 
     def rule(
-        self, learning_rate: float, K: int, M: int, switch_times: Float[np.ndarray, "tasks-1"] | None = None
+        self, learning_rate: float, K: int, M: int, switch_times: Float[ndarray, "tasks-1"] | None = None
     ) -> LearningRule:
         """These options as numbers, for K student units and M units of the teacher of one task."""
         schedule = self.schedule
@@ -160,7 +161,7 @@ class Training(Settings):
         )
 
 
-def check_switch_times(values: ArrayLike) -> Float[np.ndarray, "tasks-1"]:
+def check_switch_times(values: ArrayLike) -> Float[ndarray, "tasks-1"]:
     """Times at which the next task begins, as an array: finite, increasing, above 0."""
     times = numbers("switch_times", values).reshape(-1)
     if (np.diff(times, prepend=0.0) <= 0).any():
@@ -168,12 +169,12 @@ def check_switch_times(values: ArrayLike) -> Float[np.ndarray, "tasks-1"]:
     return times
 
 
-def task_units(teacher_output: Float[np.ndarray, "*tasks M"]) -> int:
-    """Hidden units of the teacher of one task: all, or where tasks follow each other the most that one makes use of."""
+def task_units(teacher_output: Float[ndarray, "*tasks M"]) -> int:
+    """Hidden units of the teacher of one task: all, or for several tasks the most that one of them uses."""
     if teacher_output.ndim == 1:
         return len(teacher_output)
     return int(np.count_nonzero(teacher_output, axis=1).max())
 
 
 PLAIN = Training()
-"""The paper's: one sample a step, one constant rate for both layers."""
+"""Training as in the paper: one sample a step, one constant rate for both layers."""

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers, probabilities
-from ._divergence import Divergence
+from ._divergence import Divergence, information, mixture_divergence
 from ._law import Clusters, LatentLaw
 
 
@@ -42,7 +43,7 @@ class ClusterMixture(LatentLaw):
     def __init__(
         self, means: ArrayLike, covariances: ArrayLike, *, weights: ArrayLike | None = None, standardize: bool = False
     ) -> None:
-        self.means: Float[np.ndarray, "m D"] = numbers("means", means, ("components", "latent_dim"))
+        self.means: Float[ndarray, "m D"] = numbers("means", means, ("components", "latent_dim"))
         self.components, self.dim = m, dim = self.means.shape
         full = numbers("covariances", covariances, (m, dim, dim))
         self.weights, self.standardize = probabilities("weights", weights, m), bool(standardize)
@@ -53,7 +54,7 @@ class ClusterMixture(LatentLaw):
                 roots = np.linalg.cholesky(full)
         except np.linalg.LinAlgError:
             raise ProblemError("covariances: must be positive definite. Add a little to their diagonals.") from None
-        self.roots: Float[np.ndarray, "m D D"] = roots
+        self.roots: Float[ndarray, "m D D"] = roots
         """Lower triangular L with Σ = L Lᵀ."""
         if standardize:
             location, scale = self.mean(dim), np.sqrt(np.diag(self.covariance(dim)))
@@ -114,7 +115,7 @@ class ClusterMixture(LatentLaw):
         ]
         return cls.from_sklearn(min(fitted, key=lambda mixture: mixture.bic(array)))
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
         """Draw ``count`` independent samples."""
         dim = self.check_dim(dim)
         component, z = rng.choice(self.components, size=count, p=self.weights), rng.standard_normal((count, dim))
@@ -123,12 +124,12 @@ class ClusterMixture(LatentLaw):
             samples[component == i] += z[component == i] @ self.roots[i].T
         return samples
 
-    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+    def mean(self, dim: int) -> Float[ndarray, "D"]:
         """Σ p_i μ_i."""
         self.check_dim(dim)
         return self.weights @ self.means
 
-    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
         """Σ p_i (Σ_i + μ_i μ_iᵀ) less that of the mean."""
         centred = self.means - self.mean(dim)
         within = np.einsum("i,iab,icb->ac", self.weights, self.roots, self.roots, optimize=True)
@@ -145,20 +146,11 @@ class ClusterMixture(LatentLaw):
         The bounds are Σ p_i D_KL(N(μ_i, Σ_i) ‖ N(0, I)), by convexity, and that less the entropy H(p), the most that
         components can tell.
         """
-        assert self.dim is not None
-        C = self.sample(np.random.default_rng(seed), samples)
-        log_determinants = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
-        log_terms = np.empty((self.components, samples))
-        for i in range(self.components):
-            z = np.linalg.solve(self.roots[i], (C - self.means[i]).T)
-            log_terms[i] = np.log(self.weights[i]) - np.square(z).sum(axis=0) / 2 - log_determinants[i]
-        ratios = np.logaddexp.reduce(log_terms, axis=0) + np.square(C).sum(axis=1) / 2
-        squares = np.square(self.roots).sum(axis=(1, 2)) + np.square(self.means).sum(axis=1)
-        upper = float(self.weights @ (squares - self.dim - 2 * log_determinants)) / 2
-        entropy = float(-self.weights @ np.log(self.weights))
-        return Divergence(
-            float(ratios.mean()), float(ratios.std() / np.sqrt(samples)), max(0.0, upper - entropy), upper
-        )
+        p, means, roots = self.weights, self.means, self.roots
+        log_determinants = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+        squares = np.square(roots).sum(axis=(1, 2)) + np.square(means).sum(axis=1)
+        upper = float(p @ (squares - means.shape[1] - 2 * log_determinants)) / 2
+        return mixture_divergence(p, upper, [information(means, roots, p, samples, np.random.default_rng(seed))])
 
     def __repr__(self) -> str:
         """Numbers of components and coordinates."""

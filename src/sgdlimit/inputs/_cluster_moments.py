@@ -1,8 +1,8 @@
-"""Gaussian equivalence cluster by cluster: the inputs of a mixture, for which one Gaussian cannot stand.
+"""Gaussian equivalence within each cluster, for inputs of a mixture that no single Gaussian describes.
 
-Given the cluster i, the preactivation U is Gaussian with mean h^i = m_i F/√D and covariance FᵀΛ_iF/D. So X is
-a^i = E f(h^i + σz) and a centred rest, whose covariances V_i and φ^i are those of Gaussian equivalence with the Hermite
-coefficients of f at h^i; the teacher's fields have the mean n^i = W̃m_i/√D.
+Within cluster i the preactivation U is Gaussian with mean h^i = m_i F/√D and covariance FᵀΛ_iF/D. So X is
+a^i = E f(h^i + σz) plus a centred rest. Gaussian equivalence with the Hermite coefficients of f at h^i gives its
+covariances V_i and φ^i. The teacher's fields have the mean n^i = W̃m_i/√D.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy import ndarray
 
 from ..resources import one_thread
 from ._law import LatentLaw
@@ -17,7 +18,7 @@ from ._manifold import Known, Nonlinearity
 from ._moments import InputMoments, input_mean, moments_of, preactivation_deviation, root_of
 
 EQUAL = 1e-8
-"""Clusters whose covariances agree to this part of their scale are of one kind; quadrature is known to 1e-10."""
+"""Clusters whose covariances agree to this part of their scale are of one kind. Quadrature errs by 1e-10."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,23 @@ class MixtureMoments:
     Clusters with the same covariances, such as two on opposite sides of the origin, are of one kind.
     """
 
-    weights: Float[np.ndarray, "c"]
+    weights: Float[ndarray, "c"]
     """p."""
-    input_mean: Float[np.ndarray, "c N"]
+    input_mean: Float[ndarray, "c N"]
     """a^i."""
-    teacher_mean: Float[np.ndarray, "c M"]
+    teacher_mean: Float[ndarray, "c M"]
     """n^i."""
-    kind: Int[np.ndarray, "c"]
+    kind: Int[ndarray, "c"]
     kinds: tuple[InputMoments, ...]
     """V, φ and T of each kind."""
 
     @cached_property
-    def mean_overlap(self) -> Float[np.ndarray, "c c"]:
+    def mean_overlap(self) -> Float[ndarray, "c c"]:
         """A_ij = a^i·a^j/N."""
         return self.input_mean @ self.input_mean.T / self.input_mean.shape[1]
 
     @cached_property
-    def kind_weights(self) -> Float[np.ndarray, "kind"]:
+    def kind_weights(self) -> Float[ndarray, "kind"]:
         """Probability of each kind."""
         return np.bincount(self.kind, self.weights, minlength=len(self.kinds))
 
@@ -52,7 +53,7 @@ class MixtureMoments:
         if len(self.kinds) == 1:
             return self.kinds[0]
 
-        def mean(name: str) -> np.ndarray:
+        def mean(name: str) -> ndarray:
             return np.tensordot(self.kind_weights, np.stack([getattr(kind, name) for kind in self.kinds]), 1)
 
         low_rank = np.zeros((self.input_mean.shape[1],) * 2)
@@ -64,8 +65,8 @@ class MixtureMoments:
 
 
 def mixture_moments(
-    features: Float[np.ndarray, "D N"],
-    teacher: Float[np.ndarray, "M D"],
+    features: Float[ndarray, "D N"],
+    teacher: Float[ndarray, "M D"],
     f: Known | Nonlinearity,
     law: LatentLaw,
     centre: bool = True,
@@ -79,7 +80,7 @@ def mixture_moments(
     f, law
         The nonlinearity and the law of the latent.
     centre
-        Whether the mean that f itself makes is subtracted from the inputs, see :func:`input_mean`.
+        Whether the mean of f is subtracted from the inputs, see :func:`input_mean`.
 
     Raises
     ------
@@ -112,6 +113,6 @@ def mixture_moments(
     return MixtureMoments(np.array(clusters.weights), np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
 
 
-def _through(half: Float[np.ndarray, "D *D"], columns: Float[np.ndarray, "D n"]) -> Float[np.ndarray, "D n"]:
+def _through(half: Float[ndarray, "D *D"], columns: Float[ndarray, "D n"]) -> Float[ndarray, "D n"]:
     """Lᵀ columns, with Λ = L Lᵀ."""
     return half[:, None] * columns if half.ndim == 1 else half.T @ columns

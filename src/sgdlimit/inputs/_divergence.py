@@ -1,10 +1,12 @@
 """The divergence D_KL(P ‖ N(0, I)) (16) of a law P, and the information that a sample carries about its component."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
+
+from ..errors import ProblemError
 
 # The trapezoidal rule converges exponentially here: for components d apart the nearest singularity of the logarithm is
 # π/d off the real axis, where the normal weight is below exp(−d²/8). At this step the error is under 1e-13 for any d.
@@ -33,38 +35,80 @@ class Divergence(NamedTuple):
         return self.value
 
 
-def component_information(
-    means: Float[np.ndarray, "m B"], weights: Float[np.ndarray, "m"], samples: int, rng: np.random.Generator
+def mixture_divergence(
+    weights: Float[ndarray, "m"], upper: float, informations: list[tuple[float, float]]
+) -> Divergence:
+    """D_KL = u − I of a mixture, with u = Σ_i p_i D_KL(component i ‖ N(0, I)).
+
+    I is the information that C carries about the components it was drawn from. It adds up over independent blocks and
+    lies between 0 and the entropy H(p) of each.
+
+    Parameters
+    ----------
+    weights, upper
+        p and u.
+    informations
+        I of every block and its variance.
+    """
+    lower = max(0.0, upper + len(informations) * float(weights @ np.log(weights)))
+    information, variance = np.sum(informations, axis=0)
+    value = min(max(upper - float(information), lower), upper)  # noise or rounding may pass a bound
+    return Divergence(value, float(np.sqrt(variance)), lower, upper)
+
+
+def unit_information(
+    means: Float[ndarray, "m B"], weights: Float[ndarray, "m"], samples: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Information about its component in a sample of unit deviation, and the variance of the estimate.
 
-    I = −Σ_i p_i E_z ln Σ_j p_j exp(−z·d_ij − |d_ij|²/2), d_ij = μ_i − μ_j, in which z matters only along the
-    directions that the means span. Along one direction by quadrature, to 1e-12; along more by Monte Carlo.
+    It depends on the sample only along the directions that the means span. Along one direction by quadrature, to 1e-12;
+    along more by Monte Carlo.
     """
     left, length, _ = np.linalg.svd(means - weights @ means, full_matrices=False)
     spanned = length > max(_FLAT, 1e-13 * length[0])
     points = left[:, spanned] * length[spanned]  # the means in coordinates of their own span, (m, rank)
-    rank, surprise = points.shape[1], _surprise(points, weights)
-    if rank <= 1:
-        return float(_WEIGHTS @ surprise(_NODES[:, None])) if rank else 0.0, 0.0
-    z = rng.standard_normal((samples // 2, rank))
-    draws = (surprise(z) + surprise(-z)) / 2  # antithetic: for close components the odd part is most of the noise
+    rank = points.shape[1]
+    roots = np.broadcast_to(np.eye(rank), (len(points), rank, rank))
+    if rank == 1:
+        return float(_WEIGHTS @ _surprise(_NODES[:, None], points, roots, weights)), 0.0
+    return information(points, roots, weights, samples, rng)
+
+
+def information(
+    means: Float[ndarray, "m D"],
+    roots: Float[ndarray, "m D D"],
+    weights: Float[ndarray, "m"],
+    samples: int,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """Information about its component in a sample of N(μ_i, L_i L_iᵀ), and the variance of the estimate.
+
+    By Monte Carlo.
+    """
+    if samples < 4:
+        raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
+    z = rng.standard_normal((samples // 2, means.shape[1]))
+    # Antithetic: for close components the odd part is most of the noise.
+    draws = (_surprise(z, means, roots, weights) + _surprise(-z, means, roots, weights)) / 2
     return float(draws.mean()), float(draws.var(ddof=1) / len(draws))
 
 
 def _surprise(
-    points: Float[np.ndarray, "m rank"], weights: Float[np.ndarray, "m"]
-) -> Callable[[Float[np.ndarray, "n rank"]], Float[np.ndarray, "n"]]:
-    """z ↦ −Σ_i p_i ln Σ_j p_j exp(−z·d_ij − |d_ij|²/2), every component visited with the same z."""
-    difference = points[:, None] - points  # d_ij, (m, m, rank)
-    offset = np.log(weights) - np.square(difference).sum(axis=-1) / 2
-
-    def surprise(z: Float[np.ndarray, "n rank"]) -> Float[np.ndarray, "n"]:
-        total = np.zeros(len(z))
-        for weight, d, start in zip(weights, difference, offset, strict=True):
-            exponent = start - z @ d.T  # (n, m)
-            peak = exponent.max(axis=1)
-            total -= weight * (peak + np.log(np.exp(exponent - peak[:, None]).sum(axis=1)))
-        return total
-
-    return surprise
+    z: Float[ndarray, "n D"],
+    means: Float[ndarray, "m D"],
+    roots: Float[ndarray, "m D D"],
+    weights: Float[ndarray, "m"],
+) -> Float[ndarray, "n"]:
+    """−Σ_i p_i ln Σ_j p_j N_j(C)/N_i(C) at C = μ_i + L_i z: every component visited with the same z."""
+    log_determinant = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+    inverse = np.linalg.inv(roots)
+    total = np.zeros(len(z))
+    for i, weight in enumerate(weights):
+        exponent = np.empty((len(z), len(means)))
+        for j in range(len(means)):
+            # The normals of C in component j are z_j = L_j⁻¹(C − μ_j), and |z_j|² − |z|² = (z_j − z)·(z_j + z).
+            other = (z @ roots[i].T + means[i] - means[j]) @ inverse[j].T
+            exponent[:, j] = -((other - z) * (other + z)).sum(axis=1) / 2
+        exponent += np.log(weights) + log_determinant[i] - log_determinant
+        total -= weight * np.logaddexp.reduce(exponent, axis=1)
+    return total

@@ -2,11 +2,11 @@
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers
-from ._divergence import Divergence
 from ._law import LatentLaw
 
 ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
@@ -65,7 +65,7 @@ class Empirical(LatentLaw):
             )
         self._set(array, bool(standardize), np.full(count, 1 / count))
 
-    def _set(self, array: Float[np.ndarray, "count D"], standardize: bool, weights: Float[np.ndarray, "count"]) -> None:
+    def _set(self, array: Float[ndarray, "count D"], standardize: bool, weights: Float[ndarray, "count"]) -> None:
         if standardize:
             array = array - weights @ array
             array = array / np.sqrt(weights @ np.square(array))
@@ -87,27 +87,23 @@ class Empirical(LatentLaw):
         other._set(self.samples, self.standardize, weights / weights.sum())
         return other
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
         """Draw ``count`` of them, with replacement."""
         self.check_dim(dim)
         if np.ptp(self.weights) == 0:
             return self.samples[rng.integers(len(self.samples), size=count)]
         return self.samples[rng.choice(len(self.samples), size=count, p=self.weights)]
 
-    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+    def mean(self, dim: int) -> Float[ndarray, "D"]:
         """Their mean."""
         self.check_dim(dim)
         return self.weights @ self.samples
 
-    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
         """Their covariance."""
         self.check_dim(dim)
         centred = self.samples - self.mean(dim)
         return (self.weights * centred.T) @ centred
-
-    def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
-        """Infinite: a finite set of points has no density."""
-        return Divergence(np.inf, 0.0, np.inf, np.inf)
 
     def __repr__(self) -> str:
         """Numbers of samples and coordinates."""

@@ -1,20 +1,18 @@
 """Feature matrices F of the hidden manifold, by name."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy import ndarray
 
 from ..errors import ProblemError, unknown_name
 
-
-def _gaussian(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
-    return rng.standard_normal((D, N))
+FEATURES = ("gaussian", "orthogonal", "hadamard", "dct", "identity")
 
 
-def _orthogonal(D: int, N: int, rng: np.random.Generator) -> Float[np.ndarray, "D N"]:
+def _orthogonal(D: int, N: int, rng: np.random.Generator) -> Float[ndarray, "D N"]:
+    """Uniformly random with orthogonal rows or columns."""
     basis, triangle = np.linalg.qr(rng.standard_normal((max(D, N), min(D, N))))
     basis *= np.where(triangle.diagonal() < 0, -1, 1) * np.sqrt(max(D, N))  # the signs make it uniform (Mezzadri 2007)
     return basis.T if D < N else basis
@@ -27,14 +25,14 @@ class FeatureTransform:
     It allows products CF without a matrix.
     """
 
-    kind: Literal["hadamard", "dct", "identity"]
-    """H: Hadamard's matrix, √n times the orthonormal cosine transform, or the identity."""
+    kind: str
+    """H: ``"hadamard"``, ``"dct"`` (√n times the orthonormal cosine transform) or ``"identity"``."""
     size: int
     """n."""
-    rows: Int[np.ndarray, "D"]
-    row_factors: Float[np.ndarray, "D"]
-    columns: Int[np.ndarray, "N"]
-    column_factors: Float[np.ndarray, "N"]
+    rows: Int[ndarray, "D"]
+    row_factors: Float[ndarray, "D"]
+    columns: Int[ndarray, "N"]
+    column_factors: Float[ndarray, "N"]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -48,14 +46,14 @@ class FeatureTransform:
         return cls("identity", size, places, np.ones(size), places, np.full(size, scale))
 
     @classmethod
-    def draw(cls, kind: Literal["hadamard", "dct"], D: int, N: int, rng: np.random.Generator) -> "FeatureTransform":
+    def draw(cls, kind: str, D: int, N: int, rng: np.random.Generator) -> "FeatureTransform":
         """D random rows and N random columns (all of the longer side) of a transform, with random signs."""
         size = max(D, N)
         rows, columns = rng.permutation(size)[:D], rng.permutation(size)[:N]
         return cls(kind, size, rows, rng.choice([-1.0, 1.0], size=D), columns, rng.choice([-1.0, 1.0], size=N))
 
-    def dense(self) -> Float[np.ndarray, "D N"]:
-        """F itself."""
+    def dense(self) -> Float[ndarray, "D N"]:
+        """F as a matrix."""
         matrix = np.eye(self.size)
         if self.kind == "hadamard":
             from scipy.linalg import hadamard
@@ -66,16 +64,6 @@ class FeatureTransform:
 
             matrix = np.sqrt(self.size) * np.asarray(dct(matrix, axis=0, norm="ortho"))
         return self.row_factors[:, None] * matrix[self.rows][:, self.columns] * self.column_factors
-
-
-FEATURES: dict[str, Callable[[int, int, np.random.Generator], Float[np.ndarray, "D N"] | FeatureTransform]] = {
-    "gaussian": _gaussian,
-    "orthogonal": _orthogonal,
-    "hadamard": lambda D, N, rng: FeatureTransform.draw("hadamard", D, N, rng),
-    "dct": lambda D, N, rng: FeatureTransform.draw("dct", D, N, rng),
-    "identity": lambda D, N, rng: FeatureTransform.scaled_identity(D, np.sqrt(D)),
-}
-"""How each kind of F is drawn."""
 
 
 def check_features(kind: str, latent_dim: int, input_dim: int) -> None:
@@ -101,7 +89,7 @@ def check_features(kind: str, latent_dim: int, input_dim: int) -> None:
 
 def draw_features(
     kind: str, latent_dim: int, input_dim: int, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, "D N"], FeatureTransform | None]:
+) -> tuple[Float[ndarray, "D N"], FeatureTransform | None]:
     """Draw a feature matrix F whose columns have the squared length D on average.
 
     Parameters
@@ -113,19 +101,19 @@ def draw_features(
     latent_dim, input_dim
         D and N.
     rng
-        Where the random numbers come from.
+        Source of the random numbers.
 
     Returns
     -------
     features
         F, shape (D, N).
     transform
-        The same as a fast transform, for the last three kinds.
+        F as a fast transform, for the last three kinds.
 
     Raises
     ------
     ProblemError
-        If the kind is not known, or has no matrix of that size.
+        If the kind is not known or does not exist in that size.
 
     Examples
     --------
@@ -135,5 +123,12 @@ def draw_features(
            [0., 4.]])
     """
     check_features(kind, latent_dim, input_dim)
-    drawn = FEATURES[kind](latent_dim, input_dim, rng)
-    return (drawn.dense(), drawn) if isinstance(drawn, FeatureTransform) else (drawn, None)
+    if kind == "gaussian":
+        return rng.standard_normal((latent_dim, input_dim)), None
+    if kind == "orthogonal":
+        return _orthogonal(latent_dim, input_dim, rng), None
+    if kind == "identity":
+        transform = FeatureTransform.scaled_identity(latent_dim, np.sqrt(latent_dim))
+    else:
+        transform = FeatureTransform.draw(kind, latent_dim, input_dim, rng)
+    return transform.dense(), transform

@@ -5,15 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 
 REACH = 14.0
-"""Deviations integrated over: the normal density leaves 1e-43 beyond."""
+"""Deviations of the range of integration; the normal density leaves 1e-43 beyond."""
 
 TOLERANCE = 1e-12
-"""Of the coefficients, relative to E f²: the change when all panels are halved."""
+"""Change of the coefficients, relative to E f², when all panels are halved."""
 
 MOST_PANELS = 2**14
 VALUES_AT_ONCE = 2**22
@@ -21,20 +22,20 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 class Coefficients(NamedTuple):
-    """Of f at U = h + σz, z ~ N(0, 1)."""
+    """Coefficients (12) of f at U = h + σz, z ~ N(0, 1)."""
 
-    a: Float[np.ndarray, "*shape"]
+    a: Float[ndarray, "*shape"]
     """E f(U)."""
-    b: Float[np.ndarray, "*shape"]
+    b: Float[ndarray, "*shape"]
     """E[z f(U)]/σ."""
-    c: Float[np.ndarray, "*shape"]
+    c: Float[ndarray, "*shape"]
     """E f(U)²."""
 
 
 def hermite_coefficients(
-    function: Callable[[np.ndarray], np.ndarray],
-    deviation: Float[np.ndarray, "*shape"],
-    kinks: Float[np.ndarray, "kink"],
+    function: Callable[[ndarray], ndarray],
+    deviation: Float[ndarray, "*shape"],
+    kinks: Float[ndarray, "kink"],
     name: str,
     mean: ArrayLike = 0.0,
 ) -> Coefficients:
@@ -51,9 +52,9 @@ def hermite_coefficients(
     kinks
         Where f or f' jumps.
     name
-        Of f, for errors.
+        The function's name in errors.
     mean
-        h, of a shape that fits σ.
+        h, whose shape fits σ.
 
     Raises
     ------
@@ -85,13 +86,13 @@ def hermite_coefficients(
 
 
 def _integrals(
-    function: Callable[[np.ndarray], np.ndarray],
-    deviation: Float[np.ndarray, "s"],
-    mean: Float[np.ndarray, "s"],
-    kinks: Float[np.ndarray, "kink"],
+    function: Callable[[ndarray], ndarray],
+    deviation: Float[ndarray, "s"],
+    mean: Float[ndarray, "s"],
+    kinks: Float[ndarray, "kink"],
     panels: int,
     name: str,
-) -> Float[np.ndarray, "3 s"]:
+) -> Float[ndarray, "3 s"]:
     """E f, E z f and E f² for each deviation and mean."""
     grid = np.linspace(-REACH, REACH, panels + 1)
     results = np.empty((3, len(deviation)))

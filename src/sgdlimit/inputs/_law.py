@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
@@ -35,9 +36,9 @@ class Clusters:
         If shapes do not fit or there are too many clusters.
     """
 
-    weights: Float[np.ndarray, "c"]
-    means: Float[np.ndarray, "c D"]
-    roots: Float[np.ndarray, "c D *D"]
+    weights: Float[ndarray, "c"]
+    means: Float[ndarray, "c D"]
+    roots: Float[ndarray, "c D *D"]
 
     def __post_init__(self) -> None:
         c, D = self.means.shape
@@ -49,7 +50,7 @@ class Clusters:
                 "standardised if the law has a mean."
             )
 
-    def rescaled(self, location: Float[np.ndarray, "*D"], scale: Float[np.ndarray, "*D"]) -> "Clusters":
+    def rescaled(self, location: Float[ndarray, "*D"], scale: Float[ndarray, "*D"]) -> "Clusters":
         """The clusters of (C − location)/scale."""
         by_row = np.broadcast_to(scale, self.means.shape[1:])
         roots = self.roots / (by_row[:, None] if self.roots.ndim == 3 else by_row)
@@ -87,20 +88,28 @@ class LatentLaw(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
         """Draw ``count`` independent samples; ``dim`` is needed where the law fits any D."""
 
     @abstractmethod
-    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+    def mean(self, dim: int) -> Float[ndarray, "D"]:
         """E C."""
 
     @abstractmethod
-    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
         """Σ_C = Cov C."""
 
-    @abstractmethod
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
-        """D_KL(law ‖ N(0, I)) (16), in nats."""
+        """D_KL(law ‖ N(0, I)) (16), in nats: infinite for a finite set of points.
+
+        Raises
+        ------
+        ProblemError
+            If the law does not know it.
+        """
+        if self.distinct_samples is None:
+            raise ProblemError(f"latent: the divergence of {self!r} is not known.")
+        return Divergence(np.inf, 0.0, np.inf, np.inf)
 
     def check_dim(self, dim: int | None) -> int:
         """The latent dimension to use: the one asked for, which must fit the law.
@@ -130,15 +139,15 @@ class Gaussian(LatentLaw):
 
     law: Literal["gaussian"] = "gaussian"
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
         """Draw ``count`` samples in R^dim."""
         return rng.standard_normal((count, self.check_dim(dim)))
 
-    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+    def mean(self, dim: int) -> Float[ndarray, "D"]:
         """Zero."""
         return np.zeros(dim)
 
-    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
         """The identity."""
         return np.eye(dim)
 
@@ -182,7 +191,7 @@ class Affine(LatentLaw):
         return self.law.distinct_samples
 
     @property
-    def samples(self) -> Float[np.ndarray, "count D"]:
+    def samples(self) -> Float[ndarray, "count D"]:
         """The samples of C, shifted and rescaled, where C is drawn from a finite set."""
         return (self.law.samples - self.location) / self.scale  # type: ignore[attr-defined]
 
@@ -190,15 +199,15 @@ class Affine(LatentLaw):
         """The samples of C with random probabilities; shift and scale stay."""
         return Affine(self.law.reweighted(rng), self.location, self.scale)
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
         """Draw ``count`` independent samples."""
         return (self.law.sample(rng, count, dim) - self.location) / self.scale
 
-    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+    def mean(self, dim: int) -> Float[ndarray, "D"]:
         """(E C − location)/scale."""
         return (self.law.mean(dim) - self.location) / self.scale
 
-    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
         """Σ_C, divided by the scales."""
         scale = np.broadcast_to(self.scale, (dim,))
         return self.law.covariance(dim) / np.multiply.outer(scale, scale)
@@ -206,14 +215,6 @@ class Affine(LatentLaw):
     def clusters(self, dim: int) -> Clusters:
         """The clusters of C, shifted and rescaled."""
         return self.law.clusters(dim).rescaled(self.location, self.scale)
-
-    def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
-        """Infinite for a finite set of points; not known for other laws."""
-        if self.distinct_samples is not None:
-            return Divergence(np.inf, 0.0, np.inf, np.inf)
-        raise ProblemError(
-            f"latent: the divergence of a shifted {type(self.law).__name__} is not known. Standardise the law itself."
-        )
 
     def __repr__(self) -> str:
         with np.printoptions(threshold=4, edgeitems=1, precision=4):

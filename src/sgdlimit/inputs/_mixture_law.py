@@ -4,11 +4,12 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers, probabilities
-from ._divergence import Divergence, component_information
+from ._divergence import Divergence, mixture_divergence, unit_information
 from ._law import MOST_CLUSTERS, Clusters, LatentLaw
 
 
@@ -43,11 +44,11 @@ class MixtureLaw(LatentLaw):
     (array([0., 0.]), array([1., 1.]))
     """
 
-    means: Float[np.ndarray, "m *D"]
-    weights: Float[np.ndarray, "m"]
-    location: Float[np.ndarray, "*D"]
+    means: Float[ndarray, "m *D"]
+    weights: Float[ndarray, "m"]
+    location: Float[ndarray, "*D"]
     """Subtracted from every sample: zero, or the mean it is standardised with."""
-    scale: Float[np.ndarray, "*D"]
+    scale: Float[ndarray, "*D"]
     """What every sample is then divided by: one, or the deviation it is standardised with."""
 
     def __init__(
@@ -116,11 +117,11 @@ class MixtureLaw(LatentLaw):
         law.location, law.scale = samples.mean(axis=0), samples.std(axis=0)
         return law
 
-    def _by_coordinate(self, means: Float[np.ndarray, "m *D"], dim: int) -> Float[np.ndarray, "m D"]:
+    def _by_coordinate(self, means: Float[ndarray, "m *D"], dim: int) -> Float[ndarray, "m D"]:
         """Means of every coordinate, also where all have the same."""
         return np.broadcast_to(means.reshape(self.components, -1), (self.components, self.check_dim(dim)))
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[np.ndarray, "count D"]:
+    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
         """Draw ``count`` samples in R^dim."""
         dim = self.check_dim(dim)
         blocks = rng.choice(self.components, size=(count, dim // self.block_size), p=self.weights)
@@ -128,12 +129,12 @@ class MixtureLaw(LatentLaw):
         offset = self._by_coordinate(self.means, dim)[chosen, np.arange(dim)]
         return (rng.standard_normal((count, dim)) + offset - self.location) / self.scale
 
-    def mean(self, dim: int) -> Float[np.ndarray, "D"]:
+    def mean(self, dim: int) -> Float[ndarray, "D"]:
         """E C; zero when standardised with exact moments."""
         mean = (self.weights @ self.means - self.location) / self.scale
         return np.broadcast_to(mean, (self.check_dim(dim),)).copy()
 
-    def covariance(self, dim: int) -> Float[np.ndarray, "D D"]:
+    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
         """Σ_C: the identity plus the spread of the means within each block, divided by the scales."""
         centred = self._by_coordinate(self.means - self.weights @ self.means, dim)
         block = np.arange(dim) // self.block_size
@@ -175,10 +176,9 @@ class MixtureLaw(LatentLaw):
 
             D_KL = u − I,   u = Σ_i p_i |m_i|²/2 + ½ Σ_r (s_r² − 1 − 2 ln s_r),
 
-        where I is the information that C carries about its components. It adds up over independent blocks, does not
-        depend on location or scale, and lies between 0 and the entropy H(p) of the weights. A block whose component
-        means lie on a line (each coordinate by itself; any two components) is done by quadrature, to 1e-12, the others
-        by Monte Carlo.
+        where I is the information that C carries about its components. It does not depend on location or scale. A
+        block whose component means lie on a line (each coordinate by itself; any two components) is done by quadrature,
+        to 1e-12, the others by Monte Carlo.
 
         Parameters
         ----------
@@ -195,15 +195,9 @@ class MixtureLaw(LatentLaw):
         >>> MixtureLaw([3.0]).kl_to_standard_normal().value  # μ²/2
         4.5
         """
-        if samples < 4:
-            raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
         p, rng = self.weights, np.random.default_rng(seed)
-        centred = (self.means - self.location) / self.scale
-        deviation = 1 / self.scale
+        centred, deviation = (self.means - self.location) / self.scale, 1 / self.scale
         upper = float((p @ centred**2).sum() / 2 + (deviation**2 - 1 - 2 * np.log(deviation)).sum() / 2)
         means = self.means.reshape(self.components, -1)
         blocks = np.split(means, means.shape[1] // self.block_size, axis=1)
-        informations, variances = zip(*(component_information(block, p, samples, rng) for block in blocks), strict=True)
-        lower = max(0.0, upper + len(blocks) * float(p @ np.log(p)))
-        value = min(max(upper - float(np.sum(informations)), lower), upper)  # noise or rounding may pass a bound
-        return Divergence(value, float(np.sqrt(np.sum(variances))), lower, upper)
+        return mixture_divergence(p, upper, [unit_information(block, p, samples, rng) for block in blocks])

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Float32
+from numpy import ndarray
 
 from ..errors import ProblemError
 from ..resources import one_thread
@@ -14,13 +15,13 @@ from ._law import Gaussian, LatentLaw
 from ._manifold import Known, Nonlinearity
 
 GAUSSIAN_THEORIES = ("conventional", "moment-matched")
-"""Σ_C = I, and the true Σ_C."""
+"""They assume Σ_C = I, and the true Σ_C."""
 
 THEORIES = (*GAUSSIAN_THEORIES, "mixture")
 """The last one takes the moments within the clusters of the law, see :func:`mixture_moments`."""
 
 NO_MEAN = 1e-10
-"""Means of the inputs up to this part of their deviation are the rounding of a quadrature."""
+"""Means of the inputs below this part of their deviation are rounding errors of the quadrature."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,18 @@ class InputMoments:
     Ω = Cov[X] = diag(diagonal) + factorᵀ factor, φ = √N Cov[X, ν], T = Cov[ν] = W̃ Σ_C W̃ᵀ/D.
     """
 
-    diagonal: Float[np.ndarray, "N"]
-    factor: Float[np.ndarray, "r N"]
-    cross: Float[np.ndarray, "N M"]
-    teacher_overlap: Float[np.ndarray, "M M"]
+    diagonal: Float[ndarray, "N"]
+    factor: Float[ndarray, "r N"]
+    cross: Float[ndarray, "N M"]
+    teacher_overlap: Float[ndarray, "M M"]
 
     @cached_property
-    def _single_factor(self) -> Float32[np.ndarray, "r N"]:
+    def _single_factor(self) -> Float32[ndarray, "r N"]:
         return self.factor.astype(np.float32)
 
     def overlaps(
-        self, weights: Float[np.ndarray, "*batch K N"]
-    ) -> tuple[Float[np.ndarray, "*batch K K"], Float[np.ndarray, "*batch K M"]]:
+        self, weights: Float[ndarray, "*batch K N"]
+    ) -> tuple[Float[ndarray, "*batch K K"], Float[ndarray, "*batch K M"]]:
         """Order parameters Q = WΩWᵀ/N (9) and R = Wφ/N (10) of student weights W.
 
         Weights in single precision are projected in single precision, which costs Q a relative 1e-7, and summed in
@@ -58,8 +59,8 @@ class InputMoments:
 
 
 def input_moments(
-    features: Float[np.ndarray, "D N"],
-    teacher: Float[np.ndarray, "M D"],
+    features: Float[ndarray, "D N"],
+    teacher: Float[ndarray, "M D"],
     f: Known | Nonlinearity,
     law: LatentLaw,
     theory: str = "conventional",
@@ -67,8 +68,8 @@ def input_moments(
     """Second moments of X = f(CF/√D) and ν = CW̃ᵀ/√D by Gaussian equivalence, (9)-(11) for any f and any Σ_C.
 
     With σ_i² = F_iᵀΣ_C F_i/D and a_i, b_i, c_i the coefficients (12) of f at σ_i,
-    Ω = diag(c − a² − b²σ²) + diag(b) FᵀΣ_C F/D diag(b) and φ_m = √N diag(b) FᵀΣ_C W̃_m/D. These are covariances: the
-    mean a of the inputs, if f has one, is no part of them, see :func:`input_mean`.
+    Ω = diag(c − a² − b²σ²) + diag(b) FᵀΣ_C F/D diag(b) and φ_m = √N diag(b) FᵀΣ_C W̃_m/D. These covariances do not
+    contain the mean a of the inputs, see :func:`input_mean`.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def input_moments(
     Raises
     ------
     ProblemError
-        If the theory is moment-matched and the law has a mean: an uncentred input has an eigenvalue of order N and no
+        If the theory is moment-matched and the law has a mean. Inputs with a mean have an eigenvalue of order N and no
         limiting equations.
     """
     root = features  # Σ_C^(1/2) F, with which FᵀΣ_C F = rootᵀ root
@@ -105,7 +106,7 @@ def input_moments(
     return moments_of(root, teacher_root, deviation, f.hermite(deviation))
 
 
-def preactivation_deviation(root: Float[np.ndarray, "D N"]) -> Float[np.ndarray, "N"]:
+def preactivation_deviation(root: Float[ndarray, "D N"]) -> Float[ndarray, "N"]:
     """σ_i of the preactivations CF/√D, with root = Σ_C^(1/2) F.
 
     Raises
@@ -123,9 +124,9 @@ def preactivation_deviation(root: Float[np.ndarray, "D N"]) -> Float[np.ndarray,
 
 
 def moments_of(
-    root: Float[np.ndarray, "D N"],
-    teacher_root: Float[np.ndarray, "M D"],
-    deviation: Float[np.ndarray, "N"],
+    root: Float[ndarray, "D N"],
+    teacher_root: Float[ndarray, "M D"],
+    deviation: Float[ndarray, "N"],
     coefficients: Coefficients,
 ) -> InputMoments:
     """Covariances (9)-(11), with root = Σ_C^(1/2) F, teacher_root = W̃ Σ_C^(1/2) and the coefficients (12) of f."""
@@ -140,17 +141,15 @@ def moments_of(
     )
 
 
-def is_centred(mean: Float[np.ndarray, "D"], covariance: Float[np.ndarray, "D D"]) -> bool:
-    """Whether a mean is small enough, 0.05 deviations in every coordinate, for equations that take it for zero."""
+def is_centred(mean: Float[ndarray, "D"], covariance: Float[ndarray, "D D"]) -> bool:
+    """Whether a mean is small enough for equations that assume zero: 0.05 deviations in every coordinate."""
     return bool(np.abs(mean).max() <= 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)))
 
 
-def input_mean(
-    features: Float[np.ndarray, "D N"], f: Known | Nonlinearity, law: LatentLaw
-) -> Float[np.ndarray, "N"] | None:
+def input_mean(features: Float[ndarray, "D N"], f: Known | Nonlinearity, law: LatentLaw) -> Float[ndarray, "N"] | None:
     """The mean that f itself gives inputs of a centred latent: E f(U), U ~ N(0, σ²) with σ_i² = F_iᵀΣ_C F_i/D.
 
-    None where it is zero, as for every odd f. A mean of the latent is not part of it.
+    None where it is zero, as for every odd f. The mean of the latent itself is not included.
     """
     if isinstance(f, Known):
         return None
@@ -162,7 +161,7 @@ def input_mean(
     return None if np.abs(a).max() <= NO_MEAN * np.sqrt(c.max()) else a
 
 
-def root_of(name: str, covariance: Float[np.ndarray, "D D"], smallest: float = 1e-12) -> Float[np.ndarray, "r D"]:
+def root_of(name: str, covariance: Float[ndarray, "D D"], smallest: float = 1e-12) -> Float[ndarray, "r D"]:
     """A matrix A with AᵀA = covariance, a row for each eigenvalue above ``smallest`` of the largest.
 
     Raises
@@ -183,12 +182,12 @@ def root_of(name: str, covariance: Float[np.ndarray, "D D"], smallest: float = 1
     return np.sqrt(np.maximum(variances[kept], 0))[:, None] * directions[:, kept].T
 
 
-def root_mean_square(values: Float[np.ndarray, "N"]) -> float:
+def root_mean_square(values: Float[ndarray, "N"]) -> float:
     """√(Σ x_i²/N)."""
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[np.ndarray, "D"], Float[np.ndarray, "D D"]]:
+def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[ndarray, "D"], Float[ndarray, "D D"]]:
     """Mean and covariance of a law, checked because the law may be a user's own."""
     name = f"latent: {type(law).__name__}"
     mean = numbers(f"{name}.mean", law.mean(dim), (dim,))

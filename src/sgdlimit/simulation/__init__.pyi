@@ -1,3 +1,4 @@
+from . import datasets as datasets
 from ._live import simulate_live as simulate_live
 from ._sgd import predicted_bytes as predicted_bytes
 from ._sgd import simulate as simulate
