@@ -1,6 +1,6 @@
 """The paper preset's SGD on an accelerator: seconds, share of peak in the product, bytes a step against bandwidth.
 
-    python benchmarks/accelerator.py [instances] [steps]
+    python benchmarks/accelerator.py [runs] [steps]
 
 Prints one JSON object. Bandwidth and peak are measured on the spot, by a copy and a square product of their own.
 """
@@ -8,7 +8,6 @@ Prints one JSON object. Bandwidth and peak are measured on the spot, by a copy a
 import json
 import sys
 import time
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +15,10 @@ import numpy as np
 
 from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 from sgdlimit.simulation import _blocks as jax_engine
-from sgdlimit.simulation._chains import Chains
-from sgdlimit.simulation._stream import Stream, stream_of
-from sgdlimit.sweep import Plan
-from sgdlimit.sweep._task import Conditions
+from sgdlimit.simulation._sources import BLOCK
+from sgdlimit.simulation._stream import stream_of
+from sgdlimit.simulation._train import initial_students
+from sgdlimit.sweep import Conditions, Plan
 
 
 def seconds(call, repeats=5):
@@ -33,18 +32,20 @@ def seconds(call, repeats=5):
     return float(np.median(times))
 
 
-def main(instances: int, steps: int) -> dict:
+def main(runs: int, steps: int) -> dict:
     """Measure."""
-    preset = PRESETS["paper"]
     output_steps = np.unique(np.rint(np.geomspace(1, steps, 240)).astype(int))
-    streams, chains = [], []
-    for seed in range(instances):
-        plan = Plan(replace(preset, first_instance=seed).grid_sweep())
-        conditions = Conditions(plan, plan.task(0), threads=1).instances
-        stream = stream_of(conditions).with_keys(seed, 0, 0)
-        streams.append(stream)
-        chains.append(Chains.start(conditions, output_steps, stream))
-    count = instances * len(chains[0].student)
+    plan = Plan(PRESETS["paper"].grid_sweep())
+    stream = stream_of(Conditions(plan, plan.task(0), threads=1).instances)
+    streams = [stream.with_keys(0, run, 0) for run in range(runs)]
+    count = runs * len(stream.instances)
+
+    def train() -> list:
+        students = [initial_students(stream.instances, output_steps, stream.width) for _ in streams]
+        for _ in jax_engine.train_together(streams, students):
+            pass
+        return students
+
     result = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "chains": count, "steps": steps}
 
     size = 8192
@@ -58,24 +59,23 @@ def main(instances: int, steps: int) -> dict:
 
     make = jax_engine._maker(streams)
     block = seconds(lambda: make(0))
-    sources = len(streams[0].sources)
-    flops = 2 * instances * sources * Stream.BLOCK * streams[0].projection.matrix.size
+    flops = 2 * runs * len(stream.sources) * BLOCK * stream.projection.matrix.size
     result["block_of_products_s"] = block
     result["product_tflops_with_sampling"] = flops / block / 1e12
 
     start = time.perf_counter()
-    jax_engine.train_together(chains, streams, np.empty(0), lambda fraction: None)
+    train()
     result["first_s"] = time.perf_counter() - start
     start = time.perf_counter()
-    jax_engine.train_together(chains, streams, np.empty(0), lambda fraction: None)
+    students = train()
     result["warm_s"] = time.perf_counter() - start
-    state_bytes = 4 * count * chains[0].student.shape[1] * streams[0].width
-    updates = result["warm_s"] - block * (-(-steps // Stream.BLOCK))
+    state_bytes = 4 * count * students[0].student.shape[1] * stream.width
+    updates = result["warm_s"] - block * (-(-steps // BLOCK))
     result["us_per_step_all_chains"] = updates / steps * 1e6
     result["least_bytes_per_step"] = 2 * state_bytes
     result["least_bytes_gb_per_s"] = 2 * state_bytes / (updates / steps) / 1e9
     result["us_per_step_and_chain"] = result["warm_s"] / steps / count * 1e6
-    result["diverged"] = int(sum((c.diverged_step >= 0).sum() for c in chains))
+    result["diverged"] = int(sum((run.diverged_sample >= 0).sum() for run in students))
     return result
 
 

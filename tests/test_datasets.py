@@ -73,10 +73,10 @@ def test_mini_batches_and_tasks_that_change(training, switch):
 
 def test_wrong_arguments_are_named(problem, instance):
     for act, said in (
-        (lambda: sl.datasets.make_hidden_manifold(0), "n_samples: 0 is not a whole number ≥ 1"),
+        (lambda: sl.datasets.make_hidden_manifold(0), r"n_samples: must be a whole number ≥ 1 \(got 0\)"),
         (lambda: sl.datasets.make_hidden_manifold(10, activation="swish!"), "activation"),
-        (lambda: sl.datasets.batches(instance, 2.5), "batch_size: 2.5"),  # type: ignore[arg-type]
-        (lambda: sl.datasets.batches(instance, 2, seed=-1), "seed: -1"),
+        (lambda: sl.datasets.batches(instance, 2.5), r"batch_size: must be a whole number ≥ 1 \(got 2.5\)"),  # type: ignore[arg-type]
+        (lambda: sl.datasets.batches(instance, 2, seed=-1), r"seed: must be a whole number ≥ 0 \(got -1\)"),
         (lambda: sl.datasets.batches(problem, 2), "draw"),
     ):
         with pytest.raises(sl.ProblemError, match=said):
@@ -86,7 +86,8 @@ def test_wrong_arguments_are_named(problem, instance):
 def test_without_pytorch_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "sgdlimit.simulation._torch", raising=False)
-    with pytest.raises(sl.ProblemError, match=r"PyTorch is not installed; `pip install 'sgdlimit\[torch\]'`"):
+    said = r"needs PyTorch, which is not installed\. `pip install 'sgdlimit\[torch\]'`"
+    with pytest.raises(sl.ProblemError, match=said):
         _ = sl.datasets.HiddenManifoldDataset
     assert not hasattr(sl.datasets, "NoSuchDataset")
 

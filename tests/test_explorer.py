@@ -24,7 +24,7 @@ from sgdlimit.explorer._turns import Turn, Turns
 from sgdlimit.explorer._view import DEFAULT, LARGEST_DIM, View, as_far_as_possible, flat
 from sgdlimit.plotting._explored import entries
 from sgdlimit.problem import load_problem
-from sgdlimit.simulation._live import simulate_live
+from sgdlimit.simulation import simulate_live
 from sgdlimit.single_run import run_problem
 
 MIXTURE = sl.GaussianMixture(components=2, spread=6.0, block_size=5)

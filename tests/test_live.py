@@ -6,7 +6,7 @@ import pytest
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
 from sgdlimit.resources import one_thread
-from sgdlimit.simulation._live import simulate_live
+from sgdlimit.simulation import simulate_live
 
 TIMES = sl.log_times(4000, 200, 40)
 PROBLEM = sl.Problem(

@@ -1,5 +1,6 @@
 """The SGD engine against ten lines of numpy, and its promises: same seed, same bits; shared noise; no silent NaN."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -140,7 +141,8 @@ def test_a_law_of_ones_own_is_sampled_and_checked():
         def sample(self, rng, count, dim=None):
             return np.zeros((3, 3))
 
-    with pytest.raises(sl.ProblemError, match=r"latent: Short\.sample gave shape"):
+    said = r"latent: Short\.sample must give finite numbers of shape \(512, 30\) \(got shape \(3, 3\)"
+    with pytest.raises(sl.ProblemError, match=said):
         sl.simulate(instance.replace(latent=Short()), [1.0])
 
 
@@ -233,6 +235,34 @@ def simulated_with(engine, instance, times, data):
     return sl.simulate(instance, times, engine=engine, data=data, test_samples=0)
 
 
+STEPPED_OPTIONS = (
+    sl.Training(),
+    sl.Training(weight_decay=2.0),
+    sl.Training(label_noise=0.5),
+    sl.Training(schedule=sl.Schedule(times=(0.3, 1.2), factors=(1.0, 0.2))),
+    sl.Training(output_learning_rate=0.1, output_normalization="1/sqrt(K)", label_noise=0.5, weight_decay=2.0),
+)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("student_units", range(1, 9))
+def test_the_scan_takes_the_steps_of_the_kernel(student_units, batch_size):
+    """On given samples the weights after each step are the kernel's, to rounding, with every option of training."""
+    base = small_problem(input_dim=20, latent_dim=10, student_units=student_units).draw(seed=2)
+    batches = {"batch_size": batch_size}
+    instances = [base.replace(training=options.model_copy(update=batches)) for options in STEPPED_OPTIONS]
+    C = np.random.default_rng(5).standard_normal((40 * batch_size, 10))
+    numba, jax = (
+        sl.simulate_together(
+            instances, np.arange(1, 41) / 20, data=(C,), engine=engine, keep_weights=True, test_samples=0, threads=1
+        )
+        for engine in ("numba", "jax")
+    )
+    for one, other in zip(numba, jax, strict=True):
+        for name in ("W", "v"):
+            np.testing.assert_allclose(other[name], one[name], atol=1e-5)
+
+
 def test_engines_draw_the_same_samples():
     """To the rounding of logarithm and cosine; runs and conditions batched give what each gives alone.
 
@@ -279,22 +309,23 @@ def test_divergence_cuts_the_trajectory_and_says_when():
     [
         ({"times": [1.0, 0.5]}, "times: 1 is followed by 0.5"),
         ({"times": [0.5, np.nan]}, "times:"),
-        ({"times": [0.123]}, "times: 0.123 is not a whole number of SGD steps"),
-        ({"times": [0.0]}, "no step is taken"),
-        ({"runs": 0}, "runs: 0 is not"),
-        ({"seed": -1}, "seed: -1"),
-        ({"threads": 0}, "threads: 0"),
-        ({"engine": "cuda"}, "engine: 'cuda' is not known"),
-        ({"test_samples": 1.5}, "test_samples: 1.5"),
-        ({"overlaps": "exact"}, "overlaps: 'exact' will not do"),
-        ({"overlaps": []}, "overlaps: "),
-        ({"overlaps": 3}, "overlaps: 3"),
-        ({"runs": True}, "runs: True"),
-        ({"data": (np.ones((60, 30)),), "runs": 2}, "runs: 2 runs on given data"),
-        ({"data": ("C",)}, "data: C is not an array"),
-        ({"data": (np.ones((5, 30)),)}, "data: C has shape"),
-        ({"data": (np.full((60, 30), np.nan),)}, "data: C holds NaN"),
-        ({"data": np.ones((60, 30))}, "data: is not"),
+        ({"times": [0.123]}, r"times: must be whole numbers of SGD steps, .* \(got 0.123\)"),
+        ({"times": [0.0]}, r"times: must be .* at least one, .* \(got 0\)"),
+        ({"runs": 0}, r"runs: must be a whole number ≥ 1 \(got 0\)"),
+        ({"seed": -1}, r"seed: must be .* ≥ 0 \(got -1\)"),
+        ({"threads": 0}, r"threads: must be .* ≥ 1 \(got 0\)"),
+        ({"engine": "cuda"}, r"engine: must be 'auto', 'numba' or 'jax' \(got 'cuda'\)"),
+        ({"test_samples": 1.5}, r"test_samples: must be .* \(got 1.5\)"),
+        ({"overlaps": "exact"}, r"overlaps: must be .* \(got 'exact'\)"),
+        ({"overlaps": []}, r"overlaps: must be .* \(got \[\]\)"),
+        ({"overlaps": 3}, r"overlaps: must be .* \(got 3\)"),
+        ({"runs": True}, r"runs: must be .* \(got True\)"),
+        ({"data": (np.ones((60, 30)),), "runs": 2}, r"runs: must be 1 on given data, .* \(got 2\)"),
+        ({"data": ("C",)}, "data: C: must be numbers \\(got 'C'\\)"),
+        ({"data": (np.ones((60, 31)),)}, r"data: C: must be of shape \(samples, 30\) \(got \(60, 31\)\)"),
+        ({"data": (np.ones((5, 30)),)}, r"data: C must have 60 samples .* \(got 5\)"),
+        ({"data": (np.full((60, 30), np.nan),)}, r"data: C: must be finite \(got 1800 of 1800 entries NaN"),
+        ({"data": np.ones((60, 30))}, r"data: must be \(C,\) or \(C, X, y\) \(got a ndarray\)"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -317,15 +348,41 @@ def test_kept_inputs_that_would_not_fit_are_refused():
 def test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused(monkeypatch):
     instance = small_problem().draw(seed=0)
     needed = []
-    refuse = "sgdlimit.simulation._sgd.refuse_what_does_not_fit"
+    refuse = "sgdlimit.simulation._runs.refuse_what_does_not_fit"
     with monkeypatch.context() as patch:
         patch.setattr(refuse, lambda bytes_needed, _: needed.append(bytes_needed))
         for steps in (600, 6000):
             sl.simulate(instance, sl.log_times(steps, 60, 50), test_samples=0)
     assert needed[0] == needed[1]
-    monkeypatch.setattr("sgdlimit.simulation._sgd.available_bytes", lambda: 10**6)
-    with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free; ask for fewer output times"):
+    monkeypatch.setattr("sgdlimit.simulation._runs.available_bytes", lambda: 10**6)
+    with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free\. Ask for fewer output times"):
         sl.simulate(instance, sl.log_times(6000, 60, 500))
+
+
+COMPILED = """
+import sys
+import sgdlimit as sl
+from numba.core.dispatcher import Dispatcher
+
+instance = sl.Problem(
+    input_dim=32, latent_dim=16, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2,
+    features="hadamard", latent=sl.GaussianMixture(components=2), training=sl.Training(label_noise=0.1),
+).draw(seed=0)
+sl.simulate(instance, [1.0], keep_inputs=True, test_samples=10, engine="numba")
+modules = [module for name, module in sys.modules.items() if name.startswith("sgdlimit")]
+loops = {value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)}
+used = {loop.__name__: len(loop.stats.cache_misses) for loop in loops if loop.signatures}
+"""
+
+
+def test_a_new_process_compiles_no_loop_again():
+    exec(COMPILED, {})  # what this process compiles is kept on disk
+    done = subprocess.run([sys.executable, "-c", COMPILED + "print(used)"], capture_output=True, text=True, check=True)
+    used = ast.literal_eval(done.stdout)
+    assert used.keys() == {
+        "sgd_block", "inputs_and_labels", "losses", "hadamard_product", "fill_normals", "fill_offsets",
+    }  # fmt: skip
+    assert not any(used.values()), used
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
@@ -333,7 +390,7 @@ def test_predicted_memory_is_what_a_run_takes():
     """Peak of a process at a size where the arrays dominate: predicted to within a quarter."""
     script = """
 import numpy as np, sgdlimit as sl
-from sgdlimit.simulation import sgd
+from sgdlimit.simulation import _runs
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -343,7 +400,7 @@ sizes = dict(input_dim=4000, latent_dim=1000, student_units=4, teacher_units=2)
 instance = sl.Problem(**sizes, activation="erf", learning_rate=0.1).draw(seed=0)
 sl.simulate(instance, [1 / 4000], test_samples=0)
 needed = []
-sgd.refuse_what_does_not_fit = lambda predicted, available: needed.append(predicted)
+_runs.refuse_what_does_not_fit = lambda predicted, available: needed.append(predicted)
 before = peak()
 sl.simulate(instance, np.arange(1, 2501) / 4000, test_samples=0)
 print(peak() - before, needed[0])
@@ -355,7 +412,7 @@ print(peak() - before, needed[0])
 
 def test_instances_with_other_features_are_not_simulated_together():
     problem = small_problem()
-    with pytest.raises(sl.ProblemError, match="features: differs"):
+    with pytest.raises(sl.ProblemError, match="features: must be the same for instances simulated together"):
         sl.simulate_together([problem.draw(seed=0), problem.draw(seed=1)], [1.0])
 
 

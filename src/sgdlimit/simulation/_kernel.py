@@ -1,57 +1,110 @@
-"""The compiled inner loop of online SGD: many chains over one block of shared preactivations.
+"""The compiled loops of online SGD: many chains train on one block of shared products.
 
-A *chain* is one student being trained. All chains of a call share the block of products zF/√D, ... that the stream
-made; the input X = f(U) of a chain is never stored, each step forms one row of it in cache.
+A *chain* is one student in training. All chains of a call share the block of products zF/√D, … that the stream made.
+The input X = f(U) of a chain is never stored: each sample forms one row of it in cache.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 from numba import njit
 
 from ..inputs import TABULATED
-from ..rules import ERF, RELU, activation_and_slope, erf_and_gauss, smooth_part
-
-__all__ = ["ERF_INPUT", "SIGN", "SUB_BLOCK", "Rules", "inputs_and_labels", "losses", "sgd_block"]
+from ..rules import Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
 
 SUB_BLOCK = 128
-"""Steps of a block that all chains take before any goes on: their preactivations stay in the second-level cache."""
+"""All chains take this many samples of a block before any goes on: their products stay in the second-level cache."""
 
 FIRST_CACHE = 1 << 14
-"""Bytes of weights of the chains that take a step on the same input one after the other."""
+"""Bytes of weights of the chains that take one sample after each other, on one input."""
 
 # No "nnan" and "ninf": divergence must be seen.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-SIGN, ERF_INPUT = 0, 1  # codes of sgdlimit.inputs._manifold, the rest is the identity
+SIGN, ERF_INPUT = 0, 1  # codes of f in sgdlimit.inputs; the rest is the identity
 
 
-class Rules(NamedTuple):
-    """The learning rule of every chain, as :class:`sgdlimit.Training` says it."""
+class Inputs(NamedTuple):
+    """How each chain forms its input from the products: X = f(U) − centre with
+    U = gain (products[first] + coefficient products[second] + shift)."""
 
-    learning_rate: Float[np.ndarray, "chain"]
-    output_rate: Float[np.ndarray, "chain"]
-    output_scale: Float[np.ndarray, "chain"]
-    label_noise: Float[np.ndarray, "chain"]
-    weight_decay: Float[np.ndarray, "chain"]
-    schedule: Int[np.ndarray, "chain"]
-    """Row of the factors that both rates are multiplied with."""
+    sources: Int[np.ndarray, "chain 2"]
+    """The two products that a chain adds up."""
+    coefficients: Float32[np.ndarray, "chain"]
+    gains: Float32[np.ndarray, "chain"]
+    shifts: Float32[np.ndarray, "chain width"]
+    same_input: Bool[np.ndarray, "chain"]
+    """Whether a chain has the input of the chain before it."""
+    code: int
+    """The code of f."""
+    tables: Tables
+    """The table of f, where its code asks for one."""
+    centres: Float32[np.ndarray, "chain N"]
+    """E f(U); no columns where there is nothing to subtract."""
 
-    def of(self, some: slice) -> "Rules":
-        """Those of some chains."""
-        return Rules(*(values[some] for values in self))
+
+class Network(NamedTuple):
+    """What students and teachers compute from their fields."""
+
+    activations: Int[np.ndarray, "chain"]
+    teacher_activations: Int[np.ndarray, "chain"]
+    tables: Tables
+    """Tables of the activations that are not built in."""
+    teacher_output: Float[np.ndarray, "chain task M"]
+    """Normalised: s_M ṽ."""
+    switch_samples: Int[np.ndarray, "task-1"]
+    """Samples after which the next task begins."""
+    schedules: Int[np.ndarray, "chain"]
+    """Each chain's row of :attr:`Block.factors`."""
 
 
-# The helpers below index whole arrays: a view of a row would cost two atomic reference counts a step.
+class Block(NamedTuple):
+    """Consecutive samples of the stream."""
+
+    first: int
+    """Samples before the block."""
+    size: int
+    """Samples to take."""
+    products: Float32[np.ndarray, "source sample width"]
+    """Preactivations of N inputs, fields of M teacher units, and padding."""
+    noise: Float[np.ndarray, "sample"]
+    """Normals for the labels; empty without label noise."""
+    labels: Float[np.ndarray, "sample"]
+    """Given labels; empty where the teacher labels."""
+    factors: Float[np.ndarray, "schedule sample"]
+    """What the schedules multiply the rates with."""
+
+
+class Students(NamedTuple):
+    """The students in training, changed in place, and the weights kept at the output times."""
+
+    student: Float32[np.ndarray, "chain K width"]
+    """N columns, and zeros up to the width of the products."""
+    output: Float[np.ndarray, "chain K"]
+    seen_student: Float32[np.ndarray, "chain K width"]
+    """The weights a batch began with, which its fields see; empty for batches of one."""
+    seen_output: Float[np.ndarray, "chain K"]
+    diverged_sample: Int[np.ndarray, "chain"]
+    """The sample at which a chain left the finite numbers, else −1."""
+    output_samples: Int[np.ndarray, "time"]
+    """Samples after which weights are kept."""
+    kept_student: Float32[np.ndarray, "chain time K N"]
+    kept_output: Float[np.ndarray, "chain time K"]
+
+
+# The helpers below index whole arrays: a view of a row would cost two atomic reference counts a sample.
 
 
 @njit(inline="always", fastmath=FAST)
-def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, row, r):
-    """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shifts[c])) − E f(U), the input X."""
+def _form_input(products, inputs, c, shifted, s, row, r):
+    """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shift)) − E f(U), the input X."""
+    first, second = inputs.sources[c, 0], inputs.sources[c, 1]
+    coefficient, gain = inputs.coefficients[c], inputs.gains[c]
+    shifts, centres = inputs.shifts, inputs.centres
     size = row.shape[1]
     one = np.float32(1)
-    if manifold.code == SIGN:  # in one pass; and for a positive gain, the sign does without it
+    if inputs.code == SIGN:  # in one pass; and for a positive gain, the sign does without it
         if shifted:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
@@ -65,272 +118,219 @@ def _form_input(products, first, second, s, coefficient, shifts, c, shifted, gai
         return
     for j in range(size):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
-    if manifold.code == ERF_INPUT:
+    if inputs.code == ERF_INPUT:
         for j in range(size):
             row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]
-    if manifold.code == TABULATED:
+    if inputs.code == TABULATED:
         for j in range(size):
-            row[r, j] = smooth_part(manifold.tables, 0, np.float64(row[r, j]))[0]
-        kinks = manifold.tables.kinks
-        for k in range(kinks.shape[1]):  # a pass for each, for a loop in the loop above would not vectorise
+            row[r, j] = smooth_part(inputs.tables, 0, np.float64(row[r, j]))[0]
+        kinks = inputs.tables.kinks
+        for k in range(kinks.shape[1]):  # a pass for each, because a loop in the loop above would not vectorise
             position, jump, slope = np.float32(kinks[0, k, 0]), np.float32(kinks[0, k, 1]), np.float32(kinks[0, k, 2])
             for j in range(size):
                 u = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
                 row[r, j] += jump + slope * (u - position) if u > position else np.float32(0)
-    for j in range(manifold.centres.shape[1]):
-        row[r, j] -= manifold.centres[c, j]
+    for j in range(centres.shape[1]):
+        row[r, j] -= centres[c, j]
 
 
 @njit(inline="always", fastmath=FAST)
-def _form_labels(
-    products,
-    first,
-    second,
-    start,
-    stop,
-    coefficient,
-    shifts,
-    c,
-    gain,
-    activation,
-    tables,
-    teacher_outputs,
-    task,
-    N,
-    labels,
-    row,
-):
-    """labels[row] = Σ ṽ_m g(ν_m) of some samples; the teacher's fields follow the N preactivations in the product."""
-    labels[row] = 0
-    for m in range(teacher_outputs.shape[2]):
-        n, weight = N + m, teacher_outputs[c, task, m]
+def _form_labels(products, inputs, network, c, task, N, start, stop, labels, row):
+    """labels[row] = Σ ṽ_m g(ν_m) of some samples; the teacher's fields follow the N preactivations in the products."""
+    count = stop - start
+    field, value, slope = np.empty(count), np.empty(count), np.empty(count)
+    first, second = inputs.sources[c, 0], inputs.sources[c, 1]
+    labels[row, :count] = 0
+    for m in range(network.teacher_output.shape[2]):
+        weight = network.teacher_output[c, task, m]
         if weight == 0:
             continue
-        # A loop for each activation: one with the choice within it would not vectorise.
-        if activation == ERF:
-            for s in range(start, stop):
-                field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
-                labels[row, s - start] += weight * erf_and_gauss(np.float64(field))[0]
-        elif activation == RELU:
-            for s in range(start, stop):
-                field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
-                labels[row, s - start] += weight * max(np.float64(field), 0.0)
-        else:
-            for s in range(start, stop):
-                field = gain * (products[first, s, n] + coefficient * products[second, s, n] + shifts[c, n])
-                labels[row, s - start] += weight * activation_and_slope(activation, np.float64(field), tables)[0]
+        for s in range(count):
+            field[s] = inputs.gains[c] * (
+                products[first, start + s, N + m]
+                + inputs.coefficients[c] * products[second, start + s, N + m]
+                + inputs.shifts[c, N + m]
+            )
+        values_and_slopes(network.teacher_activations[c], field, 0, count, network.tables, value, slope)
+        for s in range(count):
+            labels[row, s] += weight * value[s]
+
+
+@njit(inline="always", fastmath=FAST)
+def _update_and_fields(student, seen_student, i, begins, pending, p, row, old, new, field):
+    """One pass over the weights: the update W −= pending ⊗ row[old] that waits, and the fields W · row[new].
+
+    Fields see the weights with which the batch begins.
+    """
+    K, width = student.shape[1:]
+    paired = K - K % 2 if begins else 0
+    for k in range(0, paired, 2):  # two units at a time share the loads of the rows
+        back_k, back_l = pending[p, k], pending[p, k + 1]
+        total_k, total_l = np.float32(0), np.float32(0)
+        for j in range(width):
+            w_k = student[i, k, j] - back_k * row[old, j]
+            w_l = student[i, k + 1, j] - back_l * row[old, j]
+            student[i, k, j] = w_k
+            student[i, k + 1, j] = w_l
+            total_k += w_k * row[new, j]
+            total_l += w_l * row[new, j]
+        field[k], field[k + 1] = total_k, total_l
+    for k in range(paired, K):
+        back_k, total_k = pending[p, k], np.float32(0)
+        for j in range(width):
+            w_k = student[i, k, j] - back_k * row[old, j]
+            student[i, k, j] = w_k
+            total_k += (w_k if begins else seen_student[i, k, j]) * row[new, j]
+        field[k] = total_k
+
+
+@njit(inline="always", fastmath=FAST)
+def _apply(student, i, pending, p, row, new, shrink):
+    """The update that waits, and the weight decay."""
+    whole = np.float32(shrink[p])
+    for k in range(student.shape[1]):
+        back = pending[p, k]
+        for j in range(student.shape[2]):
+            student[i, k, j] = whole * (student[i, k, j] - back * row[new, j])
+        pending[p, k] = 0
+    shrink[p] = 1
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def sgd_block(
-    products,  # (source, sample, width) float32: the shared preactivations, N of the inputs, M of the teacher, padding
-    samples,  # how many of them to take
-    sources,  # (chain, 2) the two products that a chain adds up
-    coefficients,  # (chain,) float32, of the second product
-    shifts,  # (chain, width) float32
-    gains,  # (chain,) float32
-    same_input,  # (chain,): whether a chain's input is that of the chain before
-    manifold,  # f, and the means to subtract: a Manifold
-    activations,  # (chain,)
-    teacher_activations,  # (chain,)
-    tables,  # Tables of the activations that are not built in
-    rules,  # Rules of the chains
-    factors,  # (schedule, sample): what the schedules multiply the rates with
-    teacher_outputs,  # (chain, task, M)
-    switch_samples,  # (task − 1,): samples after which the next task begins
-    noise,  # (sample,): normals for the labels, or empty
-    given_labels,  # (sample,), or empty where the teacher labels
-    batch_size,
-    student,  # (chain, K, width) float32, zero beyond N, trained in place
-    student_output,  # (chain, K), trained in place
-    gradient,  # (chain, K, width) float32, of the samples of an unfinished batch; empty for batches of one
-    output_gradient,  # (chain, K), likewise
-    first_sample,
-    output_samples,  # (time,): samples after which weights are kept
-    kept_student,  # (chain, time, K, N) float32
-    kept_output,  # (chain, time, K)
-    diverged_sample,  # (chain,): the sample at which a chain left the finite numbers, else −1
-):
-    """Take the steps of one block, W_k ← (1 − ηκ/N) W_k − (η/√N) s ⟨v_k Δ g'(λ_k) X⟩, v_k ← v_k − (η_v/N) s ⟨g(λ_k) Δ⟩.
+def sgd_block(block, inputs, network, rule, students, begin, end):
+    """Take the steps of one block with the chains from ``begin`` to ``end``.
 
-    (S28, S29) with options: s the output's normalisation, κ the weight decay, ⟨⟩ the mean over a batch. W is kept as
-    shrink · student within a sub-block, so that weight decay costs nothing there.
+    W_k ← (1 − ηκ/N) W_k − (η/√N) s ⟨v_k Δ g'(λ_k) X⟩ and v_k ← v_k − (η_v/N) s ⟨g(λ_k) Δ⟩, (S28, S29) with options:
+    s is the normalisation of the output, κ the weight decay, ⟨⟩ the mean over a batch. ``rule`` is a
+    :class:`sgdlimit.training.LearningRule` with one number for each chain.
+
+    Within a sub-block W is shrink · student, so that weight decay costs nothing. Each sample of a batch changes
+    ``student``, with its part of the mean; fields see ``seen_student``, the weights that the batch began with.
     """
-    chains, K, width = student.shape
-    N = kept_student.shape[3]
-    row = np.zeros((2, width), np.float32)
-    field, hidden, slope = np.zeros(K), np.zeros(K), np.zeros(K)
+    K, width = students.student.shape[1:]
+    N = students.kept_student.shape[3]
     most = max(1, FIRST_CACHE // (4 * K * width))
-    pending = np.zeros((most, K), np.float32)
-    shrink = np.ones(most)
-    labels = np.zeros((most, SUB_BLOCK))
-    output = np.zeros(most, np.int64)
-    root = math.sqrt(N)
+    row, labels = np.zeros((2, width), np.float32), np.zeros((most, SUB_BLOCK))
+    pending, shrink = np.zeros((most, K), np.float32), np.ones(most)
+    field, hidden, slope = np.zeros(K), np.zeros(K), np.zeros(K)
     start = 0
-    while start < samples:
-        task = np.searchsorted(switch_samples, first_sample + start, side="right")
-        stop = min(start + SUB_BLOCK, samples)
-        if task < switch_samples.shape[0]:
-            stop = min(stop, switch_samples[task] - first_sample)
-        c = 0
-        while c < chains:
+    while start < block.size:
+        task = np.searchsorted(network.switch_samples, block.first + start, side="right")
+        stop = min(start + SUB_BLOCK, block.size)
+        if task < network.switch_samples.shape[0]:
+            stop = min(stop, network.switch_samples[task] - block.first)
+        c = begin
+        while c < end:
             # Chains in a row that see the same input form it once.
-            end = c + 1
-            while end < chains and end - c < most and same_input[end]:
-                end += 1
-            first, second, coefficient, gain = sources[c, 0], sources[c, 1], coefficients[c], gains[c]
-            shifted = np.any(shifts[c] != 0)
-            for i in range(c, end):
-                if given_labels.shape[0] > 0:
-                    labels[i - c, : stop - start] = given_labels[start:stop]
+            shared = c + 1
+            while shared < end and shared - c < most and inputs.same_input[shared]:
+                shared += 1
+            for i in range(c, shared):
+                if block.labels.shape[0] > 0:
+                    labels[i - c, : stop - start] = block.labels[start:stop]
                 else:
-                    _form_labels(
-                        products, first, second, start, stop, coefficient, shifts, i, gain,
-                        teacher_activations[i], tables, teacher_outputs, task, N, labels, i - c,
-                    )  # fmt: skip
-                if noise.shape[0] > 0:
+                    _form_labels(block.products, inputs, network, i, task, N, start, stop, labels, i - c)
+                if block.noise.shape[0] > 0:
                     for s in range(start, stop):
-                        labels[i - c, s - start] += rules.label_noise[i] * noise[s]
-                output[i - c] = np.searchsorted(output_samples, first_sample + start + 1)
-            pending[:] = 0
-            shrink[:] = 1
-            row[:] = 0
-            for s in range(start, stop):
-                new, old = s % 2, 1 - s % 2
-                _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, row, new)
-                for j in range(N, width):
-                    row[new, j] = 0
-                for i in range(c, end):
-                    if diverged_sample[i] >= 0:
-                        continue
-                    place = i - c
-                    # One pass over the weights: the update of the step before, and the local field of this one.
-                    for k in range(0, K - 1, 2):  # two units at a time share the loads of the rows
-                        back_k, back_l = pending[place, k], pending[place, k + 1]
-                        total_k, total_l = np.float32(0), np.float32(0)
-                        for j in range(width):
-                            w_k = student[i, k, j] - back_k * row[old, j]
-                            w_l = student[i, k + 1, j] - back_l * row[old, j]
-                            student[i, k, j] = w_k
-                            student[i, k + 1, j] = w_l
-                            total_k += w_k * row[new, j]
-                            total_l += w_l * row[new, j]
-                        field[k], field[k + 1] = total_k, total_l
-                    if K % 2:
-                        back_k, total_k = pending[place, K - 1], np.float32(0)
-                        for j in range(width):
-                            w_k = student[i, K - 1, j] - back_k * row[old, j]
-                            student[i, K - 1, j] = w_k
-                            total_k += w_k * row[new, j]
-                        field[K - 1] = total_k
-                    prediction, scale = 0.0, rules.output_scale[i]
-                    for k in range(K):
-                        hidden[k], slope[k] = activation_and_slope(
-                            activations[i], shrink[place] / root * field[k], tables
-                        )
-                        prediction += student_output[i, k] * hidden[k]
-                    error = scale * prediction - labels[place, s - start]
-                    if not math.isfinite(error):
-                        diverged_sample[i] = first_sample + s
-                        continue
-                    factor = factors[rules.schedule[i], s]
-                    rate, output_rate = factor * rules.learning_rate[i], factor * rules.output_rate[i]
-                    shrinking = 1 - rate * rules.weight_decay[i] / N
-                    if batch_size == 1:
-                        shrink[place] *= shrinking
-                        for k in range(K):
-                            v = student_output[i, k]
-                            pending[place, k] = rate / root * scale * v * error * slope[k] / shrink[place]
-                            student_output[i, k] = v - output_rate / N * scale * hidden[k] * error
-                    else:
-                        step_ends = (first_sample + s + 1) % batch_size == 0
-                        for k in range(K):
-                            share = np.float32(scale * student_output[i, k] * error * slope[k] / batch_size)
-                            output_gradient[i, k] += scale * hidden[k] * error / batch_size
-                            for j in range(width):
-                                gradient[i, k, j] += share * row[new, j]
-                        if step_ends:
-                            for k in range(K):
-                                student_output[i, k] -= output_rate / N * output_gradient[i, k]
-                                output_gradient[i, k] = 0
-                                back, kept = np.float32(rate / root), np.float32(shrinking)
-                                for j in range(width):
-                                    student[i, k, j] = kept * student[i, k, j] - back * gradient[i, k, j]
-                                    gradient[i, k, j] = 0
-                    t = output[place]
-                    wanted = t < output_samples.shape[0] and output_samples[t] == first_sample + s + 1
-                    if wanted or s == stop - 1:
-                        whole = np.float32(shrink[place])
-                        for k in range(K):
-                            step_back = pending[place, k]
-                            for j in range(width):
-                                student[i, k, j] = whole * (student[i, k, j] - step_back * row[new, j])
-                            pending[place, k] = 0
-                        shrink[place] = 1
-                    if wanted:
-                        kept_student[i, t] = student[i, :, :N]
-                        kept_output[i, t] = student_output[i]
-                        output[place] = t + 1
-            c = end
+                        labels[i - c, s - start] += rule.label_noise[i] * block.noise[s]
+            _train(
+                block, inputs, network, rule, students, c, shared, start, stop,
+                (row, labels, pending, shrink, field, hidden, slope),
+            )  # fmt: skip
+            c = shared
         start = stop
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def inputs_and_labels(
-    products,
-    count,
-    first,
-    second,
-    coefficient,
-    shifts,
-    c,
-    gain,
-    manifold,
-    teacher_activation,
-    tables,
-    teacher_outputs,
-    inputs,
-    labels,
-):
-    """Form X (sample, N) float32 and y (task, sample) of chain c from its preactivations: test sets, kept inputs."""
-    shifted = np.any(shifts[c] != 0)
-    for s in range(count):
-        _form_input(products, first, second, s, coefficient, shifts, c, shifted, gain, manifold, inputs, s)
-    for task in range(len(labels)):
-        _form_labels(
-            products, first, second, 0, count, coefficient, shifts, c, gain, teacher_activation, tables,
-            teacher_outputs, task, inputs.shape[1], labels, task,
-        )  # fmt: skip
+@njit(fastmath=FAST, error_model="numpy")
+def _train(block, inputs, network, rule, students, c, shared, start, stop, scratch):
+    """Train chains that see the same input on the samples of a sub-block."""
+    student, output, seen_student, seen_output, diverged_sample, output_samples = students[:6]
+    products, factors, activations, tables = block.products, block.factors, network.activations, network.tables
+    row, labels, pending, shrink, field, hidden, slope = scratch
+    K, N = student.shape[1], students.kept_student.shape[3]
+    root, batch_size = math.sqrt(N), rule.batch_size
+    shifted = np.any(inputs.shifts[c] != 0)
+    place = np.searchsorted(output_samples, block.first + start + 1)
+    row[:] = 0
+    for s in range(start, stop):
+        new, old, sample = s % 2, 1 - s % 2, block.first + s
+        begins = sample % batch_size == 0
+        while place < output_samples.shape[0] and output_samples[place] <= sample:
+            place += 1
+        kept = place < output_samples.shape[0] and output_samples[place] == sample + 1
+        _form_input(products, inputs, c, shifted, s, row, new)
+        row[new, N:] = 0
+        for i in range(c, shared):
+            if diverged_sample[i] >= 0:
+                continue
+            p = i - c
+            _update_and_fields(student, seen_student, i, begins, pending, p, row, old, new, field)
+            unit = shrink[p] if begins else 1.0
+            if begins:
+                for k in range(K):
+                    seen_output[i, k] = output[i, k]
+                if batch_size > 1:
+                    for k in range(K):
+                        for j in range(row.shape[1]):
+                            seen_student[i, k, j] = np.float32(unit) * student[i, k, j]
+            prediction, scale = 0.0, rule.student_scale[i]
+            for k in range(K):
+                hidden[k], slope[k] = activation_and_slope(activations[i], unit / root * field[k], tables)
+                prediction += seen_output[i, k] * hidden[k]
+            error = scale * prediction - labels[p, s - start]
+            if not math.isfinite(error):
+                diverged_sample[i] = sample
+                continue
+            share = error / batch_size
+            factor = factors[network.schedules[i], s]
+            rate, output_rate = factor * rule.learning_rate[i], factor * rule.output_rate[i]
+            if begins:
+                shrink[p] *= 1 - rate * rule.weight_decay[i] / N
+            for k in range(K):
+                v = seen_output[i, k]
+                pending[p, k] = rate / root * scale * v * share * slope[k] / shrink[p]
+                output[i, k] -= output_rate / N * scale * hidden[k] * share
+            if kept or s == stop - 1:
+                _apply(student, i, pending, p, row, new, shrink)
+            if kept:
+                students.kept_student[i, place] = student[i, :, :N]
+                students.kept_output[i, place] = output[i]
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def losses(fields, activation, tables, output, labels, error, error_stderr):
-    """Mean Δ²/2 over samples at every output time, and its standard error.
+def inputs_and_labels(products, inputs, network, c, X, y):
+    """Form X (sample, N) float32 and y (task, sample) of chain c from its products: test sets, kept inputs."""
+    shifted = np.any(inputs.shifts[c] != 0)
+    for s in range(len(X)):
+        _form_input(products, inputs, c, shifted, s, X, s)
+    for task in range(len(y)):
+        _form_labels(products, inputs, network, c, task, X.shape[1], 0, len(X), y, task)
 
-    ``fields`` (time, K, sample) float32, ``output`` (time, K) normalised, ``labels`` (sample,), results (time,).
+
+@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def losses(fields, activation, tables, output, labels):
+    """Mean Δ²/2 over samples for every output time and task, and its standard error: (2, time, task).
+
+    ``fields`` (time, K, sample) float32, ``output`` (time, K) normalised, ``labels`` (task, sample).
     """
     times, K, samples = fields.shape
-    difference = np.empty(samples)
+    result = np.empty((2, times, len(labels)))
+    hidden, slope, difference = np.empty((K, samples)), np.empty(samples), np.empty(samples)
     for t in range(times):
-        difference[:] = -labels
         for k in range(K):
-            v = output[t, k]
-            if activation == ERF:  # loops of their own, as of the labels
+            values_and_slopes(activation, fields[t, k].astype(np.float64), 0, samples, tables, hidden[k], slope)
+        for task in range(len(labels)):
+            difference[:] = -labels[task]
+            for k in range(K):
                 for s in range(samples):
-                    difference[s] += v * erf_and_gauss(np.float64(fields[t, k, s]))[0]
-            elif activation == RELU:
-                for s in range(samples):
-                    difference[s] += v * max(np.float64(fields[t, k, s]), 0.0)
-            else:
-                for s in range(samples):
-                    difference[s] += v * activation_and_slope(activation, np.float64(fields[t, k, s]), tables)[0]
-        total, squares = 0.0, 0.0
-        for s in range(samples):
-            loss = 0.5 * difference[s] * difference[s]
-            total += loss
-        mean = total / samples
-        for s in range(samples):
-            loss = 0.5 * difference[s] * difference[s] - mean
-            squares += loss * loss
-        error[t] = mean
-        error_stderr[t] = math.sqrt(squares) / samples
+                    difference[s] += output[t, k] * hidden[k, s]
+            total, squares = 0.0, 0.0
+            for s in range(samples):
+                loss = 0.5 * difference[s] * difference[s]
+                total += loss
+            mean = total / samples
+            for s in range(samples):
+                loss = 0.5 * difference[s] * difference[s] - mean
+                squares += loss * loss
+            result[0, t, task], result[1, t, task] = mean, math.sqrt(squares) / samples
+    return result

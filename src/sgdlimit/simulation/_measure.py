@@ -1,43 +1,33 @@
 """From kept weights to a trajectory: order parameters, and the generalisation error on fresh samples."""
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Float32
 
-from ..errors import DivergenceError, DivergenceWarning
+from ..errors import DivergenceError
 from ..inputs import InputMoments
 from ..instance import Instance
 from ..trajectory import make_trajectory
-from ._chains import Chains
-from ._kernel import inputs_and_labels, losses
+from ._kernel import Students, inputs_and_labels, losses
+from ._sources import BLOCK
 from ._stream import Stream
 
-__all__ = ["Mapper", "Measurement", "TestProducts", "TestSet", "combine_runs", "form_samples", "measure"]
-
 TIMES_AT_ONCE = 25  # output times in one task
-
-Mapper = Callable[..., Iterable[Any]]
-"""``map``, or that of a pool of threads."""
+LARGEST_WEIGHT = 1e18  # its square is finite in single precision
 
 
-@dataclass(frozen=True)
-class TestSet:
-    """Fresh samples of a condition's own law."""
-
-    inputs: Float32[np.ndarray, "sample N"]
-    labels: Float[np.ndarray, "task sample"]
-    """Without noise."""
+TestSet = tuple[Float32[np.ndarray, "sample N"], Float[np.ndarray, "task sample"]]
+"""Inputs of a condition's own law, and their labels without noise."""
 
 
 class TestProducts:
     """The products that test sets are made of, shared by all conditions of a stream."""
 
-    def __init__(self, stream: Stream, count: int, mapper: Mapper) -> None:
+    def __init__(self, stream: Stream, count: int, pool: Executor) -> None:
         self.stream, self.count = stream, count
 
         def make(start: int) -> Float32[np.ndarray, "source step width"]:
@@ -45,54 +35,27 @@ class TestProducts:
             stream.fill_products(start, products)
             return products
 
-        self.blocks = list(mapper(make, range(0, count, Stream.BLOCK)))
+        self.blocks = list(pool.map(make, range(0, count, BLOCK)))
 
-    def test_set(self, chains: Chains, index: int, mapper: Mapper) -> TestSet:
-        """The test set of one chain's condition."""
-        inputs = np.empty((self.count, chains.kept_student.shape[3]), np.float32)
-        labels = np.empty((chains.teacher_output.shape[1], self.count))
+    def test_set(self, condition: int, pool: Executor) -> TestSet:
+        """The test set of one condition."""
+        inputs = np.empty((self.count, self.stream.input_dim), np.float32)
+        labels = np.empty((len(self.stream.network.switch_samples) + 1, self.count))
 
         def form(block: int) -> None:
-            some = slice(block * Stream.BLOCK, min((block + 1) * Stream.BLOCK, self.count))
-            form_samples(chains, index, self.stream, self.blocks[block], inputs[some], labels[:, some])
+            some = slice(block * BLOCK, (block + 1) * BLOCK)
+            products, X, y = self.blocks[block], inputs[some], labels[:, some]
+            inputs_and_labels(products, self.stream.inputs, self.stream.network, condition, X, y)
 
-        list(mapper(form, range(len(self.blocks))))
-        return TestSet(inputs, labels)
-
-
-def form_samples(
-    chains: Chains,
-    index: int,
-    stream: Stream,
-    products: Float32[np.ndarray, "source step width"],
-    inputs: Float32[np.ndarray, "count N"],
-    labels: Float[np.ndarray, "task count"],
-) -> None:
-    """Write inputs X and labels y of the first samples of a block, as one chain's condition and each task see them."""
-    inputs_and_labels(
-        products,
-        len(inputs),
-        stream.chosen[index, 0],
-        stream.chosen[index, 1],
-        stream.coefficients[index],
-        stream.shifts,
-        index,
-        stream.gains[index],
-        chains.manifold,
-        chains.teacher_activations[index],
-        chains.tables,
-        chains.teacher_output,
-        inputs,
-        labels,
-    )
+        list(pool.map(form, range(len(self.blocks))))
+        return inputs, labels
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What was measured of one run, up to the last output time that it reached with finite weights."""
+class Measurement(NamedTuple):
+    """What was measured of one run, at output times that it reached with finite weights."""
 
-    variables: dict[str, Float[np.ndarray, "..."]]
-    """Q and R with a leading ``overlaps`` axis, v, mean fields, and errors with their standard errors."""
+    variables: dict[str, Float[np.ndarray, "time ..."]]
+    """Q and R with an axis of overlaps after the time, v, mean fields, and errors with their standard errors."""
     diverged_at: float | None
 
     @property
@@ -101,97 +64,130 @@ class Measurement:
         return len(self.variables["v"])
 
 
-def measure(
-    chains: Chains,
-    index: int,
-    instance: Instance,
-    moments: Sequence[InputMoments],
-    input_means: Float[np.ndarray, "c N"] | None,
-    test_set: TestSet | None,
+class Ruler(NamedTuple):
+    """How the order parameters of one instance are measured."""
+
+    instance: Instance
+    condition: int
+    """Its place among the instances."""
+    overlaps: str | tuple[str, ...]
+    moments: Sequence[InputMoments]
+    """What Q and R are measured with, for each name of overlaps."""
+    input_mean: Float[np.ndarray, "c N"] | None
+    """The mean of the inputs in each cluster, where mean fields are asked for."""
+    times: Float[np.ndarray, "time"]
+
+    def measure(
+        self,
+        stream: Stream,
+        students: Students,
+        test_set: TestSet | None,
+        pool: Executor,
+        *,
+        first: int = 0,
+        until: int | None = None,
+    ) -> Measurement:
+        """Measure at the output times from one place to another, up to where the chain diverged."""
+        until = len(self.times) if until is None else until
+        reached, diverged_at = self._reached(stream, students, until)
+        kept = slice(first, max(first, reached))
+        student, output = students.kept_student[self.condition, kept], students.kept_output[self.condition, kept]
+        parts = [slice(start, start + TIMES_AT_ONCE) for start in range(0, max(1, len(output)), TIMES_AT_ONCE)]
+        variables = {"v": output.copy()}
+        overlaps = [list(pool.map(lambda part, m=m: m.overlaps(student[part]), parts)) for m in self.moments]
+        for place, name in enumerate(("Q", "R")):
+            by_moments = [np.concatenate([chunk[place] for chunk in chunks]) for chunks in overlaps]
+            variables[name] = np.stack(by_moments, axis=1)
+        if self.input_mean is not None:
+            variables["mean_field"] = student @ self.input_mean.T / np.sqrt(stream.input_dim)
+        if test_set is not None:
+            inputs, labels = test_set
+            network, scaled = stream.network, stream.rule.student_scale[self.condition] * output
+            activation = network.activations[self.condition]
+
+            def errors(part: slice) -> Float[np.ndarray, "2 time task"]:
+                """ε_g = E Δ²/2 (S48) over the test set, and its standard error."""
+                times, K, N = student[part].shape
+                fields = student[part].reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))
+                fields = fields.reshape(times, K, len(inputs))
+                return losses(fields, activation, network.tables, scaled[part], labels)
+
+            by_task = np.concatenate(list(pool.map(errors, parts)), axis=1)
+            task = np.searchsorted(network.switch_samples, students.output_samples[kept], side="right")
+            variables["generalization_error"], variables["generalization_error_stderr"] = by_task[
+                :, range(len(task)), task
+            ]
+            if len(labels) > 1:
+                variables["task_error"], variables["task_error_stderr"] = by_task
+        return Measurement(variables, diverged_at)
+
+    def _reached(self, stream: Stream, students: Students, until: int) -> tuple[int, float | None]:
+        """How many output times up to ``until`` have weights with finite squares, and when the chain diverged."""
+        sample, reached, diverged_at = students.diverged_sample[self.condition], until, None
+        if sample >= 0:
+            step = sample // stream.rule.batch_size
+            steps = students.output_samples // stream.rule.batch_size
+            reached = min(reached, int(np.searchsorted(steps, step, side="right")))
+            diverged_at = float(step / stream.input_dim)
+        kept = students.kept_student[self.condition, :reached]
+        finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
+        if not finite.all():
+            reached = int(np.argmin(finite))
+        if diverged_at is None and reached < until:
+            diverged_at = float(self.times[reached])
+        return reached, diverged_at
+
+    def check(self, measurement: Measurement) -> Measurement:
+        """Refuse a run without a single output time.
+
+        Raises
+        ------
+        DivergenceError
+            If SGD diverged before the first.
+        """
+        if measurement.reached == 0:
+            raise DivergenceError(
+                f"learning_rate: {self.instance.learning_rate:g} makes SGD diverge before the first output time "
+                f"{self.times[0]:g}. Lower it."
+            )
+        return measurement
+
+    def trajectory(self, runs: Sequence[Sequence[Measurement]], attrs: dict[str, Any]) -> xr.Dataset:
+        """The trajectory of several runs, each measured in parts; NaN where a run has not got to."""
+        several = not isinstance(self.overlaps, str)
+        variables = {}
+        for name, example in runs[0][0].variables.items():
+            values = np.full((len(runs), len(self.times), *example.shape[1:]), np.nan)
+            for row, parts in zip(values, runs, strict=True):
+                measured = np.concatenate([part.variables[name] for part in parts])
+                row[: len(measured)] = measured
+            if name in ("Q", "R"):
+                values = np.moveaxis(values, 2, 1) if several else values[:, :, 0]
+            variables[name] = values
+        leading = {"run": np.arange(len(runs))} | ({"overlaps": list(self.overlaps)} if several else {})
+        attrs = attrs | {"overlaps": self.overlaps, "runs": len(runs)}
+        return make_trajectory(self.times, leading=leading, attrs=attrs, **variables)
+
+
+def rulers_of(
+    instances: Sequence[Instance],
+    overlaps: Sequence[str | tuple[str, ...]],
     times: Float[np.ndarray, "time"],
-    mapper: Mapper,
-    *,
-    outputs: tuple[int, int | None] = (0, None),
-) -> Measurement:
-    """Measure one chain, up to where it diverged, at all output times or at those from one place to another.
-
-    Raises
-    ------
-    DivergenceError
-        If that is before the first output time.
-    """
-    first, until = outputs
-    reached = chains.finite_outputs(index, until)
-    if reached == 0:
-        raise DivergenceError(
-            f"learning_rate: {instance.learning_rate:g} makes SGD diverge before the first output time {times[0]:g}; "
-            "lower it"
-        )
-    student, output = chains.kept_student[index, first:reached], chains.kept_output[index, first:reached]
-    count = len(output)
-    parts = [slice(s, min(s + TIMES_AT_ONCE, count)) for s in range(0, count, TIMES_AT_ONCE)]
-    variables = {"v": output.copy()}
-    overlaps = [list(mapper(lambda part, m=m: m.overlaps(student[part]), parts)) for m in moments]
-    variables["Q"] = np.stack([np.concatenate([Q for Q, _ in chunks]) for chunks in overlaps])
-    variables["R"] = np.stack([np.concatenate([R for _, R in chunks]) for chunks in overlaps])
-    if input_means is not None:
-        variables["mean_field"] = student @ input_means.T / np.sqrt(instance.input_dim)
-    if test_set is not None:
-        scaled = chains.rules.output_scale[index] * output
-        losses = mapper(lambda part: _test_errors(chains, index, student[part], scaled[part], test_set), parts)
-        errors = np.concatenate(list(losses), axis=1)
-        task = np.searchsorted(chains.switch_steps, chains.output_steps[first:reached], side="right")
-        variables["generalization_error"], variables["generalization_error_stderr"] = errors[:, range(count), task]
-        if len(test_set.labels) > 1:
-            variables["task_error"], variables["task_error_stderr"] = errors
-    diverged_at = None
-    if chains.diverged_sample[index] >= 0:
-        diverged_at = float(chains.diverged_sample[index] // chains.batch_size / instance.input_dim)
-    elif reached < (len(times) if until is None else until):
-        diverged_at = float(times[reached])
-    return Measurement(variables, diverged_at)
-
-
-def _test_errors(
-    chains: Chains,
-    index: int,
-    student: Float32[np.ndarray, "time K N"],
-    output: Float[np.ndarray, "time K"],
-    test_set: TestSet,
-) -> Float[np.ndarray, "2 time task"]:
-    """ε_g = E Δ²/2 (S48) over the test set, and its standard error."""
-    times, K, N = student.shape
-    fields = (student.reshape(-1, N) @ test_set.inputs.T / np.float32(np.sqrt(N))).reshape(times, K, -1)
-    errors = np.empty((2, len(test_set.labels), times))
-    for task, labels in enumerate(test_set.labels):
-        losses(fields, chains.activations[index], chains.tables, output, labels, errors[0, task], errors[1, task])
-    return np.swapaxes(errors, 1, 2)
-
-
-def combine_runs(
-    runs: Sequence[Measurement],
-    times: Float[np.ndarray, "time"],
-    overlaps: str | Sequence[str],
-    attrs: dict[str, Any],
-) -> xr.Dataset:
-    """The trajectory of several runs along a leading ``run`` dimension, cut to the shortest; a cut is reported."""
-    shortest = min(run.reached for run in runs)
-    diverged = [run.diverged_at for run in runs if run.diverged_at is not None]
-    attrs = attrs | {"overlaps": overlaps, "runs": len(runs)}
-    if diverged:
-        attrs["diverged_at"] = min(diverged)
-        warnings.warn(
-            f"learning_rate: {attrs['learning_rate']:g} makes SGD diverge at t = {min(diverged):.4g} "
-            f"({len(diverged)} of {len(runs)} runs); the trajectory is cut there, lower the rate",
-            DivergenceWarning,
-            stacklevel=3,
-        )
-    variables = {}
-    for name in runs[0].variables:
-        if name not in ("Q", "R"):
-            variables[name] = np.stack([run.variables[name][:shortest] for run in runs])
-        else:
-            both = np.stack([run.variables[name][:, :shortest] for run in runs])
-            variables[name] = both[:, 0] if isinstance(overlaps, str) else both
-    coords = {"run": np.arange(len(runs))} | ({} if isinstance(overlaps, str) else {"overlaps": list(overlaps)})
-    return make_trajectory(times[:shortest], leading=coords, attrs=attrs, **variables)
+) -> list[Ruler]:
+    """How each instance is measured; instances on the same features share what they can."""
+    known: dict[tuple, tuple[InputMoments, Float[np.ndarray, "c N"] | None]] = {}
+    rulers = []
+    for place, (instance, names) in enumerate(zip(instances, overlaps, strict=True)):
+        measured = []
+        for theory in [names] if isinstance(names, str) else names:
+            key = theory, None if theory == "conventional" else id(instance.latent)
+            if key not in known and theory == "mixture":
+                mixture = instance.mixture_moments()
+                known[key] = mixture.averaged(), mixture.input_mean
+            elif key not in known:
+                known[key] = instance.moments(theory), None
+            measured.append(known[key])
+        means = [mean for _, mean in measured if mean is not None]
+        moments = [moments for moments, _ in measured]
+        rulers.append(Ruler(instance, place, names, moments, means[0] if means else None, times))
+    return rulers

@@ -8,257 +8,262 @@ cost of the whole computation, are taken once per source, and every condition is
     U = gain (products[first] + coefficient products[second] + shift).
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Float32, Int
 
 from ..errors import ProblemError
-from ..inputs import Gaussian, LatentLaw, MixtureLaw
-from ..instance import Instance
-from ..random import fill_normals, fill_offsets, key_of
+from ..inputs import Nonlinearity
+from ..instance import Instance, check_instance
+from ..random import fill_normals, key_of
+from ..resources import one_thread
+from ..rules import FIRST_TABLE, Activation, Tables
+from ..training import LearningRule, Training
+from ._kernel import Block, Inputs, Network, inputs_and_labels
 from ._projection import Projection, padded, projection_of
+from ._sources import BLOCK, LABELS, Source, condition_of
 
-__all__ = ["ArraySource", "Source", "Stream", "stream_of"]
-
-NORMALS, COMPONENTS, OTHER, LABELS = 0, 1, 2, 3  # what a key is for
-
-
-class Source(ABC):
-    """Something that fills blocks of latent vectors; every row depends on the key and the step alone."""
-
-    name: tuple
-    """Equal names are one source."""
-    isotropic = False
-    """Whether a rotation of the latent space leaves the law as it is."""
-
-    @abstractmethod
-    def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
-        """Write the latent vectors of the steps from ``first_step`` on."""
+TRAINING, TEST = 0, 1
+"""The last word of a stream's keys says what its samples are for."""
 
 
-class Normals(Source):
-    """z ~ N(0, I), the noise that all conditions have in common."""
+class Samples(NamedTuple):
+    """Some samples in the order in which SGD takes them."""
 
-    name = ("normals",)
-    isotropic = True
+    latent: Float32[np.ndarray, "sample D"]
+    inputs: Float32[np.ndarray, "sample N"]
+    labels: Float[np.ndarray, "sample"]
 
-    def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
-        """See :meth:`Source.fill`."""
-        fill_normals(*key_of(*keys, NORMALS), first_step, block)
-
-
-class Offsets(Source):
-    """The mean of the component each block of coordinates drew."""
-
-    def __init__(self, means: Float[np.ndarray, "m D"], weights: Float[np.ndarray, "m"], block_size: int) -> None:
-        self.means = np.ascontiguousarray(means, dtype=np.float32)
-        self.thresholds = np.minimum(np.cumsum(weights)[:-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
-        self.block_size = block_size
-        self.name = ("offsets", self.means.tobytes(), self.thresholds.tobytes(), block_size)
-
-    def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
-        """See :meth:`Source.fill`."""
-        key = key_of(*keys, COMPONENTS)
-        fill_offsets(*key, first_step, self.thresholds, self.means, self.block_size, block)
-
-
-class RescaledMixture(Source):
-    """A whole mixture sample C; needed where coordinates have scales of their own, which do not commute with F."""
-
-    def __init__(self, law: MixtureLaw, dim: int) -> None:
-        means = np.broadcast_to(
-            ((law.means - law.location) / law.scale).reshape(law.components, -1), (law.components, dim)
-        )
-        self.offsets = Offsets(means, law.weights, law.block_size)
-        self.inverse_scale = np.broadcast_to(1 / law.scale, (dim,)).astype(np.float32)
-        self.name = ("mixture", self.offsets.name, self.inverse_scale.tobytes())
-
-    def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
-        """See :meth:`Source.fill`."""
-        offsets = np.empty_like(block)
-        Normals().fill(keys, first_step, block)
-        self.offsets.fill(keys, first_step, offsets)
-        block *= self.inverse_scale
-        block += offsets
-
-
-class SampledLaw(Source):
-    """A law that only offers ``sample``: one generator for every block of :data:`Stream.BLOCK` steps."""
-
-    def __init__(self, law: LatentLaw) -> None:
-        self.law = law
-        self.name = ("law", id(law))
-
-    def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
-        """See :meth:`Source.fill`."""
-        rng = np.random.default_rng([*keys, OTHER, first_step])
-        sample = np.asarray(self.law.sample(rng, Stream.BLOCK, block.shape[1]))
-        if sample.shape != (Stream.BLOCK, block.shape[1]) or not np.isfinite(sample).all():
-            raise ProblemError(
-                f"latent: {type(self.law).__name__}.sample gave shape {sample.shape} or NaN where finite numbers of "
-                f"shape {(Stream.BLOCK, block.shape[1])} were asked for; correct its sample method"
-            )
-        block[:] = sample[: len(block)]
-
-
-class ArraySource(Source):
-    """Given samples, in order; ``keys`` do not matter."""
-
-    def __init__(self, samples: Float[np.ndarray, "step D"]) -> None:
-        self.samples = samples
-        self.name = ("array", id(samples))
-
-    def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
-        """See :meth:`Source.fill`."""
-        given = self.samples[first_step : first_step + len(block)]
-        block[: len(given), : given.shape[1]] = given
-        block[len(given) :] = 0
+    @classmethod
+    def joined(cls, parts: Sequence["Samples"]) -> "Samples":
+        """Several as one."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
 class Stream:
-    """All conditions' samples: sources, the matrix they are multiplied with, and how each condition combines them."""
+    """The samples of all conditions, and everything else that does not change while they are trained on."""
 
-    BLOCK = 512  # steps; results are reproducible bit for bit because this never changes
-
+    instances: Sequence[Instance]
     sources: Sequence[Source]
     projection: Projection | None
     """None where the sources are the inputs themselves."""
-    chosen: Int[np.ndarray, "condition 2"]
-    coefficients: Float32[np.ndarray, "condition"]
-    shifts: Float32[np.ndarray, "condition width"]
-    gains: Float32[np.ndarray, "condition"]
     locations: Float32[np.ndarray, "condition D"]
     """The shifts in latent space: shift = −location projection."""
-    keys: tuple[int, ...]
-
-    @classmethod
-    def of_inputs(cls, inputs: Float[np.ndarray, "step N"], conditions: int) -> "Stream":
-        """The stream of given inputs X, the same for all conditions."""
-        return cls(
-            sources=[ArraySource(inputs)],
-            projection=None,
-            chosen=np.zeros((conditions, 2), np.int64),
-            coefficients=np.zeros(conditions, np.float32),
-            shifts=np.zeros((conditions, padded(inputs.shape[1])), np.float32),
-            gains=np.ones(conditions, np.float32),
-            locations=np.zeros((conditions, 1), np.float32),
-            keys=(),
-        )
+    inputs: Inputs
+    network: Network
+    rule: LearningRule
+    """The numbers of every condition, stacked; its batch size is common to all."""
+    trainings: Sequence[Training]
+    """Different options of training; the schedule of each is a row of the blocks' factors."""
+    labels: Float[np.ndarray, "sample"]
+    """Given labels y, or empty where the teacher labels."""
+    keys: tuple[int, ...] = ()
 
     def with_keys(self, *keys: int) -> "Stream":
         """The same conditions under other random numbers."""
         return replace(self, keys=keys)
 
-    @cached_property
-    def same_input(self) -> Bool[np.ndarray, "condition"]:
-        """Whether a condition has the input of the one before it: another activation, rate or student."""
-        what = np.column_stack([self.chosen, self.coefficients, self.gains, self.locations])
-        return np.append(False, (what[1:] == what[:-1]).all(axis=1))
-
     @property
     def width(self) -> int:
         """Columns of the products: N preactivations, M teacher fields, and padding to whole vector registers."""
-        return self.shifts.shape[1]
+        return self.inputs.shifts.shape[1]
+
+    @property
+    def input_dim(self) -> int:
+        """N."""
+        return self.instances[0].input_dim
+
+    @property
+    def functions(self) -> list[Activation]:
+        """Activations that are not built in, in the order of their codes."""
+        return _functions(self.instances)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether a condition has label noise."""
+        return bool(self.rule.label_noise.any())
 
     def empty_products(self) -> Float32[np.ndarray, "source step width"]:
         """Room for the products of one block."""
-        return np.zeros((len(self.sources), self.BLOCK, self.width), np.float32)
+        return np.zeros((len(self.sources), BLOCK, self.width), np.float32)
 
-    def fill_products(self, first_step: int, products: Float32[np.ndarray, "source step width"]) -> None:
+    def fill_products(self, first: int, products: Float32[np.ndarray, "source step width"]) -> None:
         """Draw the latent vectors of a block and multiply them: one matrix product per source.
 
         Always a whole block, so that a shorter run has the bits of a longer one.
         """
         for source, product in zip(self.sources, products, strict=True):
             if self.projection is None:
-                source.fill(self.keys, first_step, product)
+                source.fill(self.keys, first, product)
             else:
-                latent = np.empty((len(product), self.projection.latent_dim), np.float32)
-                source.fill(self.keys, first_step, latent)
+                latent = np.empty((BLOCK, self.projection.latent_dim), np.float32)
+                source.fill(self.keys, first, latent)
                 (self.projection.of_normals if source.isotropic else self.projection.of_latent)(latent, product)
 
-    def label_noise(self, first_step: int, count: int) -> Float[np.ndarray, "count"]:
+    def block(self, first: int, size: int, products: Float32[np.ndarray, "source step width"]) -> Block:
+        """Products with what else the compiled loop needs of their samples."""
+        steps = np.arange(first, first + size) // self.rule.batch_size
+        factors = np.stack([training.factor(steps / self.input_dim) for training in self.trainings])
+        noise = self.label_noise(first, size if self.noisy else 0)
+        return Block(first, size, products, noise, self.labels[first : first + size], factors)
+
+    def label_noise(self, first: int, count: int) -> Float[np.ndarray, "count"]:
         """Independent normals for the labels of some samples, the same for all conditions."""
         normals = np.empty((count, 1), np.float32)
-        fill_normals(*key_of(*self.keys, LABELS), first_step, normals)
+        fill_normals(*key_of(*self.keys, LABELS), first, normals)
         return normals[:, 0].astype(np.float64)
 
-    def latent(self, condition: int, first_step: int, count: int) -> Float32[np.ndarray, "count D"]:
-        """The latent vectors C themselves, of one condition; ``first_step`` is a multiple of the block."""
+    def samples(self, condition: int, *, first: int = 0, step: int = 1, end: int | None = None) -> Iterator[Samples]:
+        """The samples of a condition, a block at a time.
+
+        Of the blocks only ``first``, ``first + step``, …, which is how several readers share them. At ``end`` the
+        stream ends, which cuts its last block short; by default it has no end.
+        """
+        products = self.empty_products()
+        start = first * BLOCK
+        while end is None or start < end:
+            count = BLOCK if end is None else min(BLOCK, end - start)
+            inputs = np.empty((count, self.input_dim), np.float32)
+            tasks = np.empty((len(self.network.switch_samples) + 1, count))
+            with one_thread():  # of BLAS, for the bits of the simulation
+                self.fill_products(start, products)
+                latent = self.latent(condition, start, count)
+            inputs_and_labels(products, self.inputs, self.network, condition, inputs, tasks)
+            task = np.searchsorted(self.network.switch_samples, np.arange(start, start + count), side="right")
+            noise = self.rule.label_noise[condition] * self.label_noise(start, count)
+            yield Samples(latent, inputs, tasks[task, range(count)] + noise)
+            start += step * BLOCK
+
+    def latent(self, condition: int, first: int, count: int) -> Float32[np.ndarray, "count D"]:
+        """The latent vectors C themselves, of one condition; ``first`` is a multiple of the block."""
         parts = np.empty((2, count, self.locations.shape[1]), np.float32)
-        for part, source in zip(parts, self.chosen[condition], strict=True):
-            self.sources[source].fill(self.keys, first_step, part)
+        for part, source in zip(parts, self.inputs.sources[condition], strict=True):
+            self.sources[source].fill(self.keys, first, part)
             if self.sources[source].isotropic and self.projection is not None:
                 part[:] = self.projection.unrotated(part)
-        return self.gains[condition] * (parts[0] + self.coefficients[condition] * parts[1] - self.locations[condition])
+        gain, coefficient = self.inputs.gains[condition], self.inputs.coefficients[condition]
+        return gain * (parts[0] + coefficient * parts[1] - self.locations[condition])
 
 
-def stream_of(instances: Sequence[Instance], samples: np.ndarray | None = None) -> Stream:
+def stream_of(instances: Sequence[Instance], given: Sequence[np.ndarray] = ()) -> Stream:
     """The stream that serves several instances on the same features and teacher.
 
     Parameters
     ----------
     instances
         Conditions: they differ in law, activation, learning rate or initial student, not in features and teacher.
-    samples
-        Latent samples, shape (steps, D), that all conditions take in order instead of drawing.
+    given
+        Samples that all conditions take in order instead of drawing them: C of shape (steps, D), or inputs X of shape
+        (steps, N) and labels y.
 
     Raises
     ------
     ProblemError
-        If the instances have different features or teachers.
+        If the instances cannot share a stream.
     """
+    if not instances:
+        raise ProblemError("instances: must not be empty. Give at least one.")
+    _check_alike(instances)
     first = instances[0]
-    for instance in instances[1:]:
-        for name in ("features", "teacher"):
-            if getattr(instance, name) is not getattr(first, name) and not np.array_equal(
-                getattr(instance, name), getattr(first, name)
-            ):
-                raise ProblemError(f"{name}: differs between instances simulated together; simulate them one by one")
-    latent_dim = first.latent_dim
-    projection = projection_of(first)
-    sources: dict[tuple, tuple[int, Source]] = {}
-
-    def index(source: Source) -> int:
-        return sources.setdefault(source.name, (len(sources), source))[0]
-
-    chosen, coefficients, locations, gains = [], [], [], []
-    for instance in instances:
-        law = instance.latent
-        coefficient, location, gain = 0.0, np.zeros(latent_dim), 1.0
-        if samples is not None:
-            one = two = index(ArraySource(samples))
-        elif isinstance(law, Gaussian):
-            one = two = index(Normals())
-        elif isinstance(law, MixtureLaw) and np.ptp(law.scale) == 0:
-            one = two = index(Normals())
-            coefficient = np.abs(law.means).max()
-            if coefficient > 0:
-                # Rounded, so that proportional means of different spread are recognised as one source.
-                unit = np.round(law.means / coefficient, 12).reshape(law.components, -1)
-                two = index(Offsets(np.broadcast_to(unit, (law.components, latent_dim)), law.weights, law.block_size))
-            location = np.broadcast_to(law.location, (latent_dim,))
-            gain = 1 / float(np.mean(law.scale))
-        elif isinstance(law, MixtureLaw):
-            one = two = index(RescaledMixture(law, latent_dim))
-        else:
-            one = two = index(SampledLaw(law))
-        chosen.append((one, two))
-        coefficients.append(coefficient)
-        locations.append(location)
-        gains.append(gain)
-    return Stream(
-        sources=[source for _, source in sources.values()],
-        projection=projection,
-        chosen=np.array(chosen),
-        coefficients=np.array(coefficients, np.float32),
-        shifts=projection.shifts(np.array(locations)),
-        gains=np.array(gains, np.float32),
-        locations=np.array(locations, np.float32),
-        keys=(),
+    projection = projection_of(first) if len(given) < 2 else None
+    D = first.latent_dim if projection else first.input_dim
+    conditions = [condition_of(instance.latent, D, given) for instance in instances]
+    sources = {source.name: source for condition in conditions for source in condition[:2]}
+    places = {name: place for place, name in enumerate(sources)}
+    locations = np.array([condition.location for condition in conditions])
+    chosen = np.array([[places[source.name] for source in condition[:2]] for condition in conditions])
+    scales = np.array([[condition.coefficient, condition.gain] for condition in conditions], np.float32)
+    alike = np.column_stack([chosen, scales, locations.astype(np.float32)])
+    f = first.f
+    tables = [f.table] if isinstance(f, Nonlinearity) else []
+    inputs = Inputs(
+        sources=chosen,
+        coefficients=scales[:, 0].copy(),
+        gains=scales[:, 1].copy(),
+        shifts=projection.shifts(locations) if projection else np.zeros((len(instances), padded(D)), np.float32),
+        same_input=np.append(False, (alike[1:] == alike[:-1]).all(axis=1)),
+        code=f.code if projection else -1,  # given inputs stay as they are
+        tables=Tables.of(tables),
+        centres=_centres(instances, given=projection is None),
     )
+    trainings = list(dict.fromkeys(instance.training for instance in instances))
+    rules = [instance.rule for instance in instances]
+    numbers = np.array([rule[:6] for rule in rules], np.float64).T.copy()
+    rule = LearningRule._make([*numbers, first.training.batch_size, None, None, None])
+    return Stream(
+        instances,
+        list(sources.values()),
+        projection,
+        locations.astype(np.float32),
+        inputs,
+        _network(instances, rules, [trainings.index(instance.training) for instance in instances]),
+        rule,
+        trainings,
+        given[1] if len(given) == 2 else np.empty(0),
+    )
+
+
+def _check_alike(instances: Sequence[Instance]) -> None:
+    """Refuse what is no instance, and instances that cannot share products, batches and the loops of one kernel."""
+    first = check_instance(instances[0])
+    for instance in instances[1:]:
+        check_instance(instance)
+        for name in ("features", "teacher"):
+            one, other = getattr(first, name), getattr(instance, name)
+            if one is not other and not np.array_equal(one, other):
+                raise ProblemError(
+                    f"{name}: must be the same for instances simulated together (it differs). Simulate them one by one."
+                )
+    kinds = {
+        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, i.training.batch_size, *i.switch_times)
+        for i in instances
+    }
+    if len(kinds) > 1:
+        raise ProblemError(
+            "instances: must have the same K, M, nonlinearity, centre, batch_size and switch_times (they differ). "
+            "Simulate them apart."
+        )
+
+
+def _centres(instances: Sequence[Instance], given: bool) -> Float32[np.ndarray, "chain N"]:
+    """The means that are subtracted from inputs that are not given; instances under one law share theirs."""
+    laws = {id(i.latent): i for i in instances if i.centre and not given}
+    means = {law: i.input_mean() for law, i in laws.items()}
+    rows = [means.get(id(i.latent)) for i in instances]
+    nothing = np.zeros(0 if all(row is None for row in rows) else instances[0].input_dim)
+    return np.array([nothing if row is None else row for row in rows], np.float32)
+
+
+def _functions(instances: Sequence[Instance]) -> list[Activation]:
+    """The activations of students and teachers that are not built in."""
+    used = dict.fromkeys(g for i in instances for g in (i.activation, i.teacher_activation) if g is not None)
+    return [g for g in used if g.code is None]
+
+
+def _network(instances: Sequence[Instance], rules: Sequence[LearningRule], schedules: Sequence[int]) -> Network:
+    """Activations as codes and tables, the teachers' outputs, and when tasks change."""
+    functions = _functions(instances)
+
+    def codes(activations: Sequence[Activation]) -> Int[np.ndarray, "chain"]:
+        return np.array([FIRST_TABLE + functions.index(g) if g.code is None else g.code for g in activations])
+
+    outputs = [rule.teacher_scale * np.atleast_2d(i.teacher_output) for i, rule in zip(instances, rules, strict=True)]
+    first = instances[0]
+    return Network(
+        codes([i.activation for i in instances]),
+        codes([i.teacher_activation or i.activation for i in instances]),
+        Tables.of([activation.traced.table for activation in functions]),
+        np.stack(outputs),
+        first.training.batch_size * first_step_from(first.switch_times, first.input_dim),
+        np.array(schedules),
+    )
+
+
+def first_step_from(times: Float[np.ndarray, "*time"], input_dim: int) -> Int[np.ndarray, "*time"]:
+    """The first step that is not before some times; step n is taken at the time n/N."""
+    return np.ceil(np.asarray(times) * input_dim - 1e-6).astype(np.int64)

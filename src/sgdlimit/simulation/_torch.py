@@ -7,8 +7,7 @@ import torch  # pyright: ignore[reportMissingImports]
 from torch.utils.data import IterableDataset, get_worker_info  # pyright: ignore[reportMissingImports]
 
 from ..instance import Instance
-from ._samples import blocks_of
-from .datasets import _check_stream
+from .datasets import blocks_of
 
 __all__ = ["HiddenManifoldDataset"]
 
@@ -47,7 +46,7 @@ class HiddenManifoldDataset(IterableDataset):
 
     def __init__(self, instance: Instance, samples: int | None = None, *, seed: int = 0, run: int = 0) -> None:
         super().__init__()
-        _check_stream(instance, samples, seed, run)
+        blocks_of(instance, samples, seed=seed, run=run)  # checks them
         self.instance, self.samples, self.seed, self.run = instance, samples, seed, run
 
     def __len__(self) -> int:
@@ -58,8 +57,6 @@ class HiddenManifoldDataset(IterableDataset):
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for block in blocks_of(
-            self.instance, seed=self.seed, run=self.run, first=first, step=step, samples=self.samples
-        ):
+        for block in blocks_of(self.instance, self.samples, seed=self.seed, run=self.run, first=first, step=step):
             labels = torch.from_numpy(block.labels.astype("float32"))
             yield from zip(torch.from_numpy(block.inputs), labels, strict=True)

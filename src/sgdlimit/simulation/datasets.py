@@ -13,9 +13,10 @@ from jaxtyping import Float, Float32
 
 from ..errors import ProblemError
 from ..inputs import Gaussian
-from ..instance import Instance, check_instance
+from ..instance import Instance
 from ..problem import GaussianMixture, Problem
-from ._samples import Samples, blocks_of
+from ._read import check_whole
+from ._stream import TRAINING, Samples, stream_of
 
 if TYPE_CHECKING:
     from ._torch import HiddenManifoldDataset
@@ -38,34 +39,12 @@ class HiddenManifold(NamedTuple):
 
 @overload
 def make_hidden_manifold(
-    n_samples: int = ...,
-    *,
-    input_dim: int = ...,
-    latent_dim: int = ...,
-    teacher_units: int = ...,
-    activation: str = ...,
-    nonlinearity: str = ...,
-    latent: Gaussian | GaussianMixture | None = ...,
-    seed: int = ...,
-    return_X_y: Literal[True] = ...,
-    **settings: Any,
+    n_samples: int = ..., *, return_X_y: Literal[True] = ..., **settings: Any
 ) -> tuple[Float32[np.ndarray, "sample N"], Float[np.ndarray, "sample"]]: ...
 
 
 @overload
-def make_hidden_manifold(
-    n_samples: int = ...,
-    *,
-    input_dim: int = ...,
-    latent_dim: int = ...,
-    teacher_units: int = ...,
-    activation: str = ...,
-    nonlinearity: str = ...,
-    latent: Gaussian | GaussianMixture | None = ...,
-    seed: int = ...,
-    return_X_y: Literal[False],
-    **settings: Any,
-) -> HiddenManifold: ...
+def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[False], **settings: Any) -> HiddenManifold: ...
 
 
 def make_hidden_manifold(
@@ -125,7 +104,7 @@ def make_hidden_manifold(
     >>> X.shape, y.shape
     ((200, 30), (200,))
     """
-    _check_whole("n_samples", n_samples, 1)
+    check_whole("n_samples", n_samples, 1)
     defaults: dict[str, Any] = {"student_units": teacher_units, "learning_rate": 0.2}
     problem = Problem(
         **{**defaults, **settings},
@@ -137,8 +116,7 @@ def make_hidden_manifold(
         latent=Gaussian() if latent is None else latent,  # type: ignore[arg-type]
     )
     instance = problem.draw(seed)
-    blocks = list(blocks_of(instance, seed=seed, samples=int(n_samples)))
-    C, X, y = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    C, X, y = Samples.joined(list(blocks_of(instance, int(n_samples), seed=seed)))
     return (X, y) if return_X_y else HiddenManifold(X, y, C, instance)
 
 
@@ -176,40 +154,35 @@ def batches(
     >>> [len(batch.labels) for batch in batches(problem.draw(seed=0), 400, samples=1000)]
     [400, 400, 200]
     """
-    _check_whole("batch_size", batch_size, 1)
-    _check_stream(instance, samples, seed, run)
-    return _cut(blocks_of(instance, seed=seed, run=run, samples=samples), int(batch_size))
+    check_whole("batch_size", batch_size, 1)
+    return _cut(blocks_of(instance, samples, seed=seed, run=run), int(batch_size))
 
 
 def _cut(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
     """Blocks as batches of another size."""
-    waiting: list[Samples] = []
-    count = 0
-    for block in blocks:
-        waiting.append(block)
-        count += len(block.labels)
-        if count < size:
-            continue
-        joined = Samples(*(np.concatenate(parts) for parts in zip(*waiting, strict=True)))
-        whole = count - count % size
+    waiting = Samples(*(np.empty(0),) * 3)
+    for number, block in enumerate(blocks):
+        waiting = Samples.joined([waiting, block]) if number else block
+        whole = len(waiting.labels) // size * size
         for start in range(0, whole, size):
-            yield Samples(*(part[start : start + size] for part in joined))
-        waiting, count = [Samples(*(part[whole:] for part in joined))], count - whole
-    if count:
-        yield Samples(*(np.concatenate(parts) for parts in zip(*waiting, strict=True)))
+            yield Samples(*(part[start : start + size] for part in waiting))
+        waiting = Samples(*(part[whole:] for part in waiting))
+    if len(waiting.labels):
+        yield waiting
 
 
-def _check_stream(instance: object, samples: object, seed: object, run: object) -> None:
-    check_instance(instance)
-    if samples is not None:
-        _check_whole("samples", samples, 1)
-    _check_whole("seed", seed, 0)
-    _check_whole("run", run, 0)
+def blocks_of(
+    instance: Instance, samples: int | None, *, seed: int = 0, run: int = 0, first: int = 0, step: int = 1
+) -> Iterator[Samples]:
+    """The samples that one run of :func:`sgdlimit.simulate` trains on, a block of 512 at a time.
 
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ProblemError(f"{name}: {value!r} is not a whole number ≥ {least}; give one")
+    Of the blocks only ``first``, ``first + step``, …; ``samples`` is where the stream ends.
+    """
+    for name, value, least in (("samples", samples, 1), ("seed", seed, 0), ("run", run, 0)):
+        if value is not None:
+            check_whole(name, value, least)
+    stream = stream_of([instance]).with_keys(seed, run, TRAINING)
+    return stream.samples(0, first=first, step=step, end=samples)
 
 
 def __getattr__(name: str) -> Any:
@@ -221,6 +194,6 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] != "torch":
             raise
         raise ProblemError(
-            "datasets.HiddenManifoldDataset: PyTorch is not installed; `pip install 'sgdlimit[torch]'` adds it, and "
-            "datasets.batches does without"
+            "datasets.HiddenManifoldDataset: needs PyTorch, which is not installed. "
+            "`pip install 'sgdlimit[torch]'` adds it, and datasets.batches does without."
         ) from None

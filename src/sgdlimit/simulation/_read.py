@@ -1,0 +1,125 @@
+"""What a simulation is asked for, checked once."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+
+from ..errors import ProblemError, unknown_name
+from ..inputs import THEORIES
+from ..instance import Instance
+from ..settings import numbers
+from ._measure import TIMES_AT_ONCE
+from ._sources import BLOCK
+from ._stream import Stream
+
+ENGINES = ("auto", "numba", "jax")
+
+Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Refuse what is not a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ProblemError(f"{name}: must be a whole number ≥ {least} (got {value!r}). Give one.")
+
+
+def check_engine(name: str) -> str:
+    """The engine to use; ``auto`` imports JAX only where a plugin for an accelerator is installed."""
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES)
+    if name != "auto":
+        return name
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
+    if not any(find_spec(plugin) for plugin in plugins):
+        return "numba"
+    import jax
+
+    return "numba" if jax.default_backend() == "cpu" else "jax"
+
+
+def check_overlaps(overlaps: object, count: int, allowed: Sequence[str] = THEORIES) -> Sequence[str | tuple[str, ...]]:
+    """The theory or theories that each of several instances is measured with."""
+    own = isinstance(overlaps, list) and len(overlaps) == count and not any(isinstance(x, str) for x in overlaps)
+    checked = []
+    for names in overlaps if own and isinstance(overlaps, list) else [overlaps] * count:
+        several = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()
+        if not several or len(set(several)) < len(several) or not set(several) <= set(allowed):
+            raise ProblemError(
+                f"overlaps: must be {' or '.join(map(repr, allowed))}, or several in a tuple (got {overlaps!r}). "
+                "Use one of them."
+            )
+        checked.append(names if isinstance(names, str) else several)
+    return checked
+
+
+def whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:
+    """The steps of output times, or a ProblemError."""
+    steps = np.rint(times * input_dim).astype(np.int64)
+    off = np.abs(times * input_dim - steps)
+    if off.max() > 1e-6 or (np.diff(steps) <= 0).any() or steps[-1] < 1:
+        raise ProblemError(
+            f"times: must be whole numbers of SGD steps, at least one, over input_dim {input_dim} (got "
+            f"{times[int(np.argmax(off))]:.6g}). Use log_times(...) or np.rint(times * N) / N."
+        )
+    return steps
+
+
+def read_data(data: Data | None, instances: Sequence[Instance], samples: int) -> list[np.ndarray]:
+    """Given samples as arrays: none, [C], or [C, X, y]."""
+    if data is None:
+        return []
+    if not isinstance(data, tuple) or len(data) not in (1, 3):
+        raise ProblemError(f"data: must be (C,) or (C, X, y) (got a {type(data).__name__}). Give a tuple of arrays.")
+    instance = instances[0]
+    if len(data) == 3 and (len(instance.switch_times) or any(i.training.label_noise for i in instances)):
+        raise ProblemError(
+            "data: must be (C,) where labels are noisy or tasks change (got labels y). Leave X and y out, or use "
+            "label_noise=0 without switch_times."
+        )
+    shapes = {"C": (instance.latent_dim,), "X": (instance.input_dim,), "y": ()}
+    arrays = []
+    for (name, shape), value in zip(shapes.items(), data, strict=False):
+        array = numbers(f"data: {name}", value, ("samples", *shape))
+        if len(array) < samples:
+            raise ProblemError(
+                f"data: {name} must have {samples} samples up to the last output time (got {len(array)}). "
+                "Give more samples or earlier times."
+            )
+        arrays.append(array if name == "y" else array.astype(np.float32))
+    return arrays
+
+
+def needed_bytes(
+    stream: Stream, *, output_times: int, test_samples: int, threads: int, runs_at_once: int, weights: int = 0
+) -> int:
+    """Bytes of the arrays a simulation holds: products, students, weights kept at the output times, a test set.
+
+    They do not grow with the number of steps. ``runs_at_once`` is 1 on the CPU and all runs by the JAX engine; of
+    ``weights`` runs the result keeps the students.
+    """
+    conditions, D, K, N = len(stream.instances), stream.locations.shape[1], *stream.instances[0].student.shape
+    block = 4 * BLOCK * stream.width * len(stream.sources)
+    kept = 4 * conditions * K * (output_times * N + stream.width)
+    # The test set's products and inputs, and for each thread the local fields of some output times.
+    test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
+    held = stream.projection.nbytes if stream.projection else 0
+    working = (threads + 1) * block + 4 * BLOCK * D * threads + test_set + held + (4 + 8) * D * N
+    return runs_at_once * (kept + block) + working + 4 * weights * conditions * output_times * K * N
+
+
+def refuse_what_does_not_fit(needed: int, available: int | None) -> None:
+    """Refuse a simulation that needs more memory than there is.
+
+    Raises
+    ------
+    ProblemError
+        With both figures and the settings to change.
+    """
+    if available is not None and needed > available:
+        raise ProblemError(
+            f"times: this simulation would hold {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are free. "
+            "Ask for fewer output times, conditions or test_samples, or a smaller input_dim or student_units."
+        )
