@@ -22,7 +22,7 @@ from sgdlimit.explorer._style import note
 from sgdlimit.explorer._sweep_page import SweepPage
 from sgdlimit.explorer._turns import Turn, Turns
 from sgdlimit.explorer._view import DEFAULT, LARGEST_DIM, View, as_far_as_possible, flat
-from sgdlimit.plotting._explored import entries
+from sgdlimit.plotting import entries
 from sgdlimit.problem import load_problem
 from sgdlimit.simulation import simulate_live
 from sgdlimit.single_run import run_problem
@@ -171,7 +171,7 @@ def test_numbers_are_those_of_compare():
 
 def test_entries_of_a_symmetric_overlap_come_once():
     names = [name for name, _ in entries(xr.DataArray(np.zeros((3, 3)), dims=("student", "student_"), name="Q"))]
-    assert names == ["Q00", "Q01", "Q02", "Q11", "Q12", "Q22"]
+    assert names == ["Q0,0", "Q0,1", "Q0,2", "Q1,1", "Q1,2", "Q2,2"]
 
 
 def test_drawing_says_what_it_shows():

@@ -262,7 +262,7 @@ def test_sweep(browser, open_page, screenshots, tmp_path):
         here.get_by_role("link", name="Explore these settings").wait_for()
         chosen = here.get_by_label("Point (or click one)").input_value()
         here.get_by_text(f"12 points. {chosen}: M(Q) of conventional theory = ").wait_for()
-        for key in ("moment-matched (the law's", "mean over SGD runs", "Q01", "R10", "v1"):
+        for key in ("moment-matched (the law's", "mean over SGD runs", "Q0,1", "R1,0", "v1"):
             assert here.get_by_text(key).first.is_visible()
         # It stays chosen while the measure and the filters leave it among the points.
         here.get_by_label("Measure").select_option("M(v)")

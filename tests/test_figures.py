@@ -18,8 +18,10 @@ from sgdlimit.errors import ProblemError
 from sgdlimit.inputs import MixtureLaw
 from sgdlimit.papers.bae_jeong_2024 import _findings as findings
 from sgdlimit.papers.bae_jeong_2024 import (
+    Study,
     discrepancy_against_kl,
     discrepancy_table,
+    example_dynamics,
     finite_size,
     flatness,
     flatness_statement,
@@ -34,8 +36,7 @@ from sgdlimit.papers.bae_jeong_2024 import (
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
 from sgdlimit.papers.bae_jeong_2024._published import COLUMNS, PUBLISHED
 from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means
-from sgdlimit.plotting import example_dynamics, saturation_time, save_figure, trajectory
-from sgdlimit.plotting._style import SERIES
+from sgdlimit.plotting import SERIES, saturation_time, save_figure, trajectory
 
 ACTIVATIONS = ["relu", "erf"]
 LAWS = ["gaussian", "mixture", "standardized mixture"]
@@ -395,12 +396,12 @@ def test_example_dynamics_draws_the_mixture_theory_beside_the_conventional(traje
     own = trajectories[1].sel(activation="erf", law="mixture")
     right = figure.axes[5]
     drawn = [line.get_ydata() for line in data_lines(right, 60)]
-    assert len(drawn) == 4 * 4  # every entry of R: theory, its spread to both sides, SGD
+    assert len(drawn) == 4 * 4  # every entry of R: the spread of theory to both sides and its mean, then SGD
     means = ensemble["R"].sel(activation="erf").mean("run").values.reshape(60, -1)
-    np.testing.assert_allclose(drawn[0], means[:, 0])
-    assert abs(drawn[3] - own["R"].mean("run").values[:, 0, 0]).max() < 1e-12
+    np.testing.assert_allclose(drawn[2], means[:, 0])
+    assert abs(drawn[12] - own["R"].mean("run").values[:, 0, 0]).max() < 1e-12
     text = findings.mixture_example_verdict(trajectories[1], ensemble, "erf", "mixture")
-    assert "the mean of 10 runs is off the mean of 4 chains" in text
+    assert "the mean of 10 runs differs from the mean of 4 chains" in text
 
 
 def test_discrepancy_shows_both_theories_relative_to_their_scales(grid):
@@ -544,14 +545,14 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
         "sample_means": means,
         **beyond,
     }
-    cases = left_out_cases(grid, trajectories)
-    names = list(paper_figures(**datasets))
-    assert len(names) == 16
+    study = Study(**datasets, cases=left_out_cases(grid, trajectories))
+    names = list(paper_figures(study))
+    assert len(names) == 16 + 1  # with the instance left out
     (tmp_path / "one.png").write_bytes(pixel)
     figures = dict.fromkeys(names, pixel) | {"one's <script> own": tmp_path / "one.png"}
     provenance = {"command": "sgdlimit reproduce --preset quick", "note": "<script>alert(1)</script>"}
     path = tmp_path / "report" / "index.html"
-    write_report(path, figures=figures, provenance=provenance, preset="quick", cases=cases, **datasets)
+    write_report(path, study, figures=figures, provenance=provenance, preset="quick")
     html = path.read_text(encoding="utf-8")
     assert html.count("data:image/png;base64,") == len(figures)
     for name in names:
@@ -588,15 +589,17 @@ def test_report_of_the_smallest_study(tmp_path, trajectories, ensemble, means, b
     path = tmp_path / "index.html"
     write_report(
         path,
-        cases=left_out_cases(grid, trajectories),
+        Study(
+            grid=grid,
+            blocks=synthetic_blocks(1, spreads=(0, 9)).sel(activation=["relu"]),
+            examples_theory=trajectories[0],
+            examples_sgd=trajectories[1],
+            examples_mixture=ensemble,
+            sample_means=means,
+            cases=left_out_cases(grid, trajectories),
+            **beyond,
+        ),
         figures={},
-        grid=grid,
-        blocks=synthetic_blocks(1, spreads=(0, 9)).sel(activation=["relu"]),
-        examples_theory=trajectories[0],
-        examples_sgd=trajectories[1],
-        examples_mixture=ensemble,
-        sample_means=means,
-        **beyond,
         provenance={},
         preset="quick",
     )
@@ -610,7 +613,7 @@ def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
     levelled = grid.assign({f"M_{name}": grid[f"M_{name}"].clip(max=SCALE[name]) for name in ENTRIES})
     assert "does not level off" not in findings.discrepancy_verdict(levelled, "erf", False)
     theory, sgd = trajectories
-    assert "part" in findings.example_verdict(theory, sgd, "relu", "mixture")
+    assert "theory and SGD differ" in findings.example_verdict(theory, sgd, "relu", "mixture")
     assert "agreement" in findings.example_verdict(theory, sgd, "relu", "standardized mixture")
     text = findings.block_verdict(blocks, "relu", True)
     assert "conventional theory holds for B = 1 and fails for B = 5" in text
@@ -618,6 +621,6 @@ def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
     assert "moment-matched theory does not apply" in findings.block_verdict(blocks, "relu", False)
     claim = " ".join(findings.claim_and_replacement(grid, blocks, "erf"))
     assert "The claim holds where each coordinate draws its component by itself" in claim
-    assert "What replaces it there is the mixture theory" in claim
+    assert "The mixture theory replaces it there" in claim
     far = blocks.assign(noise_mixture_Q=0 * blocks["noise_mixture_Q"])  # without the scatter that explains it
     assert "mixture theory holds for no B" in findings.block_verdict(far, "relu", True)

@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 
 from browser import scrolls_sideways
 from sgdlimit.inputs import MixtureLaw
-from sgdlimit.papers.bae_jeong_2024 import discrepancy_against_kl, write_report
+from sgdlimit.papers.bae_jeong_2024 import Study, discrepancy_against_kl, example_dynamics, write_report
 from sgdlimit.papers.bae_jeong_2024._left_out import case_name, trajectories_of
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
 from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means
-from sgdlimit.plotting import example_dynamics, hover_panels, save_figure, trajectory
-from sgdlimit.plotting._hover import Panel, named
+from sgdlimit.plotting import Panel, hover_panels, named, save_figure, trajectory
 from test_figures import (
     example_trajectories,
     left_out_cases,
@@ -72,7 +71,8 @@ def drawn(datasets, tmp_path_factory) -> tuple[dict, dict[str, list[Panel]]]:
 @pytest.fixture(scope="module")
 def report_path(datasets, drawn, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("report") / "index.html"
-    write_report(path, figures=drawn[0], readings=drawn[1], **datasets, provenance={"seed": "0"}, preset="quick")
+    study = Study(**datasets)
+    write_report(path, study, figures=drawn[0], readings=drawn[1], provenance={"seed": "0"}, preset="quick")
     return path
 
 
@@ -85,7 +85,7 @@ def test_what_is_read_off_is_what_is_drawn(datasets, drawn):
     panels = drawn[1]["figure_4"]
     theory = datasets["examples_theory"].sel(activation="relu")
     assert [panel.title[:1] for panel in panels] == list("abcd")
-    assert panels[0].x_label == "time t = steps/N"  # which the panel below has
+    assert panels[0].x.label == "time t = steps/N"  # which the panel below has
     curve = next(curve for curve in panels[1].curves if curve.name == "Q₀,₁, theory")
     np.testing.assert_allclose(curve.x, theory["time"], rtol=1e-4)
     np.testing.assert_allclose(curve.y, theory["Q"][:, 0, 1], rtol=1e-3)
@@ -168,7 +168,7 @@ def test_a_left_out_instance_has_a_page(report, open_page, screenshots):
     about.get_by_text("Next: Instance 13, erf").click()
     assert page.locator("#left-out-13-erf").is_visible()
     page.locator("#left-out-13-erf").get_by_text("What was left out").click()
-    assert page.locator("#left-out").is_visible()
+    assert page.locator("#what-was-left-out").is_visible()
     page.go_back()
     assert page.locator("#left-out-13-erf").is_visible()
 

@@ -17,11 +17,12 @@ from numpy.typing import ArrayLike
 
 from ._store import TrustedStore, base_store
 from .errors import ProblemError, shown
-from .plotting import TrajectoryAccessor as TrajectoryAccessor
 from .settings import numbers
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from .plotting import TrajectoryAccessor
 
 
 class Variable(NamedTuple):
@@ -200,3 +201,11 @@ def load(path: "str | PathLike[str]") -> xr.Dataset:
         raise ProblemError(
             f"path: {str(path)!r} is not a stored trajectory ({error}); give a folder written by save()"
         ) from None
+
+
+@xr.register_dataset_accessor("sgd")
+def _accessor(dataset: xr.Dataset) -> "TrajectoryAccessor":
+    """``dataset.sgd``, which draws and compares; it is imported when it is first used."""
+    from .plotting import TrajectoryAccessor
+
+    return TrajectoryAccessor(dataset)

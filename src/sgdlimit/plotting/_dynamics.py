@@ -1,7 +1,6 @@
-"""Order parameters against time, theory beside SGD: Figures 2 and 4, and any problem of one's own."""
+"""Trajectories against log time: lines for a theory, marks and bands for runs, every entry in a colour of its own."""
 
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,194 +9,163 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from ._hover import named
-from ._style import ACTIVATION_LABELS, SERIES, TIME, label_panels, log_ticks, new_figure, styled
-
-__all__ = ["SATURATION_FACTOR", "draw_entries", "example_dynamics", "saturation_time", "trajectory"]
+from ..errors import ProblemError
+from ..trajectory import VARIABLES
+from ._draw import DARK, add_legend, draw, each, key, shade_key
+from ._style import TIME, finish, log_ticks, new_figure, styled
 
 SATURATION_FACTOR = 2.0
 """Saturation begins where the theory's ε_g stays within this factor of its final value."""
 
-LAW_LABELS = {"gaussian": "Gaussian", "mixture": "mixture", "standardized mixture": "standardised mixture"}
+QUANTITIES = ("generalization_error", "Q", "R", "v")
+LABELS = {
+    "generalization_error": r"generalisation error $\epsilon_g$",
+    "task_error": r"generalisation error $\epsilon_g$",
+    "Q": "overlap $Q$",
+    "R": "overlap $R$",
+    "v": "output weight $v$",
+    "mean_field": "mean field",
+}
 SATURATED = "#ececec"
 MARKS = 13  # symbols along a curve
 MOST_ENTRIES = 8  # that a legend names
-CIRCLE: dict[str, Any] = {"ls": "", "marker": "o", "mfc": "white", "mew": 1.1, "ms": 4.5}
-TRIANGLE: dict[str, Any] = {"ls": (0, (3.5, 1.6)), "lw": 1.1, "marker": "^", "mec": "white", "mew": 0.6, "ms": 5.5}
-SYMBOLS: tuple[dict[str, Any], ...] = (CIRCLE, TRIANGLE)
-ENSEMBLE: dict[str, Any] = {"ls": (0, (1, 1)), "lw": 0.9}  # edges of the spread of a theory's ensemble
-LABELS = (r"generalisation error $\epsilon_g$", "overlap $Q$", "overlap $R$", "output weight $v$")
+SYMBOLS: tuple[dict[str, Any], ...] = (
+    {"ls": "", "marker": "o", "mfc": "white", "mew": 1.1, "ms": 4.5},
+    {"ls": (0, (3.5, 1.6)), "lw": 1.1, "marker": "^", "mec": "white", "mew": 0.6, "ms": 5.5},
+)
+ENSEMBLE: dict[str, Any] = {"ls": (0, (1, 1)), "lw": 0.9}  # edges of the spread over an ensemble
 
 
 class Runs(NamedTuple):
-    """SGD runs to draw with one symbol: all that is known of them, or one quantity."""
+    """SGD runs to draw, and the place of their symbol among :data:`SYMBOLS`."""
 
     label: str
-    data: Any
-
-
-class Curve(NamedTuple):
-    """One entry of an order parameter: its theory, and the mean and deviation over each set of runs."""
-
-    label: str
-    theory: xr.DataArray
-    sgd: list[tuple[xr.DataArray, xr.DataArray]]
-    spread: xr.DataArray | None = None
-    """Standard deviation over the ensemble, of a theory that is one."""
+    data: xr.Dataset
+    symbol: int = 0
 
 
 @styled
-def example_dynamics(
-    theory: xr.Dataset, sgd: xr.Dataset, activation: str, law: str, *, mixture: xr.Dataset | None = None
-) -> Figure:
-    """ε_g, Q, R and v against log t: lines for the theory, circles for Gaussian SGD, triangles for mixture SGD.
-
-    Bands are ±1 standard deviation over runs. The shaded region is saturation, from where the theory's ε_g stays within
-    a factor :data:`SATURATION_FACTOR` of its final value. With the mixture theory given, a second column shows it
-    beside the same runs, with its Q and R, which are covariances within the clusters; dotted lines are ±1 standard
-    deviation over its ensemble.
-
-    Parameters
-    ----------
-    theory
-        Trajectories with dims (activation, time, …), see :mod:`sgdlimit.trajectory`.
-    sgd
-        The same with dims (activation, law, run, time, …) and a law ``"gaussian"``.
-    activation
-        ``"relu"`` or ``"erf"``.
-    law
-        The mixture to show, ``"mixture"`` for Figure 2 or ``"standardized mixture"`` for Figure 4.
-    mixture
-        The mixture theory of this law, with dims (activation, run, time, …); ``sgd`` then has ``Q_mixture`` and
-        ``R_mixture``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    setting = [ACTIVATION_LABELS.get(activation, activation)]
-    if "components" in sgd.attrs and "spread" in sgd.attrs:
-        setting.append(rf"$m={sgd.attrs['components']}$, $\alpha={sgd.attrs['spread']:g}$")
-    chosen = sgd.sel(activation=activation)
-    groups = [
-        Runs(f"SGD, {label}", chosen.sel(law=key)) for key, label in LAW_LABELS.items() if key in ("gaussian", law)
-    ]
-    if mixture is None:
-        return _four_panels(theory.sel(activation=activation), groups, setting)
-    own = groups[-1].data
-    own = own.assign(Q=own["Q_mixture"], R=own["R_mixture"])
-    ensemble = mixture.sel(activation=activation)
-    return _two_theories(theory.sel(activation=activation), ensemble, groups, Runs(groups[-1].label, own), setting)
-
-
-@styled
-def trajectory(theory: xr.Dataset, runs: xr.Dataset) -> Figure:
-    """ε_g, Q, R and v against log t of one problem: lines for the theory, circles for SGD.
-
-    Bands are ±1 standard deviation over runs, dotted lines over the ensemble of a theory that is one; the shaded region
-    is as in :func:`example_dynamics`.
-
-    Parameters
-    ----------
-    theory
-        A trajectory from :func:`sgdlimit.solve`.
-    runs
-        Trajectories from :func:`sgdlimit.simulate`, with a ``run`` dimension.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    return _four_panels(theory, [Runs("SGD", runs)], [])
-
-
-def _four_panels(theory: xr.Dataset, groups: list[Runs], setting: list[str]) -> Figure:
-    figure = new_figure(5.4)
-    panels = figure.subplots(2, 2, sharex=True).ravel()
-    times = theory["time"].values
-    # A teacher that changes never lets the error settle.
-    settles = "task_error" not in theory
-    of_theory = theory["generalization_error"]
-    middle = of_theory.mean("run") if "run" in theory.dims else of_theory
-    start = saturation_time(times, middle.values) if settles else times[-1]
-    error = "task_error" if "task_error" in theory else "generalization_error"  # of each task, where there are several
-    for panel, name, label in zip(panels, (error, "Q", "R", "v"), LABELS, strict=True):
-        panel.axvspan(start, times[-1], color=SATURATED, lw=0)
-        draw_entries(panel, theory[name], [group._replace(data=group.data[name]) for group in groups], times)
-        panel.set_ylabel(label)
-    panels[0].set_yscale("log")
-    log_ticks(panels[0].yaxis)
-    label_panels(list(panels))
-    for panel in panels[2:]:
-        panel.set_xlabel(TIME)
-    _source_legend(figure, groups, setting, settles, [_ensemble_line(theory)] if "run" in theory.dims else [])
-    return figure
-
-
-def _two_theories(
-    theory: xr.Dataset, ensemble: xr.Dataset, groups: list[Runs], own: Runs, setting: list[str]
-) -> Figure:
-    """The conventional theory on the left, the mixture theory on the right, each with SGD's overlaps as it has them."""
-    figure = new_figure(8.4)
-    panels = figure.subplots(4, 2, sharex=True)
-    times = theory["time"].values
-    start = saturation_time(times, theory["generalization_error"].values)
-    for (left, right), name, label in zip(panels, ("generalization_error", "Q", "R", "v"), LABELS, strict=True):
-        left.axvspan(start, times[-1], color=SATURATED, lw=0)
-        draw_entries(
-            left, theory[name], [group._replace(data=group.data[name]) for group in groups], times, entries=False
-        )
-        draw_entries(right, ensemble[name], [own._replace(data=own.data[name])], times, first_symbol=len(groups) - 1)
-        left.set_ylabel(label)
-        if name == "generalization_error":
-            for panel in (left, right):
-                panel.set_yscale("log")
-        if name in ("generalization_error", "v"):  # the same for both theories
-            limits = np.array([left.get_ylim(), right.get_ylim()])
-            for panel in (left, right):
-                panel.set_ylim(limits[:, 0].min(), limits[:, 1].max())
-        if name == "generalization_error":
-            for panel in (left, right):
-                log_ticks(panel.yaxis)
-    label_panels(list(panels.ravel()), ["conventional theory (ODE)", "mixture theory", *[""] * 6])
-    for panel in panels[-1]:
-        panel.set_xlabel(TIME)
-    _source_legend(figure, groups, setting, True, [_ensemble_line(ensemble)])
-    return figure
-
-
-def _ensemble_line(ensemble: xr.Dataset) -> Line2D:
-    label = rf"theory $\pm1$ standard deviation of {ensemble.sizes['run']} chains"
-    return Line2D([], [], color=SERIES[0].color, label=label, **ENSEMBLE)
-
-
-def draw_entries(
-    panel: Axes,
-    theory: xr.DataArray,
-    groups: list[Runs],
-    times: np.ndarray,
+def trajectory(
+    first: xr.Dataset,
+    runs: xr.Dataset | None = None,
     *,
-    entries: bool = True,
-    first_symbol: int = 0,
-    what: str = "theory",
+    quantities: Sequence[str] | None = None,
+    axes: Axes | Sequence[Axes] | None = None,
+) -> Figure:
+    """Quantities of a trajectory against log t, a panel for each, with SGD over it.
+
+    Lines are the trajectory, circles SGD with a band of ±1 standard deviation over its runs. Where the trajectory has
+    runs itself, lines are their mean and dotted lines ±1 standard deviation. The shaded region is saturation, from
+    where the theory's ε_g stays within a factor :data:`SATURATION_FACTOR` of its final value. A teacher that changes
+    never lets the error settle. t = 0 has no place on a logarithmic axis.
+
+    Parameters
+    ----------
+    first
+        A trajectory of :func:`sgdlimit.solve` or :func:`sgdlimit.simulate`.
+    runs
+        SGD to draw over it.
+    quantities
+        Variables to show; by default ε_g, Q, R and v, those that are there. Of several tasks the error of each.
+    axes
+        Axes to draw in, one for each quantity; by default a new figure, which has a legend.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The new figure, or that of the axes.
+
+    Raises
+    ------
+    ProblemError
+        If a quantity is not there, or there is not one pair of axes for each.
+    """
+    first = first.sel(time=first["time"] > 0)
+    groups = []
+    if runs is not None:
+        runs = runs.sel(time=runs["time"] > 0)
+        groups = [Runs("SGD", runs if "run" in runs.dims else runs.expand_dims("run"))]
+    names = _names(first, runs, quantities)
+    figure, panels = _own_panels(axes, len(names)) if axes is not None else new_panels(len(names))
+    for panel, name in zip(panels, names, strict=True):
+        draw_quantity(panel, name, first, groups)
+        if axes is not None:
+            panel.set_xlabel(TIME)
+            log_ticks(panel)
+    if axes is None:
+        finish(panels)
+        dynamics_legend(figure, [first], groups)
+    return figure
+
+
+def draw_quantity(panel: Axes, name: str, first: xr.Dataset, groups: Sequence[Runs], *, named: bool = True) -> None:
+    """All entries of one variable on a log axis of time, with their names beside the panel if ``named``."""
+    times = first["time"].values
+    if (start := _saturation(first)) is not None:
+        panel.axvspan(start, times[-1], color=SATURATED, lw=0)
+    lines, labels = [], []
+    for (entry, values), series in each(entries(first[name])):
+        labels.append(_label(name, entry))
+        lines.append(draw_line(panel, values, f"{labels[-1]}, {_kind(first)}", color=series.color, lw=1.5))
+    for group in groups:
+        marks = marks_along(group.data["time"].values)[group.symbol]
+        for (entry, values), series in each(entries(group.data[name])):
+            label = f"{_label(name, entry)}, {group.label}"
+            draw_runs(panel, values, label, marks=marks, color=series.color, **SYMBOLS[group.symbol])
+    scale = "log" if name.endswith("error") else "linear"
+    panel.set(xscale="log", xlim=times[[0, -1]], yscale=scale, ylabel=LABELS.get(name, name))
+    if len(lines) > MOST_ENTRIES:
+        panel.set_title(f"{len(lines)} entries", loc="right", fontsize="medium")
+    elif len(lines) > 1 and named:  # the entries by colour, beside the panel, where no curve runs
+        panel.legend(lines, labels, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1.1, handletextpad=0.4)
+
+
+def draw_line(panel: Axes, values: xr.DataArray, name: str = "", **style: Any) -> Line2D:
+    """A trajectory as a line; of several the mean, with dotted lines ±1 standard deviation."""
+    mean = values.mean("run") if "run" in values.dims else values
+    if "run" in values.dims:
+        for sign in (-1, 1):
+            edge = mean + sign * values.std("run")
+            draw(panel, edge["time"], edge, color=style["color"], zorder=2.5, **ENSEMBLE)
+    return draw(panel, mean["time"], mean, name=name, zorder=3, **style)
+
+
+def draw_runs(
+    panel: Axes, runs: xr.DataArray, name: str = "", *, marks: Sequence[int] | slice, color: str, **symbol: Any
 ) -> None:
-    """All entries of one order parameter on a log axis of time, named beside the panel; ``what`` is drawn as lines."""
-    curves = _curves(theory, [group.data for group in groups])
-    labels = [group.label for group in groups]
-    lines = [
-        _draw(panel, curve, labels, series.color, first_symbol, what)
-        for curve, series in zip(curves, cycle(SERIES), strict=False)
+    """The mean over runs as symbols at some of the times, with a band of ±1 standard deviation."""
+    mean, deviation = runs.mean("run"), runs.std("run")
+    low, high = mean - deviation, mean + deviation
+    panel.fill_between(mean["time"], low, high, color=color, alpha=0.3, lw=0, zorder=2)
+    if symbol["ls"]:
+        draw(panel, mean["time"], mean, name=name, markevery=marks, color=color, zorder=3.5, **symbol)
+    else:
+        draw(panel, mean["time"][marks], mean[marks], name=name, color=color, zorder=4, **symbol)
+
+
+def entries(values: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """The entries of an order parameter that differ, with their names: Q is symmetric.
+
+    Examples
+    --------
+    >>> Q = xr.DataArray(np.eye(2)[None], dims=("time", "student", "student_"))
+    >>> [name for name, _ in entries(Q)]
+    ['Q0,0', 'Q0,1', 'Q1,1']
+    """
+    dims = [dim for dim in values.dims if dim in ("student", "student_", "teacher", "cluster", "task")]
+    return [
+        (f"{values.name or 'Q'}{','.join(map(str, place))}", values.isel(dict(zip(dims, place, strict=True))))
+        for place in np.ndindex(*(values.sizes[dim] for dim in dims))
+        if "student_" not in dims or place[0] <= place[1]
     ]
-    panel.set_xscale("log")
-    panel.set_xlim(times[0], times[-1])
-    log_ticks(panel.xaxis)
-    if len(curves) > MOST_ENTRIES:
-        panel.set_title(f"{len(curves)} entries", loc="right", fontsize="medium")
-    elif len(curves) > 1 and entries:  # the entries by colour, beside the panel, where no curve runs
-        names = [curve.label for curve in curves]
-        panel.legend(lines, names, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.1, handletextpad=0.4)
+
+
+def marks_along(times: Float[np.ndarray, "time"]) -> tuple[list[int], list[int]]:
+    """Where the circles and, halfway between them on the log scale, the triangles go."""
+    wanted = np.geomspace(times[0], times[-1], 2 * MARKS + 1)[1:-1]
+    nearest = np.abs(np.log(wanted)[:, None] - np.log(times)).argmin(axis=1).tolist()
+    return sorted(set(nearest[::2])), sorted(set(nearest[1::2]) - set(nearest[::2]))
 
 
 def saturation_time(
@@ -219,74 +187,86 @@ def saturation_time(
     return float(times[np.flatnonzero(outside)[-1] + 1] if outside.any() else times[0])
 
 
-def _curves(theory: xr.DataArray, groups: list[xr.DataArray]) -> list[Curve]:
-    """Every distinct entry: Q is symmetric, so its lower triangle is left out."""
-    entries = [dim for dim in theory.dims if dim not in ("time", "run")]
-    curves = []
-    for index in np.ndindex(*(theory.sizes[dim] for dim in entries)):
-        if theory.name == "Q" and index[0] > index[1]:
-            continue
-        entry = dict(zip(entries, index, strict=True))
-        label = f"${theory.name}_{{{','.join(map(str, index))}}}$" if entries else r"$\epsilon_g$"
-        label = f"task {index[0]}" if "task" in entries else label
-        sgd = [(runs.isel(entry).mean("run"), runs.isel(entry).std("run")) for runs in groups]
-        one, spread = theory.isel(entry), None
-        if "run" in theory.dims:
-            one, spread = one.mean("run"), one.std("run")
-        curves.append(Curve(label, one, sgd, spread))
-    return curves
+def new_panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A new figure with panels that share the axis of time, in one or two rows."""
+    rows = 1 if count < 3 else 2
+    columns = -(-count // rows)
+    figure = new_figure(3.2 if rows == 1 else 5.4)
+    panels = figure.subplots(rows, columns, sharex=count == rows * columns, squeeze=False).ravel().tolist()
+    for panel in panels[count:]:
+        panel.remove()
+    for panel in panels[count - columns : count]:
+        panel.set_xlabel(TIME)
+    return figure, panels[:count]
 
 
-def _draw(panel: Axes, curve: Curve, labels: list[str], color: str, first_symbol: int, what: str) -> Line2D:
-    """Theory, its spread and all runs of one entry; returns the line of the theory."""
-    (line,) = panel.plot(curve.theory["time"], curve.theory, color=color, lw=1.5, zorder=3)
-    named(line, f"{curve.label}, {what}")
-    if curve.spread is not None:
-        for edge in (curve.theory - curve.spread, curve.theory + curve.spread):
-            panel.plot(edge["time"], edge, color=color, zorder=2.5, **ENSEMBLE)
-    for place, ((mean, deviation), label) in enumerate(zip(curve.sgd, labels, strict=True), first_symbol):
-        times, marks = mean["time"].values, _marks(mean["time"].values)[place]
-        panel.fill_between(times, mean - deviation, mean + deviation, color=color, alpha=0.3, lw=0, zorder=2 - place)
-        if place == 0:
-            (drawn,) = panel.plot(times[marks], mean[marks], color=color, zorder=4, **CIRCLE)
-        else:
-            (drawn,) = panel.plot(times, mean, color=color, markevery=marks, zorder=3.5, **TRIANGLE)
-        named(drawn, f"{curve.label}, {label}")
-    return line
-
-
-def _marks(times: Float[np.ndarray, "time"]) -> tuple[list[int], list[int]]:
-    """Where the circles and, halfway between them on the log scale, the triangles go."""
-    wanted = np.geomspace(times[0], times[-1], 2 * MARKS + 1)[1:-1]
-    nearest = np.abs(np.log(wanted)[:, None] - np.log(times)).argmin(axis=1).tolist()
-    return sorted(set(nearest[::2])), sorted(set(nearest[1::2]) - set(nearest[::2]))
-
-
-def _source_legend(
-    figure: Figure, groups: list[Runs], setting: list[str], settles: bool, further: Sequence[Line2D] = ()
+def dynamics_legend(
+    figure: Figure, drawn: Sequence[xr.Dataset], groups: Sequence[Runs], setting: Sequence[str] = ()
 ) -> None:
-    dark = SERIES[0].color
-    runs = groups[0].data.sizes["run"]
-    lost = sum(int(group.data["v"].isnull().any(["time", "student"]).sum()) for group in groups)
-    which = f"SGD: mean of {runs} runs" if runs > 1 else "SGD: one run"
-    setting = [*setting, which + f", {lost} diverged and are left out from then on" * (lost > 0)]
-    symbols = [
-        Line2D([], [], color=dark, label=group.label, **style) for group, style in zip(groups, SYMBOLS, strict=False)
-    ]
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=dark, lw=1.5, label="theory" if further else "theory (ODE)"),
-        *further,
-        *symbols,
-    ]
-    if runs > 1:
-        handles.append(Patch(color=dark, alpha=0.3, lw=0, label=r"$\pm1$ standard deviation over runs"))
-    if settles:
+    """What lines, symbols, bands and the shaded region are, under the settings and the number of runs."""
+    members, kind, dark = drawn[-1].sizes.get("run", 1), _kind(drawn[-1]), {"color": DARK}
+    title = list(setting)
+    if members > 1:
+        of = "runs" if kind == "SGD" else "chains"
+        spread = rf"{kind} $\pm1$ standard deviation of {members} {of}"
+        handles: list[Any] = [key(kind, **dark), key(spread, **dark, **ENSEMBLE)]
+    else:
+        handles = [key("theory (ODE)" if kind == "theory" else kind, **dark)]
+    if groups:
+        runs = groups[0].data.sizes["run"]
+        lost = sum(int(group.data["v"].isnull().any(["time", "student"]).sum()) for group in groups)
+        left_out = f", {lost} diverged and are left out from then on" if lost else ""
+        title.append((f"SGD: mean of {runs} runs" if runs > 1 else "SGD: one run") + left_out)
+        handles += [key(group.label, **dark, **SYMBOLS[group.symbol]) for group in groups]
+        if runs > 1:
+            handles.append(shade_key(r"$\pm1$ standard deviation over runs", color=DARK, alpha=0.3))
+    if any(_saturation(first) is not None for first in drawn):
         label = rf"saturation: $\epsilon_g$ within ×{SATURATION_FACTOR:g} of its final value"
-        handles.append(Patch(color=SATURATED, lw=0, label=label))
-    figure.legend(
-        handles=handles,
-        title=",  ".join(setting),
-        loc="outside upper center",
-        ncols=2 if further else 3,
-        columnspacing=1.4,
-    )
+        handles.append(shade_key(label, color=SATURATED, alpha=1))
+    add_legend(figure, handles, ",  ".join(title) or None, ncols=2 if members > 1 else 3)
+
+
+def _saturation(first: xr.Dataset) -> float | None:
+    """Where saturation of a theory begins; None where it has no error, or one that never changes or settles."""
+    if _kind(first) == "SGD" or "task_error" in first or "generalization_error" not in first:
+        return None
+    error, times = first["generalization_error"], first["time"].values
+    start = saturation_time(times, (error.mean("run") if "run" in error.dims else error).values)
+    return start if start > times[0] else None
+
+
+def _kind(first: xr.Dataset) -> str:
+    return "SGD" if first.attrs.get("kind") == "simulation" else "theory"
+
+
+def _label(name: str, entry: str) -> str:
+    """The name of an entry in a figure."""
+    index = entry.removeprefix(name)
+    if name in ("task_error", "mean_field"):
+        return f"{name.split('_')[0]} {index}"
+    return f"${name}_{{{index}}}$" if index else VARIABLES[name].tex
+
+
+def _names(first: xr.Dataset, runs: xr.Dataset | None, quantities: Sequence[str] | None) -> list[str]:
+    """The variables to show, checked against those there are."""
+    known = [str(name) for name in first if "time" in first[name].dims and (runs is None or name in runs)]
+    if quantities is None:
+        error = "task_error" if "task_error" in known else "generalization_error"
+        chosen = [name for name in (error, "Q", "R", "v") if name in known]
+    else:
+        chosen = [quantities] if isinstance(quantities, str) else [str(name) for name in quantities]
+    missing = [name for name in chosen if name not in known]
+    if missing or not chosen:
+        raise ProblemError(
+            f"quantities: {', '.join(map(repr, missing)) or 'none'} cannot be shown here; use some of "
+            f"{', '.join(map(repr, known)) or 'a trajectory, which has Q, R and v'}"
+        )
+    return chosen
+
+
+def _own_panels(axes: Axes | Sequence[Axes], count: int) -> tuple[Figure, list[Axes]]:
+    """The axes that the user gave, and their figure."""
+    panels = [axes] if isinstance(axes, Axes) else list(np.ravel(np.asarray(axes, dtype=object)))
+    if len(panels) != count or not all(isinstance(panel, Axes) for panel in panels):
+        raise ProblemError(f"axes: {len(panels)} given for {count} quantities; give matplotlib axes, one for each")
+    return panels[0].get_figure(root=True), panels  # type: ignore[return-value]

@@ -5,21 +5,16 @@ that of the legend, or one given by :func:`named`, which no legend shows.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
-__all__ = ["Curve", "Panel", "hover_panels", "named", "plain"]
 
 HIDDEN = "_"  # what a label begins with that matplotlib's legends leave out
-UNNAMED = "_child"  # labels that matplotlib gives itself
+UNNAMED = ("_child", "_nolegend_")  # labels that matplotlib gives itself
 DIGITS = 4
 
 SYMBOLS = {
@@ -30,8 +25,7 @@ SUBSCRIPTS = str.maketrans("0123456789,", "₀₁₂₃₄₅₆₇₈₉,")
 SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """The points of one curve, in the units of its panel."""
 
     name: str
@@ -39,32 +33,34 @@ class Curve:
     y: Float[np.ndarray, "point"]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """A pair of axes: its box in the picture, its scales, and its curves."""
+class Axis(NamedTuple):
+    """The label of an axis, whether it is logarithmic, and its limits."""
 
+    label: str
+    log: bool
+    low: float
+    high: float
+
+    def share(self, value: float) -> float:
+        """Where a value lies between the limits, from 0 to 1."""
+        low, high, at = np.log([self.low, self.high, value]) if self.log else (self.low, self.high, value)
+        return float((at - low) / (high - low))
+
+
+class Panel(NamedTuple):
+    """A pair of axes: its box in the picture, its axes, and its curves."""
+
+    title: str
     box: tuple[float, float, float, float]
     """Left, top, width and height, as shares of the picture's."""
-    title: str
-    x_label: str
-    y_label: str
-    x_scale: str
-    """``"linear"`` or ``"log"``."""
-    y_scale: str
-    x_limits: tuple[float, float]
-    y_limits: tuple[float, float]
-    curves: tuple[Curve, ...] = field(default=())
+    x: Axis
+    y: Axis
+    curves: tuple[Curve, ...]
 
     def position(self, x: float, y: float) -> tuple[float, float]:
         """Where a point lies in the picture, as shares of its width and height from the upper left."""
-
-        def share(value: float, scale: str, limits: tuple[float, float]) -> float:
-            low, high = np.log(limits) if scale == "log" else limits
-            return ((np.log(value) if scale == "log" else value) - low) / (high - low)
-
         left, top, width, height = self.box
-        across = share(x, self.x_scale, self.x_limits)
-        return left + width * across, top + height * (1 - share(y, self.y_scale, self.y_limits))
+        return left + width * self.x.share(x), top + height * (1 - self.y.share(y))
 
 
 def named(artist: Any, name: str) -> Any:
@@ -79,12 +75,12 @@ def hover_panels(figure: Figure) -> list[Panel]:
     Parameters
     ----------
     figure
-        A figure that was drawn or saved whole, as :func:`sgdlimit.figures.save_figure` does, without being cropped.
+        A figure that was drawn or saved whole, as :func:`sgdlimit.plotting.save_figure` does, without being cropped.
 
     Returns
     -------
     list of Panel
-        Those that have a named curve. Points that are not finite, or outside the panel, are left out.
+        The panels that have a named curve. Points that are not finite, or outside the panel, are left out.
 
     Examples
     --------
@@ -94,75 +90,52 @@ def hover_panels(figure: Figure) -> list[Panel]:
     >>> [curve.name for curve in hover_panels(figure)[0].curves]
     ['ε_g']
     """
-    axes: list[Axes] = []
-    for one in figure.axes:
-        axes += [one, *(child for child in one.child_axes if isinstance(child, Axes))]
-    panels = [_panel(figure, one) for one in axes]
-    return [panel for panel in panels if panel.curves]
+    axes = [part for outer in figure.axes for part in (outer, *outer.child_axes) if isinstance(part, Axes)]
+    return [panel for panel in (_panel(figure, part) for part in axes) if panel.curves]
 
 
 def _panel(figure: Figure, axes: Axes) -> Panel:
+    """One pair of axes with its named curves in data units."""
     box = axes.get_window_extent().transformed(figure.transFigure.inverted())
-    x_limits, y_limits = axes.get_xlim(), axes.get_ylim()
-    bars = {
-        id(bar.lines[0]): str(bar.get_label()) for bar in axes.containers if isinstance(bar, ErrorbarContainer)
-    }  # whose label the line that it draws does not have
+    place = axes.get_subplotspec()
+    row = [
+        other
+        for other in figure.axes
+        if place is not None and (spec := other.get_subplotspec()) is not None and spec.rowspan == place.rowspan
+    ]
+    x_axis = Axis(
+        _label(Axes.get_xlabel, [axes, *axes.get_shared_x_axes().get_siblings(axes)]),
+        axes.get_xscale() == "log",
+        *axes.get_xlim(),
+    )
+    y_axis = Axis(
+        _label(Axes.get_ylabel, [axes, *axes.get_shared_y_axes().get_siblings(axes), *row]),
+        axes.get_yscale() == "log",
+        *axes.get_ylim(),
+    )
     curves = []
     for line in axes.lines:
-        name = _name(line, bars.get(id(line), ""))
-        if name and line.get_transform() == axes.transData:
-            x, y = (np.asarray(values, float) for values in line.get_data())
-            curves.append(_visible(Curve(name, x, y), x_limits, y_limits))
-    return Panel(
-        box=(float(box.x0), float(1 - box.y1), float(box.width), float(box.height)),
-        title=plain(axes.get_title(loc="left")),
-        x_label=plain(_shared_label(axes, "x")),
-        y_label=plain(_shared_label(axes, "y")),
-        x_scale=axes.get_xscale(),
-        y_scale=axes.get_yscale(),
-        x_limits=x_limits,
-        y_limits=y_limits,
-        curves=tuple(curve for curve in curves if len(curve.x)),
-    )
+        label = str(line.get_label())
+        if label.startswith(UNNAMED) or line.get_transform() != axes.transData:
+            continue
+        x, y = (np.asarray(values, float) for values in line.get_data())
+        seen = _inside(x, x_axis) & _inside(y, y_axis)
+        if seen.any():
+            name = plain(label.removeprefix(HIDDEN))
+            curves.append(Curve(name, _rounded(x[seen], DIGITS + 1), _rounded(y[seen], DIGITS)))
+    shares = (float(box.x0), float(1 - box.y1), float(box.width), float(box.height))
+    return Panel(plain(axes.get_title(loc="left")), shares, x_axis, y_axis, tuple(curves))
 
 
-def _shared_label(axes: Axes, which: str) -> str:
-    """The label of an axis, or of the panel that it shares it with, or that stands to its left in the same row."""
-    grouper = axes.get_shared_x_axes() if which == "x" else axes.get_shared_y_axes()
-    for one in (axes, *grouper.get_siblings(axes), *(_in_row(axes) if which == "y" else [])):
-        label = one.get_xlabel() if which == "x" else one.get_ylabel()
-        if label:
-            return label
-    return ""
+def _label(read: Callable[[Axes], str], panels: list[Axes]) -> str:
+    """The first label there is: of the axis, of one that it is shared with, or of the panel on its left."""
+    return plain(next(filter(None, map(read, panels)), ""))
 
 
-def _in_row(axes: Axes) -> list[Axes]:
-    place = axes.get_subplotspec()
-    figure = axes.get_figure()
-    if place is None or figure is None:
-        return []
-    others = [(other.get_subplotspec(), other) for other in figure.axes]
-    return [
-        other
-        for spec, other in others
-        if spec is not None and spec.get_gridspec() is place.get_gridspec() and spec.rowspan == place.rowspan
-    ]
-
-
-def _name(line: Line2D, of_bar: str) -> str:
-    label = of_bar if of_bar and not of_bar.startswith(UNNAMED) else str(line.get_label())
-    if label.startswith(UNNAMED) or label == "_nolegend_":
-        return ""
-    return plain(label.removeprefix(HIDDEN))
-
-
-def _visible(curve: Curve, x_limits: Sequence[float], y_limits: Sequence[float]) -> Curve:
-    """The points that are to be seen, rounded."""
-    inside = np.isfinite(curve.x) & np.isfinite(curve.y)
-    for values, limits in ((curve.x, sorted(x_limits)), (curve.y, sorted(y_limits))):
-        margin = 1e-9 * (limits[1] - limits[0])
-        inside &= (values >= limits[0] - margin) & (values <= limits[1] + margin)
-    return Curve(curve.name, _rounded(curve.x[inside], DIGITS + 1), _rounded(curve.y[inside], DIGITS))
+def _inside(values: np.ndarray, axis: Axis) -> np.ndarray:
+    """Which values lie within the limits of an axis; NaN does not."""
+    margin = 1e-9 * abs(axis.high - axis.low)
+    return (values >= min(axis.low, axis.high) - margin) & (values <= max(axis.low, axis.high) + margin)
 
 
 def _rounded(values: np.ndarray, digits: int) -> np.ndarray:

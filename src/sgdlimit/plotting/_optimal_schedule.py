@@ -4,9 +4,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ._style import SERIES, TIME, label_panels, log_ticks, new_figure, styled
-
-__all__ = ["optimal_schedule"]
+from ._draw import SERIES, add_legend, draw, each, key, mean_and_error
+from ._style import TIME, finish, new_figure, styled, value_ticks
 
 
 @styled
@@ -19,62 +18,42 @@ def optimal_schedule(study: xr.Dataset) -> Figure:
     Parameters
     ----------
     study
-        Of :func:`sgdlimit.papers.schedule_against_constant`.
+        From :func:`sgdlimit.papers.optimal_schedule.schedule_against_constant`.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     figure = new_figure(2.9)
-    panels = figure.subplots(1, 3)
-    t, runs = study["time"].values, study.sizes["run"]
-    mean, error = study["sgd"].mean("run"), study["sgd"].std("run", ddof=1) / np.sqrt(max(runs, 1))
-    shown = {"schedule": "best schedule", study.attrs["theory_constant"]: "best constant rate"}
+    rate, error, final = panels = figure.subplots(1, 3)
+    t = study["time"].values
+    mean, stderr = mean_and_error(study["sgd"], "run")
     marked = np.unique(np.searchsorted(t, np.geomspace(max(t[0], t[-1] / 1e4), t[-1], 14)).clip(0, len(t) - 1))
-    for (name, label), series in zip(shown.items(), SERIES, strict=False):
-        one = study.sel(rate=name)
-        panels[0].plot(t, one["learning_rate"], color=series.color, ls=series.linestyle, label=label)
-        panels[1].plot(t, one["theory"], color=series.color, ls=series.linestyle)
-        panels[1].errorbar(
-            t[marked],
-            mean.sel(rate=name)[marked],
-            error.sel(rate=name)[marked],
-            fmt=series.marker,
-            color=series.color,
-            ms=3.5,
-        )
-    panels[0].set_xlabel(TIME)
-    panels[0].set_ylabel(r"learning rate $\eta(t)$")
-    panels[0].set_ylim(bottom=0)
-    panels[1].set_xlabel(TIME)
-    panels[1].set_ylabel(r"generalisation error $\epsilon_g$")
-    panels[1].set_xscale("log")
-    panels[1].set_yscale("log")
-    log_ticks(panels[1].yaxis)
+    names = {"schedule": "best schedule", study.attrs["theory_constant"]: "best constant rate"}
+    for name, series in each(names):
+        one, line, points = study.sel(rate=name), {"color": series.color, "ls": series.linestyle}, {"time": marked}
+        rate.plot(t, one["learning_rate"], **line)
+        error.plot(t, one["theory"], **line)
+        sgd = (values.sel(rate=name).isel(points) for values in (mean, stderr))
+        draw(error, t[marked], *sgd, bars=True, color=series.color, ls="", marker=series.marker, ms=3.5)
 
-    constants = study.isel(rate=slice(1, None), time=-1)
-    eta = constants["learning_rate"].values
     scheduled, other = SERIES[:2]
-    panels[2].plot(eta, constants["theory"], color=other.color, ls=other.linestyle)
-    panels[2].errorbar(
-        eta,
-        mean.isel(rate=slice(1, None), time=-1),
-        error.isel(rate=slice(1, None), time=-1),
-        fmt=other.marker,
-        color=other.color,
-        ms=3.5,
-    )
-    last = study.sel(rate="schedule").isel(time=-1)
-    panels[2].axhline(float(last["theory"]), color=scheduled.color)
-    center, width = (float(x.sel(rate="schedule").isel(time=-1)) for x in (mean, error))
-    panels[2].axhspan(center - width, center + width, color=scheduled.color, alpha=0.2, lw=0)
-    panels[2].set_xscale("log")
-    panels[2].set_xticks(eta, labels=[f"{rate:.2g}" for rate in eta])
-    panels[2].set_xticks([], minor=True)
-    panels[2].set_xlabel(r"constant rate $\eta$")
-    panels[2].set_ylabel(r"final $\epsilon_g$")
-    label_panels(list(panels))
-    handles, labels = panels[0].get_legend_handles_labels()
-    title = f"lines theory, points and band SGD (mean of {runs} runs ± standard error)"
-    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=2)
+    last, center, width = study.isel(time=-1), mean.isel(time=-1), stderr.isel(time=-1).fillna(0)
+    constant = last["rate"].values[1:]
+    eta = last["learning_rate"].sel(rate=constant).values
+    final.plot(eta, last["theory"].sel(rate=constant), color=other.color, ls=other.linestyle)
+    sgd = center.sel(rate=constant), width.sel(rate=constant)
+    draw(final, eta, *sgd, bars=True, color=other.color, ls="", marker=other.marker, ms=3.5)
+    final.axhline(float(last["theory"].sel(rate="schedule")), color=scheduled.color)
+    at, around = float(center.sel(rate="schedule")), float(width.sel(rate="schedule"))
+    final.axhspan(at - around, at + around, color=scheduled.color, alpha=0.2, lw=0)
+    rate.set(xlabel=TIME, ylabel=r"learning rate $\eta(t)$")
+    rate.set_ylim(bottom=0)
+    error.set(xlabel=TIME, ylabel=r"generalisation error $\epsilon_g$", xscale="log", yscale="log")
+    final.set(xlabel=r"constant rate $\eta$", ylabel=r"final $\epsilon_g$", xscale="log")
+    value_ticks(final, eta, [f"{value:.2g}" for value in eta])
+    finish(panels)
+    handles = [key(names[name], color=series.color, ls=series.linestyle) for name, series in each(names)]
+    title = f"lines theory, points and band SGD (mean of {study.sizes['run']} runs ± standard error)"
+    add_legend(figure, handles, title)
     return figure

@@ -4,11 +4,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from ._style import label_panels, log_ticks, new_figure, styled
-
-__all__ = ["phase_diagram"]
+from ._draw import add_legend, shade_key
+from ._style import finish, new_figure, styled
 
 LABELS = {
     "learning_rate": r"learning rate $\eta$",
@@ -22,7 +20,7 @@ LABELS = {
     "training_batch_size": "batch size $n$",
 }
 NONE = "#e4e4e4"
-DIVERGED = "white"
+HATCHED = {"facecolor": "white", "edgecolor": "#808080", "hatch": "////", "lw": 0}
 SMALLEST = 1e-6
 """Values below this one have its colour."""
 
@@ -36,7 +34,7 @@ def phase_diagram(diagram: xr.Dataset) -> Figure:
     Parameters
     ----------
     diagram
-        Of :func:`sgdlimit.theory.phase_diagram`.
+        From :func:`sgdlimit.theory.phase_diagram`.
 
     Returns
     -------
@@ -44,47 +42,34 @@ def phase_diagram(diagram: xr.Dataset) -> Figure:
     """
     figure = new_figure(3.3)
     panels = figure.subplots(1, 2)
-    y, x = diagram["diverged"].dims
+    y, x = map(str, diagram["diverged"].dims)
     diverged = diagram["diverged"].values
+    scales = ["log" if _is_log(diagram[axis].values) else "linear" for axis in (x, y)]
+    edges = [_edges(diagram[axis].values) for axis in (x, y)]
     for panel, name, colours, label in (
         (panels[0], "final_error", "viridis", r"final $\epsilon_g$"),
         (panels[1], "plateau_exit", "magma", "time to leave the plateau"),
     ):
-        values = diagram[name].where(np.isfinite(diagram[name]) & ~diagram["diverged"]).values
-        edges = [_edges(diagram[axis].values) for axis in (x, y)]
+        values = np.where(diverged | ~np.isfinite(diagram[name]), np.nan, diagram[name])
         panel.set_facecolor(NONE)
-        mesh = panel.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours, norm=_norm(values), rasterized=True)
+        mesh = panel.pcolormesh(*edges, values, cmap=colours, norm=_norm(values), rasterized=True)
         if diverged.any():
-            hatched = np.ma.masked_where(~diverged, np.zeros(diverged.shape))
-            panel.pcolor(*edges, hatched, facecolor=DIVERGED, edgecolor="#808080", hatch="////", lw=0, cmap="gray_r")
+            panel.pcolor(*edges, np.where(diverged, 0.0, np.nan), cmap="gray_r", **HATCHED)
         if np.isfinite(values).any():
             figure.colorbar(mesh, ax=panel, label=label, pad=0.02)
-        for set_scale, axis, at in (
-            (panel.set_xscale, panel.xaxis, diagram[x].values),
-            (panel.set_yscale, panel.yaxis, diagram[y].values),
-        ):
-            if _is_log(at):
-                set_scale("log")
-                log_ticks(axis)
-        panel.set_xlabel(LABELS.get(str(x), str(x)))
-        panel.set_ylabel(LABELS.get(str(y), str(y)))
+        panel.set(xscale=scales[0], yscale=scales[1], xlabel=LABELS.get(x, x), ylabel=LABELS.get(y, y))
         panel.tick_params(which="both", direction="out", top=False, right=False)
-    label_panels(list(panels))
-    _legend(figure, diagram)
+    finish(panels)
+    handles = [shade_key("theory diverges", color=None, alpha=1, **HATCHED)] if diverged.any() else []
+    if (~diagram["left_plateau"] & ~diagram["diverged"]).any():
+        handles.append(shade_key("no plateau is left", color=NONE, alpha=1))
+    if handles:
+        add_legend(figure, handles)
     return figure
 
 
-def _legend(figure: Figure, diagram: xr.Dataset) -> None:
-    handles = []
-    if bool(diagram["diverged"].any()):
-        handles.append(Patch(facecolor=DIVERGED, edgecolor="#808080", hatch="////", lw=0, label="theory diverges"))
-    if bool((~diagram["left_plateau"] & ~diagram["diverged"]).any()):
-        handles.append(Patch(color=NONE, label="no plateau is left"))
-    if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-
-
 def _norm(values: np.ndarray) -> Normalize | None:
+    """Logarithmic colours where values span more than a factor of three."""
     shown = np.maximum(values[np.isfinite(values)], SMALLEST)
     wide = len(shown) > 0 and shown.max() > 3 * shown.min()
     return LogNorm(shown.min(), shown.max(), clip=True) if wide else None
@@ -99,13 +84,9 @@ def _is_log(at: np.ndarray) -> bool:
 
 
 def _edges(at: np.ndarray) -> np.ndarray:
-    """Borders of the cells around values, half way between them."""
+    """Borders of the cells around values, half way between them on their scale."""
     if _is_log(at):
-        return np.exp(_edges_between(np.log(at)))
-    return _edges_between(np.asarray(at, dtype=np.float64))
-
-
-def _edges_between(at: np.ndarray) -> np.ndarray:
+        return np.exp(_edges(np.log(at)))
     if len(at) == 1:
         return at[0] + np.array([-0.5, 0.5])
     middle = (at[1:] + at[:-1]) / 2

@@ -1,35 +1,20 @@
-"""One look for every figure: fonts, sizes, and series that stay apart in grey and for the colour-blind."""
+"""One look for every figure: fonts, sizes, panels with letters, log axes with readable ticks, and the files."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec
+from string import ascii_lowercase
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-__all__ = [
-    "ACTIVATION_LABELS",
-    "FLOOR",
-    "SERIES",
-    "TIME",
-    "WIDTH",
-    "Series",
-    "label_panels",
-    "log_ticks",
-    "new_figure",
-    "save_figure",
-    "styled",
-]
 
 WIDTH = 7.0
 """Two journal columns, in inches."""
 TIME = r"time $t$ = steps/$N$"
-FLOOR = "#c9c9c9"
 PNG_DPI = 200
 ACTIVATION_LABELS = {"relu": "ReLU", "erf": "erf"}
 
@@ -57,61 +42,44 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
 }
 
-
-class Series(NamedTuple):
-    """How one curve among several is drawn."""
-
-    color: str
-    linestyle: str | tuple[int, tuple[float, ...]]
-    marker: str
+styled = mpl.rc_context(_STYLE)
+"""Decorator: draw in the common style, and leave the user's matplotlib settings as they were."""
 
 
-SERIES = (
-    Series("#16275c", "-", "o"),
-    Series("#b0305c", (0, (5, 1.5)), "s"),
-    Series("#1f9e89", (0, (4, 1.2, 1, 1.2)), "^"),
-    Series("#e8a020", (0, (1.2, 1.2)), "D"),
-    Series("#5b8fd6", (0, (6, 1.2, 1, 1.2, 1, 1.2)), "v"),
-)
-"""From dark to light (L* 18, 41, 59, 71, 59), each with its own dashes and marker."""
-
-P = ParamSpec("P")
-
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the common style, and leave the user's matplotlib settings as they were."""
-
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(_STYLE):
-            return draw(*args, **kwargs)
-
-    return drawn
-
-
-def new_figure(height: float) -> Figure:
-    """An empty figure two columns wide; ``height`` in inches."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure, by default two columns wide; in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)  # type: ignore[union-attr]
     return figure
 
 
-def label_panels(axes: "list[Axes]", titles: "list[str] | None" = None) -> None:
-    """Letter the panels (a), (b), … above their left edge, with an optional title beside the letter."""
-    for number, panel in enumerate(axes):
-        title = f"  {titles[number]}" if titles else ""
-        panel.set_title(rf"$\bf{{{chr(ord('a') + number)}}}$" + title, loc="left", pad=5)
+def finish(panels: Any, titles: Iterable[str] = ()) -> None:
+    """Letter an array of panels (a), (b), … with a title beside the letter, and set the ticks of their log axes."""
+    for letter, panel, title in zip(ascii_lowercase, np.ravel(panels), chain(titles, repeat("")), strict=False):
+        panel.set_title(rf"$\bf{{{letter}}}$  {title}".rstrip(), loc="left", pad=5)
+        log_ticks(panel)
 
 
-def log_ticks(axis: Axis) -> None:
-    """Ticks for a log axis by its limits: every decade if it spans more than two, else 1, 2, 5 in plain numbers."""
-    low, high = axis.get_view_interval()
-    if np.log10(high / low) > 2:
-        axis.set_major_locator(LogLocator(numticks=9))
-    else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+def log_ticks(panel: Axes) -> None:
+    """Ticks of log axes by their limits: every decade if they span more than two, else 1, 2, 5 in plain numbers.
+
+    Axes whose ticks were chosen keep them.
+    """
+    for axis in (panel.xaxis, panel.yaxis):
+        if isinstance(axis.get_major_locator(), LogLocator):
+            low, high = axis.get_view_interval()
+            wide = np.log10(high / low) > 2
+            axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=9))
+            if not wide:
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def value_ticks(panel: Axes, values: Iterable[Any], labels: Sequence[str] | None = None) -> None:
+    """A tick of the x axis at each value, and nowhere else."""
+    values = list(values)
+    panel.set_xticks(values, labels=labels or [f"{value:.5g}" for value in values])
+    panel.set_xticks([], minor=True)
 
 
 def save_figure(figure: Figure, folder: Path, name: str, *, suffixes: Sequence[str] = (".png", ".pdf")) -> list[Path]:
@@ -120,11 +88,11 @@ def save_figure(figure: Figure, folder: Path, name: str, *, suffixes: Sequence[s
     Parameters
     ----------
     figure
-        One that a function of :mod:`sgdlimit.figures` drew.
+        A figure that a function of :mod:`sgdlimit.plotting` drew.
     folder, name
-        Where, and under which name.
+        The folder, and the name of the files without their ending.
     suffixes
-        The formats, of ``.png``, ``.pdf`` and ``.svg``.
+        The formats: ``.png``, ``.pdf`` or ``.svg``.
 
     Returns
     -------
@@ -134,6 +102,7 @@ def save_figure(figure: Figure, folder: Path, name: str, *, suffixes: Sequence[s
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}{suffix}" for suffix in suffixes]
+    undated: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     layout, dpi = figure.get_layout_engine(), figure.dpi
     no_layout: dict[Any, Any] = {"figure.autolayout": False, "figure.constrained_layout.use": False}
     with mpl.rc_context(_STYLE | no_layout):
@@ -142,15 +111,9 @@ def save_figure(figure: Figure, folder: Path, name: str, *, suffixes: Sequence[s
             if layout is not None:
                 layout.execute(figure)
             figure.set_layout_engine(None)  # with one, savefig draws twice: to arrange the panels, and to write them
-            for path in paths:
-                _write(figure, path)
+            for path in paths:  # without the date, so that the same figure is the same file
+                figure.savefig(path, dpi=PNG_DPI, metadata=undated.get(path.suffix))
         finally:
             figure.set_layout_engine(layout)
             figure.set_dpi(dpi)
     return paths
-
-
-def _write(figure: Figure, path: Path) -> None:
-    """One file, without the date, so that the same figure is the same file."""
-    undated: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    figure.savefig(path, dpi=PNG_DPI, metadata=undated.get(path.suffix))

@@ -1,4 +1,5 @@
 from ._figure_discrepancy import discrepancy_against_kl as discrepancy_against_kl
+from ._figure_dynamics import example_dynamics as example_dynamics
 from ._figure_finite_size import finite_size as finite_size
 from ._figure_laws import kl_against_spread as kl_against_spread
 from ._figure_laws import sample_mean_law as sample_mean_law
@@ -12,6 +13,7 @@ from ._paper import PRESETS as PRESETS
 from ._reproduction import memory_of_preset as memory_of_preset
 from ._reproduction import redraw as redraw
 from ._reproduction import reproduce as reproduce
+from ._study import Study as Study
 from ._tables import discrepancy_table as discrepancy_table
 from ._tables import flatness as flatness
 from ._tables import flatness_statement as flatness_statement

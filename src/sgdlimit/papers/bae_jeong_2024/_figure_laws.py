@@ -1,23 +1,23 @@
 """Figures S1 and S2: what the latent law does to expectations of f, and how far it is from N(0, 1)."""
 
-from itertools import cycle
-
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from ...plotting import SERIES, instance_mean, label_panels, named, new_figure, styled
-
-__all__ = ["kl_against_spread", "sample_mean_law"]
+from ...plotting import add_legend, draw, each, finish, key, mean_and_error, named, new_figure, shade_key, styled
 
 FUNCTION_LABELS = {
     "erf": r"$f(x) = \mathrm{erf}(x/\sqrt{2})$",
     "relu": r"$f(x) = \max(x, 0)$",
     "sign": r"$f(x) = \mathrm{sgn}\,x$",
 }
-MIXTURE, EXACT, NORMAL = "#e8a020", "#8a5a00", "#16275c"
+LABELS = {"mixture": "mixture $P$", "normal": r"$\mathcal{N}(0, 1)$"}
+EXACT_LABELS = {"mixture": r"exact $E_P f$", "normal": r"exact $E_{\mathcal{N}} f$"}
+BARS = {
+    "mixture": {"color": "#e8a020", "alpha": 0.55, "lw": 0},
+    "normal": {"color": "#16275c", "histtype": "step", "lw": 1.2},
+}
+EXACT = {"mixture": {"color": "#8a5a00", "lw": 1.3}, "normal": {"color": "#16275c", "lw": 1.3, "ls": (0, (4, 2))}}
 
 
 @styled
@@ -35,44 +35,35 @@ def sample_mean_law(data: xr.Dataset) -> Figure:
     """
     figure = new_figure(3.2)
     functions = [str(name) for name in data["function"].values]
-    panels = np.atleast_1d(figure.subplots(1, len(functions)))
+    panels = figure.subplots(1, len(functions), squeeze=False)[0]
     for panel, name in zip(panels, functions, strict=True):
-        means = data["sample_mean"].sel(function=name)
+        means, exact = data["sample_mean"].sel(function=name), data["expectation"].sel(function=name)
         edges = np.linspace(float(means.min()), float(means.max()), 46)
         if name == "sign":  # its means are whole multiples of 2/count: bins hold equally many of them
             step = 2 / data.attrs["count"]
             width = step * max(1, round((edges[1] - edges[0]) / step))
             edges = np.arange(edges[0] - step / 2, edges[-1] + width, width)
-        middles = (edges[1:] + edges[:-1]) / 2
-        heights = panel.hist(means.sel(law="mixture"), bins=edges, density=True, color=MIXTURE, alpha=0.55, lw=0)[0]
-        named(panel.plot(middles, heights, ls="")[0], "mixture $P$")
-        heights = panel.hist(means.sel(law="normal"), bins=edges, density=True, histtype="step", color=NORMAL, lw=1.2)[
-            0
-        ]
-        named(panel.plot(middles, heights, ls="")[0], r"$\mathcal{N}(0, 1)$")
-        panel.set_ylim(0, 1.25 * panel.get_ylim()[1])
-        exact = data["expectation"].sel(function=name)
-        panel.axvline(float(exact.sel(law="mixture")), ymax=0.84, color=EXACT, ls="-", lw=1.3)
-        panel.axvline(float(exact.sel(law="normal")), ymax=0.84, color=NORMAL, ls=(0, (4, 2)), lw=1.3)
+        for law, bars in BARS.items():
+            heights = panel.hist(means.sel(law=law), bins=edges, density=True, **bars)[0]
+            named(panel.plot((edges[1:] + edges[:-1]) / 2, heights, ls="")[0], LABELS[law])
+            panel.axvline(float(exact.sel(law=law)), ymax=0.84, **EXACT[law])
         difference = float(exact.sel(law="mixture") - exact.sel(law="normal"))
-        verdict = (
-            r"$E_P f = E_{\mathcal{N}} f$"
-            if abs(difference) < 1e-12
-            else rf"$E_P f - E_{{\mathcal{{N}}}} f = {difference:+.3f}$"
-        )
-        panel.text(0.5, 0.96, verdict, transform=panel.transAxes, ha="center", va="top")
-        panel.set_xlabel(r"sample mean of $f(x)$")
+        verdict = r"E_P f = E_{\mathcal{N}} f"
+        if abs(difference) >= 1e-12:
+            verdict = rf"E_P f - E_{{\mathcal{{N}}}} f = {difference:+.3f}"
+        panel.text(0.5, 0.96, f"${verdict}$", transform=panel.transAxes, ha="center", va="top")
+        panel.set(xlabel=r"sample mean of $f(x)$", ylim=(0, 1.25 * panel.get_ylim()[1]))
     panels[0].set_ylabel("probability density")
-    label_panels(list(panels), [FUNCTION_LABELS.get(name, name) for name in functions])
+    finish(panels, [FUNCTION_LABELS.get(name, name) for name in functions])
     handles = [
-        Patch(color=MIXTURE, alpha=0.55, lw=0, label="mixture $P$"),
-        Line2D([], [], color=EXACT, lw=1.3, label=r"exact $E_P f$"),
-        Line2D([], [], color=NORMAL, lw=1.2, drawstyle="steps", label=r"$\mathcal{N}(0, 1)$"),
-        Line2D([], [], color=NORMAL, ls=(0, (4, 2)), lw=1.3, label=r"exact $E_{\mathcal{N}} f$"),
+        shade_key(LABELS["mixture"], **BARS["mixture"]),
+        key(EXACT_LABELS["mixture"], **EXACT["mixture"]),
+        key(LABELS["normal"], color=BARS["normal"]["color"], lw=1.2, drawstyle="steps"),
+        key(EXACT_LABELS["normal"], **EXACT["normal"]),
     ]
     components, size = data.sizes["component"], data.attrs["count"]
     title = f"mixture of {components} components; each mean is over {size} samples, {data.attrs['repeats']} means"
-    figure.legend(handles=handles, title=title, loc="outside upper center", ncols=4)
+    add_legend(figure, handles, title)
     return figure
 
 
@@ -92,25 +83,14 @@ def kl_against_spread(data: xr.Dataset) -> Figure:
     -------
     matplotlib.figure.Figure
     """
-    figure = new_figure(3.4)
-    figure.set_size_inches(4.4, 3.4)
+    figure = new_figure(3.4, width=4.4)
     panel = figure.subplots()
     spread = data["spread"].values
-    for series, components in zip(cycle(SERIES), data["components"].values, strict=False):
-        mean, error = (values.values for values in instance_mean(data["kl"].sel(components=components)))
-        panel.fill_between(spread, mean - error, mean + error, color=series.color, alpha=0.2, lw=0)
-        panel.plot(
-            spread,
-            mean,
-            color=series.color,
-            ls=series.linestyle,
-            marker=series.marker,
-            mec="white",
-            mew=0.5,
-            label=f"$m={components}$",
-        )
+    mean, error = mean_and_error(data["kl"])
+    for m, series in each(data["components"].values):
+        draw(panel, spread, mean.sel(components=m), error.sel(components=m), label=f"$m={m}$", **series.line)
     fine = np.linspace(spread.min(), spread.max(), 100)
-    panel.plot(fine, fine**2 / 6, color="black", ls=":", lw=1.1, label=r"$\alpha^2/6$, mean upper bound")
+    panel.plot(fine, fine**2 / 6, "k:", lw=1.1, label=r"$\alpha^2/6$, mean upper bound")
     panel.set_xlabel(r"range $\alpha$ of the component means")
     panel.set_ylabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
     title = f"mean of {data.sizes['instance']} instances ± standard error"

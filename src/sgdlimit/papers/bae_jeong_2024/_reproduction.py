@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import xarray as xr
-from matplotlib.figure import Figure
 
 from ...errors import ProblemError
 from ...inputs import MixtureLaw
-from ...plotting import hover_panels, save_figure, trajectory
+from ...plotting import hover_panels, save_figure
 from ...problem import GaussianMixture
 from ...resources import memory_sentence
 from ...simulation import predicted_bytes
@@ -23,12 +21,13 @@ from ...sweep import Conditions, Plan, Sweep, compute_sweep
 from ...trajectory import load, save
 from ._figures import paper_figures
 from ._finite_size import finite_size
-from ._left_out import case_name, left_out, trajectories_of
+from ._left_out import left_out
 from ._lemmas import function_correlation, function_expectation
 from ._mixture_theory import mixture_theory
 from ._page import write_report
 from ._paper import PRESETS, Preset, examples, grid
 from ._sample_means import sample_means
+from ._study import Study
 from ._tables import discrepancy_table, flatness, write_table
 from ._universality import blocks
 
@@ -98,9 +97,9 @@ def reproduce(
         with watch.stage(label):
             stages.run(names, compute)
         progress(label, 1.0)
-    datasets = stages.datasets
+    study = Study(**stages.datasets)
     with watch.stage("figures"):
-        drawings = _drawings(datasets)
+        drawings = paper_figures(study)
         pictures, readings = {}, {}
         for done, (name, draw) in enumerate(drawings.items()):
             figure = draw()
@@ -108,16 +107,14 @@ def reproduce(
             readings[name] = hover_panels(figure)
             progress("figures", (done + 1) / len(drawings))
         for number, activation in (("I", "erf"), ("II", "relu")):
-            write_table(
-                discrepancy_table(datasets["grid"], activation), folder / "tables", f"table_{number}_{activation}"
-            )
-            write_table(flatness(datasets["grid"], activation), folder / "tables", f"flatness_{activation}", digits=5)
+            write_table(discrepancy_table(study.grid, activation), folder / "tables", f"table_{number}_{activation}")
+            write_table(flatness(study.grid, activation), folder / "tables", f"flatness_{activation}", digits=5)
     total = sum(watch.seconds.values())
     write_report(
         folder / RESULT,
+        study,
         figures=pictures,
         readings=readings,
-        **datasets,
         provenance=_provenance(preset_name, first_instance, watch, total),
         preset=preset_name,
     )
@@ -179,24 +176,13 @@ def _grid_and_cases(results: xr.Dataset, preset: Preset) -> tuple[xr.Dataset, xr
     return found, left_out(results, found, preset)
 
 
-def _drawings(datasets: Mapping[str, xr.Dataset]) -> dict[str, Callable[[], Figure]]:
-    """Every figure of a reproduction by name, drawn when called: the paper's, and one for each instance left out."""
-    cases = datasets["cases"]
-    figures = paper_figures(**{name: dataset for name, dataset in datasets.items() if name != "cases"})
-    for place in range(cases.sizes["case"]):
-        one = cases.isel(case=place)
-        name = case_name(int(one["instance"]), str(one["activation"].values))
-        figures[name] = partial(trajectory, *trajectories_of(cases, place))
-    return figures
-
-
 def redraw(name: str, folder: Path, out: Path) -> None:
     """Draw one figure of a finished reproduction again, from its datasets.
 
     Parameters
     ----------
     name
-        As :func:`sgdlimit.figures.paper_figures` has it, or ``left_out_SEED_ACTIVATION``.
+        As :func:`sgdlimit.papers.bae_jeong_2024.paper_figures` names it.
     folder
         What :func:`reproduce` wrote.
     out
@@ -217,7 +203,7 @@ def redraw(name: str, folder: Path, out: Path) -> None:
         )
     if not (folder / "data" / "cases.zarr").exists():
         raise ProblemError(f"folder: {str(folder)!r} is of an older version or incomplete; reproduce into a new one")
-    drawings = _drawings({path.stem: load(path) for path in sorted((folder / "data").glob("*.zarr"))})
+    drawings = paper_figures(Study(**{name: load(folder / "data" / f"{name}.zarr") for name in Study._fields}))
     if name not in drawings:
         raise ProblemError(f"figure: {name!r} is not one of this reproduction; use one of {', '.join(drawings)}")
     save_figure(drawings[name](), out.parent, out.stem, suffixes=[out.suffix])

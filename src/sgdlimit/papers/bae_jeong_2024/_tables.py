@@ -7,9 +7,8 @@ import pandas as pd
 import xarray as xr
 from scipy.special import stdtr, stdtrit
 
-from ...plotting import ENTRIES, METRICS, instance_mean, keep
-
-__all__ = ["discrepancy_table", "flatness", "flatness_statement", "markdown", "write_table"]
+from ...plotting import mean_and_error
+from ._averages import METRICS, keep
 
 FLAT_ENOUGH = 0.25
 """M is not called flat where a change over all α of this share of its mean cannot be excluded."""
@@ -39,7 +38,7 @@ def discrepancy_table(
     M = _by_entry(grid, "M", activation, components, standardized)
     scale = _by_entry(grid, "scale", activation, components, standardized)
     rows = [f"M_{{α={spread:g}}}" for spread in M["spread"].values] + ["E[|X|]"]
-    values = np.vstack([instance_mean(M)[0].values, instance_mean(scale)[0].mean("spread").values])
+    values = np.vstack([mean_and_error(M)[0].values, mean_and_error(scale)[0].mean("spread").values])
     return pd.DataFrame(values, index=rows, columns=M["entry"].values)
 
 
@@ -62,9 +61,9 @@ def flatness(grid: xr.Dataset, activation: str, *, components: int = 2, standard
     M = _by_entry(grid, "M", activation, components, standardized)
     spread = M["spread"] - M["spread"].mean()
     slopes = (M * spread).sum("spread", skipna=False) / (spread**2).sum("spread")  # NaN if a run diverged
-    slope, error = (values.values for values in instance_mean(slopes))
+    slope, error = (values.values for values in mean_and_error(slopes))
     count = slopes.count("instance").values
-    mean = instance_mean(M.mean("spread", skipna=False))[0].values
+    mean = mean_and_error(M.mean("spread", skipna=False))[0].values
     span = float(M["spread"].max() - M["spread"].min())
     freedom = np.maximum(count - 1, 1)
     ratio = np.divide(np.abs(slope), error, out=np.full(slope.shape, np.nan), where=error > 0)
@@ -93,14 +92,14 @@ def flatness_statement(table: pd.DataFrame) -> str:
     if steep:
         verb = "differs" if len(steep) == 1 else "differ"
         verdict = f"{len(steep)} of the {len(tested)} slopes {verb} from zero ({', '.join(steep)})"
-    largest = int(np.argmax(np.abs(tested["share"].to_numpy())))
-    change, share = tested["change"].to_numpy()[largest], tested["share"].to_numpy()[largest]
+    name = tested["share"].abs().idxmax()
+    change, share = tested.loc[name, ["change", "share"]]
     count, limit = tested["instances"].to_numpy().min(), tested["limit"].to_numpy().max()
     doubt = "" if limit < FLAT_ENOUGH else "; that is too much to call M flat"
     return (
-        f"{verdict} (Student's t, 5% shared among the {len(tested)} tests, {count} instances). "
-        f"The largest change over the whole range of α is that of {tested.index[largest]}: {change:+.4f}, or "
-        f"{share:+.1%} of its mean M; each change is below {limit:.0%} of the mean M with 95% confidence{doubt}."
+        f"{verdict} (Student's t, 5% shared among the {len(tested)} tests, {count} instances). The largest change over "
+        f"the whole range of α is that of {name}: {change:+.4f}, or {share:+.1%} of its mean M. Each change is below "
+        f"{limit:.0%} of the mean M with 95% confidence{doubt}."
     )
 
 
@@ -130,8 +129,7 @@ def _by_entry(grid: xr.Dataset, prefix: str, activation: str, components: int, s
     columns, labels = [], []
     for name in METRICS:
         values = chosen[f"{prefix}_{name}"]
-        dims = [dim for dim in ENTRIES if dim in values.dims]
-        for index in np.ndindex(*(values.sizes[dim] for dim in dims)):
-            columns.append(values.isel(dict(zip(dims, index, strict=True)), drop=True).transpose("instance", "spread"))
-            labels.append(name + ",".join(map(str, index)))
-    return xr.concat(columns, dim=xr.IndexVariable("entry", labels)).transpose("instance", "spread", "entry")
+        dims = [dim for dim in ("student", "student_", "teacher") if dim in values.dims]
+        columns.append(values.stack(entry=dims, create_index=False).transpose("instance", "spread", "entry"))
+        labels += [name + ",".join(map(str, index)) for index in np.ndindex(*(values.sizes[dim] for dim in dims))]
+    return xr.concat(columns, "entry").assign_coords(entry=labels)

@@ -1,31 +1,32 @@
 """What a page is made of: sections with a claim, what was measured, figures and tables."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
-__all__ = ["Link", "Section", "Shown", "Table", "formula", "numbers", "slug"]
+from ..plotting import Panel
 
 
-@dataclass(frozen=True)
-class Shown:
+class Picture(NamedTuple):
     """A figure on the page."""
 
-    name: str
     caption: str
-    source: str
-    command: str
-    """That draws it again, in the folder of the report."""
-    readings: str = ""
-    """What can be read off it, as JSON; nothing where that is not known."""
+    file: Path | bytes
+    """A PNG file, or its content."""
+    command: str = ""
+    """The command that draws it again, in the folder of the report."""
+    panels: Sequence[Panel] = ()
+    """What can be read off it, see :func:`sgdlimit.plotting.hover_panels`."""
+    width: int | None = None
+    """Its largest width in pixels, for pictures that are many."""
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table on the page, its numbers formatted already."""
 
     caption: str
@@ -35,32 +36,37 @@ class Table:
     """Whether it is words rather than numbers."""
 
 
-@dataclass(frozen=True)
-class Link:
-    """To a page about one thing."""
-
-    text: str
-    target: str
-
-
-@dataclass
-class Section:
-    """A heading, what the paper reports, what was measured, and the figures and tables that show it."""
+class Section(NamedTuple):
+    """A heading, what is claimed, what was measured, and the figures and tables that show it."""
 
     title: str
-    paper: str = ""
-    """What it is measured against; under the heading :attr:`said`."""
-    measured: list[str] = field(default_factory=list)
-    figures: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    links: Sequence[Link] = ()
-    anchor: str = ""
-    said: str = "The paper claims"
+    claim: str = ""
+    """What it is measured against, under the heading :attr:`source`."""
+    measured: Sequence[str] = ()
+    figures: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pages: bool = False
+    """Whether it lists the pages about single cases."""
+    source: str = "The paper claims"
 
     @property
     def id(self) -> str:
-        """The anchor, by default made of the title."""
-        return self.anchor or slug(self.title)
+        """The anchor, made of the title."""
+        return slug(self.title)
+
+
+class Page(NamedTuple):
+    """A page about one case, which is shown by itself."""
+
+    title: str
+    facts: Mapping[str, str]
+    figure: str
+    table: Table
+
+    @property
+    def id(self) -> str:
+        """The anchor, made of the name of the figure."""
+        return slug(self.figure)
 
 
 def slug(text: str) -> str:
@@ -83,7 +89,7 @@ def formula(text: str) -> Markup:
     return Markup(re.sub(r"(?<![\w-])-(?=\d)", "−", safe))
 
 
-def numbers(caption: str, table: pd.DataFrame, form: str, *, index: bool = True) -> Table:
+def numbers(caption: str, table: pd.DataFrame, form: str = "{}", *, index: bool = True) -> Table:
     """A table of numbers, – where there is none."""
 
     def cell(value: object) -> str:
