@@ -16,7 +16,6 @@ from scipy.stats import norm
 
 from sgdlimit.errors import ProblemError
 from sgdlimit.inputs import MixtureLaw
-from sgdlimit.papers.bae_jeong_2024 import _findings as findings
 from sgdlimit.papers.bae_jeong_2024 import (
     Study,
     discrepancy_against_kl,
@@ -33,6 +32,7 @@ from sgdlimit.papers.bae_jeong_2024 import (
     write_report,
     write_table,
 )
+from sgdlimit.papers.bae_jeong_2024 import _findings as findings
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
 from sgdlimit.papers.bae_jeong_2024._published import COLUMNS, PUBLISHED
 from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means

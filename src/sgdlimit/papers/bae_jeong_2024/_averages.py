@@ -60,5 +60,5 @@ def by_size(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """Mean over the samples of each N, along ``size``, and its standard error."""
     sizes = np.unique(values["size"])
     groups = [mean_and_error(values.isel(sample=np.flatnonzero(values["size"] == size)), "sample") for size in sizes]
-    mean, error = (xr.concat(parts, pd.Index(sizes, name="size")) for parts in zip(*groups, strict=True))
-    return mean, error
+    place = pd.Index(sizes, name="size")
+    return xr.concat([mean for mean, _ in groups], place), xr.concat([error for _, error in groups], place)
