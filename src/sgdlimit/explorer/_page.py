@@ -101,7 +101,7 @@ class Explorer(Shown):
         try:
             view = View.from_settings(self.fields.values())
         except ProblemError as error:
-            self.fields.explain(by_field(str(error)))
+            self.fields.explain(by_field(*map(str, error.args)))
             return
         self.fields.explain({})
         self._become(view)
