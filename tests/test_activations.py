@@ -15,8 +15,7 @@ from numpy.polynomial import hermite_e
 import sgdlimit as sl
 from sgdlimit.rules._activation import activation_named
 from sgdlimit.rules._polynomial import Polynomial
-from sgdlimit.theory._averages import Quadrature
-from sgdlimit.theory._integrals import integrals_for
+from sgdlimit.theory._averages import Quadrature, integrals_for
 
 K, N_FIELDS = 2, 4
 
@@ -102,7 +101,7 @@ def test_kinks_and_jumps_off_the_middle_against_integration_along_one_field():
     S = jnp.asarray([[1.2, 0.1, 0.7, 0.0], [0.1, 0.8, 0.2, 0.3], [0.7, 0.2, 0.9, 0.1], [0.0, 0.3, 0.1, 1.1]])
     correlation, gain, curvature = two_point(SHELF_AND_STEP, S)
     student = SHELF_AND_STEP.student
-    edges = np.concatenate([[-9], student.traced.kinks.positions, [9]])
+    edges = np.concatenate([[-9], student.kinks.positions, [9]])
     nodes, weights = np.polynomial.legendre.leggauss(60)
     x = np.concatenate([(b - a) / 2 * nodes + (a + b) / 2 for a, b in pairwise(edges)])
     w = np.concatenate([(b - a) / 2 * weights for a, b in pairwise(edges)])
@@ -201,9 +200,9 @@ def test_a_user_s_function_is_known_by_its_values_not_its_name():
     ("make", "message"),
     [
         (lambda: sl.Activation(np.tanh), "activation: 'tanh' cannot be traced by JAX"),
-        (lambda: sl.Activation(lambda x: jnp.stack([x, x]), name="two"), "activation: 'two' makes"),
-        (lambda: sl.Activation(jnp.log, name="log"), "activation: 'log' is nan"),
-        (lambda: sl.Activation(jnp.tanh, accuracy=0), "accuracy: 0 is not between 0 and 1"),
+        (lambda: sl.Activation(lambda x: jnp.stack([x, x]), name="two"), "activation: 'two' must return a real number"),
+        (lambda: sl.Activation(jnp.log, name="log"), "activation: 'log' must be finite .got nan"),
+        (lambda: sl.Activation(jnp.tanh, accuracy=0), "accuracy: must be between 0 and 1 .got 0"),
         (lambda: sl.Activation.polynomial([1, 2, 3, 4, 5, 6]), "coefficients: .* degree 0 to 4"),
         (lambda: integrals_for("sign"), "activation: 'sign' jumps"),
         (lambda: integrals_for(sl.Activation(step)), "activation: 'step' jumps"),

@@ -217,7 +217,7 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     assert len(html.encode()) < 10_000_000
     cases, dropped = sl.load(tmp_path / "data" / "cases.zarr"), int((~grid["kept"]).sum())
     assert cases.sizes["case"] == dropped == html.count('<section class="page"')
-    assert f"{dropped} of 2 × 2 instances" in html if dropped else "no pages about any" in html
+    assert f"{dropped} of 2 × 2 instances" in html if dropped else "so none has a page" in html
     redraw("figure_S2", tmp_path, tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "figures" / "figure_S2.png").read_bytes()
     redraw("lemma_V3", tmp_path, tmp_path / "again.pdf")

@@ -15,8 +15,8 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from sgdlimit.theory import Spectrum, solve_spectrum
 from sgdlimit.theory import _compiled as compiled
+from sgdlimit.theory._averages import integrals_for
 from sgdlimit.theory._equations import Case
-from sgdlimit.theory._integrals import integrals_for
 from sgdlimit.theory._solve import integrate
 from sgdlimit.training import PLAIN
 

@@ -14,11 +14,11 @@ from scipy.special import erf
 from sgdlimit.errors import ProblemError
 from sgdlimit.rules import _orthant
 from sgdlimit.rules._erf import Erf
-from sgdlimit.rules._linear import Linear
+from sgdlimit.rules._polynomial import Polynomial
 from sgdlimit.rules._relu import ReLU
-from sgdlimit.theory._integrals import integrals_for
+from sgdlimit.theory._averages import integrals_for
 
-ALL = [Erf(), ReLU(), Linear()]
+ALL = [Erf(), ReLU(), Polynomial((0.0, 1.0), (0.0, 1.0))]
 by_name = pytest.mark.parametrize("integrals", ALL, ids=["erf", "relu", "linear"])
 
 
@@ -146,11 +146,11 @@ def test_slope_of_orthants_is_the_derivative():
 
 # --- against samples -------------------------------------------------------------------------------------------------
 
-VALUE = {Erf: lambda x: erf(x / np.sqrt(2)), ReLU: lambda x: np.maximum(x, 0), Linear: lambda x: x}
+VALUE = {Erf: lambda x: erf(x / np.sqrt(2)), ReLU: lambda x: np.maximum(x, 0), Polynomial: lambda x: x}
 SLOPE = {
     Erf: lambda x: np.sqrt(2 / np.pi) * np.exp(-(x**2) / 2),
     ReLU: lambda x: 1.0 * (x > 0),
-    Linear: np.ones_like,
+    Polynomial: np.ones_like,
 }
 
 

@@ -14,8 +14,7 @@ from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.rules._activation import ACTIVATIONS
 from sgdlimit.rules._base import Integrals
 from sgdlimit.rules._polynomial import Polynomial
-from sgdlimit.theory._averages import Quadrature
-from sgdlimit.theory._integrals import integrals_for
+from sgdlimit.theory._averages import Quadrature, integrals_for
 from sgdlimit.theory._mean_fields import _ensemble
 from sgdlimit.theory._mean_fields._chain import average_over_chain, empty_averages
 from sgdlimit.theory._mean_fields._ensemble import solve_mixture
@@ -114,7 +113,7 @@ def two_field_average(g, h, mean, S, kinks_g=(), kinks_h=()):
 
 
 def kinks_of(activation):
-    return () if activation.code in (0, 2) or activation.coefficients else tuple(activation.traced.kinks.positions)
+    return () if activation.code in (0, 2) or activation.coefficients else tuple(activation.kinks.positions)
 
 
 AROUND = {
@@ -126,9 +125,7 @@ AROUND = {
     "leaky-relu and sign": ("leaky-relu", "sign"),
 }
 around = pytest.mark.parametrize("pair", AROUND.values(), ids=AROUND)
-correlation_around = jax.jit(
-    lambda integrals, mean, S, K: integrals.correlation_around(mean, S, K), static_argnums=(0, 3)
-)
+correlation_around = jax.jit(lambda integrals, mean, S, K: integrals.correlation(S, K, mean), static_argnums=(0, 3))
 correlation = jax.jit(lambda integrals, S, K: integrals.correlation(S, K), static_argnums=(0, 2))
 
 ROOTS = np.random.default_rng(1).normal(size=(4, 4, 5)) / np.sqrt(5)
@@ -238,8 +235,8 @@ def averages_by_samples(instance, moments, S, c, M, count=100_000):
         for k in range(K):
             add("error_gradient", k, p, error * g[k])
             add("activity", k, p, slope[k] ** 2)
-            bend = error * student.traced.curvature(x[k])
-            kinks = student.traced.kinks
+            bend = error * student.curvature(x[k])
+            kinks = student.kinks
             for kink, ramp in zip(kinks.positions, kinks.slope_jumps, strict=True):
                 y, density = given(x, centre, k, kink, kind)
                 bend = bend + ramp * density * (c @ values(y))
@@ -248,7 +245,7 @@ def averages_by_samples(instance, moments, S, c, M, count=100_000):
                 add("H", (kind, k, l), p, c[k] * c[l] * slope[k] * slope[l] + (k == l) * c[k] * bend)
             for m in range(n - K):
                 product = slope[k] * teacher_slope[m]
-                for kink, step in zip(teacher.traced.kinks.positions, teacher.traced.kinks.jumps, strict=True):
+                for kink, step in zip(teacher.kinks.positions, teacher.kinks.jumps, strict=True):
                     y, density = given(x, centre, K + m, kink, kind)
                     product = product + step * density * student.derivative(y[k])
                 add("A", (kind, k, m), p, c[k] * c[K + m] * product)

@@ -14,6 +14,7 @@ from sgdlimit.inputs._moments import InputMoments
 from sgdlimit.theory import Spectrum, solve, solve_spectrum, spectrum, spectrum_of
 from sgdlimit.theory import _compiled as compiled
 from sgdlimit.theory import _solve as SOLVE
+from sgdlimit.theory._averages import integrals_for
 from sgdlimit.theory._equations import (
     Case,
     field_covariance,
@@ -22,7 +23,6 @@ from sgdlimit.theory._equations import (
     right_hand_side,
     start,
 )
-from sgdlimit.theory._integrals import integrals_for
 from sgdlimit.theory._solve import integrate
 from sgdlimit.training import PLAIN
 

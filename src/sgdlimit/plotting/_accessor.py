@@ -95,7 +95,7 @@ class TrajectoryAccessor:
         Raises
         ------
         ProblemError
-            If the dataset is neither a trajectory nor a sweep, does not hold what is asked for, or SGD was measured
+            If the dataset is neither a trajectory nor a sweep, does not hold a quantity, or SGD was measured
             with the overlaps of another theory.
         """
         dataset, sweep = self._dataset, "completed" in self._dataset.coords

@@ -168,12 +168,8 @@ def marks_along(times: Float[np.ndarray, "time"]) -> tuple[list[int], list[int]]
     return sorted(set(nearest[::2])), sorted(set(nearest[1::2]) - set(nearest[::2]))
 
 
-def saturation_time(
-    times: Float[np.ndarray, "time"],
-    generalization_error: Float[np.ndarray, "time"],
-    factor: float = SATURATION_FACTOR,
-) -> float:
-    """First time from which ε_g stays within ``factor`` of its final value.
+def saturation_time(times: Float[np.ndarray, "time"], generalization_error: Float[np.ndarray, "time"]) -> float:
+    """First time from which ε_g stays within :data:`SATURATION_FACTOR` of its final value.
 
     Examples
     --------
@@ -183,7 +179,8 @@ def saturation_time(
     final = generalization_error[-1]
     if not np.isfinite(final):  # it diverged
         return float(times[-1])
-    outside = (generalization_error > factor * final) | (generalization_error < final / factor)
+    low, high = final / SATURATION_FACTOR, final * SATURATION_FACTOR
+    outside = (generalization_error > high) | (generalization_error < low)
     return float(times[np.flatnonzero(outside)[-1] + 1] if outside.any() else times[0])
 
 

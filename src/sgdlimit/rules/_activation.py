@@ -1,10 +1,7 @@
-"""Activation functions g of the hidden units: built-in ones by name, and any that JAX can trace.
-
-What theory needs of an activation, its Gaussian averages, is in :mod:`sgdlimit.theory._integrals`.
-"""
+"""Activation functions g of the hidden units: built-in ones by name, and any that JAX can trace."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property, reduce
 from hashlib import sha256
 from typing import Any
 
@@ -14,35 +11,36 @@ from numpy.typing import ArrayLike
 from ..errors import ProblemError
 from ._functions import TracedFunction
 
-__all__ = ["ACTIVATIONS", "TEACHER_ONLY", "Activation", "activation_named", "names_of", "student_activation"]
+ERF, RELU, LINEAR, FIRST_TABLE = range(4)
+"""How compiled loops know activations: built-in ones, then the first, second, ... of their tables."""
 
 ACCURACY = 2e-3
 HIGHEST_DEGREE = 4
 
 
-class Activation:
+class Activation(TracedFunction):
     """An activation function g from one JAX function of a number: for the student, the teacher or both.
 
-    Its derivative is found by differentiation, kinks and jumps by search. Theory averages polynomials of degree 4 and
-    the built-in erf, ReLU and linear exactly, any other g numerically; SGD evaluates g from a table.
+    Its derivative is found by differentiation, kinks and jumps by search. Theory averages polynomials up to degree 4
+    and the built-in erf, ReLU and linear exactly, any other g numerically. SGD evaluates g from a table.
 
     Parameters
     ----------
     function
         Takes a JAX scalar and returns one; a branch is ``jnp.where(x > 0, ..., ...)``.
     name
-        Its name in provenance; by default that of the function.
+        Its name in provenance; by default the function's name.
     kinks
         Where g or g' jumps. By default they are found: two closer than 0.006, or beyond 24, need to be given.
     accuracy
-        Error allowed to the averages in the equations of motion where they have no closed form, relative to the
-        average or to 1 where that is smaller. Theory takes points until it measures less, and reports what it measured
-        as ``attrs["integral_error"]``.
+        Error allowed in the averages in the equations of motion that have no closed form, relative to
+        max(1, abs(average)). Theory takes points until it measures less, and reports the measured error as
+        ``attrs["integral_error"]``.
 
     Raises
     ------
     ProblemError
-        If JAX cannot trace the function, it is no scalar of a scalar, or values or slopes are not finite.
+        If JAX cannot trace the function, it does not return a scalar, or values or slopes are not finite.
 
     Examples
     --------
@@ -52,6 +50,11 @@ class Activation:
     array([0.    , 0.7311])
     """
 
+    code: int | None = None
+    """How compiled loops know it; None for a function that they know as a table."""
+    coefficients: tuple[float, ...] | None = None
+    """Of a polynomial, the lowest power first."""
+
     def __init__(
         self,
         function: Callable[[Any], Any],
@@ -60,20 +63,18 @@ class Activation:
         kinks: ArrayLike | None = None,
         accuracy: float = ACCURACY,
     ) -> None:
-        traced = TracedFunction(function, "activation", name=name, kinks=kinks)
-        self._set(traced.name, lambda: traced, accuracy)
-
-    def _set(
-        self,
-        name: str,
-        trace: Callable[[], TracedFunction],
-        accuracy: float = ACCURACY,
-        coefficients: tuple[float, ...] | None = None,
-    ) -> None:
         if not (np.ndim(accuracy) == 0 and np.isreal(accuracy) and 0 < accuracy < 1):
-            raise ProblemError(f"accuracy: {accuracy!r} is not between 0 and 1; try 2e-3")
-        self.name, self._trace = name, trace
-        self.accuracy, self.coefficients = float(accuracy), coefficients
+            raise ProblemError(f"accuracy: must be between 0 and 1 (got {accuracy!r}). Try 2e-3.")
+        super().__init__(function, "activation", name=name, kinks=kinks)
+        self.accuracy = float(accuracy)
+
+    @classmethod
+    def _unchecked(cls, name: str, function: Callable[[Any], Any], **known: Any) -> "Activation":
+        """An activation that is known to be fine, so that JAX is imported only when it is used."""
+        activation = cls.__new__(cls)
+        TracedFunction.__init__(activation, function, "activation", name=name, check=False)
+        vars(activation).update(accuracy=ACCURACY, **known)
+        return activation
 
     @classmethod
     def polynomial(cls, coefficients: Sequence[float], *, name: str | None = None) -> "Activation":
@@ -91,79 +92,44 @@ class Activation:
         >>> float(Activation.polynomial([-1, 0, 1]).value(3.0))  # the Hermite polynomial x² − 1
         8.0
         """
-        c = np.atleast_1d(np.asarray(coefficients, dtype=np.float64))
-        if c.ndim != 1 or not np.isfinite(c).all() or not 1 <= len(np.trim_zeros(c, "b")) <= HIGHEST_DEGREE + 1:
+        c = np.trim_zeros(np.atleast_1d(np.asarray(coefficients, dtype=np.float64)), "b")
+        if c.ndim != 1 or not np.isfinite(c).all() or not 1 <= len(c) <= HIGHEST_DEGREE + 1:
             raise ProblemError(
-                f"coefficients: {coefficients!r} are not finite numbers of a polynomial of degree 0 to "
-                f"{HIGHEST_DEGREE}; give c_0, c_1, ..., or a function for a higher degree"
+                f"coefficients: must be finite numbers of a polynomial of degree 0 to {HIGHEST_DEGREE} "
+                f"(got {coefficients!r}). Give c_0, c_1, ..., or a function for a higher degree."
             )
-        return cls._of_polynomial(tuple(np.trim_zeros(c, "b").tolist()), name)
-
-    @classmethod
-    def _of_polynomial(cls, coefficients: tuple[float, ...], name: str | None = None) -> "Activation":
-        def function(x):
-            value = coefficients[-1] + 0 * x
-            for c in coefficients[-2::-1]:
-                value = value * x + c
-            return value
-
-        label = name or "polynomial" + str(list(coefficients))
-        made = cls.__new__(cls)
-        made._set(label, lambda: TracedFunction(function, "activation", name=label), coefficients=coefficients)
-        return made
-
-    @classmethod
-    def _built_in(cls, name: str, function: Callable[[Any, Any, Any], Any]) -> "Activation":
-        """From a function of (x, jax.numpy, jax.nn), so that JAX is imported when it is needed."""
-
-        def trace() -> TracedFunction:
-            import jax
-
-            return TracedFunction(lambda x: function(x, jax.numpy, jax), "activation", name=name)
-
-        made = cls.__new__(cls)
-        made._set(name, trace)
-        return made
-
-    @cached_property
-    def traced(self) -> TracedFunction:
-        """g as a function that JAX traces, with its kinks and its table."""
-        return self._trace()
-
-    @property
-    def code(self) -> int | None:
-        """How the compiled kernels know it; None for a function that they know as a table."""
-        return CODES.get(self.name) if ACTIVATIONS.get(self.name) is self else None
-
-    def value(self, x: ArrayLike) -> np.ndarray:
-        """g(x), elementwise."""
-        known = KNOWN.get(self.name) if self.code is not None else None
-        return known[0](np.asarray(x, dtype=np.float64)) if known else self.traced.value(x)
+        c = tuple(c.tolist())
+        return cls._unchecked(
+            name or f"polynomial{list(c)}",
+            lambda x: reduce(lambda value, c_j: value * x + c_j, reversed(c), 0 * x),
+            coefficients=c,
+        )
 
     def derivative(self, x: ArrayLike) -> np.ndarray:
         """g'(x), elementwise."""
-        known = KNOWN.get(self.name) if self.code is not None else None
-        return known[1](np.asarray(x, dtype=np.float64)) if known else self.traced.slope(x)
+        return self.slope(x)
+
+    @cached_property
+    def jumps(self) -> bool:
+        """Whether g itself jumps, so that SGD cannot train through it."""
+        return self.code is None and self.coefficients is None and bool(self.kinks.jumps.any())
 
     @cached_property
     def digest(self) -> str:
         """Tells functions of different values apart, from one process to another."""
         if self.code is not None:
             return self.name
-        table = self.traced.table
         x = np.linspace(-8.01, 8.0, 999)
-        parts = (*table, self.traced.value(x), self.traced.slope(x), self.traced.curvature(x))
+        parts = self.table, np.column_stack(self.kinks), self.value(x), self.slope(x), self.curvature(x)
         return sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
 
     def __repr__(self) -> str:
         return f"Activation({self.name})"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Activation):
-            return NotImplemented
-        if self is other:
-            return True
-        return self._key == other._key and self.digest == other.digest
+        return self is other or (
+            isinstance(other, Activation) and self._key == other._key and self.digest == other.digest
+        )
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -179,34 +145,46 @@ def _erf(x: np.ndarray) -> np.ndarray:
     return erf(x / np.sqrt(2))
 
 
-def _erf_derivative(x: np.ndarray) -> np.ndarray:
-    return np.sqrt(2 / np.pi) * np.exp(-np.square(x) / 2)
+@cache
+def _in_jax() -> dict[str, Callable[[Any], Any]]:
+    """The built-in functions that are no polynomials."""
+    import jax
+    import jax.numpy as jnp
+
+    return {
+        "erf": lambda x: jax.lax.erf(x / np.sqrt(2)),
+        "relu": lambda x: jnp.where(x > 0, x, 0.0),
+        "tanh": jnp.tanh,
+        "gelu": lambda x: x * (1 + jax.lax.erf(x / np.sqrt(2))) / 2,
+        "silu": jax.nn.silu,
+        "softplus": jax.nn.softplus,
+        "leaky-relu": lambda x: jnp.where(x > 0, x, 0.01 * x),
+        "hard-sigmoid": lambda x: jnp.clip((x + 3) / 6, 0.0, 1.0),
+        "sign": lambda x: jnp.where(x > 0, 1.0, -1.0),
+    }
 
 
-KNOWN = {
-    "erf": (_erf, _erf_derivative),
-    "relu": (lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
-    "linear": (np.asarray, np.ones_like),
-}
-"""Value and derivative in NumPy."""
+def _built_in(name: str, code: int | None = None, *in_numpy: Callable[[Any], Any]) -> Activation:
+    """An activation of ``_in_jax``, with its code and its value and slope in NumPy where compiled loops know it."""
+    return Activation._unchecked(name, lambda x: _in_jax()[name](x), code=code, _in_numpy=in_numpy)
 
-CODES = {"erf": 0, "relu": 1, "linear": 2}
 
 ACTIVATIONS = {
-    "erf": Activation._built_in("erf", lambda x, jnp, jax: jax.lax.erf(x / np.sqrt(2))),
-    "relu": Activation._built_in("relu", lambda x, jnp, jax: jnp.where(x > 0, x, 0.0)),
-    "linear": Activation._of_polynomial((0.0, 1.0), "linear"),
-    "tanh": Activation._built_in("tanh", lambda x, jnp, jax: jnp.tanh(x)),
-    "gelu": Activation._built_in("gelu", lambda x, jnp, jax: x * (1 + jax.lax.erf(x / np.sqrt(2))) / 2),
-    "silu": Activation._built_in("silu", lambda x, jnp, jax: jax.nn.silu(x)),
-    "softplus": Activation._built_in("softplus", lambda x, jnp, jax: jax.nn.softplus(x)),
-    "leaky-relu": Activation._built_in("leaky-relu", lambda x, jnp, jax: jnp.where(x > 0, x, 0.01 * x)),
-    "hard-sigmoid": Activation._built_in("hard-sigmoid", lambda x, jnp, jax: jnp.clip((x + 3) / 6, 0.0, 1.0)),
-    "sign": Activation._built_in("sign", lambda x, jnp, jax: jnp.where(x > 0, 1.0, -1.0)),
-    "hermite-2": Activation._of_polynomial((-1.0, 0.0, 1.0), "hermite-2"),
-    "hermite-3": Activation._of_polynomial((0.0, -3.0, 0.0, 1.0), "hermite-3"),
-    "hermite-4": Activation._of_polynomial((3.0, 0.0, -6.0, 0.0, 1.0), "hermite-4"),
-    "quadratic": Activation._of_polynomial((0.0, 0.0, 1.0), "quadratic"),
+    "erf": _built_in("erf", ERF, _erf, lambda x: np.sqrt(2 / np.pi) * np.exp(-np.square(x) / 2)),
+    "relu": _built_in("relu", RELU, lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
+    "linear": Activation._unchecked(
+        "linear", lambda x: x, code=LINEAR, coefficients=(0.0, 1.0), _in_numpy=(np.asarray, np.ones_like)
+    ),
+    **{g: _built_in(g) for g in ("tanh", "gelu", "silu", "softplus", "leaky-relu", "hard-sigmoid", "sign")},
+    **{
+        g: Activation.polynomial(coefficients, name=g)
+        for g, coefficients in {
+            "hermite-2": (-1, 0, 1),
+            "hermite-3": (0, -3, 0, 1),
+            "hermite-4": (3, 0, -6, 0, 1),
+            "quadratic": (0, 0, 1),
+        }.items()
+    },
 }
 """By name; erf is erf(x/√2), hermite-n is He_n(x), the hard sigmoid clips (x + 3)/6, and sign is for teachers only."""
 
@@ -216,7 +194,7 @@ TEACHER_ONLY = ("sign",)
 
 
 def activation_named(activation: str | Activation) -> Activation:
-    """Look an activation up by its name; what is one already is left as it is.
+    """Look an activation up by its name; an :class:`Activation` is returned as it is.
 
     Parameters
     ----------
@@ -247,20 +225,22 @@ def student_activation(activation: str | Activation) -> Activation:
     ProblemError
         If there is none of that name, or it jumps.
     """
-    found = activation_named(activation)
-    if found.name in TEACHER_ONLY or (
-        found.code is None and found.coefficients is None and found.traced.kinks.jumps.any()
-    ):
+    student = activation_named(activation)
+    if student.name in TEACHER_ONLY or student.jumps:
         raise ProblemError(
-            f"activation: {found.name!r} jumps, and SGD follows a derivative that does not see it; use it for the "
-            "teacher only, with teacher_activation"
+            f"activation: {student.name!r} jumps, and the derivative that SGD follows does not see it. Use it for the "
+            "teacher only, with teacher_activation."
         )
-    return found
+    return student
 
 
 def names_of(activation: str | Activation, teacher_activation: str | Activation | None) -> dict[str, str]:
-    """Both activations as attributes of a trajectory; the teacher's only if it has one of its own."""
-    names = {"activation": activation_named(activation).name}
-    if teacher_activation is not None:
-        names["teacher_activation"] = activation_named(teacher_activation).name
-    return names
+    """Both activations as attributes of a trajectory; the teacher's only if it has its own."""
+    both = {"activation": activation, "teacher_activation": teacher_activation}
+    return {key: activation_named(g).name for key, g in both.items() if g is not None}
+
+
+def codes_of(activations: Sequence[Activation]) -> tuple[list[int], list[Activation]]:
+    """Codes of activations in compiled loops, and the functions that these loops need tables of."""
+    tabulated = list(dict.fromkeys(g for g in activations if g.code is None))
+    return [FIRST_TABLE + tabulated.index(g) if g.code is None else g.code for g in activations], tabulated

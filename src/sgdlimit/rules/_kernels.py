@@ -1,4 +1,8 @@
-"""The activations as the compiled loops evaluate them: without branches or library calls, so that they vectorise."""
+"""The activations as the compiled loops evaluate them: without branches or library calls, so that they vectorise.
+
+The loops choose by a number: numba does not cache functions that receive other functions. Numba is slow to import, and
+so is JAX. Therefore the loops stand apart from the averages, and theory imports one and SGD the other.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,23 +14,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ._functions import CELL_WIDTH, CELLS, TABLE_START, Table
-
-__all__ = [
-    "ERF",
-    "FIRST_TABLE",
-    "LINEAR",
-    "RELU",
-    "Tables",
-    "activation_and_slope",
-    "erf_and_gauss",
-    "smooth_part",
-    "tabulated",
-    "values_and_slopes",
-]
-
-ERF, RELU, LINEAR = 0, 1, 2  # codes of sgdlimit.rules._activation
-FIRST_TABLE = 3
+from ._activation import ERF, FIRST_TABLE, LINEAR, RELU
+from ._functions import CELL_WIDTH, CELLS, TABLE_START, TracedFunction
 
 LOG2_E = 1 / math.log(2)
 LN2 = math.log(2)
@@ -79,19 +68,21 @@ def erf_and_gauss(x: float) -> tuple[float, float]:
 
 
 class Tables(NamedTuple):
-    """Functions of the users' own, stacked for a compiled loop."""
+    """Functions stacked for a compiled loop."""
 
     coefficients: Float[np.ndarray, "function cell 4"]
+    """Of the cubics of each cell, see :attr:`TracedFunction.table`."""
     kinks: Float[np.ndarray, "function kink 3"]
+    """Position, jump and slope jump."""
 
     @classmethod
-    def of(cls, tables: Sequence[Table]) -> "Tables":
-        """Stack any number of tables; kinks that a function lacks lie at infinity, where none is passed."""
-        most = max((len(table.kinks) for table in tables), default=0)
-        kinks = np.tile([np.inf, 0.0, 0.0], (len(tables), most, 1))
-        for place, table in enumerate(tables):
-            kinks[place, : len(table.kinks)] = table.kinks
-        return cls(np.array([table.coefficients for table in tables]).reshape(len(tables), CELLS + 2, 4), kinks)
+    def of(cls, functions: Sequence[TracedFunction]) -> "Tables":
+        """Stack any number of functions; kinks that one lacks lie at infinity, where no field passes them."""
+        most = max((len(g.kinks.positions) for g in functions), default=0)
+        kinks = np.tile([np.inf, 0.0, 0.0], (len(functions), most, 1))
+        for place, g in zip(kinks, functions, strict=True):
+            place[: len(g.kinks.positions)] = np.column_stack(g.kinks)
+        return cls(np.array([g.table for g in functions]).reshape(len(functions), CELLS + 2, 4), kinks)
 
 
 @njit(inline="always")

@@ -1,13 +1,14 @@
-"""Gaussian averages of steps θ(z − h), ramps max(z − h, 0) and spikes δ(z − h) of two correlated unit normals."""
+"""Gaussian averages of spikes δ(z − h), steps θ(z − h) and ramps max(z − h, 0) of two correlated unit normals."""
 
-from typing import NamedTuple
+from math import tau
 
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
-__all__ = ["KinkPairs", "bell", "kink_pairs"]
+SPIKE, STEP, RAMP = range(3)
+"""Kinds of kinks; each is the derivative of the next."""
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2
@@ -22,42 +23,29 @@ Values = Float[Array, "*shape"]
 
 def bell(x: Values) -> Values:
     """The normal density."""
-    return jnp.exp(-jnp.square(x) / 2) / np.sqrt(2 * np.pi)
+    return jnp.exp(-(x**2) / 2) / np.sqrt(tau)
 
 
-class KinkPairs(NamedTuple):
-    """Averages of kinks at h of one normal z and at k of another z' that is correlated with it."""
+def kink_pairs(h: Values, k: Values, rho: Values) -> tuple[tuple[Values | float, ...], ...]:
+    """Averages of a kink at h of one normal z times a kink at k of another z', by the kinds of the two kinks.
 
-    step_step: Values
-    """E[θ(z − h) θ(z' − k)]."""
-    step_ramp: Values
-    ramp_step: Values
-    ramp_ramp: Values
-    spike_step: Values
-    """E[δ(z − h) θ(z' − k)]."""
-    step_spike: Values
-    spike_ramp: Values
-
-
-def kink_pairs(h: Values, k: Values, rho: Values) -> KinkPairs:
-    """All of them at once: by parts they come down to P(z > h, z' > k) and what is left of it at a threshold."""
+    Integration by parts reduces all of them to P(z > h, z' > k) and what is left of it at a threshold. The average of
+    two spikes is not given (0): students do not jump, so it never occurs.
+    """
     h, k, rho = jnp.broadcast_arrays(h, k, rho)
     rest = jnp.sqrt(jnp.maximum((1 - rho) * (1 + rho), LEAST**2))
-    # Thresholds of the one in its own deviations where the other is at its threshold.
+    # Each threshold in the deviations that are left where the other normal is at its threshold.
     k_given_h, h_given_k = (jnp.clip(x / rest, -1e6, 1e6) for x in (k - rho * h, h - rho * k))
     at_h, at_k = bell(h), bell(k)
     both_at = rest * at_h * bell(k_given_h)
 
     step_step = _both_beyond(h, k, rho, rest)
     spike_step, step_spike = at_h * ndtr(-k_given_h), at_k * ndtr(-h_given_k)
-    return KinkPairs(
-        step_step,
-        rho * spike_step + step_spike - k * step_step,
-        rho * step_spike + spike_step - h * step_step,
-        (rho + h * k) * step_step - k * spike_step - h * step_spike + both_at,
-        spike_step,
-        step_spike,
-        both_at + (rho * h - k) * spike_step,
+    ramp_ramp = (rho + h * k) * step_step - k * spike_step - h * step_spike + both_at
+    return (
+        (0.0, spike_step, both_at + (rho * h - k) * spike_step),
+        (step_spike, step_step, rho * spike_step + step_spike - k * step_step),
+        (both_at + (rho * k - h) * step_spike, rho * step_spike + spike_step - h * step_step, ramp_ramp),
     )
 
 
@@ -75,9 +63,9 @@ def _both_beyond(h: Values, k: Values, rho: Values, rest: Values) -> Values:
 def _owen(h: Values, numerator: Values, denominator: Values, product: Values) -> Values:
     """Owen's T(h, a) for a = numerator/denominator ≥ 0 and h ≥ 0, where a h = product; from T(a h, 1/a) for a > 1."""
     small = numerator <= denominator
-    a = jnp.where(small, numerator, denominator) / jnp.maximum(jnp.where(small, denominator, numerator), 1e-290)
+    a = jnp.minimum(numerator, denominator) / jnp.maximum(jnp.maximum(numerator, denominator), 1e-290)
     at = jnp.minimum(jnp.where(small, h, product), 100.0)
     square = 1 + jnp.square(a[..., None] * NODES)
-    integral = a * ((jnp.exp(-jnp.square(at)[..., None] * square / 2) / square) @ WEIGHTS) / (2 * np.pi)
+    integral = a * ((jnp.exp(-(at**2)[..., None] * square / 2) / square) @ WEIGHTS) / tau
     of_h, of_product = ndtr(h), ndtr(product)
     return jnp.where(small, integral, (of_h + of_product) / 2 - of_h * of_product - integral)

@@ -16,16 +16,12 @@ variance :data:`NOISE` gives them. Derivatives follow the same rules, so that no
 """
 
 from collections.abc import Callable
-from functools import reduce
-from itertools import combinations
-from operator import add
+from math import tau
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-
-__all__ = ["arcsine", "orthant_probability", "quadrant_probability", "second_moments", "uncorrelated_root"]
 
 TINY = 1e-14
 """Conditional variance of a unit variable that counts as zero; rounding alone leaves some 1e-16."""
@@ -36,36 +32,35 @@ NOISE = 1e-11
 NODE_COUNT = 20
 """Gauss-Legendre nodes for P_4; graded as below they leave an error of at most 5e-9, singular ρ included."""
 
+# ξ = 1 − (1 − u)⁴ crowds the nodes at ξ = 1, where a singular ρ makes the integrand behave like √(1 − ξ).
+_u, _weights = np.polynomial.legendre.leggauss(NODE_COUNT)
+_u, _weights = (1 + _u) / 2, _weights / 2
+NODES, NODE_WEIGHTS = 1 - (1 - _u) ** 4, 4 * _weights * (1 - _u) ** 3
 
-def _graded_nodes(count: int) -> tuple[np.ndarray, np.ndarray]:
-    # ξ = 1 − (1 − u)⁴ crowds the nodes at ξ = 1, where a singular ρ makes the integrand behave like √(1 − ξ).
-    u, weights = np.polynomial.legendre.leggauss(count)
-    u, weights = (1 + u) / 2, weights / 2
-    return 1 - (1 - u) ** 4, 4 * weights * (1 - u) ** 3
+Values = Float[Array, "*shape"]
+Six = Float[Array, "6 *batch"]
+Matrices = Float[Array, "n n *batch"]
 
 
-NODES, NODE_WEIGHTS = _graded_nodes(NODE_COUNT)
-
-
-def _uncorrelated(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def _uncorrelated(rho: Values) -> Values:
     """Conditional variance 1 − ρ², without cancellation at |ρ| = 1."""
     return (1 - rho) * (1 + rho)
 
 
-def uncorrelated_root(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def uncorrelated_root(rho: Values) -> Values:
     """√(1 − ρ²), and 0 (so is the derivative) where ρ² is 1 to within TINY."""
     variance = _uncorrelated(rho)
     return variance * _reciprocal_root(variance)
 
 
-def _reciprocal_root(variance: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def _reciprocal_root(variance: Values) -> Values:
     """1/√x, and 0 below TINY."""
     regular = variance > TINY
     return jnp.where(regular, jax.lax.rsqrt(jnp.where(regular, variance, 1.0)), 0.0)
 
 
 @jax.custom_jvp
-def arcsine(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def arcsine(x: Values) -> Values:
     """Inverse sine asin(x) for |x| ≤ 1, with derivative 0 instead of ∞ at |x| = 1."""
     # By the half-angle formula, which XLA evaluates several times faster than its own asin.
     return 2 * jnp.arctan(x / (1 + jnp.sqrt(_uncorrelated(x))))
@@ -77,58 +72,46 @@ def _(primals, tangents):
     return arcsine(x), _reciprocal_root(_uncorrelated(x)) * dx
 
 
-def quadrant_probability(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def quadrant_probability(rho: Values) -> Values:
     """P_2 = 1/4 + asin ρ/(2π)."""
-    return 1 / 4 + arcsine(rho) / (2 * jnp.pi)
+    return 1 / 4 + arcsine(rho) / tau
 
 
-# --- four variables: the six correlations in the order of PAIRS, first axis -----------------------------------------
-
-PAIRS = tuple(combinations(range(4), 2))
+# --- four variables: the six correlations of the pairs i < j, first axis --------------------------------------------
 
 
-def _place(i: int, j: int) -> int:
-    return PAIRS.index((min(i, j), max(i, j)))
+def _places(n: int) -> np.ndarray:
+    """Where the correlation of i and j stands among those of the pairs, and −1 for i = j."""
+    places, (i, j) = np.full((n, n), -1), np.triu_indices(n, 1)
+    places[i, j] = places[j, i] = np.arange(len(i))
+    return places
 
 
-# For each pair ij and the others k < l, where ij, ik, jl, il, jk and kl stand among the six; and k and l themselves.
-OTHERS = np.array([sorted({0, 1, 2, 3} - set(pair)) for pair in PAIRS]).T
-ROLES = np.array(
-    [
-        [_place(*pair) for pair in ((i, j), (i, k), (j, l), (i, l), (j, k), (k, l))]
-        for (i, j), (k, l) in zip(PAIRS, OTHERS.T, strict=True)  # noqa: E741
-    ]
-).T
-# For each variable, the other three as its tightest pairing {12}{34} has them: the pair among them, then the other two.
-TRIPLES = np.array([[_place(*pair) for pair in triple] for triple in (
-    ((2, 3), (1, 2), (1, 3)), ((2, 3), (0, 2), (0, 3)), ((0, 1), (0, 3), (1, 3)), ((0, 1), (0, 2), (1, 2))
-)]).T  # fmt: skip
+PLACES = _places(4)
+_i, _j = np.triu_indices(4, 1)
+OTHERS = _k, _l = _i[::-1], _j[::-1]  # the others k < l of each pair: the pairs are in lexical order
+# For each pair, where ij, ik, jl, il, jk and kl stand among the six.
+ROLES = PLACES[[_i, _i, _j, _i, _j, _k], [_j, _k, _l, _l, _k, _l]]
+# For each variable, its partner in the pairing {12}{34} and the other two: where their three pairs stand.
+_partner, _left, _right = [1, 0, 3, 2], [2, 2, 0, 0], [3, 3, 1, 1]
+TRIPLES = PLACES[[_left, _partner, _partner], [_right, _left, _right]]
 SWAP_23, SWAP_24 = np.array([1, 0, 2, 3, 5, 4]), np.array([2, 1, 0, 5, 4, 3])
 
 
-def _tightest_pairing(
-    six: Float[Array, "6 *batch"],
-) -> Callable[[Float[Array, "6 *batch"]], Float[Array, "6 *batch"]]:
+def _tightest_pairing(six: Six) -> Callable[[Six], Six]:
     """Relabelling (its own inverse) that makes {12}{34} the pairing with the largest ρ² + ρ'² inside its pairs."""
-    strength = jax.lax.stop_gradient(jnp.square(six[:3]) + jnp.square(six[:2:-1]))
-    pairing = jnp.argmax(strength, axis=0)
-
-    def relabel(six):
-        return jnp.where(pairing == 0, six, jnp.where(pairing == 1, six[SWAP_23], six[SWAP_24]))
-
-    return relabel
+    pairing = jnp.argmax(jax.lax.stop_gradient(jnp.square(six[:3]) + jnp.square(six[:2:-1])), axis=0)
+    return lambda six: jnp.where(pairing == 0, six, jnp.where(pairing == 1, six[SWAP_23], six[SWAP_24]))
 
 
-def _quadrant_of_covariance(
-    covariance: Float[Array, "*shape"], product: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
+def _quadrant_of_covariance(covariance: Values, product: Values) -> Values:
     """P_2 = 1/4 + asin(c/√p)/(2π) of two variables with covariance c and product of variances p."""
     # asin(c/√p) = atan(c/√(p − c²)): one root for two.
-    left = jnp.maximum(product - jnp.square(covariance), TINY**2 * product + 1e-200)
-    return 1 / 4 + jnp.arctan(covariance * jax.lax.rsqrt(left)) / (2 * jnp.pi)
+    left = jnp.maximum(product - covariance**2, TINY**2 * product + 1e-200)
+    return 1 / 4 + jnp.arctan(covariance * jax.lax.rsqrt(left)) / tau
 
 
-def _six_slopes(six: Float[Array, "6 *batch"]) -> Float[Array, "6 *batch"]:
+def _six_slopes(six: Six) -> Six:
     """∂P_4/∂ρ_ij = P_2(k, l | z_i = z_j = 0)/(2π√(1 − ρ_ij²))."""
     relabel = _tightest_pairing(six)
     six = relabel(six)
@@ -145,11 +128,11 @@ def _six_slopes(six: Float[Array, "6 *batch"]) -> Float[Array, "6 *batch"]:
     noise = NOISE / jnp.maximum(free, NOISE)
     covariance += noise * (ki * li + kj * lj)
     product = (det_k + noise * (free**2 + ki**2 + kj**2)) * (det_l + noise * (free**2 + li**2 + lj**2))
-    return relabel(_reciprocal_root(free) * _quadrant_of_covariance(covariance, product) / (2 * jnp.pi))
+    return relabel(_reciprocal_root(free) * _quadrant_of_covariance(covariance, product) / tau)
 
 
 @jax.custom_jvp
-def _probability_of_four(six: Float[Array, "6 *batch"]) -> Float[Array, "*batch"]:
+def _probability_of_four(six: Six) -> Float[Array, "*batch"]:
     """P_4, by switching on the four correlations between two independent pairs together.
 
     Each contributes ∫ P_2(rest | z_i = z_j = 0) ds/(2π), s from 0 to asin ρ_ij, at the switch sin(s)/ρ_ij; in the
@@ -160,9 +143,9 @@ def _probability_of_four(six: Float[Array, "6 *batch"]) -> Float[Array, "*batch"
     ij, ik, jl, il, jk, kl = six[ROLES[:, 1:5]][..., None]
     end = ij / (1 + jnp.sqrt(_uncorrelated(ij)))  # tan(s/2) where s = asin ρ
     half = NODES * end
-    jacobian = 1 / (1 + jnp.square(half))
-    switch = jacobian * (1 + jnp.square(end)) * NODES
-    free = jnp.square((1 - jnp.square(half)) * jacobian)
+    jacobian = 1 / (1 + half**2)
+    switch = jacobian * (1 + end**2) * NODES
+    free = jnp.square((1 - half**2) * jacobian)
 
     # Regression within the pairs leaves these of jk, il and kl; all three scale with the switch.
     jk_i, il_j = jk - ik * ij, il - jl * ij
@@ -175,7 +158,7 @@ def _probability_of_four(six: Float[Array, "6 *batch"]) -> Float[Array, "*batch"
         jnp.where(regular, covariance, 0.0), jnp.where(regular, variance_k * variance_l, 1.0)
     )
     integrals = 2 * end[..., 0] * ((jacobian * probability) @ NODE_WEIGHTS)
-    return quadrant_probability(six[0]) * quadrant_probability(six[5]) + jnp.sum(integrals, axis=0) / (2 * jnp.pi)
+    return quadrant_probability(six[0]) * quadrant_probability(six[5]) + jnp.sum(integrals, axis=0) / tau
 
 
 @_probability_of_four.defjvp
@@ -187,7 +170,14 @@ def _(primals, tangents):
 # --- any size up to four ---------------------------------------------------------------------------------------------
 
 
-def orthant_probability(rho: Float[Array, "n n *batch"]) -> Float[Array, "*batch"]:
+def _probability(correlations: Float[Array, "pair *batch"], n: int) -> Float[Array, "*batch"]:
+    """P_n, from the correlations of the pairs."""
+    if n == 4:
+        return _probability_of_four(correlations)
+    return 2.0**-n + jnp.sum(arcsine(correlations), axis=0) / (2 ** (n - 1) * jnp.pi)
+
+
+def orthant_probability(rho: Matrices) -> Float[Array, "*batch"]:
     """Orthant probability P_n = E[∏ θ(z_i)] of 1 ≤ n ≤ 4 normal variables.
 
     Parameters
@@ -207,35 +197,10 @@ def orthant_probability(rho: Float[Array, "n n *batch"]) -> Float[Array, "*batch
     ...     print(f"{orthant_probability((jnp.eye(4) + 1) / 2):.6f}")
     0.200000
     """
-    n = len(rho)
-    if n == 1:
-        return jnp.full(rho.shape[2:], 1 / 2)
-    correlations = rho[np.triu_indices(n, 1)]
-    if n == 2:
-        return quadrant_probability(correlations[0])
-    if n == 3:
-        return 1 / 8 + jnp.sum(arcsine(correlations), axis=0) / (4 * jnp.pi)
-    return _probability_of_four(correlations)
+    return _probability(rho[np.triu_indices(len(rho), 1)], len(rho))
 
 
-def _slopes(rho: Float[Array, "n n *batch"]) -> Float[Array, "n n *batch"]:
-    """D = ∂²P_n/∂μ∂μᵀ."""
-    n = len(rho)
-    upper = np.triu_indices(n, 1)
-    correlations = rho[upper]
-    if n == 4:
-        slopes = _six_slopes(correlations)
-    else:  # one variable left has the probability 1/2, none left 1
-        slopes = _reciprocal_root(_uncorrelated(correlations)) / (2 * jnp.pi) / 2 ** max(0, n - 2)
-    D = [[jnp.zeros(rho.shape[2:])] * n for _ in range(n)]
-    for i, j, slope in zip(*upper, slopes, strict=True):
-        D[i][j] = D[j][i] = slope
-    for i in range(n):
-        D[i][i] = -reduce(add, [rho[i, j] * D[i][j] for j in range(n)])
-    return jnp.stack([jnp.stack(row) for row in D])
-
-
-def second_moments(rho: Float[Array, "n n *batch"]) -> Float[Array, "n n *batch"]:
+def second_moments(rho: Matrices) -> Matrices:
     """Truncated second moments F = E[z zᵀ ∏ θ(z_i)] of 1 ≤ n ≤ 4 normal variables, by F = ρ P_n + ρ D ρ.
 
     Parameters
@@ -249,9 +214,14 @@ def second_moments(rho: Float[Array, "n n *batch"]) -> Float[Array, "n n *batch"
     ...     print(f"{second_moments(jnp.eye(2))[0, 1]:.6f}")
     0.159155
     """
-    return rho * orthant_probability(rho) + _product(_product(rho, _slopes(rho)), rho)
+    n = len(rho)
+    probability, pullback = jax.vjp(lambda pairs: _probability(pairs, n), rho[np.triu_indices(n, 1)])
+    (slopes,) = pullback(jnp.ones_like(probability))
+    D = jnp.concatenate([slopes, jnp.zeros_like(rho[0, :1])])[_places(n)]  # but for its diagonal −Σ_k ρ_jk D_jk
+    products = _product(rho, D)
+    return rho * probability + _product(products - rho * jnp.einsum("jj...->j...", products), rho)
 
 
-def _product(x: Float[Array, "n n *batch"], y: Float[Array, "n n *batch"]) -> Float[Array, "n n *batch"]:
+def _product(x: Matrices, y: Matrices) -> Matrices:
     # The matrices are tiny and the batch is last, where it vectorises; XLA's batched product would go one by one.
-    return reduce(add, [x[:, i, None] * y[None, i] for i in range(len(x))])
+    return jnp.sum(x[:, :, None] * y, axis=1)

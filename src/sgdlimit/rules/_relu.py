@@ -1,55 +1,39 @@
-"""Integrals of g(x) = max(x, 0): truncated moments of Gaussian orthants."""
+"""Averages of g(x) = max(x, 0): truncated moments of Gaussian orthants."""
 
 from functools import lru_cache
-from itertools import combinations, product
-from typing import NamedTuple, final
+from itertools import groupby
+from math import prod, tau
+from typing import ClassVar, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from ._base import Integrals
-from ._kinks import bell, kink_pairs
-from ._orthant import quadrant_probability, second_moments, uncorrelated_root
-
-__all__ = ["ReLU"]
-
+from ._base import Covariance, Integrals, Means, Pairs, Quartets, normalised
+from ._kinks import RAMP, bell, kink_pairs
+from ._orthant import Values, quadrant_probability, second_moments, uncorrelated_root
 
 ALIKE = 1e-13
 """Fields with 1 − ρ below this are the same up to a factor; rounding alone leaves some 1e-16 a step."""
 
 
-class _Directions(NamedTuple):
-    """Local fields as deviations times unit normals.
+def _directions(S: Covariance) -> tuple[Means, Means, Covariance, Int[Array, "n"]]:
+    """Deviations, their reciprocals, correlations, and the first field in the same direction as each field.
 
     Fields that are the same up to a positive factor share the correlations of the first of them. Without that, rounding
     would tear identical students apart, since the noise that drives them apart grows like √(1 − ρ).
     """
-
-    deviation: Float[Array, "n"]
-    reciprocal: Float[Array, "n"]
-    first: Int[Array, "n"]
-    rho: Float[Array, "n n"]
-
-
-def _directions(S: Float[Array, "n n"]) -> _Directions:
-    """A field of zero variance gets 0 for its deviation, its reciprocal and its correlations."""
-    variance = jnp.diagonal(S)
-    positive = variance > 0
-    root = jnp.sqrt(jnp.where(positive, variance, 1.0))
-    deviation, reciprocal = jnp.where(positive, root, 0.0), jnp.where(positive, 1 / root, 0.0)
-    rho = jnp.clip(S * reciprocal[:, None] * reciprocal, -1, 1)
-    rho = jnp.where(np.eye(len(S), dtype=bool), 1.0, rho)
+    deviation, reciprocal, rho = normalised(S)
     first = jnp.argmax(1 - rho < ALIKE, axis=1)
-    return _Directions(deviation, reciprocal, first, rho[first[:, None], first])
+    return deviation, reciprocal, rho[first[:, None], first], first
 
 
 @jax.custom_jvp
-def _arc_cosine_kernel(rho: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def _arc_cosine_kernel(rho: Values) -> Values:
     """E[max(x, 0) max(y, 0)] of unit normals, [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π)."""
-    return uncorrelated_root(rho) / (2 * jnp.pi) + rho * quadrant_probability(rho)
+    return uncorrelated_root(rho) / tau + rho * quadrant_probability(rho)
 
 
 @_arc_cosine_kernel.defjvp
@@ -65,20 +49,18 @@ def _index_sets(students: int, fields: int) -> tuple[list[Int[np.ndarray, "size 
     θ² = θ, so E[θ_k θ_l g_a g_b] is the truncated second moment (a, b) of the *set* {k, l, a, b}, one to four fields,
     and all roles that the members of a set can play share its orthant probability.
     """
-    sets, place, offset = [], {}, 0
-    for size in range(1, 5):
-        needed = min(2, max(1, size - 2))  # of four distinct fields k and l are two students
-        members = [s for s in combinations(range(fields), size) if s[needed - 1] < students]
-        if not members:
-            continue
-        for number, chosen in enumerate(members):
-            for (i, a), (j, b) in product(enumerate(chosen), repeat=2):
-                place[chosen, a, b] = offset + (i * size + j) * len(members) + number
-        offset += size * size * len(members)
-        sets.append(np.array(members).T)
     where = np.empty((students, students, fields, fields), dtype=np.int32)
-    for k, l, a, b in np.ndindex(where.shape):  # noqa: E741
-        where[k, l, a, b] = place[tuple(sorted({k, l, a, b})), a, b]
+    chosen = {index: tuple(sorted(set(index))) for index in np.ndindex(where.shape)}
+    sets, offset = [], 0
+    for size, same_size in groupby(sorted(sorted(set(chosen.values())), key=len), key=len):
+        number = {members: count for count, members in enumerate(same_size)}
+        shape = size, size, len(number)
+        for index, members in chosen.items():
+            if members in number:
+                role = members.index(index[2]), members.index(index[3]), number[members]
+                where[index] = offset + np.ravel_multi_index(role, shape)
+        sets.append(np.array([*number]).T)
+        offset += prod(shape)
     return sets, where
 
 
@@ -95,43 +77,39 @@ class ReLU(Integrals):
     0.159155
     """
 
-    @property
-    def method(self) -> str:
-        """Quadrature, of the orthants of four fields; all others are closed forms."""
-        return "quadrature"
+    method: ClassVar[str] = "quadrature"
+    """For orthants of four fields; all other averages are closed forms."""
+    known_error: ClassVar[float] = 5e-9
+    """Error of the orthants."""
 
-    @property
-    def known_error(self) -> float:
-        """Of the orthants."""
-        return 5e-9
+    def correlation(self, S: Covariance, K: int, mean: Means | None = None) -> Covariance:
+        """E[g_a g_b] = s_a s_b [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π), the arc-cosine kernel of Cho & Saul (2009).
 
-    def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
-        """E[g_a g_b] = s_a s_b [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π), the arc-cosine kernel of Cho & Saul (2009)."""
-        deviation, _, _, rho = _directions(S)
-        return deviation[:, None] * deviation * _arc_cosine_kernel(rho)
+        Around a mean, it is the average of two ramps whose kinks the mean moves; a field that does not vary is its
+        mean.
+        """
+        deviation, reciprocal, rho, _ = _directions(S)
+        scale = deviation[:, None] * deviation
+        if mean is None:
+            return scale * _arc_cosine_kernel(rho)
+        varies = reciprocal > 0
+        h = jnp.where(varies, -mean * reciprocal, 0.0)
+        alone = jnp.where(varies, deviation * (bell(h) - h * ndtr(-h)), jnp.maximum(mean, 0))
+        both = scale * kink_pairs(h[:, None], h[None, :], rho)[RAMP][RAMP]
+        return jnp.where(varies[:, None] & varies, both, alone[:, None] * alone)
 
-    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
-        """Two ramps, each from where its mean puts the kink; a field that does not vary is its mean."""
-        deviation, reciprocal, _, rho = _directions(S)
-        h = jnp.where(reciprocal > 0, -mean * reciprocal, 0.0)
-        both = deviation[:, None] * deviation * kink_pairs(h[:, None], h[None, :], rho).ramp_ramp
-        alone = jnp.maximum(mean, 0)
-        first = jnp.where(reciprocal > 0, deviation * (bell(h) - h * ndtr(-h)), alone)
-        varies = (reciprocal[:, None] > 0) & (reciprocal > 0)
-        return jnp.where(varies, both, first[:, None] * first)
-
-    def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
+    def gain(self, S: Covariance, K: int) -> Pairs:
         """E[θ_k θ_a] = 1/4 + asin ρ_ka/(2π)."""
-        return quadrant_probability(_directions(S).rho[:K])
+        return quadrant_probability(_directions(S)[2][:K])
 
-    def curvature(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
+    def curvature(self, S: Covariance, K: int) -> Pairs:
         """E[δ(λ_k) g_a] = (s_a/s_k) √(1 − ρ_ka²)/(2π), which is 0 for a = k."""
-        deviation, reciprocal, _, rho = _directions(S)
-        return reciprocal[:K, None] * deviation * uncorrelated_root(rho[:K]) / (2 * jnp.pi)
+        deviation, reciprocal, rho, _ = _directions(S)
+        return reciprocal[:K, None] * deviation * uncorrelated_root(rho[:K]) / tau
 
-    def quartic(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K K n n"]:
+    def quartic(self, S: Covariance, K: int) -> Quartets:
         """E[θ_k θ_l g_a g_b], truncated second moments of the fields in {k, l, a, b}."""
-        deviation, _, first, rho = _directions(S)
+        deviation, _, rho, first = _directions(S)
         sets, where = _index_sets(K, len(S))
         k, a = first[:K], first
         place = jnp.asarray(where)[k[:, None, None, None], k[:, None, None], a[:, None], a]

@@ -218,7 +218,7 @@ def _value_and_slope(
     """g(x) and g'(x) of the activation that the kernels know by this code."""
     known = [ACTIVATIONS[name] for name in ("erf", "relu", "linear")]
     branches = [
-        lambda x, g=g: tuple(jnp.asarray(g.traced.in_jax(order)(x), x.dtype) for order in (0, 1))
+        lambda x, g=g: tuple(jnp.asarray(g.in_jax[order](x), x.dtype) for order in (0, 1))
         for g in (*known, *setting.functions)
     ]
     return lax.switch(code, branches, x)

@@ -21,7 +21,7 @@ from ..inputs import Nonlinearity
 from ..instance import Instance, check_instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
-from ..rules import FIRST_TABLE, Activation, Tables
+from ..rules import Activation, Tables, codes_of
 from ..training import LearningRule, Training
 from ._kernel import Block, Inputs, Network, inputs_and_labels
 from ._projection import Projection, padded, projection_of
@@ -81,7 +81,7 @@ class Stream:
     @property
     def functions(self) -> list[Activation]:
         """Activations that are not built in, in the order of their codes."""
-        return _functions(self.instances)
+        return _coded(self.instances)[1]
 
     @cached_property
     def noisy(self) -> bool:
@@ -180,7 +180,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[np.ndarray] = ()) -
     scales = np.array([[condition.coefficient, condition.gain] for condition in conditions], np.float32)
     alike = np.column_stack([chosen, scales, locations.astype(np.float32)])
     f = first.f
-    tables = [f.table] if isinstance(f, Nonlinearity) else []
+    tables = [f] if isinstance(f, Nonlinearity) else []
     inputs = Inputs(
         sources=chosen,
         coefficients=scales[:, 0].copy(),
@@ -239,25 +239,21 @@ def _centres(instances: Sequence[Instance], given: bool) -> Float32[np.ndarray, 
     return np.array([nothing if row is None else row for row in rows], np.float32)
 
 
-def _functions(instances: Sequence[Instance]) -> list[Activation]:
-    """The activations of students and teachers that are not built in."""
-    used = dict.fromkeys(g for i in instances for g in (i.activation, i.teacher_activation) if g is not None)
-    return [g for g in used if g.code is None]
+def _coded(instances: Sequence[Instance]) -> tuple[list[int], list[Activation]]:
+    """Codes of the students' activations, then of the teachers', and the activations that are not built in."""
+    teachers = [i.teacher_activation or i.activation for i in instances]
+    return codes_of([*(i.activation for i in instances), *teachers])
 
 
 def _network(instances: Sequence[Instance], rules: Sequence[LearningRule], schedules: Sequence[int]) -> Network:
     """Activations as codes and tables, the teachers' outputs, and when tasks change."""
-    functions = _functions(instances)
-
-    def codes(activations: Sequence[Activation]) -> Int[np.ndarray, "chain"]:
-        return np.array([FIRST_TABLE + functions.index(g) if g.code is None else g.code for g in activations])
-
+    codes, functions = _coded(instances)
     outputs = [rule.teacher_scale * np.atleast_2d(i.teacher_output) for i, rule in zip(instances, rules, strict=True)]
     first = instances[0]
     return Network(
-        codes([i.activation for i in instances]),
-        codes([i.teacher_activation or i.activation for i in instances]),
-        Tables.of([activation.traced.table for activation in functions]),
+        np.array(codes[: len(instances)]),
+        np.array(codes[len(instances) :]),
+        Tables.of(functions),
         np.stack(outputs),
         first.training.batch_size * first_step_from(first.switch_times, first.input_dim),
         np.array(schedules),

@@ -1,3 +1,4 @@
+from ._averages import integrals_for as integrals_for
 from ._bootstrap import bootstrap as bootstrap
 from ._equations import Case as Case
 from ._equations import field_covariance as field_covariance
@@ -5,7 +6,6 @@ from ._equations import generalization_error as generalization_error
 from ._equations import right_hand_side as right_hand_side
 from ._equations import signed_weights as signed_weights
 from ._equations import start as start
-from ._integrals import integrals_for as integrals_for
 from ._limit import marchenko_pastur as marchenko_pastur
 from ._mean_fields import over_ensemble as over_ensemble
 from ._mean_fields import solve_mixture as solve_mixture

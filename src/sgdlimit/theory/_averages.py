@@ -1,17 +1,20 @@
-"""Integrals of any two activations, with an error estimate.
+"""Gaussian averages of a student's and a teacher's activation: closed forms, or quadrature with an error estimate.
 
-An activation is a smooth function and steps and ramps at its kinks, g = s + Σ_i d_i θ(x − κ_i) + e_i max(x − κ_i, 0).
+For quadrature, an activation is a smooth function plus steps and ramps at its kinks,
+g = s + Σ_i d_i θ(x − κ_i) + e_i max(x − κ_i, 0).
 Averages over two fields x = σz, y = σ'z' of correlation ρ are sums over Hermite coefficients (Mehler's formula),
 
     E[f(x) h(y)] = Σ_j f_j h_j ρ^j,    f_j = E[f(σz) He_j(z)]/√j!,
 
-which fall off fast when one of the two is smooth; those of two kinks have closed forms, see ``_kinks``. What is left
-out after J terms is at most √((E f² − Σ f_j²)(E h² − Σ h_j²)), whatever ρ. Averages over all fields, of the noise, are
-means over quasi-random points, randomised several times over; their spread is the error.
+which fall off fast when one of the two is smooth; those of two kinks have closed forms, see ``kink_pairs``. What is
+left out after J terms is at most √((E f² − Σ f_j²)(E h² − Σ h_j²)), whatever ρ. Averages over all fields, which the
+noise needs, are means over quasi-random points. The points are randomised several times over; the spread of these
+means is the error.
 """
 
 from functools import lru_cache
-from typing import NamedTuple, final
+from itertools import product, zip_longest
+from typing import ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -20,15 +23,31 @@ import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
-from ..rules import Activation, Integrals, KinkPairs, bell, kink_pairs
-
-__all__ = ["Quadrature"]
+from ..rules import (
+    ERF,
+    RAMP,
+    RELU,
+    STEP,
+    Activation,
+    Erf,
+    Expansions,
+    Integrals,
+    Polynomial,
+    ReLU,
+    activation_named,
+    bell,
+    kink_pairs,
+    normalised,
+    student_activation,
+)
 
 ORDERS = 96
 """Hermite coefficients kept, J."""
 
 GRID = (np.arange(512) + 0.5) / 512 * 21 - 10.5
 """Trapezoidal nodes for them, in deviations: exact to rounding for J of this size."""
+
+WEIGHTS = (GRID[1] - GRID[0]) * np.exp(-(GRID**2) / 2) / np.sqrt(2 * np.pi)
 
 SMALLEST = 1e-12
 """Deviation that counts as none."""
@@ -38,81 +57,63 @@ RANDOMISATIONS = 8
 HIGHEST_LEVEL = 15
 """Logarithm to base 2 of the most points of one randomisation."""
 
-
-def _normalized_hermite(x: np.ndarray) -> Float[np.ndarray, "x order"]:
-    """He_j(x)/√j!."""
-    values = [np.ones_like(x), x]
-    for j in range(1, ORDERS - 1):
-        values.append((x * values[j] - np.sqrt(j) * values[j - 1]) / np.sqrt(j + 1))
-    return np.stack(values, axis=-1)
+Covariance = Float[Array, "n n"]
+Means = Float[Array, "n"]
+Coefficients = Float[Array, "n order"]
+Kinks = Float[Array, "n kink"]
 
 
-WEIGHTS = (GRID[1] - GRID[0]) * np.exp(-(GRID**2) / 2) / np.sqrt(2 * np.pi)
-PROJECTION = WEIGHTS[:, None] * _normalized_hermite(GRID)
+PROJECTION = WEIGHTS[:, None] * np.polynomial.hermite_e.hermevander(GRID, ORDERS - 1)
+PROJECTION /= np.sqrt(np.cumprod([1.0, *range(1, ORDERS)]))  # He_j/√j!
+"""Function values at the nodes times this are the coefficients f_j."""
 
 
-def _spike_coefficients(h: Float[Array, "*shape"]) -> Float[Array, "*shape order"]:
-    """E[δ(z − h) He_j(z)]/√j!."""
-    if h.size == 0:
-        return jnp.zeros((*h.shape, ORDERS))
-
-    h = jnp.clip(h, -40, 40)  # beyond there is nothing left, but powers of h overflow when derivatives are taken
+def _kink_coefficients(h: Kinks) -> tuple[Float[Array, "n kink order"], ...]:
+    """Hermite coefficients of spikes, steps and ramps at z = h; each kind is the integral of the one before."""
+    above, roots = ndtr(-h), np.sqrt(np.arange(1, ORDERS))
+    clipped = jnp.clip(h, -40, 40)  # beyond there is nothing left, but powers of h overflow when derivatives are taken
 
     def following(before, j):
         last, here = before
-        return (here, (h * here - jnp.sqrt(j) * last) / jnp.sqrt(j + 1)), here
+        return (here, (clipped * here - jnp.sqrt(j) * last) / jnp.sqrt(j + 1)), here
 
-    start = jnp.zeros_like(h), bell(h)
-    values = jax.lax.scan(following, start, jnp.arange(ORDERS, dtype=h.dtype))[1]
-    return jnp.moveaxis(values, 0, -1)
-
-
-def _step_and_ramp_coefficients(
-    h: Float[Array, "*shape"],
-) -> tuple[Float[Array, "*shape order"], Float[Array, "*shape order"]]:
-    """Those of θ(z − h) and max(z − h, 0): each is the integral of the one before."""
-    above, roots = ndtr(-h), np.sqrt(np.arange(1, ORDERS))
-    steps = jnp.concatenate([above[..., None], _spike_coefficients(h)[..., :-1] / roots], axis=-1)
+    start = jnp.zeros_like(h), bell(clipped)
+    spikes = jnp.moveaxis(jax.lax.scan(following, start, jnp.arange(ORDERS, dtype=h.dtype))[1], 0, -1)
+    steps = jnp.concatenate([above[..., None], spikes[..., :-1] / roots], axis=-1)
     ramps = jnp.concatenate([(bell(h) - h * above)[..., None], steps[..., :-1] / roots], axis=-1)
-    return steps, ramps
-
-
-def _weighted(weights: Float[Array, "n kink"], coefficients: Float[Array, "n kink order"]) -> Float[Array, "n order"]:
-    return jnp.einsum("nk,nkj->nj", weights, coefficients)
-
-
-class _Kinks(NamedTuple):
-    """Kinks of every field, as many for each, in deviations; steps of nothing where there are fewer."""
-
-    positions: Float[Array, "n kink"]
-    h: Float[Array, "n kink"]
-    steps: Float[Array, "n kink"]
-    ramps: Float[Array, "n kink"]
+    return spikes, steps, ramps
 
 
 class _Fields(NamedTuple):
-    """The fields in deviations and correlations, and what is known of each one's g."""
+    """The fields in deviations and correlations, and the kinks of each field's g."""
 
-    mean: Float[Array, "n"]
-    sigma: Float[Array, "n"]
-    reciprocal: Float[Array, "n"]
+    mean: Means
+    sigma: Means
+    reciprocal: Means
     """1/σ, and 0 for a field that does not vary: the limit of what spikes are multiplied with."""
-    rho: Float[Array, "n n"]
-    kinks: _Kinks
+    rho: Covariance
+    positions: Kinks
+    """As many for each field; steps and ramps of 0 where its g has fewer."""
+    steps: Kinks
+    ramps: Kinks
+    h: Kinks
+    """Positions in deviations from the mean."""
+    coefficients: tuple[Float[Array, "n kink order"], ...]
+    """Hermite coefficients of the kinks, by kind."""
 
 
-def _sum(
-    first: tuple[Float[Array, "k order"], Float[Array, "k order"]],
-    second: tuple[Float[Array, "n order"], Float[Array, "n order"]],
-    rho: Float[Array, "k n"],
-) -> Float[Array, "k n"]:
-    """Σ_j f_j h_j ρ^j of two functions, each a smooth part and kinks, without the part of two kinks."""
-    (f, at_f), (h, at_h) = first, second
-    products = (f + at_f)[:, None] * (h + at_h) - at_f[:, None] * at_h
-    return jnp.sum(products * rho[..., None] ** np.arange(ORDERS), axis=-1)
+class _Expansion(NamedTuple):
+    """A derivative of every field's g."""
+
+    values: Float[Array, "n node"]
+    """Its smooth part at the nodes."""
+    smooth: Coefficients
+    kinked: Coefficients
+    kinks: dict[int, Kinks]
+    """Weights of the kinks, by kind."""
 
 
-def _root(S: Float[Array, "n n"]) -> Float[Array, "n n"]:
+def _root(S: Covariance) -> Float[Array, "n n"]:
     """L with L Lᵀ = S, of any rank: a field that those before it fix adds no column, so copies stay copies."""
     columns = []
     # A field that does not vary lies on either side of a kink at 0 as often as on the other.
@@ -138,12 +139,11 @@ def _points(dim: int, level: int) -> Float[np.ndarray, "dim point"]:
 
 
 @final
-class Quadrature(Integrals):
+class Quadrature(Expansions):
     """Integrals of any activation of the students and any of the teachers.
 
     Examples
     --------
-    >>> from sgdlimit.rules._activation import activation_named
     >>> erf = activation_named("erf")
     >>> with jax.enable_x64(True):
     ...     print(f"{Quadrature(erf, erf).correlation(jnp.eye(1), 1)[0, 0]:.6f}")  # (2/π) asin(1/2)
@@ -154,28 +154,24 @@ class Quadrature(Integrals):
     teacher: Activation = eqx.field(static=True)
     level: int = eqx.field(static=True, default=10)
     """Logarithm to base 2 of the points of one randomisation."""
+    method: ClassVar[str] = "quasi-Monte Carlo"
 
     def __repr__(self) -> str:
         functions = f"{self.student.name}:{self.student.digest}, {self.teacher.name}:{self.teacher.digest}"
         return f"Quadrature({functions}, level={self.level})"
 
     @property
-    def method(self) -> str:
-        """How the averages are done."""
-        return "quasi-Monte Carlo"
-
-    @property
     def accuracy(self) -> float:
-        """The error that is allowed."""
+        """The allowed error."""
         return min(self.student.accuracy, self.teacher.accuracy)
 
     @property
     def finest_tolerance(self) -> float:
         """With a kink in g' the noise has steps where points cross it."""
-        return 1e-6 if len(self.student.traced.kinks.positions) else 0.0
+        return 1e-6 if len(self.student.kinks.positions) else 0.0
 
     def reaching(self, error: float) -> Integrals:
-        """The same with more points, of which the error is taken for a power −0.7."""
+        """Take more points; the error is assumed to fall as their number to the power −0.7."""
         if not error > self.accuracy:
             return self
         more = int(np.ceil(np.log2(error / self.accuracy) / 0.7)) if np.isfinite(error) else HIGHEST_LEVEL
@@ -183,157 +179,116 @@ class Quadrature(Integrals):
 
     # --- two fields ---
 
-    def correlation(self, S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
-        """E[g_a g_b]."""
-        return self.correlation_around(jnp.zeros(len(S)), S, K)
-
-    def correlation_around(self, mean: Float[Array, "n"], S: Float[Array, "n n"], K: int) -> Float[Array, "n n"]:
-        """E[g_a g_b] of fields with a mean, which moves the function under the normal density."""
+    def average(
+        self, S: Covariance, K: int, orders: tuple[int, int], rows: int, mean: Means | float = 0.0
+    ) -> Float[Array, "{rows} n"]:
+        """E[f_a h_b] of two derivatives: Mehler's sums, and closed forms where two kinks meet."""
         fields = self._fields(S, K, mean)
-        g = self._smooth(fields, 0, K), self._kinked(fields)
-        total = _sum(g, g, fields.rho)
-        if self._has_kinks:
-            x, y, pairs = self._pairs(fields)
-            ramps_x, ramps_y = x.ramps * fields.sigma[:, None, None, None], y.ramps * fields.sigma[:, None, None]
-            of_step = x.steps * (y.steps * pairs.step_step + ramps_y * pairs.step_ramp)
-            of_ramp = ramps_x * (y.steps * pairs.ramp_step + ramps_y * pairs.ramp_ramp)
-            total += jnp.sum(of_step + of_ramp, axis=(2, 3))
+        f, h = (self._expansion(fields, order, K) for order in orders)
+        at_f, rho = f.kinked[:rows, None], fields.rho[:rows, :, None]
+        products = (f.smooth[:rows, None] + at_f) * (h.smooth + h.kinked) - at_f * h.kinked
+        total = jnp.sum(products * rho ** np.arange(ORDERS), axis=-1)
+        pairs = kink_pairs(fields.h[:rows, None, :, None], fields.h[:, None, :], rho[..., None])
+        for (one, x), (other, y) in product(f.kinks.items(), h.kinks.items()):
+            total += jnp.sum(x[:rows, None, :, None] * y[:, None, :] * pairs[one][other], axis=(2, 3))
         return total
 
-    def gain(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
-        """E[g'_k g'_a]; the slope of a teacher that jumps has spikes."""
-        fields = self._fields(S, K)
-        smooth, kinked = self._smooth(fields, 1, K), self._kinked_slope(fields)
-        total = _sum((smooth[:K], kinked[:K]), (smooth, kinked), fields.rho[:K])
-        if self._has_kinks:
-            x, y, pairs = self._pairs(fields)
-            spikes_y = y.steps * fields.reciprocal[:, None, None]
-            of_step = x.ramps * (y.ramps * pairs.step_step + spikes_y * pairs.step_spike)
-            total += jnp.sum(of_step, axis=(2, 3))[:K]
-        return total
-
-    def curvature(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K n"]:
-        """E[g''_k g_a], with a spike at every kink of g_k."""
-        fields = self._fields(S, K)
-        bend = self._smooth(fields, 2, K)[:K], self._spikes(fields)[:K]
-        total = _sum(bend, (self._smooth(fields, 0, K), self._kinked(fields)), fields.rho[:K])
-        if self._has_kinks:
-            x, y, pairs = self._pairs(fields)
-            spikes_x, ramps_y = (
-                x.ramps * fields.reciprocal[:, None, None, None],
-                y.ramps * fields.sigma[:, None, None],
-            )
-            of_spike = spikes_x * (y.steps * pairs.spike_step + ramps_y * pairs.spike_ramp)
-            total += jnp.sum(of_spike, axis=(2, 3))[:K]
-        return total
-
-    @property
-    def _has_kinks(self) -> bool:
-        return any(len(activation.traced.kinks.positions) for activation in (self.student, self.teacher))
-
-    def _fields(self, S: Float[Array, "n n"], K: int, mean: Float[Array, "n"] | float = 0.0) -> _Fields:
-        mean = mean * jnp.ones(len(S))
-        variance = jnp.diagonal(S)
-        varies = variance > SMALLEST**2
-        sigma = jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1.0)), SMALLEST)
-        reciprocal = jnp.where(varies, 1 / sigma, 0.0)
-        rho = jnp.clip(S * reciprocal[:, None] * reciprocal, -1, 1)
+    def _fields(self, S: Covariance, K: int, mean: Means | float = 0.0) -> _Fields:
+        """What the averages of two fields need to know of the fields and of the kinks of their functions."""
+        sigma, reciprocal, rho = normalised(S, SMALLEST)
         rho = jnp.where(1 - jnp.abs(rho) < ALIKE, jnp.sign(rho), rho)
-        rho = jnp.where(np.eye(len(S), dtype=bool), 1.0, rho)
-        traced = [self.student.traced.kinks] * K + [self.teacher.traced.kinks] * (len(S) - K)
-        most = max(len(kinks.positions) for kinks in traced)
-        padded = [[np.pad(values, (0, most - len(values))) for values in kinks] for kinks in traced]
-        positions, steps, ramps = (jnp.asarray(np.array(part)) for part in zip(*padded, strict=True))
+        both = [np.transpose(g.kinks) for g in (self.student, self.teacher)]
+        padded = np.array([*zip_longest(*both, fillvalue=np.zeros(3))]).reshape(-1, 2, 3)
+        positions, steps, ramps = jnp.asarray(np.repeat(padded, [K, len(S) - K], axis=1).T)
+        mean = mean * jnp.ones(len(S))
         h = (positions - mean[:, None]) / sigma[:, None]
-        return _Fields(mean, sigma, reciprocal, rho, _Kinks(positions, h, steps, ramps))
+        return _Fields(mean, sigma, reciprocal, rho, positions, steps, ramps, h, _kink_coefficients(h))
 
-    def _smooth_values(self, fields: _Fields, order: int, K: int) -> Float[Array, "n node"]:
-        """s, s' or s'' of every field at the nodes."""
-        positions, _, steps, ramps = fields.kinks
+    def _expansion(self, fields: _Fields, order: int, K: int) -> _Expansion:
+        """g, g' or g'' of every field as a smooth part and kinks."""
         x = fields.mean[:, None] + fields.sigma[:, None] * GRID
-        for k in range(positions.shape[1]):  # on a kink there is no slope
-            position = positions[:, k : k + 1]
-            near = 1e-9 * jnp.maximum(1, jnp.abs(position))
-            x = jnp.where(jnp.abs(x - position) < near, position - near, x)
-        value = jnp.concatenate([self.student.traced.in_jax(order)(x[:K]), self.teacher.traced.in_jax(order)(x[K:])])
-        for k in range(positions.shape[1]):
-            distance = x - positions[:, k : k + 1]
-            step, ramp = steps[:, k : k + 1], ramps[:, k : k + 1]
-            value = value - (distance > 0) * (step + ramp * distance if order == 0 else ramp * (order == 1))
-        return value
+        beyond = x[..., None] - fields.positions[:, None]
+        near = 1e-9 * jnp.maximum(1, jnp.abs(fields.positions[:, None]))
+        off = jnp.where(jnp.abs(beyond) < near, -near, beyond)
+        x = x + jnp.sum(off - beyond, axis=-1)  # on a kink there is no slope
+        steps, ramps = fields.steps[:, None], fields.ramps[:, None]
+        passed = jnp.sum((off > 0) * (steps + ramps * off, ramps, 0.0)[order], axis=-1)
+        values = jnp.concatenate([self.student.in_jax[order](x[:K]), self.teacher.in_jax[order](x[K:])]) - passed
 
-    def _smooth(self, fields: _Fields, order: int, K: int) -> Float[Array, "n order"]:
-        return self._smooth_values(fields, order, K) @ PROJECTION
-
-    def _kinked(self, fields: _Fields) -> Float[Array, "n order"]:
-        """Hermite coefficients of the steps and ramps."""
-        kinks = fields.kinks
-        steps, ramps = _step_and_ramp_coefficients(kinks.h)
-        return _weighted(kinks.steps, steps) + _weighted(fields.sigma[:, None] * kinks.ramps, ramps)
-
-    def _kinked_slope(self, fields: _Fields) -> Float[Array, "n order"]:
-        """Of their slopes, spikes and steps."""
-        kinks = fields.kinks
-        steps, _ = _step_and_ramp_coefficients(kinks.h)
-        spikes = _spike_coefficients(kinks.h)
-        return _weighted(kinks.ramps, steps) + _weighted(fields.reciprocal[:, None] * kinks.steps, spikes)
-
-    def _spikes(self, fields: _Fields) -> Float[Array, "n order"]:
-        """Of the second derivatives of the ramps."""
-        return _weighted(fields.reciprocal[:, None] * fields.kinks.ramps, _spike_coefficients(fields.kinks.h))
-
-    def _pairs(self, fields: _Fields) -> tuple[_Kinks, _Kinks, KinkPairs]:
-        """Kinks of two fields, (n, n, kink of the one, kink of the other), and averages of the two."""
-        x = _Kinks(*(part[:, None, :, None] for part in fields.kinks))
-        y = _Kinks(*(part[None, :, None, :] for part in fields.kinks))
-        return x, y, kink_pairs(x.h, y.h, fields.rho[..., None, None])
+        # Each derivative makes ramps steps and steps spikes, and divides by σ. Students have no steps to take two of.
+        scales = fields.sigma[:, None], 1.0, fields.reciprocal[:, None]
+        kinks = {RAMP - order: scales[order] * fields.ramps}
+        if order < 2:
+            kinks[STEP - order] = scales[order + 1] * fields.steps
+        kinked = [jnp.einsum("nk,nkj->nj", weight, fields.coefficients[kind]) for kind, weight in kinks.items()]
+        return _Expansion(values, values @ PROJECTION, sum(kinked, jnp.zeros(())), kinks)
 
     # --- all fields ---
 
-    def quartic(self, S: Float[Array, "n n"], K: int) -> Float[Array, "K K n n"]:
-        """E[g'_k g'_l g_a g_b]."""
-        g, slope = self._at_points(S, K)
-        pairs = (slope[:, None] * slope).reshape(K * K, -1) @ (g[:, None] * g).reshape(len(S) ** 2, -1).T
-        return pairs.reshape(K, K, len(S), len(S)) / g.shape[1]
-
-    def noise(self, S: Float[Array, "n n"], c: Float[Array, "n"], K: int) -> Float[Array, "K K"]:
+    def noise(self, S: Covariance, c: Means, K: int) -> Float[Array, "K K"]:
         """E[Δ² g'_k g'_l]."""
         return jnp.mean(self._noises(S, c, K), axis=0)
 
-    def _noises(self, S: Float[Array, "n n"], c: Float[Array, "n"], K: int) -> Float[Array, "randomisation K K"]:
+    def _noises(self, S: Covariance, c: Means, K: int) -> Float[Array, "randomisation K K"]:
+        """E[Δ² g'_k g'_l] from each randomisation."""
         g, slope = self._at_points(S, K)
         gradient = ((c @ g) * slope).reshape(K, RANDOMISATIONS, -1)
         return jnp.einsum("krp,lrp->rkl", gradient, gradient) / gradient.shape[2]
 
-    def _at_points(self, S: Float[Array, "n n"], K: int) -> tuple[Float[Array, "n point"], Float[Array, "K point"]]:
+    def _at_points(self, S: Covariance, K: int) -> tuple[Float[Array, "n point"], Float[Array, "K point"]]:
+        """All g, and the students' g', at the quasi-random points."""
         fields = _root(S) @ _points(len(S), self.level)
-        student, teacher = self.student.traced, self.teacher.traced
-        g = jnp.concatenate([student.in_jax(0)(fields[:K]), teacher.in_jax(0)(fields[K:])])
-        return g, student.in_jax(1)(fields[:K])
+        g = jnp.concatenate([self.student.in_jax[0](fields[:K]), self.teacher.in_jax[0](fields[K:])])
+        return g, self.student.in_jax[1](fields[:K])
 
     # --- errors ---
 
-    def error(self, S: Float[Array, "n n"], c: Float[Array, "n"], K: int) -> Float[Array, ""]:
+    def error(self, S: Covariance, c: Means, K: int) -> Float[Array, ""]:
         """The largest of the standard error of the noise and the bounds on what Hermite sums leave out."""
         noises = self._noises(S, c, K)
         spread = jnp.std(noises, axis=0, ddof=1) / np.sqrt(RANDOMISATIONS)
         of_noise = jnp.max(spread / jnp.maximum(1, jnp.abs(jnp.mean(noises, axis=0))))
         return jnp.maximum(of_noise, self._left_out(S, K))
 
-    def _left_out(self, S: Float[Array, "n n"], K: int) -> Float[Array, ""]:
+    def _left_out(self, S: Covariance, K: int) -> Float[Array, ""]:
         """The largest bound on what Hermite sums leave out of the functions f, h that are averaged together."""
         fields = self._fields(S, K)
-        kinked = self._kinked(fields), self._kinked_slope(fields), self._spikes(fields)
-        rest, kink_size, whole_size = [], [], []
+        rest, kinked, whole = [], [], []
         for order in range(3):
-            values = self._smooth_values(fields, order, K)
-            coefficients = values @ PROJECTION
-            whole, kept = jnp.square(values) @ WEIGHTS, jnp.sum(jnp.square(coefficients), axis=1)
-            rest.append(jnp.max(jnp.sqrt(jnp.maximum(whole - kept, 1e-18 * whole + 1e-30))))
-            whole_size.append(jnp.max(jnp.linalg.norm(coefficients + kinked[order], axis=1)))
-            kink_size.append(jnp.max(jnp.linalg.norm(kinked[order], axis=1)))
+            f = self._expansion(fields, order, K)
+            square, kept = f.values**2 @ WEIGHTS, jnp.sum(f.smooth**2, axis=1)
+            rest.append(jnp.max(jnp.sqrt(jnp.maximum(square - kept, 1e-18 * square + 1e-30))))
+            kinked.append(jnp.max(jnp.linalg.norm(f.kinked, axis=1)))
+            whole.append(jnp.max(jnp.linalg.norm(f.smooth + f.kinked, axis=1)))
         bounds = [
-            rest[f] * (rest[h] + kink_size[h]) / jnp.maximum(1, whole_size[f] * whole_size[h])
+            rest[f] * (rest[h] + kinked[h]) / jnp.maximum(1, whole[f] * whole[h])
             for f, h in [(0, 0), (1, 1), (0, 2), (2, 0)]
         ]
         return jnp.max(jnp.stack(bounds))
+
+
+def integrals_for(activation: str | Activation, teacher_activation: str | Activation | None = None) -> Integrals:
+    """Integrals of the student's activation and the teacher's, which is the same by default.
+
+    Raises
+    ------
+    ProblemError
+        If there is no activation of that name, or the student's jumps.
+
+    Examples
+    --------
+    >>> integrals_for("erf")
+    Erf()
+    >>> integrals_for("erf", "sign").method
+    'quasi-Monte Carlo'
+    """
+    student = student_activation(activation)
+    teacher = student if teacher_activation is None else activation_named(teacher_activation)
+    if student.code == teacher.code in CLOSED_FORMS:
+        return CLOSED_FORMS[student.code]()
+    if student.coefficients is not None and teacher.coefficients is not None:
+        return Polynomial(student.coefficients, teacher.coefficients)
+    return Quadrature(student, teacher)
+
+
+CLOSED_FORMS: dict[int | None, type[Integrals]] = {ERF: Erf, RELU: ReLU}

@@ -14,8 +14,8 @@ from ..errors import DivergenceWarning, ProblemError
 from ..problem import Problem
 from ..training import task_units
 from ..trajectory import check_times
+from ._averages import integrals_for
 from ._equations import Case
-from ._integrals import integrals_for
 from ._solve import Solver, describe, trajectories
 from ._theories import Theory, reduced_case, theory_of
 

@@ -24,6 +24,7 @@ from ..resources import cores
 from ..rules import Activation, Integrals, names_of
 from ..training import PLAIN, LearningRule, Training, check_switch_times, task_units
 from ..trajectory import check_times, make_trajectory
+from ._averages import integrals_for
 from ._checks import check_array, check_positive
 from ._compiled import call
 from ._equations import (
@@ -37,7 +38,6 @@ from ._equations import (
     task_at,
 )
 from ._exactness import exactness_of_averages
-from ._integrals import integrals_for
 from ._spectrum import Spectrum, padded
 
 RTOL = ATOL = 5e-8

@@ -14,9 +14,9 @@ from ..errors import ProblemError
 from ..inputs import InputMoments, root_mean_square
 from ..instance import Instance, check_instance
 from ..rules import Integrals
+from ._averages import integrals_for
 from ._equations import Case
 from ._exactness import ENSEMBLE, Exactness, exactness_of_averages, exactness_of_inputs, refused, worst
-from ._integrals import integrals_for
 from ._solve import Solver, trajectories
 from ._spectrum import STEPS, Spectrum, spectrum_of
 

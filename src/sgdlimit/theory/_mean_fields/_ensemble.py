@@ -15,11 +15,11 @@ from ...inputs import MixtureMoments
 from ...instance import Instance
 from ...random import key_of
 from ...resources import cores, one_thread
-from ...rules import FIRST_TABLE, Activation, Tables
+from ...rules import Tables, codes_of
 from ...trajectory import check_times, make_attrs, make_trajectory
+from .._averages import integrals_for
 from .._checks import check_whole
 from .._exactness import ENSEMBLE
-from .._integrals import integrals_for
 from .._spectrum import gauss_density, gauss_vectors, lanczos_steps
 from ._chain import Clusters
 from ._error import task_errors
@@ -210,21 +210,17 @@ def _clusters(instance: Instance, moments: MixtureMoments, seed: int) -> Cluster
     """What the compiled loops need of an instance."""
     student, rule, N = instance.activation, instance.rule, instance.input_dim
     teacher = student if instance.teacher_activation is None else instance.teacher_activation
-    functions = [g for g in dict.fromkeys((student, teacher)) if g.code is None]
-
-    def code(g: Activation) -> int:
-        return g.code if g.code is not None else FIRST_TABLE + functions.index(g)
-
+    codes, functions = codes_of([student, teacher])
     return Clusters(
         weights=moments.weights,
         thresholds=np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
         kind=moments.kind,
         mean_overlap=moments.mean_overlap,
         teacher_mean=moments.teacher_mean,
-        activation=code(student),
-        teacher_activation=code(teacher),
-        tables=Tables.of([g.traced.table for g in functions]),
-        teacher_jumps=teacher.code is None and bool(teacher.traced.kinks.jumps.any()),
+        activation=codes[0],
+        teacher_activation=codes[1],
+        tables=Tables.of(functions),
+        teacher_jumps=teacher.jumps,
         points=_points(len(instance.student) + len(instance.teacher), seed),
         input_dim=N,
         v_teacher=rule.teacher_scale * np.atleast_2d(instance.teacher_output),

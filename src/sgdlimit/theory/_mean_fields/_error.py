@@ -28,7 +28,7 @@ def errors_around(
 
     def of_state(mean, S, v):
         c = jnp.concatenate([jnp.broadcast_to(v, (len(v_teacher), len(v))), -v_teacher], axis=1)
-        return jnp.einsum("ta,ab,tb->t", c, integrals.correlation_around(mean, S, len(v)), c) / 2
+        return jnp.einsum("ta,ab,tb->t", c, integrals.correlation(S, len(v), mean), c) / 2
 
     return (jax.vmap(of_state)(mean, S, v),)
 
