@@ -614,7 +614,7 @@ def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
     assert "does not level off" not in findings.discrepancy_verdict(levelled, "erf", False)
     theory, sgd = trajectories
     assert "theory and SGD differ" in findings.example_verdict(theory, sgd, "relu", "mixture")
-    assert "agreement" in findings.example_verdict(theory, sgd, "relu", "standardized mixture")
+    assert "theory and SGD agree" in findings.example_verdict(theory, sgd, "relu", "standardized mixture")
     text = findings.block_verdict(blocks, "relu", True)
     assert "conventional theory holds for B = 1 and fails for B = 5" in text
     assert "mixture theory holds for B = 1, 500 (it does not apply to B = 5, 20)" in text

@@ -43,11 +43,12 @@ def example_verdict(theory: xr.Dataset, sgd: xr.Dataset, activation: str, law: s
     ratios = {name: M / floor[name] for name, M in _column(numbers, "mixture, all times").items()}
     theory, sgd = theory.sel(activation=activation), sgd.sel(activation=activation)
     final = sgd["generalization_error"].isel(time=-1).mean("run")
+    verdict = "agree" if max(ratios.values()) <= AGREEMENT else "differ"
     return (
-        f"{ACTIVATION_LABELS[activation]}: {_multiples(ratios)} its value on Gaussian inputs: "
-        f"{'agreement' if max(ratios.values()) <= AGREEMENT else 'theory and SGD differ'}. At the end ε_g is "
-        f"{_number(final.sel(law=law))} on the mixture, {_number(final.sel(law='gaussian'))} on Gaussian inputs and "
-        f"{_number(theory['generalization_error'][-1])} in theory. Saturation begins at t = {_saturation(theory):.3g}: "
+        f"{ACTIVATION_LABELS[activation]}: theory and SGD {verdict}. {_multiples(ratios)} its value on Gaussian "
+        f"inputs. At the end ε_g is {_number(final.sel(law=law))} on the mixture, {_number(final.sel(law='gaussian'))} "
+        f"on Gaussian inputs and {_number(theory['generalization_error'][-1])} in theory. Saturation begins at "
+        f"t = {_saturation(theory):.3g}: "
         f"from there ε_g of the theory is within a factor {SATURATION_FACTOR:g} of its final value."
     )
 
@@ -235,7 +236,7 @@ def claim_and_replacement(grid: xr.Dataset, blocks: xr.Dataset, activation: str)
         (
             True,
             "It does not hold for inputs in clusters, where all coordinates share a component. The mixture theory "
-            "replaces it there: it solves the equations within a cluster, driven by mean fields that move with every "
+            "replaces it there. It solves the equations within a cluster, driven by mean fields that move with every "
             "step",
             sizes[-1:],
         ),
@@ -285,7 +286,7 @@ def mixture_sizes(mixture: xr.Dataset) -> pd.DataFrame:
         count = int((mixture["size"] == size).sum())
         for finite in (True, False):
             row = rows[f"N = {size}, {'with' if finite else 'without'} the term, {count} instances"] = {}
-            for name, (label, pair) in product(mixture["quantity"].values, averages.items()):
+            for (label, pair), name in product(averages.items(), mixture["quantity"].values):
                 one = {"size": size, "finite_term": finite, "quantity": name}
                 row[label.format(SHORT.get(str(name), name))] = _interval(pair[0].sel(one), pair[1].sel(one), ".4f")
     return pd.DataFrame.from_dict(rows, orient="index")
