@@ -27,7 +27,7 @@ from ._read import (
     refuse_what_does_not_fit,
     whole_steps,
 )
-from ._stream import TEST, TRAINING, Samples, stream_of
+from ._stream import TEST, TRAINING, Samples, Stream, stream_of
 from ._train import Here, trained_blocks, workers
 
 KEPT_INPUTS_LIMIT = 2 << 30  # bytes
@@ -173,7 +173,7 @@ def simulate_together(
     stream = stream_of(instances, arrays[1:] or arrays) if arrays else drawn
     streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
     measured: list[list[Measurement]] = [[] for _ in instances]
-    kept: list[dict[str, list[np.ndarray]]] = [{} for _ in instances]
+    kept: list[list[dict[str, np.ndarray]]] = [[] for _ in instances]
     with threadpool_limits(limits=1, user_api="blas"), workers(threads) as pool:
         for trained in trained_blocks(streams, steps * batch_size, pool, threads=threads, engine=engine):
             if progress is not None:
@@ -197,13 +197,9 @@ def simulate_together(
                         f"output time {times[0]:g}. Lower it."
                     )
                 measured[condition].append(measurement)
-                if keep_inputs:
-                    blocks = streams[trained.run].samples(condition, end=samples)
-                    taken = arrays if len(arrays) == 3 else Samples.joined(list(blocks))
-                    for name, array in zip("CXy", taken, strict=True):
-                        kept[condition].setdefault(name, []).append(array[:samples])
-                if keep_weights:
-                    kept[condition].setdefault("W", []).append(trained.students.kept_student[condition])
+                weights = {"W": trained.students.kept_student[condition]} if keep_weights else {}
+                inputs = _inputs(streams[trained.run], condition, samples, arrays) if keep_inputs else {}
+                kept[condition].append(inputs | weights)
     provenance = {
         "kind": "simulation",
         "exactness": "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error",
@@ -219,7 +215,7 @@ def simulate_together(
 
 
 def _whole(
-    ruler: Ruler, runs: Sequence[Measurement], kept: dict[str, list[np.ndarray]], attrs: dict[str, Any]
+    ruler: Ruler, runs: Sequence[Measurement], kept: Sequence[dict[str, np.ndarray]], attrs: dict[str, Any]
 ) -> xr.Dataset:
     """The trajectory of whole runs with what was kept of them, cut to the shortest run; a cut is reported."""
     diverged = [run.diverged_at for run in runs if run.diverged_at is not None]
@@ -232,8 +228,16 @@ def _whole(
             stacklevel=4,
         )
     trajectory = ruler.trajectory([[run] for run in runs], attrs)
-    trajectory = trajectory.assign({name: (KEPT[name], np.stack(arrays)) for name, arrays in kept.items()})
+    trajectory = trajectory.assign({name: (KEPT[name], np.stack([run[name] for run in kept])) for name in kept[0]})
     return trajectory.isel(time=slice(min(run.reached for run in runs)))
+
+
+def _inputs(
+    stream: Stream, condition: int, samples: int, given: Sequence[np.ndarray]
+) -> dict[str, Float[np.ndarray, "sample ..."]]:
+    """The samples that one run of a condition has taken, made once more."""
+    taken = given if len(given) == 3 else Samples.joined(list(stream.samples(condition, end=samples)))
+    return {name: array[:samples] for name, array in zip("CXy", taken, strict=True)}
 
 
 def _reuse(instance: Instance, samples: int, data: Data | None) -> dict[str, float]:
