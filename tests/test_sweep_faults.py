@@ -40,13 +40,13 @@ def toml(tmp_path):
     return write_toml(tmp_path / "s.toml")
 
 
-@pytest.mark.parametrize("places", [(2, 11), (150, 40), (260,), (420, 300)])
+@pytest.mark.parametrize("places", [(2, 11), (150, 40), (260,), (390, 200)])
 def test_killed_in_the_middle_of_a_write(tmp_path, toml, forks, expected, places):
     """At given calls of the system, again and again; then it goes on to the same bits. The campaign takes all calls."""
     out = tmp_path / "s.zarr"
     for place in places:
         assert forks.run("sweep", toml, "--out", out, kill_at=place)[0] == -signal.SIGKILL
-        if (out / "tasks" / "0" / "zarr.json").exists():
+        if (out / "tasks" / "0.json").exists():
             found = sl.open_sweep(out).load()
             done = found["completed"].values
             assert found["v"].values[done].tobytes() == expected["v"].values[done].tobytes()
@@ -116,7 +116,7 @@ def test_a_disk_on_which_it_would_not_fit(command, tmp_path, toml, monkeypatch):
     monkeypatch.setattr(cost.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 100))
     done = command("sweep", toml, "--out", tmp_path / "s.zarr")
     assert done.returncode == 2
-    assert "may take 3 KiB more and 0 KiB are free there; name another disk" in done.stderr
+    assert "may take 3.30 kiB more and 100 B are free there; name another disk" in done.stderr
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -173,11 +173,25 @@ def test_two_processes_on_one_store(tmp_path, toml, forks, expected):
     """The second is refused with the number of the first, which is not disturbed."""
     out = tmp_path / "s.zarr"
     number = forks.start("sweep", toml, "--out", out, slow=0.4)
-    while not (out / "tasks" / "0").exists():
+    while not (out / "tasks" / "0.json").exists():
         time.sleep(0.01)
-    with pytest.raises(sl.ProblemError, match=rf"number {number} on .* is writing to"):
-        SweepStore(out, small_plan())
+    with pytest.raises(sl.ProblemError, match=rf"number {number} on .* is writing to"), SweepStore(out, small_plan()):
+        pass
     assert forks.wait()[0] == 0
+    assert_same_bits(sl.open_sweep(out).load(), expected)
+
+
+def test_two_processes_without_a_lock_write_the_same(tmp_path, toml, forks, expected):
+    """As on a disk that has no locks: each begins with an empty folder, and computes what the other one does."""
+    out, other = tmp_path / "s.zarr", Forks()
+    for process in (forks, other):
+        process.start("sweep", toml, "--out", out, "--log", tmp_path / "log", slow=0.02, locked=False)
+    for process in (forks, other):
+        status, printed = process.wait()
+        assert status == 0, printed
+    other.close()
+    with SweepStore(out, small_plan()) as store:
+        assert not store.damage()
     assert_same_bits(sl.open_sweep(out).load(), expected)
 
 
@@ -185,7 +199,7 @@ def test_two_processes_on_one_store(tmp_path, toml, forks, expected):
 def test_ctrl_c_finishes_the_task_and_says_how_to_go_on(tmp_path, toml, forks, expected, number):
     out = tmp_path / "a store.zarr"
     child = forks.start("sweep", toml, "--out", out, slow=0.5)
-    while not (out / "tasks" / "0").exists():
+    while not (out / "tasks" / "0.json").exists():
         time.sleep(0.01)
     time.sleep(0.1)
     os.kill(child, number)

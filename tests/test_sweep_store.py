@@ -16,12 +16,9 @@ from numcodecs import get_codec
 
 import sgdlimit as sl
 from faults import DAMAGES, MadeUp, assert_same_bits, files_of, fill, made_up, refused_or_right, small_plan, write_toml
-from sgdlimit._store import DamagedError, check_metadata
-from sgdlimit.errors import SweepError
+from sgdlimit._store import DamagedError, _sealed, check_metadata, digest
 from sgdlimit.sweep import SweepStore, run_sweep
-from sgdlimit.sweep import _lock as lock
 from sgdlimit.sweep import _store as store_module
-from sgdlimit.sweep._run import settle_damage
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +54,7 @@ def test_an_interrupted_sweep_shows_what_is_finished_and_goes_on(tmp_path, whole
 
 def test_a_chunk_without_a_record_is_not_read_and_is_written_over(store, whole):
     plan = small_plan()
-    shutil.rmtree(store / "tasks" / "3")
+    (store / "tasks" / "3.json").unlink()
     for name in plan.variables:
         (store / plan.chunk_key(name, 3)).write_bytes(b"half of a chunk")
     assert np.isnan(sl.open_sweep(store)["v"].values[1, 2]).all()
@@ -71,23 +68,23 @@ def test_a_chunk_without_a_record_is_not_read_and_is_written_over(store, whole):
 def test_damage_is_named_and_repaired(store, whole, how):
     """Of every kind of file one: never wrong numbers, an error with the name of the file, and --repair mends it."""
     plan, rng = small_plan(), np.random.default_rng(5)
-    keys = ["v/zarr.json", "learning_rate/c/0", "time/zarr.json", "tasks/3/zarr.json", "zarr.json"]
+    keys = ["v/zarr.json", "learning_rate/c/0", "time/zarr.json", "zarr.json", "tasks/3.json", "record.json"]
     for key in [plan.chunk_key("Q", 2), plan.chunk_key("v", 3), *keys]:
         whole_file = (store / key).read_bytes()
         DAMAGES[how](store / key, rng)
         said = refused_or_right(store, whole[1])
-        hidden = (how, key) == ("remove", "tasks/3/zarr.json")  # the task is missing, as one that never was
+        hidden = (how, key) == ("remove", "tasks/3.json")  # the task is missing, as one that never was
         assert said == "not completed" if hidden else key in said or "no sweep" in said
         if not hidden:
             with pytest.raises(sl.ProblemError) as caught, SweepStore(store, plan) as opened:
-                settle_damage(opened, repair=False)
+                opened.settle_damage()
             assert key in str(caught.value) or "no sweep" in str(caught.value)
         if key != keys[-1]:
             (store / key).write_bytes(whole_file)
     for key in [plan.chunk_key("Q", 2), plan.chunk_key("v", 3), *keys[:-1]]:
         DAMAGES[how](store / key, rng)
     with SweepStore(store, plan, repair=True) as opened:
-        settle_damage(opened, repair=True)
+        opened.settle_damage()
         run_sweep(opened, MadeUp())
     assert refused_or_right(store, whole[1]) == ""
 
@@ -103,19 +100,54 @@ def test_any_flipped_bit_is_found(store, whole):
         path.write_bytes(content)
 
 
-def test_a_chunk_of_another_task_is_not_what_was_written(store):
+def test_a_chunk_or_record_of_another_task_is_refused(store):
+    """Both are whole, so that nothing in them alone shows that they belong elsewhere."""
     plan = small_plan()
-    shutil.copy(store / plan.chunk_key("v", 0), store / plan.chunk_key("v", 2))
+    chunk = plan.chunk_key("v", 2)
+    shutil.copy(store / plan.chunk_key("v", 0), store / chunk)
     with SweepStore(store, plan) as opened:
-        assert opened.damage() == {2: [f"{plan.chunk_key('v', 2)} is not what was written"]}
+        assert opened.damage() == {2: [f"{chunk} is damaged"]}
+    opened = sl.open_sweep(store)
+    with pytest.raises(DamagedError, match=rf"{chunk} in .* of task 2 \(instance 1, .*\) is damaged; .* --repair"):
+        opened["v"].load()
+    assert opened["kl"].notnull().all()
+    shutil.copy(store / "tasks" / "0.json", store / "tasks" / "4.json")
+    with SweepStore(store, plan) as opened:
+        assert opened.damage()[4] == ["tasks/4.json is damaged"]
+    with pytest.raises(DamagedError, match=r"tasks/4\.json in .* is damaged"):
+        sl.open_sweep(store)["kl"].load()
 
 
 def test_repair_of_settings_needs_the_records_of_this_sweep(store):
-    (store / "zarr.json").write_bytes(b"{")
-    with pytest.raises(DamagedError, match=r"zarr\.json in .* is damaged"):
-        SweepStore(store, small_plan(time=2.0), repair=True)
+    (store / "record.json").write_bytes(b"{")
+    for plan, repair in ((small_plan(time=2.0), True), (small_plan(), False)):
+        with pytest.raises(DamagedError, match=r"record\.json in .* is damaged"):
+            SweepStore(store, plan, repair=repair)
     with SweepStore(store, small_plan(), repair=True) as opened:
         assert len(opened.finished) == 6
+
+
+def test_a_part_of_a_chunk_is_refused(store):
+    from zarr.abc.store import RangeByteRequest
+    from zarr.core.buffer.core import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    plan = small_plan()
+    tasks = store_module.Tasks(str(store), plan)
+    with pytest.raises(sl.ProblemError, match="cannot be checked; read all of it"):
+        sync(tasks.get(plan.chunk_key("v", 0), default_buffer_prototype(), RangeByteRequest(0, 4)))
+
+
+def test_a_sweep_of_the_first_version_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "old.zarr").mkdir()
+    attributes = {"sgdlimit_sweep_begun": 1, "sgdlimit_sweep": "{}"}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    (tmp_path / "old.zarr" / "zarr.json").write_text(json.dumps(group))
+    for read in (lambda path: SweepStore(path, small_plan()), sl.open_sweep):
+        with pytest.raises(
+            sl.ProblemError, match=r"is a sweep of sgdlimit 0\.1, .*; open it with sgdlimit 0\.1, or run"
+        ):
+            read(tmp_path / "old.zarr")
 
 
 def test_another_sweep_is_refused_with_the_differences(store):
@@ -131,7 +163,7 @@ def test_another_sweep_is_refused_with_the_differences(store):
 
 def test_records_of_tasks_that_there_are_not_are_no_tasks(store, whole):
     for name in ("6", "²", "00", "-1", "x", "9" * 200):
-        shutil.copytree(store / "tasks" / "0", store / "tasks" / name)
+        shutil.copy(store / "tasks" / "0.json", store / "tasks" / f"{name}.json")
     assert refused_or_right(store, whole[1]) == ""
 
 
@@ -139,59 +171,50 @@ def test_a_store_behind_a_symlink(store, whole):
     (store.parent / "link").symlink_to(store)
     with SweepStore(store.parent / "link", small_plan()) as opened:
         assert opened.missing() == []
-        with pytest.raises(sl.ProblemError, match="another process"):
-            SweepStore(store, small_plan())
+        with pytest.raises(sl.ProblemError, match="another process"), SweepStore(store, small_plan()):
+            pass
     assert_same_bits(sl.open_sweep(store.parent / "link").load(), whole[1])
     for name, target in (("loop", "loop"), ("nowhere", "none/at/all")):
         (store.parent / name).symlink_to(target)
-        with pytest.raises((sl.ProblemError, OSError)):
-            SweepStore(store.parent / name, small_plan())
+        with pytest.raises((sl.ProblemError, OSError)), SweepStore(store.parent / name, small_plan()):
+            pass
 
 
 def test_two_writers_of_a_folder(tmp_path, whole):
     plan = small_plan()
     with SweepStore(tmp_path / "s.zarr", plan) as store:
-        with pytest.raises(
-            sl.ProblemError, match=r"another process \(number \d+ on .*\) is writing to .*; wait for it"
-        ):
-            SweepStore(tmp_path / "s.zarr", plan)
+        words = rf"another process \(number {os.getpid()} on .*\) is writing to .*; wait for it"
+        with pytest.raises(sl.ProblemError, match=words), SweepStore(tmp_path / "s.zarr", plan):
+            pass
         run_sweep(store, MadeUp())
     with SweepStore(tmp_path / "s.zarr", plan) as store:
         assert store.missing() == []
     assert_same_bits(sl.open_sweep(tmp_path / "s.zarr").load(), whole[1])
 
 
-def test_a_store_that_another_process_made_while_this_one_waited_is_kept(tmp_path, whole, monkeypatch):
+def test_a_store_that_another_process_made_while_this_one_waited_is_kept(tmp_path, whole):
     """Both find nothing there; the other one is done before this one has the lock."""
-    plan, begin = small_plan(), lock.WriterLock.__init__
-
-    def late(self, *arguments):
-        monkeypatch.setattr(lock.WriterLock, "__init__", begin)
-        fill(tmp_path / "s.zarr")
-        begin(self, *arguments)
-
-    monkeypatch.setattr(lock.WriterLock, "__init__", late)
-    with SweepStore(tmp_path / "s.zarr", plan) as store:
+    late = SweepStore(tmp_path / "s.zarr", small_plan())
+    assert len(late.missing()) == 6
+    fill(tmp_path / "s.zarr")
+    with late as store:
         assert store.missing() == []
         assert not store.damage()
     assert_same_bits(sl.open_sweep(tmp_path / "s.zarr").load(), whole[1])
 
 
-def test_a_store_that_another_process_begins_while_this_one_looks_is_no_strange_folder(tmp_path, whole, monkeypatch):
-    """There is no sweep when this one reads its settings, and one when it looks whether the folder is empty."""
-    plan, read = small_plan(), store_module._read_attributes
-    (tmp_path / "s.zarr").mkdir()
-
-    def early(*arguments):
-        found = read(*arguments)
-        monkeypatch.setattr(store_module, "_read_attributes", read)
-        fill(tmp_path / "s.zarr")
-        return found
-
-    monkeypatch.setattr(store_module, "_read_attributes", early)
-    with SweepStore(tmp_path / "s.zarr", plan) as store:
-        assert store.missing() == []
-    assert_same_bits(sl.open_sweep(tmp_path / "s.zarr").load(), whole[1])
+def test_a_task_that_another_process_has_finished_is_left_as_it_is(store, whole):
+    """Both compute it where there is no lock; the first record stays."""
+    plan, url = small_plan(), f"file://{store}"
+    (store / "tasks" / "3.json").unlink()
+    with SweepStore(url, plan) as one, SweepStore(url, plan) as other:
+        assert one.missing() == other.missing() == [3]
+        one.write(3, made_up(plan, 3), by="one")
+        other.write(3, made_up(plan, 3), by="other")
+        assert other.missing() == []
+    found = sl.open_sweep(store, records=True).load()
+    assert [record.get("by") for record in found.attrs["records"]] == [None, None, None, "one", None, None]
+    assert_same_bits(found, whole[1])
 
 
 def test_threads_that_begin_at_once(tmp_path, whole):
@@ -224,8 +247,6 @@ def url(request, tmp_path):
 def test_a_store_at_a_url(url, whole):
     plan = small_plan()
     with SweepStore(url, plan) as store:
-        with pytest.raises(sl.ProblemError, match=r"another process .* try again after 90 seconds"):
-            SweepStore(url, plan)
         store.write(2, made_up(plan, 2))
     with SweepStore(url, plan) as store:
         assert store.missing() == [0, 1, 3, 4, 5]
@@ -233,49 +254,15 @@ def test_a_store_at_a_url(url, whole):
     assert_same_bits(sl.open_sweep(url).load(), whole[1])
 
 
-def test_the_lease_of_a_dead_process_expires(url, monkeypatch):
+def test_two_writers_at_a_url_do_no_harm(url, whole):
+    """Turn by turn: each task is computed twice, and found once."""
     plan = small_plan()
-    dead = SweepStore(url, plan)
-    dead._lock._stop.set()  # it says no more, as if it had been killed
-    monkeypatch.setattr(lock, "EXPIRED", 0.2)
-    time.sleep(0.3)
-    with SweepStore(url, plan) as store:
-        store.write(0, made_up(plan, 0))
-        # ... and if it was only asleep, it stops before it writes, and leaves the other's lease.
-        with pytest.raises(SweepError, match="another process"):
-            dead.write(1, made_up(plan, 1))
-        dead.close()
-        store.write(2, made_up(plan, 2))
-    with SweepStore(url, plan) as store:
-        assert store.finished == {0, 2}
-
-
-def test_a_lease_is_renewed_and_its_theft_noticed(url, monkeypatch):
-    monkeypatch.setattr(lock, "RENEWED", 0.05)
-    with SweepStore(url, small_plan()) as store:
-        first = store._read_lease()
-        time.sleep(0.4)
-        second = store._read_lease()
-        assert first is not None
-        assert second is not None
-        assert second["seen"] > first["seen"]
-        monkeypatch.setattr(lock, "RENEWED", 3600.0)  # or a renewal under way could win, and the thief find out
-        time.sleep(0.4)
-        store._write_lease({"pid": 1, "host": "elsewhere", "since": 0.0, "seen": time.time() + 60})
-        with pytest.raises(SweepError, match="number 1 on elsewhere"):
-            run_sweep(store, MadeUp())
-        assert not store.finished
-
-
-def test_a_lease_that_was_cut_is_nobodys(url):
-    plan = small_plan()
-    store = SweepStore(url, plan)
-    store._lock._stop.set()
-    from sgdlimit.sweep._store import _write
-
-    _write(store._store, "writer/zarr.json", b'{"attributes"')
-    with SweepStore(url, plan) as other:
-        assert other.missing() == list(range(6))
+    with SweepStore(url, plan) as one, SweepStore(url, plan) as other:
+        for index in range(len(plan)):
+            for store in (one, other):
+                store.write(index, made_up(plan, index))
+        assert not one.damage()
+    assert_same_bits(sl.open_sweep(url).load(), whole[1])
 
 
 @pytest.mark.parametrize("address", ["nonsense://a/b", "s4://bucket/x"])
@@ -343,21 +330,35 @@ def test_a_store_that_would_run_code_is_not_opened(tmp_path, unguarded, read, pl
     assert not (tmp_path / "touched").exists()
 
 
-@pytest.mark.parametrize("read", [sl.load, sl.open_sweep])
-def test_a_sweep_that_was_tampered_with_runs_no_code(store, read):
-    """Also where the one who did it wrote fitting checksums: the codecs are refused, not only the seal."""
-    path = store / "v" / "zarr.json"
-    metadata = json.loads(path.read_text())
-    metadata["codecs"][-1] = {"name": "numcodecs.pickle", "id": "zlib", "configuration": {"id": "pickle"}}
-    path.write_text(json.dumps(metadata))
-    from sgdlimit.sweep._store import LAYOUT, SEAL, _checksum, _group
+def seal(path, **changes):
+    """Change the record of a store, and compute its own digest anew."""
+    record = json.loads((path / "record.json").read_text())["record"] | changes
+    (path / "record.json").write_bytes(_sealed(record, "record.json"))
 
-    root = json.loads((store / "zarr.json").read_text())["attributes"]
-    root[LAYOUT]["v/zarr.json"] = _checksum(path.read_bytes())
-    root.pop(SEAL)
-    (store / "zarr.json").write_text(json.dumps(_group(root)))
-    with pytest.raises(sl.ProblemError, match=r"asks for the codec 'numcodecs\.pickle'"):
-        read(store)
+
+def digests_of(path):
+    return json.loads((path / "record.json").read_text())["record"]["digests"]
+
+
+def test_a_store_that_was_tampered_with_runs_no_code(store):
+    """Also where the one who did it wrote fitting digests: the codecs are refused, not only the damage."""
+    sl.save(xr.Dataset({"v": ("time", [1.0, 2.0])}), store.parent / "saved.zarr")
+    for path, name, change, read in (
+        (
+            store,
+            "zarr.json",
+            {"codecs": [{"name": "numcodecs.pickle", "configuration": {"id": "pickle"}}]},
+            sl.open_sweep,
+        ),
+        (store.parent / "saved.zarr", ".zarray", {"filters": [{"id": "numcodecs.pickle"}]}, sl.load),
+    ):
+        for key in (f"v/{name}", *((".zmetadata",) if name == ".zarray" else ())):
+            metadata = json.loads((path / key).read_text())
+            (metadata["metadata"]["v/.zarray"] if key == ".zmetadata" else metadata).update(change)
+            (path / key).write_text(json.dumps(metadata))
+            seal(path, digests=digests_of(path) | {key: digest((path / key).read_bytes())})
+        with pytest.raises(sl.ProblemError, match=r"asks for the codec 'numcodecs\.pickle'"):
+            read(path)
 
 
 @pytest.mark.parametrize(
@@ -386,27 +387,69 @@ def test_metadata_that_are_none(document):
         check_metadata(document, "here")
 
 
-@pytest.mark.parametrize("settings", ["[]", "1", "{}", '"x"', "[" * 50_000, '{"problem": 1}', "null", "x"])
+@pytest.mark.parametrize("settings", [[], 1, {}, "x", {"problem": 1}, None, {"grid": [1]}])
 def test_settings_in_a_store_that_are_none(store, settings):
-    from sgdlimit.sweep._store import MARK, SEAL, _group
-
-    root = json.loads((store / "zarr.json").read_text())["attributes"]
-    root.pop(SEAL)
-    (store / "zarr.json").write_text(json.dumps(_group(root | {MARK: settings})))
+    seal(store, sweep=settings)
     for read in (sl.open_sweep, lambda path: SweepStore(path, small_plan())):
         with pytest.raises(sl.ProblemError):
             read(store)
 
 
-def test_a_trajectory_saved_before_is_still_read(tmp_path):
+def saved(path):
     dataset = xr.Dataset({"Q": ("time", [1.0, np.nan])}, {"time": [0.0, 1.0]}, {"note": "a"})
-    sl.save(dataset.assign(label=("time", ["a", "bc"])), tmp_path / "a b.zarr")
-    found = sl.load(tmp_path / "a b.zarr")
+    sl.save(dataset.assign(label=("time", ["a", "bc"])), path)
+    return dataset
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_saved_trajectory_is_read_and_its_damage_named(tmp_path, how):
+    """Each file in turn; without the record it is read as version 0.1 wrote it, and the numbers are right."""
+    dataset, path = saved(tmp_path / "a b.zarr"), tmp_path / "a b.zarr"
+    found = sl.load(path)
     assert found["label"].values.tolist() == ["a", "bc"]
     assert found[["Q"]].identical(dataset)
-    (tmp_path / "a b.zarr" / "Q" / "0").write_bytes(b"not zstd")
+    assert not list(tmp_path.glob("*.partial"))
+    for file in (file for file in path.rglob("*") if file.is_file()):
+        content, key = file.read_bytes(), str(file.relative_to(path))
+        DAMAGES[how](file, np.random.default_rng(0))
+        if (how, key) == ("remove", "record.json"):
+            assert sl.load(path).identical(found)
+        elif "/" not in key or key.rpartition("/")[2].isdigit():  # what is read
+            with pytest.raises(DamagedError, match=rf"{key} in .*a b\.zarr'"):
+                sl.load(path)
+        else:
+            assert sl.load(path).identical(found)
+        file.write_bytes(content)
+
+
+def test_a_trajectory_saved_by_the_first_version_is_read(tmp_path):
+    """It has no record."""
+    dataset, path = saved(tmp_path / "a.zarr"), tmp_path / "a.zarr"
+    (path / "record.json").unlink()
+    assert sl.load(path)[["Q"]].identical(dataset)
+    (path / "Q" / "0").write_bytes(b"not zstd")
     with pytest.raises(sl.ProblemError, match="is not a stored trajectory"):
-        sl.load(tmp_path / "a b.zarr")
+        sl.load(path)
+
+
+def test_a_trajectory_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    """What is there is not overwritten, and a failed attempt leaves nothing."""
+    dataset = saved(tmp_path / "a.zarr")
+    with pytest.raises(sl.ProblemError, match="already exists; nothing is overwritten"):
+        sl.save(dataset, tmp_path / "a.zarr")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(sl.ProblemError, match="No space left on device"):
+        sl.save(dataset, tmp_path / "b.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_sweep_is_opened_as_one(store):
+    with pytest.raises(sl.ProblemError, match=r"is a sweep; open it with open_sweep\(\)"):
+        sl.load(store)
 
 
 def test_what_reads_a_store_without_sgdlimit(store, whole):

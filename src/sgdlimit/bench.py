@@ -145,7 +145,7 @@ def _first_task() -> Conditions:
 
 def _grid() -> list[Row]:
     task = _first_task()
-    conditions, count = task.instances, len(task.chain)
+    conditions, count = task.instances, len(task.keys)
 
     def run() -> None:
         with warnings.catch_warnings():

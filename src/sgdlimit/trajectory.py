@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ._store import TrustedStore, base_store
+from ._store import CheckedStore, UncheckedStore, encoded, put_folder
 from .errors import ProblemError, shown
 from .settings import numbers
 
@@ -176,7 +176,9 @@ def save(dataset: xr.Dataset, path: "str | PathLike[str]") -> None:
         raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
     # Version 3 of the format has no specification of fixed-length strings, which label the dimensions of a study.
     try:
-        dataset.drop_encoding().to_zarr(path, mode="w-", consolidated=True, zarr_format=2)
+        put_folder(
+            path, encoded(lambda store: dataset.drop_encoding().to_zarr(store, consolidated=True, zarr_format=2))
+        )
     except OSError as error:
         raise ProblemError(
             f"path: {str(path)!r} cannot be written to ({error.strerror or error}); name another"
@@ -191,15 +193,22 @@ def load(path: "str | PathLike[str]") -> xr.Dataset:
     ProblemError
         If there is no zarr store at ``path``, or its metadata ask for codecs that could run code.
     """
+    where = os.fspath(path)
     try:
+        store = CheckedStore(where)
+        record = store.record()
+        if "sweep" in record:
+            raise ProblemError(f"path: {where!r} is a sweep; open it with open_sweep()")
+        if not record:
+            store = UncheckedStore(where)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of stores without consolidated metadata
-            return xr.open_zarr(TrustedStore(base_store(os.fspath(path)))).load()
+            return xr.open_zarr(store, consolidated=bool(record) or None).load()
     except ProblemError:
         raise
     except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ProblemError(
-            f"path: {str(path)!r} is not a stored trajectory ({error}); give a folder written by save()"
+            f"path: {where!r} is not a stored trajectory ({error}); give a folder written by save()"
         ) from None
 
 

@@ -13,8 +13,6 @@ from ..errors import ProblemError
 from ..resources import cores
 from ._engine import DaskEngine
 
-__all__ = ["batch_cluster", "local_cluster", "running_scheduler"]
-
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
     "PJRT_NPROC": "1", "MALLOC_TRIM_THRESHOLD_": "65536",

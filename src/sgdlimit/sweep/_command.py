@@ -1,4 +1,4 @@
-"""What `sgdlimit sweep` does: from a TOML file to a store, with all that is said on the way."""
+"""What `sgdlimit sweep` does: from a TOML file to a store, with all that it reports on the way."""
 
 import json
 import os
@@ -14,11 +14,9 @@ from ..resources import cores
 from ._cost import Cost, cost, refuse_disk, refuse_memory, results_bytes
 from ._engine import Engine, InProcess, Outcome
 from ._plan import Plan
-from ._run import Log, Summary, run_sweep, settle_damage
+from ._run import Log, Summary, run_sweep
 from ._settings import Sweep
-from ._store import SweepStore, missing_tasks, open_sweep
-
-__all__ = ["Where", "compute_sweep", "sweep_from_file"]
+from ._store import SweepStore, open_sweep
 
 PAYS = 60.0
 """Seconds of work on one core from which workers are started, each of which takes some ten to import and compile. On
@@ -27,7 +25,13 @@ two cores they never pay: this process alone computes as many tasks in a minute.
 
 @dataclass(frozen=True)
 class Where:
-    """Where tasks are to be computed, as the command line says; see :mod:`sgdlimit.sweep._cluster`."""
+    """Where tasks are to be computed, as the command line says; see :mod:`sgdlimit.sweep._cluster`.
+
+    Raises
+    ------
+    ProblemError
+        If options contradict each other.
+    """
 
     workers: int | None = None
     scheduler: str | None = None
@@ -37,14 +41,7 @@ class Where:
     tls_cert: str | None = None
     tls_key: str | None = None
 
-    def check(self) -> None:
-        """Refuse contradictions.
-
-        Raises
-        ------
-        ProblemError
-            Naming them.
-        """
+    def __post_init__(self) -> None:
         given = {"--workers": self.workers, "--scheduler": self.scheduler, "--cluster": self.cluster}
         names = [name for name, value in given.items() if value is not None]
         if len(names) > 1:
@@ -102,9 +99,10 @@ def sweep_from_file(
         Where to compute.
     dry_run
         Only say what it will cost.
-    max_failures, verify, repair, log
-        See :func:`sgdlimit.sweep.run_sweep` and :func:`sgdlimit.sweep.settle_damage`; the log lies beside a
-        local store by default.
+    max_failures, log
+        See :func:`sgdlimit.sweep.run_sweep`; the log lies beside a local store by default.
+    verify, repair
+        First read all that is stored: stop at damage, or compute it again.
     say, report, part
         Get what is to be read, the state after every task, and how far this process is in its own.
 
@@ -120,12 +118,12 @@ def sweep_from_file(
     SweepError
         After too many failures.
     """
-    where.check()
     plan = Plan(Sweep.from_toml(settings))
     path = out or str(Path("results") / f"{settings.stem}.zarr")
     if log is not None:
         _check_log(log)
-    missing = missing_tasks(path, plan, repair=repair)
+    store = SweepStore(path, plan, repair=repair)
+    missing = store.missing()
     refuse_disk(plan, len(missing), path)
     refuse_memory(results_bytes(plan), 1)
     if len(missing) < len(plan):
@@ -136,10 +134,9 @@ def sweep_from_file(
     refuse_memory(found.memory, where.workers_here(found) or 1)
     if dry_run:
         return None
-    with SweepStore(path, plan, repair=repair) as store:
-        if verify or repair:
-            for damage in settle_damage(store, repair=repair):
-                say(f"Damaged: {damage}")
+    with store:
+        for damage in store.settle_damage() if verify or repair else ():
+            say(f"Damaged: {damage}")
         summary = Summary(len(plan), len(store.finished))
         if store.missing():
             with where.engine(found, part) as engine:
@@ -147,9 +144,8 @@ def sweep_from_file(
                     say(f"Dashboard: {engine.link}")
                 if not engine.parallel:
                     say("There are no workers yet; work begins with the first.")
-                summary = run_sweep(
-                    store, engine, max_failures=max_failures, log=Log(log or _beside(path)), report=report
-                )
+                log_to = Log(log or _beside(path))
+                summary = run_sweep(store, engine, max_failures=max_failures, log=log_to, report=report)
     summary.text = _in_words(summary, path, settings)
     return summary
 
@@ -177,7 +173,7 @@ def compute_sweep(
     scheduler
         Address of a dask scheduler to use instead.
     max_failures
-        After how many tasks that end with an error to stop.
+        Number of tasks that end with an error after which the sweep stops.
     progress
         Called with the fraction done.
 
@@ -204,20 +200,19 @@ def compute_sweep(
     ('learning_rate',)
     """
     plan, where = Plan(sweep), Where(workers=workers, scheduler=scheduler)
-    where.check()
     with SweepStore(path, plan) as store:
-
-        def report(summary: Summary, outcome: Outcome | None) -> None:
-            progress(summary.finished / summary.total)
-
-        def part(index: int, done: float) -> None:
-            progress((len(store.finished) + done) / len(plan))
-
         missing = store.missing()
         if missing:
-            with where.engine(cost(plan, missing), part) as engine:
-                log = Log(_beside(str(path)))
-                summary = run_sweep(store, engine, max_failures=max_failures, log=log, report=report)
+            with where.engine(
+                cost(plan, missing), lambda index, done: progress((len(store.finished) + done) / len(plan))
+            ) as engine:
+                summary = run_sweep(
+                    store,
+                    engine,
+                    max_failures=max_failures,
+                    log=Log(_beside(str(path))),
+                    report=lambda summary, outcome: progress(summary.finished / summary.total),
+                )
             if not summary.complete:
                 why = "interrupted" if summary.interrupted else f"failed at {'; '.join(summary.failures)}"
                 raise SweepError(f"{why}; {summary.finished} of {summary.total} tasks are in {path}")
@@ -237,6 +232,7 @@ def _check_log(path: Path) -> None:
 
 
 def _in_words(summary: Summary, path: str, settings: Path) -> str:
+    """What the command says in the end."""
     default = path == str(Path("results") / f"{settings.stem}.zarr")
     again = shlex.join(["sgdlimit", "sweep", str(settings), *(() if default else ("--out", path))])
     lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]

@@ -4,19 +4,20 @@ import os
 import shutil
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
+from dask.utils import format_bytes, format_time
 
 from ..errors import DivergenceWarning, ProblemError
+from ..instance import Instance
 from ..resources import LIBRARIES, available_bytes, cores
 from ..simulation import predicted_bytes, simulate_together
 from ._plan import Plan
 from ._task import Conditions
-
-__all__ = ["Cost", "cost", "duration", "refuse_disk", "refuse_memory", "results_bytes"]
 
 PILOT_STEPS, PILOT_INPUTS, OUTPUTS = 1024, 1 << 20, 8
 GAUSSIAN_THEORY = 0.3
@@ -54,35 +55,31 @@ class Cost:
     def __str__(self) -> str:
         return (
             f"{self.tasks} tasks, {self.conditions} conditions on instances, {self.runs} SGD runs\n"
-            f"Time: about {duration(self.seconds)} on one core of this machine, {duration(self.seconds / cores())} "
-            f"on its {cores()}\n"
-            f"Memory: {self.memory / 2**30:.1f} GiB for each process; disk: at most {_size(self.disk)}"
+            f"Time: about {format_time(self.seconds)} on one core of this machine, "
+            f"{format_time(self.seconds / cores())} on its {cores()}\n"
+            f"Memory: {format_bytes(self.memory)} for each process; disk: at most {format_bytes(self.disk)}"
         )
 
 
-def cost(plan: Plan, missing: list[int]) -> Cost:
+def cost(plan: Plan, missing: Sequence[int]) -> Cost:
     """What computing the missing tasks of a plan takes, from a short trial of every kind of task.
 
-    Kinds are told apart by everything but the instance; at most four are tried, and the others take the mean.
+    Kinds differ in anything but the instance. At most four are tried, and the others are taken for their mean.
 
     Raises
     ------
     ProblemError
         If the memory does not suffice for one of them.
     """
-    per_instance = len(plan) // plan.grid_shape[0]
-    kinds = sorted({index % per_instance for index in missing})
-    tried = [kinds[i] for i in sorted({round(x) for x in np.linspace(0, len(kinds) - 1, min(4, len(kinds)))})]
-    trials = [_trial(plan, kind) for kind in tried]
-    seconds = float(np.mean([trial.seconds for trial in trials])) * len(missing) if trials else 0.0
-    run = plan.sweep.run
-    each = [trial.chains for trial in trials]
+    kinds = sorted({index % (len(plan) // plan.grid_shape[0]) for index in missing})
+    tried = {kinds[round(x)] for x in np.linspace(0, len(kinds) - 1, min(4, len(kinds)))}
+    chains, seconds, memory = np.array([_trial(plan, kind) for kind in sorted(tried)] or [(0, 0, 0)]).T
     return Cost(
         tasks=len(missing),
-        conditions=int(np.prod(plan.sweep.shape)) * len(missing) // len(plan),
-        runs=round(run.runs * float(np.mean(each)) * len(missing)) if each else 0,
-        seconds=seconds,
-        memory=LIBRARIES + max((trial.memory for trial in trials), default=0),
+        conditions=prod(plan.sweep.shape) * len(missing) // len(plan),
+        runs=round(plan.sweep.run.runs * chains.mean() * len(missing)),
+        seconds=seconds.mean() * len(missing),
+        memory=LIBRARIES + int(memory.max()),
         disk=stored_bytes(plan),
     )
 
@@ -111,8 +108,8 @@ def refuse_memory(needed: int, parallel: int) -> None:
     free = available_bytes()
     if free is not None and parallel * needed > free:
         raise ProblemError(
-            f"run.conditions_per_task: {parallel} tasks at a time would hold {_size(parallel * needed)} and "
-            f"{_size(free)} are free; set run.conditions_per_task or run.count lower, or use fewer --workers"
+            f"run.conditions_per_task: {parallel} tasks at a time would hold {format_bytes(parallel * needed)} and "
+            f"{format_bytes(free)} are free; set run.conditions_per_task or run.count lower, or use fewer --workers"
         )
 
 
@@ -131,70 +128,44 @@ def refuse_disk(plan: Plan, missing: int, path: str) -> None:
     needed = stored_bytes(plan) * missing // len(plan)
     if needed > room:
         raise ProblemError(
-            f"--out: {path!r} may take {_size(needed)} more and {_size(room)} are free there; name another disk, or "
-            "set run.trajectories = false"
+            f"--out: {path!r} may take {format_bytes(needed)} more and {format_bytes(room)} are free there; "
+            "name another disk, or set run.trajectories = false"
         )
 
 
-@dataclass(frozen=True)
-class _Trial:
-    chains: int
-    seconds: float
-    memory: int
-
-
-def _trial(plan: Plan, index: int) -> _Trial:
-    """A task's cost from its first steps, on one thread."""
-    run = plan.sweep.run
-    conditions = Conditions(plan, plan.task(index), threads=1)
+def _trial(plan: Plan, index: int) -> tuple[int, float, int]:
+    """Trained chains, seconds on one thread, and bytes of a task, from its first steps."""
+    run, times = plan.sweep.run, plan.sweep.times
+    conditions = Conditions(plan, plan.task(index))
     instances = conditions.instances
-    memory = predicted_bytes(instances, plan.sweep.times, runs=run.runs, test_samples=run.test_samples)
-    memory += results_bytes(plan)
+    memory = predicted_bytes(instances, times, runs=run.runs, test_samples=run.test_samples) + results_bytes(plan)
     refuse_memory(memory, 1)
     N = instances[0].input_dim
     steps = round(run.time * N)
     short = min(max(PILOT_STEPS, PILOT_INPUTS // N), steps)
 
-    def timed(steps: int, outputs: int, test_samples: int) -> float:
-        last = np.arange(steps - min(outputs, steps) + 1, steps + 1) / N
+    def timed(last: int, outputs: int) -> float:
+        """Seconds of a run up to a step, with outputs at the last steps."""
+        times = np.arange(max(last - outputs, 0) + 1, last + 1) / N
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
-            simulate_together(instances, np.append(0.0, last), test_samples=test_samples, threads=1)
+            simulate_together(instances, np.append(0.0, times), test_samples=run.test_samples, threads=1)
         return time.perf_counter() - start
 
-    timed(short, 1, run.test_samples)  # compiles
-    begin, training = timed(1, 1, 0), timed(short, 1, 0)
-    few, many = timed(short, 2, run.test_samples), timed(short, 2 + OUTPUTS, run.test_samples)
-    measuring = max(few - training, 0) + max(many - few, 0) * len(plan.sweep.times) / OUTPUTS
-    each = max(training - begin, 0) * steps / short + measuring
-    seconds = begin + run.runs * each + _theory_seconds(plan, conditions, N)
-    return _Trial(len(instances), seconds, memory)
+    timed(short, 1)  # compiles
+    begin, training, measuring = timed(1, 1), timed(short, 1), timed(short, 1 + OUTPUTS)
+    each = max(training - begin, 0) * steps / short + max(measuring - training, 0) * len(times) / OUTPUTS
+    theory = sum(_theory_seconds(plan, name, instance) for (name, _), instance in conditions.cases().items())
+    return len(instances), begin + run.runs * each + theory, memory
 
 
-def _theory_seconds(plan: Plan, conditions: Conditions, N: int) -> float:
-    run, seconds = plan.sweep.run, 0.0
-    for instance, theory in conditions.wanted_theories().values():
-        if theory != "mixture":
-            seconds += GAUSSIAN_THEORY * max(1.0, (N / 1000) ** 3)
-            continue
-        moments = instance.mixture_moments()
-        shared = len(moments.kinds) == 1
-        chains = run.chains if shared else run.chains_by_weights
-        seconds += chains * run.time * N * (SHARED + SHARED * len(moments.weights) if shared else BY_WEIGHTS)
-    return seconds
-
-
-def duration(seconds: float) -> str:
-    """A length of time to two figures, in the unit that fits."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def _size(count: float) -> str:
-    for size, unit in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1024:.0f} KiB"
+def _theory_seconds(plan: Plan, theory: str, instance: Instance) -> float:
+    """Seconds of one solution."""
+    run, N = plan.sweep.run, instance.input_dim
+    if theory != "mixture":
+        return GAUSSIAN_THEORY * max(1.0, (N / 1000) ** 3)
+    moments = instance.mixture_moments()
+    if len(moments.kinds) == 1:
+        return run.chains * run.time * N * SHARED * (1 + len(moments.weights))
+    return run.chains_by_weights * run.time * N * BY_WEIGHTS

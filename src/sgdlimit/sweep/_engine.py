@@ -1,13 +1,12 @@
 """Where tasks are computed: in this process, or by the workers of a dask cluster, local or not."""
 
-import itertools
 import time
 import traceback
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,26 +20,18 @@ from ._task import compute
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-__all__ = ["DaskEngine", "Engine", "InProcess", "Outcome", "Stop"]
-
-WAITING = 1
-"""Tasks handed to the scheduler for each thread of the workers, beyond the one it computes."""
-
 
 @dataclass
 class Stop:
-    """Asks an engine to end: to begin no more tasks, and then to drop those that run."""
+    """Asks an engine to end: first to begin no more tasks, then to drop the tasks that run."""
 
     requested: bool = False
     drop: bool = False
-    on_change: list[Callable[[], None]] = field(default_factory=list)
 
     def ask(self) -> None:
-        """The first time for no more tasks, the second time to drop those that run."""
+        """Ask once more."""
         self.drop = self.requested
         self.requested = True
-        for call in self.on_change:
-            call()
 
 
 @dataclass(frozen=True)
@@ -57,19 +48,17 @@ class Outcome:
 class Engine(ABC):
     """Computes tasks of a plan, in any order."""
 
+    link: str | None = None
+    """Address of the cluster's dashboard."""
+
     @abstractmethod
-    def outcomes(self, plan: Plan, indices: Iterable[int], stop: Stop) -> Iterator[Outcome]:
-        """What comes of each task, as it is done; after a stop only that of tasks that had begun."""
+    def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
+        """Yield the outcome of each task when it is done; after a stop only of tasks that had begun."""
 
     @property
-    @abstractmethod
     def parallel(self) -> int:
         """How many tasks run at the same time."""
-
-    @property
-    def link(self) -> str | None:
-        """Where the cluster's dashboard is."""
-        return None
+        return 1
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what it holds."""
@@ -87,12 +76,7 @@ class InProcess(Engine):
     def __init__(self, progress: Callable[[int, float], None] = lambda index, done: None) -> None:
         self._progress = progress
 
-    @property
-    def parallel(self) -> int:
-        """One."""
-        return 1
-
-    def outcomes(self, plan: Plan, indices: Iterable[int], stop: Stop) -> Iterator[Outcome]:
+    def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
         """See :meth:`Engine.outcomes`."""
         for index in indices:
             if stop.requested:
@@ -104,98 +88,96 @@ class InProcess(Engine):
                 self._progress(index, done)
 
             try:
-                outcome = run_task(plan, index, cores(), report)
+                yield run_task(plan, index, cores(), report)
             except KeyboardInterrupt:
                 if stop.requested:
                     return
                 raise
-            yield outcome
 
 
 def run_task(
     plan: Plan, index: int, threads: int = 1, progress: Callable[[float], None] = lambda done: None
 ) -> Outcome:
     """Compute a task here; an error is an outcome too."""
-    start = time.perf_counter()
+    start, arrays, text = time.perf_counter(), None, ""
     try:
-        arrays, error = compute(plan, index, threads=threads, progress=progress), ""
-    except Exception as problem:
-        text = str(problem) or type(problem).__name__
-        if not isinstance(problem, ProblemError):  # ours, and unexpected: say where
-            place = traceback.extract_tb(problem.__traceback__)[-1]
-            text = f"{type(problem).__name__}: {text} ({place.filename.rpartition('sgdlimit')[2]}, line {place.lineno})"
-        arrays, error = None, text
-    return Outcome(index, arrays, time.perf_counter() - start, provenance(), error)
+        arrays = compute(plan, index, threads=threads, progress=progress)
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        if not isinstance(error, ProblemError):  # unexpected: name the place in our code
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{type(error).__name__}: {text} ({place.filename.rpartition('sgdlimit')[2]}, line {place.lineno})"
+    return Outcome(index, arrays, time.perf_counter() - start, provenance(), text)
 
 
 class DaskEngine(Engine):
-    """The workers of a dask cluster, each thread of them a task at a time; results come home to be written.
+    """The workers of a dask cluster, a task at a time for each of their threads; results come home to be written.
 
     Parameters
     ----------
     client
         Connected to the scheduler.
     close
-        What to do in the end: whatever was started for this sweep is to be ended.
+        Called in the end: stops whatever was started for this sweep.
     renew
         Called now and then while tasks run: replaces workers that are gone.
     """
 
     def __init__(
-        self,
-        client: "Client",
-        close: Callable[[], object] = lambda: None,
-        renew: Callable[[], object] = lambda: None,
+        self, client: "Client", close: Callable[[], object], renew: Callable[[], object] = lambda: None
     ) -> None:
         self.client: Any = client  # whose methods are coroutines or not, by how it was made
         self._close, self._renew = close, renew
+        self.link = client.dashboard_link or None
 
     @property
     def parallel(self) -> int:
         """Threads of all workers there are now."""
         return sum(self.client.nthreads().values())
 
-    @property
-    def link(self) -> str | None:
-        """Address of the dashboard."""
-        return self.client.dashboard_link or None
-
     def close(self) -> None:
-        """End what was started for the sweep."""
+        """Stop what was started for the sweep."""
         self._close()
 
-    def outcomes(self, plan: Plan, indices: Iterable[int], stop: Stop) -> Iterator[Outcome]:
+    def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
         """See :meth:`Engine.outcomes`.
 
-        A worker that is lost has its tasks computed by another one; a task that loses four workers is an error.
+        All tasks are handed to the scheduler, which holds back what no worker is free for. If a worker is lost,
+        another one computes its tasks; a task that loses four workers is an error.
 
         Raises
         ------
         ConnectionError
             If the scheduler is lost.
         """
-        from distributed import CancelledError
+        from distributed import CancelledError, as_completed
 
         name = f"sgdlimit-{uuid.uuid4().hex[:8]}"
-        waiting = iter(indices)
-        running: dict[Future[Any], int] = {}
-        only_begun = False
+        keys = [f"{name}-{index}" for index in indices]
+        futures = self.client.map(lambda index: run_task(plan, index), indices, key=keys, pure=False)
+        running: dict[Future[Any], int] = dict(zip(futures, indices, strict=True))
+        done, only_begun = as_completed(futures, loop=self.client.loop), False
         try:
-            while True:
-                if not stop.requested:
-                    room = max(1, (1 + WAITING) * self.parallel) - len(running)
-                    for index in itertools.islice(waiting, max(0, room)):
-                        key = f"{name}-{index}"
-                        running[self.client.submit(run_task, plan, index, 1, key=key, pure=False)] = index
-                elif not only_begun and not stop.drop:
+            while running and not stop.drop:
+                if stop.requested and not only_begun:
                     with suppress(OSError):  # of a worker just lost; asked again
                         self._cancel_waiting(running)
                         only_begun = True
-                if not running or stop.drop:
-                    return
-                for future in self._done(running):
+                if self.client.status != "running":
+                    raise ConnectionError
+                self._renew()
+                if not done.has_ready():
+                    time.sleep(0.05)
+                    continue
+                future = next(done)
+                if future in running:
                     index = running.pop(future)
-                    outcome = self._outcome(future, index)
+                    try:
+                        outcome = future.result()
+                    except (CancelledError, OSError):
+                        raise
+                    except Exception as error:
+                        outcome = Outcome(index, None, 0.0, {}, f"{type(error).__name__}: {error}")
                     future.release()
                     yield outcome
         except (CancelledError, OSError) as error:  # by the scheduler, or the connection
@@ -204,32 +186,10 @@ class DaskEngine(Engine):
             if running and self.client.status == "running":
                 self.client.cancel(list(running), force=True)
 
-    def _done(self, running: "dict[Future[Any], int]") -> "list[Future[Any]]":
-        """Those that are done, after half a second at the latest."""
-        from distributed import TimeoutError, wait
-
-        with suppress(TimeoutError), self.client.as_current():
-            wait(list(running), timeout=0.5, return_when="FIRST_COMPLETED")
-        if self.client.status != "running":
-            raise ConnectionError
-        self._renew()
-        return [future for future in running if future.done()]
-
-    def _outcome(self, future: "Future[Any]", index: int) -> Outcome:
-        from distributed import CancelledError
-
-        try:
-            return future.result()
-        except (CancelledError, OSError):
-            raise
-        except Exception as problem:
-            return Outcome(index, None, 0.0, {}, f"{type(problem).__name__}: {problem}")
-
     def _cancel_waiting(self, running: "dict[Future[Any], int]") -> None:
         """Take back what no worker has begun."""
         begun = {key for tasks in self.client.call_stack().values() for key in tasks}
         idle = [future for future in running if future.key not in begun and not future.done()]
         for future in idle:
             del running[future]
-        if idle:
-            self.client.cancel(idle)
+        self.client.cancel(idle)

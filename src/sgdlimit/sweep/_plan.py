@@ -9,24 +9,28 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ..comparison import COMPARED
 from ..errors import ProblemError
 from ..instance import Instance
 from ..problem import Problem
-from ..trajectory import LONG_NAMES
+from ..trajectory import VARIABLES
 from ._settings import Sweep
-
-__all__ = ["Plan", "Task", "Variable"]
 
 MOST_TASKS = 10**6
 
-ENTRIES = {
-    "Q": ("student", "student_"),
-    "R": ("student", "teacher"),
-    "v": ("student",),
-    "generalization_error": (),
-    "task_error": ("task",),
-}
+ENTRIES = {name: VARIABLES[name].dims[1:] for name in COMPARED}
 """What is compared, and the dimensions of its entries."""
+
+KINDS = {
+    "": (("run", "time"), "{}, SGD"),
+    "theory_": (("theory", "time"), "{}, theory; of an ensemble its mean"),
+    "M_": (("theory", "run"), "mean |theory − SGD| over log-spaced times of the {}"),
+    "scale_": (("theory", "run"), "mean |x| of SGD over log-spaced times of the {}"),
+    "floor_": (("run",), "M of SGD on Gaussian inputs of the {}"),
+    "floor_scale_": (("run",), "mean |x| of SGD on Gaussian inputs, {}"),
+    "noise_": ((), "M from the scatter of the mixture theory alone, {}"),
+}
+"""What is stored of each quantity: a prefix, dimensions beside those of the grid and the entries, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Variable:
     dims: tuple[str, ...]
     long_name: str
     dtype: str = "float64"
+
+    @property
+    def missing(self) -> float:
+        """The value of what is not there."""
+        return np.nan if self.dtype == "float64" else 0
 
 
 @dataclass(frozen=True)
@@ -110,49 +119,32 @@ class Plan:
     @cached_property
     def sizes(self) -> Mapping[str, int]:
         """Length of every dimension of the results."""
-        units = [self._field(name) for name in ("student_units", "teacher_units")]
-        tasks = max(1 + len(switches) for switches in self._field("switch_times"))
-        K, M = max(units[0]), max(units[1]) * tasks
-        run = self.sweep.run
+        run, values_of = self.sweep.run, self.sweep.values_of
+        tasks = max(1 + len(switches) for switches in values_of("switch_times"))
+        K, M = max(values_of("student_units")), max(values_of("teacher_units")) * tasks
         return dict(zip(self.sweep.dims, self.sweep.shape, strict=True)) | {
             "theory": len(run.theories), "run": run.runs, "time": len(self.sweep.times),
             "student": K, "student_": K, "teacher": M, "task": tasks,
         }  # fmt: skip
 
-    def _field(self, name: str) -> list[Any]:
-        """The values that a field of the problem takes."""
-        axis = next((axis for axis in self.sweep.axes if axis.path == name), None)
-        first = self.sweep.condition((0,) * len(self.sweep.axes))
-        return list(axis.values) if axis is not None else [getattr(first, name)]
-
     @cached_property
     def variables(self) -> Mapping[str, Variable]:
         """The arrays of the results by name."""
         run, grid = self.sweep.run, self.sweep.dims
-        has_tasks = self.sizes["task"] > 1
-        of_theory = [name for name in ENTRIES if name != "task_error" or has_tasks]
-        of_sgd = [name for name in of_theory if run.test_samples or "error" not in name]
+        wanted = {
+            "": run.trajectories, "theory_": run.trajectories, "floor_": run.noise_floor,
+            "floor_scale_": run.noise_floor, "noise_": "mixture" in run.theories,
+        }  # fmt: skip
         found: dict[str, Variable] = {}
-        for name in of_sgd:
-            own = ("theory", *grid) if name in ("Q", "R") else grid
-            if run.trajectories:
-                found[name] = Variable((*own, "run", "time", *ENTRIES[name]), f"{LONG_NAMES[name]}, SGD")
-        for name in of_theory if run.trajectories else ():
-            found[f"theory_{name}"] = Variable(
-                ("theory", *grid, "time", *ENTRIES[name]), f"{LONG_NAMES[name]}, theory; of an ensemble its mean"
-            )
-        for name in of_sgd:
-            dims = ("theory", *grid, "run", *ENTRIES[name])
-            found[f"M_{name}"] = Variable(dims, f"mean |theory − SGD| over log-spaced times of the {LONG_NAMES[name]}")
-            found[f"scale_{name}"] = Variable(dims, f"mean |x| of SGD over log-spaced times of the {LONG_NAMES[name]}")
-            if run.noise_floor:
-                dims = (*grid, "run", *ENTRIES[name])
-                found[f"floor_{name}"] = Variable(dims, f"M of SGD on Gaussian inputs of the {LONG_NAMES[name]}")
-                found[f"floor_scale_{name}"] = Variable(dims, f"mean |x| of it, {LONG_NAMES[name]}")
-            if "mixture" in run.theories:
-                found[f"noise_{name}"] = Variable(
-                    (*grid, *ENTRIES[name]), f"M from the scatter of the mixture theory alone, {LONG_NAMES[name]}"
-                )
+        for prefix, (dims, what) in KINDS.items():
+            for name, entries in ENTRIES.items():
+                measured = prefix == "theory_" or run.test_samples or "error" not in name
+                if wanted.get(prefix, True) and measured and (name != "task_error" or self.sizes["task"] > 1):
+                    by_theory = dims[:1] == ("theory",) or (not prefix and name in ("Q", "R"))
+                    after = (*(dim for dim in dims if dim != "theory"), *entries)
+                    found[prefix + name] = Variable(
+                        (*(("theory",) if by_theory else ()), *grid, *after), what.format(VARIABLES[name].long_name)
+                    )
         found["kl"] = Variable(grid, "D_KL(law ‖ N(0, I)), in nats; of one coordinate for a scalar mixture")
         found["diverged_at"] = Variable(grid, "t at which SGD diverged, NaN where it did not")
         found["theory_diverged_at"] = Variable(("theory", *grid), "t at which theory diverged, NaN where it did not")
@@ -186,6 +178,18 @@ class Plan:
         places = dict(zip(self.sweep.dims, np.unravel_index(index, self.grid_shape), strict=True))
         return f"{name}/c." + ".".join(str(places.get(dim, 0)) for dim in self.variables[name].dims)
 
+    def task_of(self, key: str) -> int | None:
+        """The task whose chunk of an array lies under a key; None for anything else."""
+        name, _, places = key.partition("/c.")
+        if name not in self.variables:
+            return None
+        numbers = dict(zip(self.variables[name].dims, map(int, places.split(".")), strict=True))
+        return int(np.ravel_multi_index([numbers[dim] for dim in self.sweep.dims], self.grid_shape))
+
+    def seed(self, index: int) -> int:
+        """The seed of a task's instance, which is also that of its noise."""
+        return self.sweep.run.first_instance + self.region(index)["instance"].start
+
     def task(self, index: int) -> Task:
         """A task by its number, from 0 to len(plan) − 1."""
         region = self.region(index)
@@ -193,7 +197,7 @@ class Plan:
         places = np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(ranges)) if ranges else [()]
         return Task(
             index,
-            self.sweep.run.first_instance + region["instance"].start,
+            self.seed(index),
             tuple(some.stop - some.start for some in region.values()),
             tuple(self.sweep.condition(tuple(int(i) for i in place)) for place in places),
         )
@@ -201,7 +205,7 @@ class Plan:
     def name(self, index: int) -> str:
         """A task in words: its instance and what sets it apart from others."""
         region = self.region(index)
-        words = [f"instance {self.sweep.run.first_instance + region['instance'].start}"]
+        words = [f"instance {self.seed(index)}"]
         for axis in self.sweep.axes:
             chosen = axis.values[region[axis.name]]
             if len(chosen) < len(axis.values):

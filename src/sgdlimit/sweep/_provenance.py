@@ -7,8 +7,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["provenance"]
-
 PACKAGES = ("sgdlimit", "numpy", "scipy", "numba", "jax", "jaxlib", "diffrax", "xarray", "zarr", "distributed")
 
 

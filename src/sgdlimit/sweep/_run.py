@@ -1,23 +1,21 @@
-"""Run a sweep: what is missing in its store is computed, reported as it goes, and can be interrupted at any moment."""
+"""Run a sweep: compute what its store lacks, report on the way, and stop at any moment when asked to."""
 
 import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.utils import format_time
 
-from ..errors import ProblemError, SweepError
-from ._cost import duration
+from ..errors import SweepError
 from ._engine import Engine, Outcome, Stop
 from ._store import SweepStore
-
-__all__ = ["Log", "Summary", "run_sweep", "settle_damage"]
 
 
 @dataclass
@@ -45,8 +43,8 @@ class Summary:
         """Rate, time left, and what diverged or failed."""
         words = []
         if self.computed:
-            rate = self.computed / (time.monotonic() - self.started)
-            words = [f"{60 * rate:.3g} a minute", f"{duration((self.total - self.finished) / rate)} left"]
+            each = (time.monotonic() - self.started) / self.computed
+            words = [f"{60 / each:.3g} a minute", f"{format_time((self.total - self.finished) * each)} left"]
         words += [f"{self.diverged} diverged"] if self.diverged else []
         words += [f"{len(self.failures)} failed"] if self.failures else []
         return ", ".join(words)
@@ -60,14 +58,10 @@ class Log:
 
     def __call__(self, event: str, **what: Any) -> None:
         """Add a line; a log that cannot be written does not stop the sweep."""
-        if self._path is None:
-            return
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **what}, default=str)
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
+        if self._path is not None:
+            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
-        except OSError:
-            self._path = None
 
 
 def run_sweep(
@@ -75,7 +69,7 @@ def run_sweep(
     engine: Engine,
     *,
     max_failures: int = 3,
-    log: Log | None = None,
+    log: Callable[..., None] = Log(None),  # noqa: B008 - it holds nothing
     report: Callable[[Summary, Outcome | None], None] = lambda summary, outcome: None,
     stop: Stop | None = None,
 ) -> Summary:
@@ -84,12 +78,12 @@ def run_sweep(
     Parameters
     ----------
     store
-        Of the sweep.
+        The store, inside its ``with``.
     engine
         Computes the tasks.
     max_failures
-        After how many tasks that end with an error to stop. They are tried again when the sweep is continued. What
-        diverges is no error; it is recorded in the results.
+        Number of tasks that end with an error after which the sweep stops. They are tried again when it is continued.
+        A divergence is not an error; it is recorded in the results.
     log
         Gets every event.
     report
@@ -109,14 +103,13 @@ def run_sweep(
     OSError
         If the store cannot be written to.
     """
-    plan, log, stop = store.plan, log or Log(None), stop or Stop()
-    missing = store.missing()
-    summary = Summary(len(plan), len(store.finished))
-    log("begin", store=store.path, tasks=len(plan), missing=len(missing), parallel=engine.parallel)
+    stop, missing = stop or Stop(), store.missing()
+    summary = Summary(len(store.plan), len(store.finished))
+    log("begin", store=store.path, tasks=summary.total, missing=len(missing), parallel=engine.parallel)
     report(summary, None)
     try:
         with _interrupts_ask(stop, log):
-            for outcome in engine.outcomes(plan, missing, stop):
+            for outcome in engine.outcomes(store.plan, missing, stop):
                 _take(outcome, store, summary, log)
                 report(summary, outcome)
                 if outcome.error and len(summary.failures) >= max_failures:
@@ -134,66 +127,40 @@ def run_sweep(
     return summary
 
 
-def _take(outcome: Outcome, store: SweepStore, summary: Summary, log: Log) -> None:
-    """Store what came of a task, or note the error."""
-    name = store.plan.name(outcome.index)
+def _take(outcome: Outcome, store: SweepStore, summary: Summary, log: Callable[..., None]) -> None:
+    """Store the results of a task, or note its error."""
+    what = {"task": outcome.index, "settings": store.plan.name(outcome.index)}
     if outcome.arrays is None:
-        summary.failures.append(f"{name}: {outcome.error}")
-        log("failure", task=outcome.index, settings=name, error=outcome.error, **outcome.where)
+        summary.failures.append(f"{what['settings']}: {outcome.error}")
+        log("failure", **what, error=outcome.error, **outcome.where)
         return
-    lost = [np.isfinite(outcome.arrays["diverged_at"]), *np.isfinite(outcome.arrays["theory_diverged_at"])]
-    diverged = int(np.any(lost, axis=0).sum())
+    lost = [outcome.arrays["diverged_at"], *outcome.arrays["theory_diverged_at"]]
+    record = {"seconds": round(outcome.seconds, 3), "diverged": int(np.isfinite(lost).any(axis=0).sum())}
     start = time.perf_counter()
-    store.write(outcome.index, outcome.arrays, seconds=round(outcome.seconds, 3), diverged=diverged, **outcome.where)
+    store.write(outcome.index, outcome.arrays, **record, **outcome.where)
     summary.finished += 1
     summary.computed += 1
-    summary.diverged += diverged
-    log(
-        "task", task=outcome.index, settings=name, seconds=round(outcome.seconds, 3), diverged=diverged,
-        written_in=round(time.perf_counter() - start, 3), host=outcome.where.get("host", ""),
-    )  # fmt: skip
+    summary.diverged += record["diverged"]
+    written = round(time.perf_counter() - start, 3)
+    log("task", **what, **record, written_in=written, host=outcome.where.get("host", ""))
 
 
 @contextmanager
-def _interrupts_ask(stop: Stop, log: Log) -> Iterator[None]:
+def _interrupts_ask(stop: Stop, log: Callable[..., None]) -> Iterator[None]:
     """Let Ctrl-C, and what a batch system sends before it kills, ask for a stop instead of raising an exception."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    before: dict[int, Any] = {}
 
     def ask(number: int, frame: object) -> None:
-        if number == signal.SIGTERM:  # there is little time
-            stop.requested = True
+        stop.requested |= number == signal.SIGTERM  # there is little time
         stop.ask()
         if stop.drop:  # once more ends it wherever it is
             signal.signal(number, before[number])
         log("interrupt", signal=signal.Signals(number).name, drop=stop.drop)
 
-    before: dict[int, Any] = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is threading.main_thread():
+        before |= {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def settle_damage(store: SweepStore, *, repair: bool) -> list[str]:
-    """Verify a store: what is or was damaged, in words; to repair it the tasks concerned are taken for missing.
-
-    Raises
-    ------
-    ProblemError
-        If something is damaged and is not to be repaired.
-    """
-    found = store.damage()
-    phrases = [f"task {index} ({store.plan.name(index)}): {', '.join(wrong)}" for index, wrong in found.items()]
-    if phrases and not repair:
-        more = f"; and {len(phrases) - 3} more" if len(phrases) > 3 else ""
-        raise ProblemError(
-            f"store: {store.path!r} has {len(phrases)} damaged tasks, {'; '.join(phrases[:3])}{more}; --repair "
-            "computes them again"
-        )
-    if repair:
-        for index in found:
-            store.forget(index)
-    return [f"{key} (now repaired)" for key in store.repaired] + phrases

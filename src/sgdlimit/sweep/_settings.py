@@ -20,8 +20,6 @@ from ..settings import Settings, read_toml, shown, validated
 from ..training import Schedule, Training
 from ..trajectory import log_times
 
-__all__ = ["Axis", "Sweep", "SweepRun", "differences"]
-
 MOST_CONDITIONS = 100_000
 TAKEN = ("instance", "run", "time", "theory", "student", "student_", "teacher", "task", "input", "kl", "Q", "R", "v")
 """Names that the dataset of a sweep has for itself."""
@@ -198,13 +196,13 @@ class Sweep(Settings):
                 f"grid: {prod(self.shape[1:])} conditions on {self.run.instances} instances, {self.run.runs} runs each,"
                 f" are more than {MOST_CONDITIONS} conditions or 10^8 runs; make several sweeps of it"
             )
-        for values, settings in self._settings():
+        for values in product(*self.grid.values()):
             try:
-                Problem(**settings)
+                self._at(values)
             except ProblemError as error:
                 place = ", ".join(f"{a.path} = {shown(value)}" for a, value in zip(self.axes, values, strict=True))
                 raise ValueError(f"{'grid: at ' + place + ': ' if values else 'problem.'}{error}") from None
-        if round(self.run.time * self._dims_divisor) < 1:
+        if round(self.run.time * gcd(*self.values_of("input_dim"))) < 1:
             raise ValueError(f"run.time: {self.run.time:g} is less than a step; give more")
         return self
 
@@ -223,41 +221,35 @@ class Sweep(Settings):
         """Instances and values of each axis."""
         return (self.run.instances, *(len(axis.values) for axis in self.axes))
 
-    def _settings(self) -> Iterator[tuple[tuple, dict[str, Any]]]:
-        for values in product(*(axis.values for axis in self.axes)):
-            yield values, self._at(values)
-
-    def _at(self, values: tuple) -> dict[str, Any]:
+    def _at(self, values: tuple[Any, ...]) -> Problem:
+        """The problem with a value for each axis."""
         settings = dict(self.problem)
-        for axis, value in zip(self.axes, values, strict=True):
-            _put(settings, axis.path, value)
-        return settings
+        for path, value in zip(self.grid, values, strict=True):
+            _put(settings, path, value)
+        return Problem(**settings)
 
     def condition(self, place: tuple[int, ...]) -> Problem:
         """The problem at a place of the grid, one number for each axis."""
-        return Problem(**self._at(tuple(axis.values[i] for axis, i in zip(self.axes, place, strict=True))))
+        return self._at(tuple(axis.values[i] for axis, i in zip(self.axes, place, strict=True)))
 
-    def conditions(self) -> Iterator[Problem]:
-        """All of them, the last axis first."""
-        return (Problem(**settings) for _, settings in self._settings())
-
-    @cached_property
-    def _dims_divisor(self) -> int:
-        sizes = next((axis.values for axis in self.axes if axis.path == "input_dim"), None)
-        return gcd(*sizes) if sizes else int(self.problem["input_dim"])
+    def values_of(self, field: str) -> tuple[Any, ...]:
+        """The values that a field of the problem takes."""
+        return self.grid.get(field) or (getattr(self.condition((0,) * len(self.axes)), field),)
 
     @cached_property
     def times(self) -> np.ndarray:
         """Output times, shape (time,), whole steps for every N of the grid."""
-        return log_times(round(self.run.time * self._dims_divisor), self._dims_divisor, self.run.count)
+        divisor = gcd(*self.values_of("input_dim"))
+        return log_times(round(self.run.time * divisor), divisor, self.run.count)
 
     def canonical(self) -> dict[str, Any]:
         """All settings with their defaults, as JSON has them: equal for two sweeps that are the same."""
-        first = next(iter(self.conditions())).model_dump(mode="json", exclude_none=True)
-        grid = {axis.path: list(axis.values) for axis in self.axes}
-        for path in grid:
-            _take(first, path)
-        settings = {"problem": first, "grid": grid, "run": self.run.model_dump(mode="json")}
+        first = self.condition((0,) * len(self.axes)).model_dump(mode="json", exclude_none=True)
+        problem: dict[str, Any] = {}
+        for path, value in _leaves(first):
+            if not any(f"{path}.".startswith(f"{axis}.") for axis in self.grid):
+                _put(problem, path, value)
+        settings = {"problem": problem, "grid": self.grid, "run": self.run.model_dump(mode="json")}
         return json.loads(json.dumps(settings, default=str))
 
     @classmethod
@@ -329,11 +321,3 @@ def _put(settings: dict[str, Any], path: str, value: Any) -> None:
         )
     settings[head] = dict(inner)
     _put(settings[head], rest, value)
-
-
-def _take(settings: dict[str, Any], path: str) -> None:
-    head, _, rest = path.partition(".")
-    if rest and isinstance(settings.get(head), dict):
-        _take(settings[head], rest)
-    elif not rest:
-        settings.pop(head, None)

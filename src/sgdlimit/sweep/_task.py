@@ -1,13 +1,14 @@
 """One task of a sweep: all its conditions trained together, and every theory they are compared with."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from ..comparison import discrepancy, magnitude
 from ..errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
@@ -20,19 +21,7 @@ from ..theory import solve, solve_mixture
 from ._plan import ENTRIES, Plan, Task
 from ._settings import SweepRun
 
-__all__ = ["Conditions", "applicable_theory", "compute"]
-
 KL_SAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What theory says of a condition, without its output times where it did not get."""
-
-    mean: xr.Dataset
-    noise: xr.Dataset | None = None
-    """M that the scatter between members of an ensemble alone makes."""
-    diverged_at: float = np.nan
 
 
 def compute(
@@ -85,189 +74,148 @@ def applicable_theory(law: LatentLaw, dim: int, theory: str) -> str | None:
 
 
 class Conditions:
-    """The conditions of a task with what they share: Gaussian inputs for the noise floor, theories, arrays."""
+    """What a task trains and solves: its conditions, and Gaussian inputs for the noise floor, each once.
 
-    def __init__(self, plan: Plan, task: Task, threads: int) -> None:
+    Parameters
+    ----------
+    plan, task
+        The sweep, and which part of it.
+    threads
+        Threads to use.
+    """
+
+    def __init__(self, plan: Plan, task: Task, threads: int = 1) -> None:
         self.plan, self.task, self.run, self.threads = plan, task, plan.sweep.run, threads
-        self.times = plan.sweep.times
-        self.instances: list[Instance] = []
-        """What is trained: the conditions, and Gaussian inputs."""
-        gaussian: dict[str, int] = {}
-        self.chain, self.floor_chain = [], []
+        self.keys: list[str] = []
+        """For each condition, its key in ``trained``: the settings as JSON."""
+        self.trained: dict[str, Instance] = {}
+        self.floor_of: dict[str, str] = {}
+        """For each key, that of the same network on Gaussian inputs: the settings without the law."""
         for problem, instance in zip(task.conditions, task.draw(), strict=True):
-            plain = _is_gaussian(problem)
-            if plain or self.run.noise_floor:
-                key = problem.model_dump_json(exclude={"latent"})
-                if key not in gaussian:
-                    gaussian[key] = len(self.instances)
-                    self.instances.append(instance.replace(latent=Gaussian()))
-                self.floor_chain.append(gaussian[key])
-            self.chain.append(gaussian[problem.model_dump_json(exclude={"latent"})] if plain else len(self.instances))
-            if not plain:
-                self.instances.append(instance)
-
-    def results(self, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
-        """All arrays of the task."""
-        runs = simulate_together(
-            self.instances,
-            np.append(0.0, self.times),  # a run that diverges before the first output time has this one
-            runs=self.run.runs,
-            seed=self.task.seed,
-            overlaps=self.measured_as,
-            test_samples=self.run.test_samples,
-            threads=self.threads,
-            progress=progress,
-        )
-        runs = [run.drop_vars("mean_field", errors="ignore") for run in runs]
-        theory = xr.concat([self._theory_of(name) for name in self.run.theories], dim="theory", join="override")
-        by_theory = [self._sgd(runs, name) for name in self.run.theories]
-        sgd = xr.concat(by_theory, dim="theory", join="override")
-        M, scale = self._discrepancies(theory, sgd)
-        found = {f"M_{name}": M[name] for name in M} | {f"scale_{name}": scale[name] for name in scale}
-        if self.run.noise_floor:
-            found |= self._floors(runs)
-        for name in sgd if self.run.trajectories else ():
-            found[str(name)] = sgd[name] if name in ("Q", "R") else sgd[name].isel(theory=0)
-        for name in theory if self.run.trajectories else ():
-            found[f"theory_{name}"] = theory[name]
-        if "mixture" in self.run.theories:
-            noise = self._noise()
-            found |= {f"noise_{name}": noise[name] for name in noise}
-        condition = {
-            "kl": [float(instance.latent.kl_to_standard_normal(samples=KL_SAMPLES)) for instance in self.conditions],
-            "diverged_at": [runs[chain].attrs.get("diverged_at", np.nan) for chain in self.chain],
-        }
-        found |= {name: xr.DataArray(values, dims="condition") for name, values in condition.items()}
-        which = [[self.which[chain, name] for chain in self.chain] for name in self.run.theories]
-        applies = np.array([[name is not None for name in row] for row in which], dtype=np.int8)
-        lost = [
-            [np.nan if name is None else self.solutions[self._key(chain, name)].diverged_at for chain, name in pairs]
-            for pairs in (list(zip(self.chain, row, strict=True)) for row in which)
-        ]
-        found["applies"] = xr.DataArray(applies, dims=("theory", "condition"))
-        found["theory_diverged_at"] = xr.DataArray(np.array(lost, dtype=float), dims=("theory", "condition"))
-        nothing = found["kl"] * np.nan
-        return {name: self._chunk(name, found.get(name, nothing)) for name in self.plan.variables}
+            floor = problem.model_dump_json(exclude={"latent"})
+            key = floor if _is_gaussian(problem) else problem.model_dump_json()
+            if self.run.noise_floor or key == floor:
+                self.trained.setdefault(floor, instance.replace(latent=Gaussian()))
+            self.trained.setdefault(key, instance)
+            self.floor_of |= {floor: floor, key: floor}
+            self.keys.append(key)
 
     @property
-    def conditions(self) -> list[Instance]:
-        """The instance of every condition."""
-        return [self.instances[chain] for chain in self.chain]
+    def instances(self) -> list[Instance]:
+        """What is trained."""
+        return list(self.trained.values())
 
     @cached_property
-    def which(self) -> dict[tuple[int, str], str | None]:
-        """The theory to ask about each chain, for every one that is wanted."""
-        known: dict[tuple[int, str], str | None] = {}
-        for instance in self.instances:
-            for name in self.run.theories:
-                key = (id(instance.latent), name)
-                if key not in known:
-                    known[key] = applicable_theory(instance.latent, instance.latent_dim, name)
+    def asked(self) -> dict[tuple[str, str], str | None]:
+        """By key and theory of the sweep, the simplest theory that says the same; None if it does not apply."""
         return {
-            (chain, name): known[id(instance.latent), name]
-            for chain, instance in enumerate(self.instances)
+            (key, name): applicable_theory(instance.latent, instance.latent_dim, name)
+            for key, instance in self.trained.items()
             for name in self.run.theories
         }
 
-    @property
-    def measured_as(self) -> list[tuple[str, ...]]:
-        """With the covariances of which theories each chain is measured; conventional ones for the noise floor."""
-        floors = set(self.floor_chain)
-        found = []
-        for chain in range(len(self.instances)):
-            wanted = {self.which[chain, name] for name in self.run.theories} - {None}
-            wanted |= {"conventional"} if chain in floors or not wanted else set()
-            found.append(tuple(sorted(str(name) for name in wanted)))
+    def _case(self, key: str, theory: str) -> tuple[str, str]:
+        """What a solution depends on: conventional theory does not see the law."""
+        return theory, self.floor_of[key] if theory == "conventional" else key
+
+    def cases(self) -> dict[tuple[str, str], Instance]:
+        """Every solution that is needed, once, with an instance it can be computed from."""
+        found: dict[tuple[str, str], Instance] = {}
+        for (key, _), theory in self.asked.items():
+            if theory is not None:
+                found.setdefault(self._case(key, theory), self.trained[key])
         return found
 
-    def _key(self, chain: int, theory: str) -> tuple:
-        """What a solution depends on: conventional theory does not see the law."""
-        instance = self.instances[chain]
-        law = None if theory == "conventional" else id(instance.latent)
-        return theory, law, instance.learning_rate, instance.training.model_dump_json(), instance.student.tobytes()
-
-    def wanted_theories(self) -> dict[tuple, tuple[Instance, str]]:
-        """Every theory that is needed, once: by what it depends on, of which instance, and which."""
-        wanted: dict[tuple, tuple[Instance, str]] = {}
-        for chain, instance in enumerate(self.instances):
-            names = {self.which[chain, name] for name in self.run.theories} - {None}
-            for name in (*names, *(["conventional"] if chain in self.floor_chain else [])):
-                wanted.setdefault(self._key(chain, str(name)), (instance, str(name)))
-        return wanted
-
-    @cached_property
-    def solutions(self) -> dict[tuple, Solution]:
-        """The solution of each."""
-        wanted = self.wanted_theories()
+    def results(self, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
+        """All arrays of the task."""
+        times, run = self.plan.sweep.times, self.run
+        measured = {
+            key: tuple(sorted({str(self.asked[key, name]) for name in run.theories if self.asked[key, name]}))
+            or ("conventional",)
+            for key in self.trained
+        }
+        trajectories = simulate_together(
+            self.instances,
+            np.append(0.0, times),  # a run that diverges before the first output time has this one
+            runs=run.runs,
+            seed=self.task.seed,
+            overlaps=list(measured.values()),
+            test_samples=run.test_samples,
+            threads=self.threads,
+            progress=progress,
+        )
+        runs, cases = dict(zip(self.trained, trajectories, strict=True)), self.cases()
         with ThreadPoolExecutor(self.threads) as pool:
-            solved = pool.map(lambda pair: _solved(pair[0], pair[1], self.times, self.run), wanted.values())
-            return dict(zip(wanted, solved, strict=True))
+            solved = pool.map(lambda case: _solved(cases[case], case[0], times, run), cases)
+            solutions = dict(zip(cases, solved, strict=True))
 
-    def _theory_of(self, name: str) -> xr.Dataset:
-        """One theory along ``condition``, NaN where it does not apply or has diverged."""
-        return _along_conditions([self._solution(chain, name).mean for chain in self.chain])
+        @cache
+        def compared(key: str, theory: str | None) -> dict[str, xr.Dataset]:
+            """What is stored of a run and the theory it is compared with, by the prefix of the names."""
+            sgd = runs[key].sel(overlaps=theory or measured[key][0], drop=True).isel(time=slice(1, None))
+            sgd = _at_all_times(sgd[[name for name in sgd if name in ENTRIES]], times)
+            whole = sgd["v"].notnull().all(["time", "student"])
+            if theory is None:
+                sgd = sgd.drop_vars(["Q", "R"])
+            found = {"": sgd, "scale_": magnitude(sgd).where(whole)}
+            if theory is not None:
+                solution = solutions[self._case(key, theory)]
+                found |= {"theory_": solution.mean, "M_": discrepancy(solution.mean, sgd), "noise_": solution.noise}
+            return found
 
-    def _solution(self, chain: int, name: str) -> Solution:
-        which = self.which[chain, name]
-        if which is None:
-            nothing = next(iter(self.solutions.values()))
-            return Solution(nothing.mean * np.nan)
-        return self.solutions[self._key(chain, which)]
-
-    def _sgd(self, runs: Sequence[xr.Dataset], name: str) -> xr.Dataset:
-        """SGD along ``condition``, as one theory measures it; Q and R are NaN where that does not apply."""
-        found = []
-        for chain in self.chain:
-            which = self.which[chain, name]
-            measured = self._measured(runs[chain], which or str(runs[chain]["overlaps"].values[0]))
-            found.append(measured if which else measured.assign({x: measured[x] * np.nan for x in ("Q", "R")}))
-        return _along_conditions(found)
-
-    def _measured(self, run: xr.Dataset, theory: str) -> xr.Dataset:
-        """A run at the output times, NaN after it diverged."""
-        one = run.sel(overlaps=theory, drop=True).drop_vars([str(x) for x in run if str(x).endswith("_stderr")])
-        return _at_all_times(one.isel(time=slice(1, None)), self.times)
-
-    def _discrepancies(self, theory: xr.Dataset, sgd: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-        whole = sgd["v"].notnull().all(["time", "student"])
-        scale = magnitude(sgd).where(whole)
-        return discrepancy(theory, sgd), scale
-
-    def _floors(self, runs: Sequence[xr.Dataset]) -> dict[str, xr.DataArray]:
-        """M of Gaussian SGD and its mean |x|, along ``condition``."""
-        chains = sorted(set(self.floor_chain))
-        theory = _along_conditions([self.solutions[self._key(chain, "conventional")].mean for chain in chains])
-        sgd = _along_conditions([self._measured(runs[chain], "conventional") for chain in chains])
-        M, scale = self._discrepancies(theory, sgd)
-        order = [chains.index(chain) for chain in self.floor_chain]
-        found = {f"floor_{name}": M[name].isel(condition=order) for name in M}
-        return found | {f"floor_scale_{name}": scale[name].isel(condition=order) for name in scale}
-
-    def _noise(self) -> xr.Dataset:
-        """What the scatter between members of an ensemble makes of M; nothing where theory has none."""
-        found = []
-        for chain in self.chain:
-            solution = self._solution(chain, "mixture")
-            none = solution.mean.isel(time=0, drop=True) * (np.nan if self.which[chain, "mixture"] is None else 0.0)
-            found.append(none if solution.noise is None else solution.noise)
-        return _along_conditions(found)
-
-    def _chunk(self, name: str, array: xr.DataArray) -> np.ndarray:
-        """An array of the task as the plan has it: the grid's dimensions in place, fewer units filled up with NaN."""
-        variable, grid = self.plan.variables[name], self.plan.sweep.dims
-        before = [dim for dim in variable.dims if dim == "theory"]
-        after = [dim for dim in variable.dims if dim not in ("theory", *grid)]
-        array = array.expand_dims([dim for dim in (*before, *after) if dim not in array.dims])  # of no condition here
-        values = array.transpose(*before, "condition", *after).values
-        fill = np.full((*values.shape[: len(before) + 1], *(self.plan.sizes[dim] for dim in after)), np.nan)
-        if variable.dtype == "int8":
-            fill = np.zeros(fill.shape, np.int8)
-        fill[tuple(slice(size) for size in values.shape)] = values
-        return fill.reshape(*(self.plan.sizes[dim] for dim in before), *self.task.shape, *fill.shape[len(before) + 1 :])
+        arrays = _Arrays(self.plan, self.task)
+        for place, key in enumerate(self.keys):
+            arrays.put(place, 0, "kl", float(self.trained[key].latent.kl_to_standard_normal(samples=KL_SAMPLES)))
+            arrays.put(place, 0, "diverged_at", runs[key].attrs.get("diverged_at", np.nan))
+            for number, name in enumerate(run.theories):
+                theory = self.asked[key, name]
+                if theory is not None:
+                    arrays.put(place, number, "theory_diverged_at", solutions[self._case(key, theory)].diverged_at)
+                    arrays.put(place, number, "applies", 1)
+                for prefix, dataset in compared(key, theory).items():
+                    if prefix != "noise_" or name == "mixture":
+                        arrays.put_all(place, number, prefix, dataset)
+            if run.noise_floor:
+                floor = compared(self.floor_of[key], "conventional")
+                arrays.put_all(place, 0, "floor_", floor["M_"])
+                arrays.put_all(place, 0, "floor_scale_", floor["scale_"])
+        return arrays.values
 
 
-def _along_conditions(trajectories: Sequence[xr.Dataset]) -> xr.Dataset:
-    return xr.concat(list(trajectories), dim="condition", join="override", coords="minimal", compat="override")
+class _Arrays:
+    """The arrays of a task, to be filled; what is not filled, as units that a condition does not have, is NaN."""
+
+    def __init__(self, plan: Plan, task: Task) -> None:
+        self.plan, self.task = plan, task
+        sizes = {**plan.sizes, **dict(zip(plan.sweep.dims, task.shape, strict=True))}
+        self.values = {
+            name: np.full([sizes[dim] for dim in variable.dims], variable.missing, variable.dtype)
+            for name, variable in plan.variables.items()
+        }
+
+    def put(self, place: int, theory: int, name: str, values: ArrayLike) -> None:
+        """Fill what belongs to a condition and a theory, both by number."""
+        by_theory = (theory,) if self.plan.variables[name].dims[0] == "theory" else ()
+        entries = tuple(slice(size) for size in np.shape(values))
+        self.values[name][(*by_theory, *np.unravel_index(place, self.task.shape), *entries)] = values
+
+    def put_all(self, place: int, theory: int, prefix: str, dataset: xr.Dataset) -> None:
+        """Fill all variables of a dataset that the sweep stores."""
+        for name, values in dataset.items():
+            variable = self.plan.variables.get(f"{prefix}{name}")
+            if variable is not None:
+                ordered = values.transpose(*(dim for dim in variable.dims if dim in values.dims))
+                self.put(place, theory, f"{prefix}{name}", ordered.values)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What theory predicts, NaN at output times it does not reach."""
+
+    mean: xr.Dataset
+    noise: xr.Dataset
+    """M that the scatter between members of an ensemble alone makes."""
+    diverged_at: float
 
 
 def _is_gaussian(problem: Problem) -> bool:
@@ -277,18 +225,20 @@ def _is_gaussian(problem: Problem) -> bool:
 
 
 def _solved(instance: Instance, theory: str, times: np.ndarray, run: SweepRun) -> Solution:
+    """Solve one case on one thread."""
     try:
-        if theory != "mixture":
-            solution = solve(instance, times, theory=theory)
-            return Solution(_at_all_times(solution, times), None, solution.attrs.get("diverged_at", np.nan))
-        chains = run.chains if len(instance.mixture_moments().kinds) == 1 else run.chains_by_weights
-        ensemble = solve_mixture(instance, times, chains=chains, largest_step=run.largest_step, threads=1)
+        if theory == "mixture":
+            chains = run.chains if len(instance.mixture_moments().kinds) == 1 else run.chains_by_weights
+            found = solve_mixture(instance, times, chains=chains, largest_step=run.largest_step, threads=1)
+            found = found[[name for name in found if name in ENTRIES]]
+        else:
+            found = solve(instance, times, theory=theory)
     except DivergenceError:  # before the first output
-        nothing = solve(instance, [0.0]).map(lambda x: x * np.nan)
-        return Solution(_at_all_times(nothing.isel(time=slice(0)), times), None, float(times[0]))
-    ensemble = ensemble[[name for name in ensemble if name in ENTRIES]]
-    mean = _at_all_times(ensemble.mean("run"), times)
-    return Solution(mean, _scatter(ensemble), ensemble.attrs.get("diverged_at", np.nan))
+        found = solve(instance, [0.0]).isel(time=slice(0)).assign_attrs(diverged_at=float(times[0]))
+    ensemble = "run" in found.dims
+    mean = _at_all_times(found.mean("run") if ensemble else found, times)
+    noise = _scatter(found) if ensemble else mean.isel(time=0, drop=True) * 0.0
+    return Solution(mean, noise, found.attrs.get("diverged_at", np.nan))
 
 
 def _at_all_times(trajectory: xr.Dataset, times: np.ndarray) -> xr.Dataset:
