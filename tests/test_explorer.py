@@ -121,7 +121,7 @@ def test_sizes_come_before_what_must_fit_them():
     query = "latent.law=gaussian-mixture&latent.block_size=7&latent_dim=150&input_dim=x"
     view, wrong = as_far_as_possible(View.read_query(query))
     assert view.problem.latent_dim == 150
-    assert "does not divide latent_dim 150" in wrong["latent.block_size"]
+    assert "must divide latent_dim 150" in wrong["latent.block_size"]
 
 
 def test_curves_are_those_of_solve():

@@ -130,20 +130,12 @@ REMEMBER = f"() => {{ window.before = {DATA} }}"
 CHANGED = f"() => window.before !== {DATA}"
 
 
-def test_every_control_has_a_name(address, open_page):
-    here = open_page(f"{address}?{SMALL}&latent.law=gaussian-mixture")
-    solved(here)
-    here.get_by_role("slider", name="α, range of the means").wait_for()
-    assert here.get_by_role("textbox", name="α, range of the means").input_value() == "9"
-    controls = here.locator("body").aria_snapshot()
-    assert len(re.findall(r"- (slider|textbox|combobox|checkbox|button)", controls)) > 40
-    assert re.findall(r"- (?:slider|textbox|combobox|checkbox|button)(?: \[\w+\])*:?$", controls, re.M) == []
-
-
 def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
+    """On a page whose every control has a name."""
     law = "latent.law=gaussian-mixture&latent.components=2&latent.spread=9.0&theories=conventional,moment-matched"
     here = open_page(f"{address}?{SMALL}&{law}&latent.block_size=5")
     solved(here)
+    assert_controls_are_named(here)
     here.get_by_role("button", name="Run SGD").press("Enter")
     ran(here)
     expect(here.get_by_role("button", name="Run SGD")).to_be_focused()  # the keyboard was at Stop meanwhile
@@ -154,8 +146,11 @@ def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     here.get_by_label("moment-matched").uncheck()
     expect(table.locator("tbody tr")).to_have_count(4, timeout=30_000)
     assert here.evaluate(MARKED)  # the runs are still there
-    here = open_page(f"{address}?input_dim=1000&runs=20")
-    solved(here)
+    for name, value in (("SGD runs", "20"), ("N, input dimension", "1000")):  # long enough to be stopped
+        here.get_by_role("textbox", name=name).fill(value)
+        here.get_by_role("textbox", name=name).press("Enter")
+    here.wait_for_function("() => /input_dim/.test(location.search) === false && /runs=20/.test(location.search)")
+    expect(here.get_by_role("table")).to_have_count(0)  # these are other settings
     here.get_by_role("button", name="Run SGD").press("Enter")
     here.wait_for_function(MARKED)
     expect(here.get_by_role("button", name="Stop")).to_be_focused()
@@ -163,6 +158,14 @@ def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     here.get_by_text("SGD was stopped.").wait_for()
     expect(here.get_by_role("button", name="Run SGD")).to_be_enabled()
     expect(here.get_by_role("button", name="Run SGD")).to_be_focused()
+
+
+def assert_controls_are_named(here):
+    here.get_by_role("slider", name="α, range of the means").wait_for()
+    assert here.get_by_role("textbox", name="α, range of the means").input_value() == "9"
+    controls = here.locator("body").aria_snapshot()
+    assert len(re.findall(r"- (slider|textbox|combobox|checkbox|button)", controls)) > 40
+    assert re.findall(r"- (?:slider|textbox|combobox|checkbox|button)(?: \[\w+\])*:?$", controls, re.M) == []
 
 
 MARKED = f"""() => ({CURVES}.some(m => m.type === "ColumnDataSource" && m.data.low?.length > 0) : false)"""
@@ -209,8 +212,9 @@ def test_files_are_taken_away_and_opened_again(address, open_page, tmp_path):
         assert tree["theory/conventional"]["Q"].sizes["time"] == 100
     problem, run = load_problem(files["TOML"])
     assert (problem.learning_rate, problem.input_dim, run.seed) == (0.35, 300, 3)
-    here = open_page(f"{address}?{SMALL}")
-    solved(here)
+    here.get_by_role("textbox", name="η, learning rate").fill("0.5")
+    here.get_by_role("textbox", name="η, learning rate").press("Enter")
+    here.wait_for_function("() => location.search.includes('learning_rate=0.5')")
     here.locator("input[type=file]").set_input_files(files["TOML"])
     here.wait_for_function("() => location.search.includes('learning_rate=0.35')")
     bad = tmp_path / "bad.toml"
@@ -225,14 +229,15 @@ def test_bad_values_are_explained_beside_the_field(address, open_page, screensho
     solved(here)
     for text in ("(got 'abc')", "-1", "foo: is not a setting", "must divide latent_dim 500 (got 7)"):
         here.get_by_role("alert").filter(has_text=text).wait_for()
-    here.get_by_role("textbox", name="B, block size (divides D)").fill("11")
-    here.get_by_role("textbox", name="B, block size (divides D)").press("Enter")
-    here.get_by_role("alert").filter(has_text="11 does not divide").wait_for()
+    size = here.get_by_role("textbox", name="B, block size (divides D)")
+    size.fill("11")
+    size.press("Enter")
+    here.get_by_role("alert").filter(has_text="must divide latent_dim 500 (got 11)").wait_for()
     here.screenshot(path=screenshots / "explorer_wrong.png", full_page=True)
-    here.get_by_role("textbox", name="B, block size (divides D)").fill("10")
-    here.get_by_role("textbox", name="B, block size (divides D)").press("Enter")
+    size.fill("10")
+    size.press("Enter")
     here.wait_for_function("() => location.search.includes('block_size=10')")
-    assert here.get_by_role("alert").filter(has_text="does not divide").count() == 0
+    assert here.get_by_role("alert").filter(has_text="must divide").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -314,12 +319,17 @@ def test_sweep(browser, open_page, screenshots, tmp_path):
         (0.0, 1.0, ""),
     ],
 )
-def test_ticks_of_a_log_axis(browser, low, high, labels):
-    here = browser.new_page()
-    ticks = here.evaluate(f"cb_data => {{ {MAJOR_TICKS} }}", {"start": low, "end": high})
+def test_ticks_of_a_log_axis(blank, low, high, labels):
+    ticks = blank.evaluate(f"cb_data => {{ {MAJOR_TICKS} }}", {"start": low, "end": high})
     label = f"ticks => ticks.map(tick => {{ {TICK_LABEL} }}).join(' ')"
-    assert here.evaluate(label, ticks) == labels
-    here.close()
+    assert blank.evaluate(label, ticks) == labels
+
+
+@pytest.fixture(scope="module")
+def blank(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 CHOSEN = "[...Bokeh.documents[0].all_models].find(m => m.title?.startsWith?.('Point (or'))?.value"

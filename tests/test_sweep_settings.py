@@ -51,11 +51,15 @@ def test_files_that_are_no_toml(command, tmp_path, content):
             "input_dim: must be less than or equal to 1000000 (got a value too long to show)",
         ),
         (("problem", "student_units"), "1000000", "free"),
-        (("problem", "latent"), "{components = 2, spread = 1.0, weights = [nan, nan]}", "must be positive and sum"),
+        (
+            ("problem", "latent"),
+            "{components = 2, spread = 1.0, weights = [nan, nan]}",
+            "latent.weights: must be finite (got 2 of 2",
+        ),
         (
             ("problem", "latent"),
             "{components = 2, spread = nan}",
-            "latent.spread: must be greater than or equal to 0 (got nan)",
+            "latent.spread: must be less than or equal to 1000000 (got nan)",
         ),
         (("problem", "self"), "1", "self: is not a setting of this table (got 1)"),
         (("problem", '"a\\nb"'), "1", r"'a\nb': is not a setting of this table (got 1)"),

@@ -203,6 +203,23 @@ def test_a_store_that_another_process_made_while_this_one_waited_is_kept(tmp_pat
     assert_same_bits(sl.open_sweep(tmp_path / "s.zarr").load(), whole[1])
 
 
+def test_a_store_that_another_process_begins_while_this_one_looks_is_no_strange_folder(tmp_path, whole, monkeypatch):
+    """The folder is empty when this one looks, and holds a sweep when it reads the settings."""
+    plan, is_free = small_plan(), store_module._is_free
+    (tmp_path / "s.zarr").mkdir()
+
+    def late(store):
+        free = is_free(store)
+        monkeypatch.setattr(store_module, "_is_free", is_free)
+        fill(tmp_path / "s.zarr")
+        return free
+
+    monkeypatch.setattr(store_module, "_is_free", late)
+    with SweepStore(tmp_path / "s.zarr", plan) as store:
+        assert store.missing() == []
+    assert_same_bits(sl.open_sweep(tmp_path / "s.zarr").load(), whole[1])
+
+
 def test_a_task_that_another_process_has_finished_is_left_as_it_is(store, whole):
     """Both compute it where there is no lock; the first record stays."""
     plan, url = small_plan(), f"file://{store}"

@@ -1,6 +1,6 @@
 """The ways a request can fail, and what is worth a warning."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from difflib import get_close_matches
 
 
@@ -39,12 +39,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:90]} ..."
 
 
-def nearest(name: object, known: Iterable[str], otherwise: str = "") -> str:
+def nearest(name: object, known: Collection[str], otherwise: str = "") -> str:
     """The fix for a name that is not known: the nearest one, where one is near."""
     return next((f" Did you mean {match!r}?" for match in get_close_matches(str(name)[:100], known, 1)), otherwise)
 
 
-def unknown_name(field: str, name: object, known: Iterable[str], more: str = "") -> ProblemError:
+def unknown_name(field: str, name: object, known: Collection[str], more: str = "") -> ProblemError:
     """The complaint about a name that is not known.
 
     Examples

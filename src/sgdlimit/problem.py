@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
 
 from .errors import ProblemError, shown, unknown_name
-from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, check_features, draw_features
+from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, TheoryName, check_features, draw_features
 from .instance import Instance
 from .resources import available_bytes
 from .rules import ACTIVATIONS, TEACHER_ONLY
@@ -20,7 +20,6 @@ from .training import PLAIN, Training, check_switch_times
 OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
 """Settings that an instance takes as they are."""
 
-TheoryName = Literal["conventional", "moment-matched", "mixture"]
 Cosine = Annotated[float, Field(ge=-1, le=1, strict=True)]
 Dimension = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]

@@ -126,12 +126,11 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
     Traceback (most recent call last):
     sgdlimit.errors.ProblemError: student: must be of shape (student_units, 3) (got (2, 2)).
     """
-    array = values
-    if not (isinstance(array, np.ndarray) and array.dtype == np.float64 and not array.flags.writeable):
-        try:
-            array = np.array(values, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ProblemError(f"{name}: must be numbers (got {shown(values)}).") from None
+    checked = isinstance(values, np.ndarray) and values.flags.owndata and not values.flags.writeable
+    try:
+        array = np.array(values, dtype=np.float64, copy=None if checked else True)
+    except (TypeError, ValueError):
+        raise ProblemError(f"{name}: must be numbers (got {shown(values)}).") from None
     if shape is not None and not (
         array.ndim == len(shape)
         and all(size == due or (size and isinstance(due, str)) for size, due in zip(array.shape, shape, strict=True))

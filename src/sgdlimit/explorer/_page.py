@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ..plotting import explored
 from ..problem import load_problem
 from ._curves import Curves, curves
 from ._fields import Fields
-from ._panels import KEY, Pinned
+from ._panels import KEY
 from ._pins import MOST_PINS, Pins
 from ._running import Running
 from ._schematic import schematic
@@ -48,7 +47,8 @@ class Explorer(Shown):
         self.fields = Fields(self._changed)
         self.running = Running(self, lambda: self.view)
         self.pins = Pins(self, self.go_to)
-        self._asked = self._answered = 0
+        self._begun = False
+        self._solving: View | None = None
         self._shown = view  # whose curves are drawn
         self._build()
         self.fields.show(view)
@@ -59,10 +59,18 @@ class Explorer(Shown):
             self._begin(address)
 
     def _begin(self, address: str) -> None:
-        if address:
-            self.open_address(address)
-        if self._asked == 0:
-            self._solve()
+        """Show what an address holds; what is wrong with it is said beside the fields, which keep their values."""
+        self._begun = True
+        view, wrong = as_far_as_possible(View.read_query(address)) if address else (self.view, {})
+        self.fields.show(view)
+        self._become(view)
+        for pin in parse_qs(address.removeprefix("?")).get("pin", [])[:MOST_PINS]:
+            try:
+                self.pins.add(View.from_query(pin))
+            except (ProblemError, TypeError) as error:
+                wrong["pin"] = f"A pinned setting of this address is wrong: {error}"
+        if wrong:
+            self.fields.explain(wrong)
 
     # --- what it consists of ------------------------------------------------------------------------------------------
 
@@ -92,7 +100,6 @@ class Explorer(Shown):
 
     def close(self) -> None:
         """Free what the page holds; its run ends."""
-        self._asked += 1
         self.running.close()
 
     # --- settings → curves --------------------------------------------------------------------------------------------
@@ -101,35 +108,30 @@ class Explorer(Shown):
         try:
             view = View.from_settings(self.fields.values())
         except ProblemError as error:
-            self.fields.explain(by_field(str(error)))
+            self.fields.explain(by_field(*map(str, error.args)))
             return
         self.fields.explain({})
-        self._become(view)
+        if view != self.view:
+            self._become(view)
 
     def go_to(self, view: View) -> None:
         """Show another view."""
         self.fields.show(view)
-        self._become(view)
+        if view != self.view:
+            self._become(view)
 
     def _become(self, view: View) -> None:
         """Take up new settings; the runs of SGD stay where nothing but the theories shown is new."""
-        if view == self.view:
-            return
         if view.model_copy(update={"theories": self.view.theories}) != self.view:
             self.running.forget()
-        self.view = view
-        self._solve()
-
-    def _solve(self) -> None:
-        """Solve the settings on view in another thread; only the answer to the last question is shown."""
-        self._asked += 1
-        asked, view = self._asked, self.view
+        self.view = self._solving = view
         self._draw_model()
-        self.session.later(PATIENCE, lambda: self._still(asked))
+        self.session.later(PATIENCE, lambda: self._still(view))
+        self.session.submit(lambda: self._solve(view))
 
-        def solve() -> None:
-            if asked < self._asked:
-                return
+    def _solve(self, view: View) -> None:
+        """Solve settings in another thread, unless there are newer ones."""
+        if view is self.view:
             begin = time.perf_counter()
             try:
                 solved = curves(view)
@@ -138,19 +140,18 @@ class Explorer(Shown):
             except Exception as error:  # a page says so and lives on
                 solved = Curves(failure=f"{type(error).__name__}: {error}")
             took = time.perf_counter() - begin
-            self.session.apply(lambda: self._solved(asked, view, solved, took))
+            self.session.apply(lambda: self._solved(view, solved, took))
 
-        self.session.submit(solve)
-
-    def _still(self, asked: int) -> None:
-        if self._answered < asked == self._asked:
+    def _still(self, view: View) -> None:
+        if view is self._solving:
             before = "; the curves are still those of the previous settings" if self.curves.theories else ""
             self.say(f"Solving{before}. The first of a K, M or activation is compiled, which takes some seconds …")
 
-    def _solved(self, asked: int, view: View, solved: Curves, took: float) -> None:
-        if asked < self._asked:
+    def _solved(self, view: View, solved: Curves, took: float) -> None:
+        """Show the curves of settings, unless there are newer ones."""
+        if view is not self.view:
             return
-        self.curves, self._shown, self._answered = solved, view, asked
+        self.curves, self._shown, self._solving = solved, view, None
         self.panels.show_theories(solved.theories)
         self.notes.object = "".join(note(f"⚠ {words}") for words in solved.notes)
         if solved.failure:
@@ -179,19 +180,8 @@ class Explorer(Shown):
 
     def write_address(self) -> None:
         """Keep the address up to date, once what it held has been read."""
-        if self._asked > 0:
+        if self._begun:
             super().write_address()
-
-    def open_address(self, query: str) -> None:
-        """Show what an address holds; what is wrong with it is said beside the fields, which keep their values."""
-        view, wrong = as_far_as_possible(View.read_query(query))
-        self.go_to(view)
-        for pin in parse_qs(query.removeprefix("?")).get("pin", [])[:MOST_PINS]:
-            try:
-                self.pins.add(View.from_query(pin))
-            except (ProblemError, TypeError) as error:
-                wrong["pin"] = f"A pinned setting of this address is wrong: {error}"
-        self.fields.explain(wrong)
 
     def _opened(self, event: Any) -> None:
         """Show the settings of a file."""
@@ -222,26 +212,21 @@ class Explorer(Shown):
     def _bytes(self, ending: str) -> bytes:
         if ending == "toml":
             return self.view.to_toml().encode()
-        pins = list(self.pins.pinned.values())
         if ending == "nc":
-            return netcdf(self._shown, self.curves.theories, self.running.datasets, pins)
+            return self._netcdf()
+        pins = list(self.pins.pinned.values())
         drawn = explored(self.curves.theories, self.running.datasets["sgd"], self._shown.label, pins)
         drawn.savefig(file := BytesIO(), format=ending, dpi=200)
         return file.getvalue()
 
-
-def netcdf(
-    view: View,
-    theories: Mapping[str, xr.Dataset],
-    sgd: Mapping[str, xr.Dataset | None],
-    pins: Iterable[Pinned],
-) -> bytes:
-    """Write all that is shown as one NetCDF-4 file: a group for each theory, SGD, its noise floor, and each pin."""
-    tables = {"theory": theories, **{f"pinned/{number}": pin.theories for number, pin in enumerate(pins, 1)}}
-    groups = {f"/{table}/{name}": theory for table, group in tables.items() for name, theory in group.items()}
-    groups |= {f"/{name}": dataset for name, dataset in sgd.items() if dataset is not None}
-    groups["/"] = xr.Dataset(attrs={"settings": view.to_toml(), "label": view.label})
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "view.nc"
-        xr.DataTree.from_dict(groups).to_netcdf(path, engine="h5netcdf")
-        return path.read_bytes()
+    def _netcdf(self) -> bytes:
+        """Write all that is shown as one NetCDF-4 file: a group for each theory, SGD, its noise floor, and each pin."""
+        pins = {f"pinned/{number}": pin.theories for number, pin in enumerate(self.pins.pinned.values(), 1)}
+        tables = {"theory": self.curves.theories, **pins}
+        groups = {f"/{table}/{name}": theory for table, group in tables.items() for name, theory in group.items()}
+        groups |= {f"/{name}": dataset for name, dataset in self.running.datasets.items() if dataset is not None}
+        groups["/"] = xr.Dataset(attrs={"settings": self._shown.to_toml(), "label": self._shown.label})
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "view.nc"
+            xr.DataTree.from_dict(groups).to_netcdf(path, engine="h5netcdf")
+            return path.read_bytes()

@@ -85,6 +85,11 @@ class Panels:
         for name, source in self.lines.items():
             set_data(source, _line_columns(_curves(theories, name)))
 
+    def show(self, theories: Mapping[str, xr.Dataset], sgd: xr.Dataset | None) -> None:
+        """Draw theories and all that was measured of SGD."""
+        self.show_theories(theories)
+        self.show_sgd(sgd)
+
     def show_pins(self, pins: Sequence[Pinned]) -> None:
         """Draw what is pinned, each in one colour."""
         for name, source in self.pins.items():
@@ -234,10 +239,9 @@ def _marks(sgd: xr.Dataset, name: str, theory: str) -> Iterator[pd.DataFrame]:
     """Give the marks of each entry, for the runs as they were measured for a theory."""
     values = sgd[name].isel(time=np.unique(np.linspace(0, sgd.sizes["time"] - 1, POINTS).astype(int)))
     values = values.sel(overlaps=theory) if "overlaps" in values.dims else values
-    means, spreads = values.mean("run"), values.std("run", ddof=1).fillna(0)
-    for place, ((_, y), (_, spread)) in enumerate(zip(entries(means), entries(spreads), strict=True)):
-        low = y - spread
-        low = np.maximum(low, y / 10) if name == ERROR else low
-        columns = {"x": values["time"], "y": y, "low": low, "high": y + spread}
-        look = {"color": color_of(place), "marker": MARKERS[theory]}
-        yield pd.DataFrame({key: column.values for key, column in columns.items()} | look).dropna()
+    stats = xr.concat([values.mean("run"), values.std("run", ddof=1).fillna(0)], "statistic")
+    for place, (_, entry) in enumerate(entries(stats)):
+        y, spread = entry.values
+        low = np.maximum(y - spread, y / 10 if name == ERROR else -np.inf)
+        columns = {"x": values["time"].values, "y": y, "low": low, "high": y + spread}
+        yield pd.DataFrame(columns | {"color": color_of(place), "marker": MARKERS[theory]}).dropna()

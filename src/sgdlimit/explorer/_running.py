@@ -37,13 +37,10 @@ def stream(view: View) -> Generator[tuple[float, xr.Dataset | None, xr.Dataset |
     instances = [instance] if gaussian else [instance, instance.replace(latent=Gaussian())]
     options = {"runs": view.runs * (1 + gaussian), "seed": view.seed, "test_samples": TEST_SAMPLES}
     for done, parts in simulate_live(instances, times_of(view), overlaps=overlaps, **options):
-        if parts is None:
-            yield done, None, None
-        elif gaussian:
-            floor = parts[0].isel(run=slice(1, None, 2))
-            yield done, parts[0].isel(run=slice(0, None, 2)), floor if floor.sizes["run"] else None
-        else:
-            yield done, parts[0], parts[1]
+        if parts and gaussian:
+            parts = [parts[0].isel(run=slice(first, None, 2)) for first in (0, 1)]
+        sgd, floor = parts or (None, None)
+        yield done, sgd, floor if floor is not None and floor.sizes["run"] else None
 
 
 @dataclass
@@ -204,29 +201,18 @@ def _complete(runs: xr.Dataset) -> xr.Dataset:
 
 def _table(results: Mapping[str, xr.Dataset], sgd: xr.Dataset) -> str:
     """Write the numbers of each theory as HTML; runs that diverged get no verdict."""
-
-    def written(values: pd.Series, pattern: str = "{:.3g}") -> pd.Series:
-        return values.map(pattern.format, na_action="ignore").fillna("–")
-
-    frames = []
-    for theory, result in results.items():
-        row: Any = result[["M", "M_stderr", "floor", "scale"]].to_dataframe().rename(index=SYMBOLS)
-        within = np.where(row["M"] <= AGREEMENT * row["floor"], "noise explains it", "beyond noise")
-        columns = {
-            "theory": theory,
-            "M": written(row["M"]),
-            "± s.e.": written(row["M_stderr"], "{:.2g}"),
-            "noise floor": written(row["floor"]),
-            "M/floor": written(row["M"] / row["floor"].where(row["floor"] > 0), "{:.1f}"),
-            "of mean |x|": written(100 * row["M"] / row["scale"].where(row["scale"] > 0), "{:.1f} %"),
-            f"(M ≤ {AGREEMENT:g} × floor)": "SGD diverged" if "diverged_at" in sgd.attrs else within,
-        }
-        frames.append(pd.DataFrame(columns, index=row.index.rename(None)))
+    frames = {theory: result[["M", "M_stderr", "floor", "scale"]].to_dataframe() for theory, result in results.items()}
+    table: Any = pd.concat(frames, names=["theory"]).reset_index("theory").rename(index=SYMBOLS).rename_axis(None)
+    table["M/floor"] = table["M"] / table["floor"].replace(0, np.nan)
+    table["% of mean |x|"] = 100 * table["M"] / table.pop("scale").replace(0, np.nan)
+    within = np.where(table["M"] <= AGREEMENT * table["floor"], "noise explains it", "beyond noise")
+    table[f"(M ≤ {AGREEMENT:g} × floor)"] = "SGD diverged" if "diverged_at" in sgd.attrs else within
+    table = table.rename(columns={"M_stderr": "± s.e.", "floor": "noise floor"})
     attrs = next(iter(results.values())).attrs
     runs, until = attrs["runs"], float(sgd["time"].values[attrs["times_compared"] - 1])
     return (
         f'<p class="note">M over t ≤ {until:.3g}, {runs} run{"s" * (runs > 1)}. Noise floor: the same network on '
         "Gaussian inputs.</p><div class='wide'>"
-        + pd.concat(frames).to_html(escape=False, classes="numbers", border=0)
+        + table.to_html(classes="numbers", border=0, float_format="{:.3g}".format, na_rep="–")
         + "</div>"
     )

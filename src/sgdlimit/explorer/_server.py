@@ -1,9 +1,10 @@
 """A server of pages on this machine alone."""
 
 import logging
+import socket
 import warnings
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -50,9 +51,14 @@ def serve_pages(
     logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", DivergenceWarning)  # the pages say it themselves
     per_app_patterns[:] = [(route[0], _Prompt) if route[1] is WSHandler else route for route in per_app_patterns]
-    server = _server_at_free_port(pages, PORTS if port is None else [port], title)
+    port = _free_port(PORTS if port is None else [port])
+    server: Any = pn.serve(
+        dict(pages), port=port, address=HOST, show=False, start=False, title=title, verbose=False,
+        websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"],
+        check_unused_sessions=1000, unused_session_lifetime=8000,
+    )  # fmt: skip
     server.start()
-    address = f"http://{HOST}:{server.port}/"
+    address = f"http://{HOST}:{port}/"
     say(f"Explorer: {address}  (Ctrl-C ends it)")
     if browser:
         webbrowser.open(address)
@@ -67,19 +73,19 @@ def query() -> str:
     return urlencode(pn.state.session_args or {}, doseq=True)
 
 
-def _server_at_free_port(pages: Mapping[str, Any], ports: range | list[int], title: str) -> Any:
+def _free_port(ports: Sequence[int]) -> int:
+    """Return the first port that nobody listens on."""
+    reason = ""
     for port in ports:
-        try:
-            return pn.serve(
-                dict(pages), port=port, address=HOST, show=False, start=False, title=title, verbose=False,
-                websocket_origin=[f"{HOST}:{port}", f"localhost:{port}"],
-                check_unused_sessions=1000, unused_session_lifetime=8000,
-            )  # fmt: skip
-        except OSError as error:
-            if len(ports) == 1:
-                raise ProblemError(
-                    f"--port: {port} is not free ({error.strerror}). Choose another port, or leave it out."
-                ) from None
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+                return port
+            except OSError as error:
+                reason = str(error.strerror)
+    if len(ports) == 1:
+        raise ProblemError(f"--port: {ports[0]} is not free ({reason}). Choose another port, or leave it out.")
     raise ProblemError(f"--port: none from {ports[0]} to {ports[-1]} is free. Choose one.")
 
 

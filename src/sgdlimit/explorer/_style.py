@@ -51,7 +51,7 @@ table.numbers th, table.numbers td { padding: 2px 10px 2px 0; text-align: right;
 table.numbers th:first-child { text-align: left; }
 table.numbers thead th { border-bottom: 1px solid var(--sl-line, #888); font-weight: 600; }
 :host(.wrong), :host(.wrong) span, .wrong { color: var(--sl-wrong, #b3261e); font-size: 13px; }
-.note { color: var(--sl-ink, inherit); font-size: 13px; }
+.note { color: var(--sl-ink, inherit); font-size: 13px; margin: 2px 0; }
 h2, h3 { font-size: 15px; margin: 4px 0; }
 """
 

@@ -106,7 +106,7 @@ class SweepPage(Shown):
     def _build_plot(self) -> None:
         self.source = ColumnDataSource({name: [] for name in COLUMNS})
         Callback(cast(Any, self.source.selected), args={"list": self.point}, code={"indices": CHOOSE})
-        self.source.selected.on_change("indices", lambda _attr, _old, new: self._clicked(new))
+        self.source.selected.on_change("indices", self._clicked)
         self.scatter = plain_figure(340, log=True)
         floor = self.scatter.scatter("x", "floor", source=self.source, marker="dash", size=9, line_color="#8a8a8a")
         points = self.scatter.scatter(
@@ -141,7 +141,7 @@ class SweepPage(Shown):
 
     def address(self) -> str:
         """Return what stands behind the ``?``: what was chosen, and the point that is shown."""
-        chosen = dict(self._chosen().items() - self._at_first.items())
+        chosen = {name: value for name, value in self._chosen().items() if value != self._at_first[name]}
         return urlencode(chosen | ({"point": self._label(self.shown)} if self.shown else {}))
 
     def _open_address(self, address: str) -> None:
@@ -209,7 +209,7 @@ class SweepPage(Shown):
 
     # --- the trajectories behind a point ------------------------------------------------------------------------------
 
-    def _clicked(self, places: list[int]) -> None:
+    def _clicked(self, _attr: str, _old: list[int], places: list[int]) -> None:
         if places and places[0] >= MOST_LISTED and self.points[places[0]] != self.shown:
             self._show(places[0])  # the others are chosen in the list
 
@@ -219,17 +219,13 @@ class SweepPage(Shown):
         self.write_address()
         self.source.selected.indices = [number] if self.shown else []
         if self.shown is None:
-            self._draw({}, None)
+            self.panels.show({}, None)
             self.say(self._counted)
             return
         if self.shown != before:
             self._behind = self._draw_point(self.shown)
         words, link = self._behind
         self.say(f"{self._counted} {self._label(self.shown)}: {self._numbers(number)}. {words}", link)
-
-    def _draw(self, theories: dict[str, xr.Dataset], sgd: xr.Dataset | None) -> None:
-        self.panels.show_theories(theories)
-        self.panels.show_sgd(sgd)
 
     def _draw_point(self, point: dict[str, int]) -> tuple[str, str]:
         """Draw the trajectories behind a point; return what to say about them, and a link to the explorer."""
@@ -238,15 +234,14 @@ class SweepPage(Shown):
         try:
             here = self.results.isel(point).load()
         except (ProblemError, SweepError, OSError) as error:
-            self._draw({}, None)
+            self.panels.show({}, None)
             return str(error), ""
         theories = {
             str(name): xr.Dataset({quantity: own[f"theory_{quantity}"] for quantity in QUANTITIES})
             for name in here["theory"].values
             if (own := here.sel(theory=name))["applies"] and own["theory_v"].notnull().any()
         }
-        sgd = here[list(QUANTITIES)].rename(theory="overlaps")
-        self._draw(theories, sgd)
+        self.panels.show(theories, here[list(QUANTITIES)].rename(theory="overlaps"))
         diverged = float(here["diverged_at"].max())
         return f"SGD diverged at t = {diverged:.3g}." if np.isfinite(diverged) else "", self._link(point, theories)
 

@@ -180,10 +180,13 @@ def as_far_as_possible(names: Mapping[str, Any]) -> tuple[View, dict[str, str]]:
     return view, wrong
 
 
-def by_field(message: str) -> dict[str, str]:
-    """Return a message under the name of the field it begins with."""
-    name, colon, rest = message.partition(": ")
-    return {name: rest} if colon and " " not in name else {"": message}
+def by_field(*complaints: str) -> dict[str, str]:
+    """Return complaints under the names of the fields they begin with."""
+    fields = {}
+    for complaint in complaints:
+        name, colon, rest = complaint.partition(": ")
+        fields |= {name: rest} if colon and " " not in name else {"": complaint}
+    return fields
 
 
 def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

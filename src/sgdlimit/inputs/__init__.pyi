@@ -17,6 +17,7 @@ from ._mixture_law import MixtureLaw as MixtureLaw
 from ._moments import GAUSSIAN_THEORIES as GAUSSIAN_THEORIES
 from ._moments import THEORIES as THEORIES
 from ._moments import InputMoments as InputMoments
+from ._moments import TheoryName as TheoryName
 from ._moments import input_mean as input_mean
 from ._moments import input_moments as input_moments
 from ._moments import is_centred as is_centred

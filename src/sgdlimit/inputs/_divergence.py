@@ -67,23 +67,21 @@ def unit_information(
     left, length, _ = np.linalg.svd(means - weights @ means, full_matrices=False)
     spanned = length > max(_FLAT, 1e-13 * length[0])
     points = left[:, spanned] * length[spanned]  # the means in coordinates of their own span, (m, rank)
-    rank = points.shape[1]
-    roots = np.broadcast_to(np.eye(rank), (len(points), rank, rank))
-    if rank == 1:
-        return float(_WEIGHTS @ _surprise(_NODES[:, None], points, roots, weights)), 0.0
-    return information(points, roots, weights, samples, rng)
+    if points.shape[1] == 1:
+        return float(_WEIGHTS @ _surprise(_NODES[:, None], points, None, weights)), 0.0
+    return information(points, None, weights, samples, rng)
 
 
 def information(
     means: Float[ndarray, "m D"],
-    roots: Float[ndarray, "m D D"],
+    roots: Float[ndarray, "m D D"] | None,
     weights: Float[ndarray, "m"],
     samples: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
     """Information about its component in a sample of N(μ_i, L_i L_iᵀ), and the variance of the estimate.
 
-    By Monte Carlo.
+    By Monte Carlo. Without roots L_i = I.
     """
     if samples < 4:
         raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
@@ -96,18 +94,22 @@ def information(
 def _surprise(
     z: Float[ndarray, "n D"],
     means: Float[ndarray, "m D"],
-    roots: Float[ndarray, "m D D"],
+    roots: Float[ndarray, "m D D"] | None,
     weights: Float[ndarray, "m"],
 ) -> Float[ndarray, "n"]:
     """−Σ_i p_i ln Σ_j p_j N_j(C)/N_i(C) at C = μ_i + L_i z: every component visited with the same z."""
-    log_determinant = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-    inverse = np.linalg.inv(roots)
+    m = len(means)
+    inverse = None if roots is None else np.linalg.inv(roots)
+    log_determinant = np.zeros(m) if roots is None else np.linalg.slogdet(roots)[1]
     total = np.zeros(len(z))
     for i, weight in enumerate(weights):
-        exponent = np.empty((len(z), len(means)))
-        for j in range(len(means)):
+        centred = z if roots is None else z @ roots[i].T
+        exponent = np.empty((len(z), m))
+        for j in range(m):
             # The normals of C in component j are z_j = L_j⁻¹(C − μ_j), and |z_j|² − |z|² = (z_j − z)·(z_j + z).
-            other = (z @ roots[i].T + means[i] - means[j]) @ inverse[j].T
+            other = centred + (means[i] - means[j])
+            if inverse is not None:
+                other = other @ inverse[j].T
             exponent[:, j] = -((other - z) * (other + z)).sum(axis=1) / 2
         exponent += np.log(weights) + log_determinant[i] - log_determinant
         total -= weight * np.logaddexp.reduce(exponent, axis=1)

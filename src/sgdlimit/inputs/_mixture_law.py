@@ -69,7 +69,9 @@ class MixtureLaw(LatentLaw):
             raise ProblemError(
                 f"means: must be of shape (components,) or (components, latent_dim) (got {self.means.shape})."
             )
-        self.weights = probabilities("weights", weights, len(self.means))
+        self.components, *rest = self.means.shape
+        self.dim = rest[0] if rest else None  # a scalar mixture fits any
+        self.weights = probabilities("weights", weights, self.components)
         coordinates = self.dim or 1
         sizes = [size for size in range(1, coordinates + 1) if coordinates % size == 0]
         if block_size not in sizes:
@@ -78,7 +80,7 @@ class MixtureLaw(LatentLaw):
                 "Larger blocks need means of shape (components, latent_dim)."
             )
         self.block_size, self.standardize = int(block_size), bool(standardize)
-        self.location, self.scale = np.zeros(self.means.shape[1:]), np.ones(self.means.shape[1:])
+        self.location, self.scale = np.zeros(rest), np.ones(rest)
         if standardize:
             self.location = self.weights @ self.means
             self.scale = np.sqrt(1 + self.weights @ np.square(self.means - self.location))
@@ -87,16 +89,6 @@ class MixtureLaw(LatentLaw):
         with np.printoptions(threshold=10, edgeitems=2, precision=6):
             settings = f"block_size={self.block_size}, standardize={self.standardize}"
             return f"MixtureLaw(means={self.means!r}, weights={self.weights!r}, {settings})"
-
-    @property
-    def components(self) -> int:
-        """Number of components m."""
-        return len(self.means)
-
-    @property
-    def dim(self) -> int | None:  # type: ignore[override]
-        """Latent dimension D, or None for a scalar mixture, which fits any."""
-        return self.means.shape[1] if self.means.ndim == 2 else None
 
     def standardized_from(self, samples: ArrayLike) -> "MixtureLaw":
         """The same law, standardised (19) with the mean and deviation of each coordinate of ``samples``.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -14,11 +15,12 @@ from ._hermite import Coefficients
 from ._law import Gaussian, LatentLaw
 from ._manifold import Known, Nonlinearity
 
-GAUSSIAN_THEORIES = ("conventional", "moment-matched")
-"""They assume Σ_C = I, and the true Σ_C."""
+TheoryName = Literal["conventional", "moment-matched", "mixture"]
+"""Theories by the moments that they use: those for Σ_C = I, for the true Σ_C, and within the clusters of the law."""
 
-THEORIES = (*GAUSSIAN_THEORIES, "mixture")
-"""The last one takes the moments within the clusters of the law, see :func:`mixture_moments`."""
+THEORIES: tuple[TheoryName, ...] = get_args(TheoryName)
+
+GAUSSIAN_THEORIES = THEORIES[:2]
 
 NO_MEAN = 1e-10
 """Means of the inputs below this part of their deviation are rounding errors of the quadrature."""

@@ -1,6 +1,5 @@
 from ._activation import ACTIVATIONS as ACTIVATIONS
 from ._activation import ERF as ERF
-from ._activation import FIRST_TABLE as FIRST_TABLE
 from ._activation import RELU as RELU
 from ._activation import TEACHER_ONLY as TEACHER_ONLY
 from ._activation import Activation as Activation

@@ -1,6 +1,6 @@
 """From kept weights to a trajectory: order parameters, and the generalisation error on fresh samples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Float32
 
-from ..errors import DivergenceError
 from ..inputs import InputMoments
 from ..instance import Instance
 from ..trajectory import make_trajectory
@@ -24,31 +23,29 @@ TestSet = tuple[Float32[np.ndarray, "sample N"], Float[np.ndarray, "task sample"
 """Inputs of a condition's own law, and their labels without noise."""
 
 
-class TestProducts:
-    """The products that test sets are made of, shared by all conditions of a stream."""
+def test_sets(stream: Stream, count: int, pool: Executor) -> Callable[[int, Executor], TestSet]:
+    """What makes the test set of a condition, from products that all conditions of a stream share."""
 
-    def __init__(self, stream: Stream, count: int, pool: Executor) -> None:
-        self.stream, self.count = stream, count
+    def make(start: int) -> Float32[np.ndarray, "source step width"]:
+        products = stream.empty_products()
+        stream.fill_products(start, products)
+        return products
 
-        def make(start: int) -> Float32[np.ndarray, "source step width"]:
-            products = stream.empty_products()
-            stream.fill_products(start, products)
-            return products
+    starts = range(0, count, BLOCK)
+    blocks = list(pool.map(make, starts))
 
-        self.blocks = list(pool.map(make, range(0, count, BLOCK)))
+    def test_set(condition: int, pool: Executor) -> TestSet:
+        inputs = np.empty((count, stream.input_dim), np.float32)
+        labels = np.empty((len(stream.network.switch_samples) + 1, count))
 
-    def test_set(self, condition: int, pool: Executor) -> TestSet:
-        """The test set of one condition."""
-        inputs = np.empty((self.count, self.stream.input_dim), np.float32)
-        labels = np.empty((len(self.stream.network.switch_samples) + 1, self.count))
+        def form(start: int, products: Float32[np.ndarray, "source step width"]) -> None:
+            X, y = inputs[start : start + BLOCK], labels[:, start : start + BLOCK]
+            inputs_and_labels(products, stream.inputs, stream.network, condition, X, y)
 
-        def form(block: int) -> None:
-            some = slice(block * BLOCK, (block + 1) * BLOCK)
-            products, X, y = self.blocks[block], inputs[some], labels[:, some]
-            inputs_and_labels(products, self.stream.inputs, self.stream.network, condition, X, y)
-
-        list(pool.map(form, range(len(self.blocks))))
+        list(pool.map(form, starts, blocks))
         return inputs, labels
+
+    return test_set
 
 
 class Measurement(NamedTuple):
@@ -136,21 +133,6 @@ class Ruler(NamedTuple):
         if diverged_at is None and reached < until:
             diverged_at = float(self.times[reached])
         return reached, diverged_at
-
-    def check(self, measurement: Measurement) -> Measurement:
-        """Refuse a run without a single output time.
-
-        Raises
-        ------
-        DivergenceError
-            If SGD diverged before the first.
-        """
-        if measurement.reached == 0:
-            raise DivergenceError(
-                f"learning_rate: {self.instance.learning_rate:g} makes SGD diverge before the first output time "
-                f"{self.times[0]:g}. Lower it."
-            )
-        return measurement
 
     def trajectory(self, runs: Sequence[Sequence[Measurement]], attrs: dict[str, Any]) -> xr.Dataset:
         """The trajectory of several runs, each measured in parts; NaN where a run has not got to."""

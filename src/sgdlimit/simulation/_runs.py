@@ -11,12 +11,12 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
-from ..errors import DivergenceWarning, ProblemError
+from ..errors import DivergenceError, DivergenceWarning, ProblemError
 from ..inputs import GAUSSIAN_THEORIES
 from ..instance import Instance
 from ..resources import available_bytes, cores
 from ..trajectory import check_times
-from ._measure import Measurement, Ruler, TestProducts, rulers_of
+from ._measure import Measurement, Ruler, rulers_of, test_sets
 from ._read import (
     Data,
     check_engine,
@@ -180,11 +180,10 @@ def simulate_together(
                 progress(trained.done)
             if trained.samples < samples:
                 continue
-            tests = TestProducts(drawn.with_keys(seed, trained.run, TEST), test_samples, pool)
+            tests = test_sets(drawn.with_keys(seed, trained.run, TEST), test_samples, pool)
 
-            def measure(ruler: Ruler, pool: Executor, trained=trained, tests=tests) -> Measurement:
-                test_set = tests.test_set(ruler.condition, pool) if test_samples else None
-                return ruler.check(ruler.measure(stream, trained.students, test_set, pool))
+            def measure(ruler: Ruler, pool: Executor, students=trained.students, tests=tests) -> Measurement:
+                return ruler.measure(stream, students, tests(ruler.condition, pool) if test_samples else None, pool)
 
             # Each thread takes a chain, or where there are too few, output times.
             if len(instances) >= threads:
@@ -192,6 +191,11 @@ def simulate_together(
             else:
                 results = (measure(ruler, pool) for ruler in rulers)
             for condition, measurement in enumerate(results):
+                if measurement.reached == 0:
+                    raise DivergenceError(
+                        f"learning_rate: {instances[condition].learning_rate:g} makes SGD diverge before the first "
+                        f"output time {times[0]:g}. Lower it."
+                    )
                 measured[condition].append(measurement)
                 weights = {"W": trained.students.kept_student[condition]} if keep_weights else {}
                 inputs = _inputs(streams[trained.run], condition, samples, arrays) if keep_inputs else {}
@@ -302,11 +306,11 @@ def simulate_live(
     rulers = rulers_of(instances, names, times)
     streams = [drawn.with_keys(seed, run, TRAINING) for run in range(runs)]
     measured: list[list[list[Measurement]]] = [[] for _ in rulers]
-    reached, test_sets = 0, []
+    reached, tests = 0, []
     for trained in trained_blocks(streams, output_samples, here, threads=1, engine="numba"):
         if trained.run == len(measured[0]):  # a run begins
-            tests = TestProducts(drawn.with_keys(seed, trained.run, TEST), test_samples, here)
-            test_sets = [tests.test_set(ruler.condition, here) for ruler in rulers]
+            make = test_sets(drawn.with_keys(seed, trained.run, TEST), test_samples, here)
+            tests = [make(ruler.condition, here) for ruler in rulers]
             reached = 0
             for so_far in measured:
                 so_far.append([])
@@ -314,7 +318,7 @@ def simulate_live(
         if until == reached:
             yield trained.done, None
             continue
-        for ruler, test_set, so_far in zip(rulers, test_sets, measured, strict=True):
+        for ruler, test_set, so_far in zip(rulers, tests, measured, strict=True):
             new = ruler.measure(drawn, trained.students, test_set, here, first=reached, until=until)
             so_far[-1].append(new)
         reached = until

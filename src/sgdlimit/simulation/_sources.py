@@ -47,11 +47,6 @@ class Mixture(NamedTuple):
         """Whether a rotation of the latent space leaves the law as it is."""
         return self.means is None
 
-    @property
-    def name(self) -> tuple:
-        """Sources of one name are one source."""
-        return tuple(part.tobytes() if isinstance(part, np.ndarray) else part for part in self)
-
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
         """Write the latent vectors of the steps from ``first_step`` on."""
         offsets = block
@@ -70,11 +65,6 @@ class Sampled(NamedTuple):
 
     law: LatentLaw
     isotropic = False
-
-    @property
-    def name(self) -> tuple:
-        """Sources of one name are one source."""
-        return ("law", id(self.law))
 
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
         """Write the latent vectors of the steps from ``first_step`` on."""
@@ -95,11 +85,6 @@ class Given(NamedTuple):
     samples: Float32[np.ndarray, "step D"]
     isotropic = False
 
-    @property
-    def name(self) -> tuple:
-        """Sources of one name are one source."""
-        return ("array", id(self.samples))
-
     def fill(self, keys: tuple[int, ...], first_step: int, block: Float32[np.ndarray, "step D"]) -> None:
         """Write the samples from ``first_step`` on, and zeros after the last."""
         given = self.samples[first_step : first_step + len(block)]
@@ -108,6 +93,13 @@ class Given(NamedTuple):
 
 
 Source = Mixture | Sampled | Given
+
+
+def name_of(source: Source) -> tuple:
+    """Sources of one name are one source."""
+    if isinstance(source, Mixture):
+        return tuple(part.tobytes() if isinstance(part, np.ndarray) else part for part in source)
+    return (id(source[0]),)
 
 
 class Condition(NamedTuple):

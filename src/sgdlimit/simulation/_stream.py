@@ -25,7 +25,7 @@ from ..rules import Activation, Tables, codes_of
 from ..training import LearningRule, Training
 from ._kernel import Block, Inputs, Network, inputs_and_labels
 from ._projection import Projection, padded, projection_of
-from ._sources import BLOCK, LABELS, Source, condition_of
+from ._sources import BLOCK, LABELS, Source, condition_of, name_of
 
 TRAINING, TEST = 0, 1
 """The last word of a stream's keys says what its samples are for."""
@@ -173,10 +173,10 @@ def stream_of(instances: Sequence[Instance], given: Sequence[np.ndarray] = ()) -
     projection = projection_of(first) if len(given) < 2 else None
     D = first.latent_dim if projection else first.input_dim
     conditions = [condition_of(instance.latent, D, given) for instance in instances]
-    sources = {source.name: source for condition in conditions for source in condition[:2]}
+    sources = {name_of(source): source for condition in conditions for source in condition[:2]}
     places = {name: place for place, name in enumerate(sources)}
     locations = np.array([condition.location for condition in conditions])
-    chosen = np.array([[places[source.name] for source in condition[:2]] for condition in conditions])
+    chosen = np.array([[places[name_of(source)] for source in condition[:2]] for condition in conditions])
     scales = np.array([[condition.coefficient, condition.gain] for condition in conditions], np.float32)
     alike = np.column_stack([chosen, scales, locations.astype(np.float32)])
     f = first.f

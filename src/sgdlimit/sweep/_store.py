@@ -95,11 +95,12 @@ class SweepStore:
 
     def _look(self) -> None:
         """Find out what is there: the finished tasks, and which objects of the layout are damaged."""
+        free = _is_free(base_store(self.path))  # asked first: a sweep that is begun meanwhile has its record first
         tasks = self._tasks = Tasks(self.path, self.plan)
         self.finished, record, wrong = tasks.finished, {}, tasks.damage()
         try:
             record = _record(tasks)
-            if not record and not _is_free(base_store(self.path)):
+            if not record and not free:
                 raise ProblemError(
                     f"store: {self.path!r} is there and is no sweep; nothing is overwritten, name another --out"
                 )
