@@ -327,7 +327,8 @@ def check_one_sentence(status: int, printed: str) -> None:
     assert len(lines) == 1, printed
     assert lines[0].startswith("sgdlimit: ")
     assert len(lines[0]) < 1000
-    assert ";" in lines[0] or "use " in lines[0], printed
+    remedies = ("must ", ";", "use ", "Give ", "Remove ", "Correct ", "Make ", "Leave ", "Did you mean ")
+    assert any(remedy in lines[0] for remedy in remedies), printed
 
 
 WRONG = [
