@@ -233,7 +233,7 @@ def test_figure_refuses_in_a_sentence(tmp_path, command):
     for arguments, said in (
         (("figure_2", "nowhere"), "folder: 'nowhere' holds no finished reproduction"),
         (("figure_2", "old"), "'old' is of an older version or incomplete"),
-        (("figure_2", ".", "--out", "figure.jpeg"), "use a name that ends in .png, .pdf, .svg"),
+        (("figure_2", ".", "--out", "figure.jpeg"), "must end in .png, .pdf, .svg"),
         (("figure_2", ".", "--out", "there.png"), "nothing is overwritten"),
     ):
         done = command("figure", *arguments)

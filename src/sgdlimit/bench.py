@@ -2,17 +2,17 @@
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,14 +22,25 @@ from .problem import GaussianMixture, Problem
 from .random import fill_normals
 from .resources import cores
 from .simulation import simulate, simulate_together, stream_of
-from .sweep import Conditions, Plan
-from .theory import solve, solve_many, solve_spectrum, spectrum
+from .sweep import Conditions, Plan, provenance
+from .theory import (
+    Case,
+    Solver,
+    Spectrum,
+    integrals_for,
+    order_parameters,
+    right_hand_side,
+    solve,
+    solve_many,
+    solve_spectrum,
+    spectrum,
+    start,
+)
 from .training import PLAIN
-
-__all__ = ["Row", "bench", "table"]
 
 PRESET = PRESETS["paper"]
 STEPS = PRESET.steps
+ACTIVATIONS = ("erf", "relu")
 
 
 class Row(NamedTuple):
@@ -59,10 +70,18 @@ def bench(progress: Callable[[str, float], None], *, quick: bool = False) -> lis
     quick
         Leave out the large instance and the whole paper.
     """
-    rows = []
-    parts = [_one_run, _grid, _theory, _mixture, _batch, _large_theory, _processes]
+    larger = PRESET.problem.model_copy(update={"student_units": 8, "teacher_units": 8})
+    parts: list[Callable[[], Iterator[Row]]] = [
+        _sgd,
+        partial(_theory, "theory warm", PRESET.problem, 9),
+        _mixture,
+        _batch,
+        partial(_theory, "theory warm, K = M = 8", larger, 3),
+        _processes,
+    ]
     if not quick:
         parts += [_large_instance, _paper]
+    rows = []
     for done, part in enumerate(parts):
         progress("benchmark", done / len(parts))
         rows += part()
@@ -73,40 +92,29 @@ def bench(progress: Callable[[str, float], None], *, quick: bool = False) -> lis
 def table(rows: list[Row], path: Path | None = None) -> str:
     """The rows as text; with a path also as JSON, with the machine and the versions."""
     if path is not None:
-        machine = {
-            "processor": _processor(),
-            "cores": cores(),
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in ("sgdlimit", "numpy", "numba", "jax", "diffrax")},
-        }
         measured = [row._asdict() | {"ratio": row.ratio} for row in rows]
+        machine = {**provenance(), "cores": cores()}
         path.write_text(json.dumps({"machine": machine, "rows": measured}, indent=1), encoding="utf-8")
     lines = [f"{'':58}{'seconds':>10}{'limit':>10}{'ratio':>8}"]
     for row in rows:
-        if np.isnan(row.limit_seconds):
-            lines.append(f"{row.what:58}{row.seconds:10.4f}")
-        else:
-            lines.append(f"{row.what:58}{row.seconds:10.4f}{row.limit_seconds:10.4f}{row.ratio:8.3f}  {row.limit}")
+        line = f"{row.what:58}{row.seconds:10.4f}"
+        if np.isfinite(row.limit_seconds):
+            line += f"{row.limit_seconds:10.4f}{row.ratio:8.3f}  {row.limit}"
+        lines.append(line)
     return "\n".join(lines)
 
 
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        return next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def _once(call: Callable[[], object]) -> float:
+    """Wall time of a call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _seconds(call: Callable[[], object], repeats: int = 5) -> float:
     """Median wall time of a call, after one that is not counted."""
     call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(_once(call) for _ in range(repeats))
 
 
 def _bare_product() -> float:
@@ -121,21 +129,15 @@ def _bare_product() -> float:
 
 
 def _against_product(what: str, call: Callable[[], object], share: int = 1, repeats: int = 5) -> Row:
+    """A row whose limit is the bare product, timed before and after every call."""
     call()
     times, limits = [], [_bare_product()]
     for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - start) / share)
+        times.append(_once(call) / share)
         limits.append(_bare_product())
-    ratios = [t / ((before + after) / 2) for t, before, after in zip(times, limits[:-1], limits[1:], strict=True)]
+    ratio = statistics.median(2 * t / sum(around) for t, around in zip(times, pairwise(limits), strict=True))
     seconds = statistics.median(times)
-    return Row(what, seconds, "bare product", seconds / statistics.median(ratios))
-
-
-def _one_run() -> list[Row]:
-    instance = PRESET.problem.draw(0).replace(activation="erf")
-    return [_against_product("one SGD run, sampling and measuring included", lambda: simulate(instance, PRESET.times))]
+    return Row(what, seconds, "bare product", seconds / ratio)
 
 
 def _first_task() -> Conditions:
@@ -143,7 +145,10 @@ def _first_task() -> Conditions:
     return Conditions(plan, plan.task(0), threads=1)
 
 
-def _grid() -> list[Row]:
+def _sgd() -> Iterator[Row]:
+    """One run, and the runs of a task of the grid, some of which are shared by several conditions."""
+    instance = PRESET.problem.draw(0).replace(activation="erf")
+    yield _against_product("one SGD run, sampling and measuring included", lambda: simulate(instance, PRESET.times))
     task = _first_task()
     conditions, count = task.instances, len(task.keys)
 
@@ -153,29 +158,17 @@ def _grid() -> list[Row]:
             simulate_together(conditions, PRESET.times, test_samples=0)
 
     row = _against_product(f"each of the {count} SGD runs of a task of the grid", run, share=count, repeats=3)
-    trained = row._replace(
-        what=f"the same, shared by the {len(conditions)} that differ",
-        seconds=row.seconds * count / len(conditions),
-    )
-    return [row, trained]
+    yield row
+    each = row.seconds * count / len(conditions)
+    yield row._replace(what=f"the same, shared by the {len(conditions)} that differ", seconds=each)
 
 
-def _theory_row(what: str, problem: Problem, activation: str, repeats: int) -> Row:
-    """A warm solution beside as many evaluations of the right-hand side as it takes, alone."""
-    instance = problem.draw(0)
-    nodes = spectrum(instance)
-    weights = instance.student_output, instance.teacher_output
-    settings = {"activation": activation, "learning_rate": problem.learning_rate, "times": PRESET.times}
-    seconds = _seconds(lambda: solve_spectrum(nodes, *weights, **settings), repeats)
-    return Row(what, seconds, "right-hand sides", _right_hand_sides(nodes, *weights, **settings))
-
-
-def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) -> float:
+def _right_hand_sides(
+    nodes: Spectrum, v: Any, v_teacher: Any, *, activation: str, learning_rate: float, times: np.ndarray
+) -> float:
     """Seconds of the right-hand sides of a solution, in one compiled loop."""
     import jax
     import jax.numpy as jnp
-
-    from .theory import Case, Solver, integrals_for, order_parameters, right_hand_side, start
 
     integrals = integrals_for(activation)
     case = Case(nodes, v, v_teacher, PLAIN.rule(learning_rate, len(v), len(v_teacher)))
@@ -191,76 +184,60 @@ def _right_hand_sides(nodes, v, v_teacher, *, activation, learning_rate, times) 
         return _seconds(lambda: jax.block_until_ready(loop(state)), 3)
 
 
-def _theory() -> list[Row]:
-    return [_theory_row(f"theory warm, {name}", PRESET.problem, name, 9) for name in ("erf", "relu")]
+def _theory(what: str, problem: Problem, repeats: int) -> Iterator[Row]:
+    """A warm solution beside as many evaluations of the right-hand side as it takes, alone."""
+    instance = problem.draw(0)
+    case = spectrum(instance), instance.student_output, instance.teacher_output
+    for name in ACTIVATIONS:
+        settings: Any = {"activation": name, "learning_rate": problem.learning_rate, "times": PRESET.times}
+        seconds = _seconds(lambda settings=settings: solve_spectrum(*case, **settings), repeats)
+        yield Row(f"{what}, {name}", seconds, "right-hand sides", _right_hand_sides(*case, **settings))
 
 
-def _mixture() -> list[Row]:
+def _mixture() -> Iterator[Row]:
     """32 chains of 100 N steps through two clusters; beside as many normal numbers as they take, on all cores."""
     latent = GaussianMixture(components=2, spread=9.0, block_size=PRESET.problem.latent_dim, standardize=True)
     problem = PRESET.problem.model_copy(update={"latent": latent})
     normals = np.empty((32 * STEPS // 1000, 1000 * (problem.student_units + problem.teacher_units)), np.float32)
     limit = _seconds(lambda: fill_normals(np.uint32(1), np.uint32(2), 0, normals), 3) / cores()
-    rows = []
-    for name in ("erf", "relu"):
-        instance = problem.draw(0).replace(activation=name)
-        seconds = _seconds(lambda instance=instance: solve(instance, PRESET.times, theory="mixture"), 3)
-        rows.append(Row(f"mixture theory warm, 32 chains, {name}", seconds, "normal numbers", limit))
-    return rows
+    for name in ACTIVATIONS:
+        solved = partial(solve, problem.draw(0).replace(activation=name), PRESET.times, theory="mixture")
+        yield Row(f"mixture theory warm, 32 chains, {name}", _seconds(solved, 3), "normal numbers", limit)
 
 
-def _large_theory() -> list[Row]:
-    large = PRESET.problem.model_copy(update={"student_units": 8, "teacher_units": 8})
-    return [_theory_row(f"theory warm, K = M = 8, {name}", large, name, 3) for name in ("erf", "relu")]
-
-
-def _batch() -> list[Row]:
+def _batch() -> Iterator[Row]:
     """256 theories: 32 instances, each at 8 learning rates."""
     instances = [PRESET.problem.draw(seed) for seed in range(32)]
     spectra = [spectrum(instance, nodes=70) for instance in instances]
-    rates = np.geomspace(0.05, 0.4, 8)
-    cases = list(range(32)) * 8
-    rows = []
-    for name in ("erf", "relu"):
-        settings = {"activation": name, "times": PRESET.times}
-        v, v_teacher = instances[0].student_output, instances[0].teacher_output
-
-        def solve_all(settings=settings, v=v, v_teacher=v_teacher) -> None:
-            solve_many([spectra[c] for c in cases], v, v_teacher, learning_rate=np.repeat(rates, 32), **settings)
-
-        limit = _right_hand_sides(spectra[0], v, v_teacher, learning_rate=0.2, **settings) / cores()
-        rows.append(
-            Row(f"each of 256 theories, 70 nodes, {name}", _seconds(solve_all, 3) / 256, "right-hand sides", limit)
-        )
-    return rows
+    outputs = instances[0].student_output, instances[0].teacher_output
+    rates = np.repeat(np.geomspace(0.05, 0.4, 8), 32)
+    for name in ACTIVATIONS:
+        settings: Any = {"activation": name, "times": PRESET.times}
+        seconds = _seconds(partial(solve_many, spectra * 8, *outputs, learning_rate=rates, **settings), 3) / 256
+        limit = _right_hand_sides(spectra[0], *outputs, learning_rate=0.2, **settings) / cores()
+        yield Row(f"each of 256 theories, 70 nodes, {name}", seconds, "right-hand sides", limit)
 
 
-def _large_instance() -> list[Row]:
+def _large_instance() -> Iterator[Row]:
     """N = 20 000, D = 10 000: a solution without any eigendecomposition."""
     problem = PRESET.problem.model_copy(update={"input_dim": 20_000, "latent_dim": 10_000, "activation": "erf"})
     instance = problem.draw(0)
     limit = _bare_product() * (10_000 * 10_000 * 20_000) / (STEPS * 500 * 1000)
-    start = time.perf_counter()
-    solve(instance, PRESET.times)
-    return [Row("theory of N = 20 000, D = 10 000", time.perf_counter() - start, "product FFᵀ", limit)]
+    yield Row("theory of N = 20 000, D = 10 000", _once(lambda: solve(instance, PRESET.times)), "product FFᵀ", limit)
 
 
-def _paper() -> list[Row]:
+def _paper() -> Iterator[Row]:
     """The whole paper; its bare limit is one product for each source of samples, for all steps."""
     products = len(Plan(PRESET.grid_sweep())) * len(stream_of(_first_task().instances).sources)
     limit = products * _bare_product()
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        reproduce(PRESET.name, Path(folder) / "paper", progress=lambda stage, done: None)
-        seconds = time.perf_counter() - start
-    return [Row("the whole paper, figures and report", seconds, "products of its grid", limit)]
+        whole = partial(reproduce, PRESET.name, Path(folder) / "paper", progress=lambda stage, done: None)
+        yield Row("the whole paper, figures and report", _once(whole), "products of its grid", limit)
 
 
-def _processes() -> list[Row]:
-    """What a new process waits for."""
-    first_call = """
+FIRST_CALLS = """
 import time, numpy as np, sgdlimit as sl
-from sgdlimit.theory import solve, solve_many, solve_spectrum, spectrum
+from sgdlimit.theory import solve_spectrum, spectrum
 from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 preset = PRESETS["paper"]
 instance = preset.problem.draw(0).replace(activation=ACTIVATION)
@@ -272,25 +249,22 @@ for call in range(2):
     print(time.perf_counter() - start)
 """
 
-    def first_calls(activation: str) -> list[Row]:
-        script = first_call.replace("ACTIVATION", repr(activation))
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-c", script]
-            settings = {"env": os.environ | {"SGDLIMIT_CACHE_DIR": folder}, "text": True, "check": True}
-            printed = [subprocess.run(command, stdout=subprocess.PIPE, **settings).stdout for _ in range(4)]
-        first, warm = np.array([text.split() for text in printed], dtype=float).T
-        limit = "the second call", float(np.median(warm))
-        return [
-            Row(f"theory, first call ever, {activation}", float(first[0]), *limit),
-            Row(f"theory, first call in a process, {activation}", float(np.median(first[1:])), *limit),
-        ]
+
+def _processes() -> Iterator[Row]:
+    """What a new process waits for."""
 
     def process(*arguments: str) -> float:
         return _seconds(lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True))
 
+    for name in ACTIVATIONS:
+        command = [sys.executable, "-c", FIRST_CALLS.replace("ACTIVATION", repr(name))]
+        with tempfile.TemporaryDirectory() as folder:
+            settings: Any = {"env": os.environ | {"SGDLIMIT_CACHE_DIR": folder}, "text": True, "check": True}
+            printed = [subprocess.run(command, stdout=subprocess.PIPE, **settings).stdout for _ in range(4)]
+        first, warm = np.array([text.split() for text in printed], dtype=float).T
+        limit = "the second call", float(np.median(warm))
+        yield Row(f"theory, first call ever, {name}", float(first[0]), *limit)
+        yield Row(f"theory, first call in a process, {name}", float(np.median(first[1:])), *limit)
     bare = process("-c", "pass")
-    return [
-        *(row for name in ("erf", "relu") for row in first_calls(name)),
-        Row("import sgdlimit", process("-c", "import sgdlimit"), "python alone", bare),
-        Row("sgdlimit --help", process("-m", "sgdlimit", "--help"), "python alone", bare),
-    ]
+    yield Row("import sgdlimit", process("-c", "import sgdlimit"), "python alone", bare)
+    yield Row("sgdlimit --help", process("-m", "sgdlimit", "--help"), "python alone", bare)

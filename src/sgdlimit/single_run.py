@@ -1,4 +1,4 @@
-"""One problem, run: theory, SGD and the noise floor, their datasets, a figure and a table."""
+"""One case, run into a folder: theory, SGD and the noise floor of a problem, or the diagnosis of data."""
 
 import warnings
 from collections.abc import Callable
@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from .comparison import compare, measured_for, over_entries, scatter
+from .diagnosis import diagnose
 from .errors import DivergenceError, DivergenceWarning, ProblemError
-from .inputs import Gaussian
+from .inputs import ClusterMixture, Gaussian
+from .instance import Instance
 from .plotting import save_figure, trajectory
 from .problem import Problem, RunSettings
 from .resources import memory_sentence
@@ -18,17 +21,35 @@ from .simulation import predicted_bytes, simulate
 from .theory import solve
 from .trajectory import log_times, save
 
-__all__ = ["memory_of_problem", "run_problem"]
-
 Progress = Callable[[str, float], None]
+
+CHECK_TIMES = 200
+"""Output times of a diagnosis."""
+
+
+def output_times(setting: str, time: float, input_dim: int, count: int = CHECK_TIMES) -> Float[np.ndarray, "time"]:
+    """Log-spaced output times of a training of so many units of N steps.
+
+    Raises
+    ------
+    ProblemError
+        If that is less than a step, naming the setting.
+    """
+    if not 1 <= time * input_dim <= 1e12:
+        raise ProblemError(
+            f"{setting}: must be at least one step, {1 / input_dim:g}, in units of N steps (got {time:g}). Try 100."
+        )
+    return log_times(round(time * input_dim), input_dim, count)
+
+
+def _times_of(problem: Problem, run: RunSettings) -> Float[np.ndarray, "time"]:
+    return output_times("run.time", run.time, problem.input_dim, run.count)
 
 
 def memory_of_problem(problem: Problem, run: RunSettings) -> str:
-    """What :func:`run_problem` will hold at most, in a sentence."""
-    times = _times(problem, run)
-    return memory_sentence(
-        predicted_bytes([problem.draw(run.seed)], times, runs=run.runs, test_samples=run.test_samples)
-    )
+    """The memory that :func:`run_problem` needs at most, in a sentence."""
+    drawn, times = problem.draw(run.seed), _times_of(problem, run)
+    return memory_sentence(predicted_bytes([drawn], times, runs=run.runs, test_samples=run.test_samples))
 
 
 def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: Progress) -> str:
@@ -40,7 +61,7 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
         From :func:`sgdlimit.problem.load_problem`.
     folder
         An empty folder; it gets ``theory.zarr``, ``sgd.zarr``, ``gaussian_sgd.zarr``, ``discrepancy.zarr``,
-        ``dynamics.png``, ``dynamics.pdf`` and the settings, ``problem.toml``; of several theories those of each, as
+        ``dynamics.png``, ``dynamics.pdf`` and the settings, ``problem.toml``. Several theories get a file each, such as
         ``theory-conventional.zarr``.
     progress
         Called with a stage and the fraction of it that is done.
@@ -55,27 +76,20 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
     DivergenceError
         If theory or SGD diverges; what came before is written all the same.
     """
+    (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DivergenceWarning)
-        summary = _run(problem, run, folder, progress)
+        tables = _run(problem.draw(run.seed), _times_of(problem, run), run, folder, progress)
     diverged = [str(warning.message) for warning in caught if issubclass(warning.category, DivergenceWarning)]
     if diverged:
         raise DivergenceError(f"{diverged[0]}; what came before is in {folder}")
-    return summary
+    return "\n\n".join(tables) + f"\nResults: {folder}"
 
 
-def _times(problem: Problem, run: RunSettings) -> np.ndarray:
-    steps = round(run.time * problem.input_dim)
-    if steps < 1:
-        raise ProblemError(f"run.time: {run.time:g} is less than a step, 1/N = {1 / problem.input_dim:g}; give more")
-    return log_times(steps, problem.input_dim, run.count)
-
-
-def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -> str:
-    instance = problem.draw(run.seed)
-    times = _times(problem, run)
-    (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
-    progress("theory", 0)
+def _run(
+    instance: Instance, times: Float[np.ndarray, "time"], run: RunSettings, folder: Path, progress: Progress
+) -> list[str]:
+    """Compute and write everything; return the table of each theory."""
     theories = {}
     for done, name in enumerate(run.theories, 1):
         theories[name] = solve(instance, times, theory=name)
@@ -93,7 +107,7 @@ def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -
     for name, theory in theories.items():
         own = measured_for(theory, sgd)
         result = compare(theory, own)
-        if name == "mixture":  # is exact for the law itself, whose mean fields fluctuate as no Gaussian's do
+        if name == "mixture":  # is exact for the law itself, whose mean fields fluctuate more than Gaussian ones
             result["floor"] = over_entries(scatter(own)).mean("run")
         else:
             result["floor"], result["floor_stderr"] = floor["M"], floor["M_stderr"]
@@ -102,18 +116,61 @@ def _run(problem: Problem, run: RunSettings, folder: Path, progress: Progress) -
         save(result, folder / f"discrepancy{ending}.zarr")
         save_figure(trajectory(theory, own), folder, f"dynamics{ending}")
         tables.append(_table_of_discrepancies(result, name, run.runs))
-    return "\n\n".join(tables) + f"\nResults: {folder}"
+    return tables
 
 
 def _table_of_discrepancies(result: xr.Dataset, theory: str, runs: int) -> str:
+    """M, its error, the floor and the scale of each quantity, as lines of text."""
     lines = [
         f"M, mean |theory − SGD| over log-spaced times and entries; {theory} theory, {runs} runs",
         f"{'':22}{'M':>9}{'± s.e.':>9}{'floor':>9}{'mean |x|':>10}",
     ]
-    for quantity in result["quantity"].values:
-        row = result.sel(quantity=quantity)
-        values = (float(row[name]) for name in ("M", "M_stderr", "floor", "scale"))
-        m, error, floor, scale = values
+    columns = (result[name].values for name in ("quantity", "M", "M_stderr", "floor", "scale"))
+    for quantity, M, error, floor, scale in zip(*columns, strict=True):
         spread = "–" if np.isnan(error) else f"{error:.4f}"  # a single run has none
-        lines.append(f"{quantity:22}{m:9.4f}{spread:>9}{floor:9.4f}{scale:10.4f}")
+        lines.append(f"{quantity:22}{M:9.4f}{spread:>9}{floor:9.4f}{scale:10.4f}")
     return "\n".join(lines)
+
+
+def check_data(
+    network: Instance,
+    times: Float[np.ndarray, "time"],
+    folder: Path,
+    *,
+    runs: int,
+    seed: int,
+    clusters: int | None = None,
+    progress: Progress,
+) -> str:
+    """Diagnose a network on its data and write everything into a folder.
+
+    Parameters
+    ----------
+    network, times
+        From :func:`sgdlimit.diagnosis.default_network` and :func:`output_times`.
+    folder
+        An empty folder; it gets ``diagnosis.zarr``, ``diagnosis.png``, ``diagnosis.pdf`` and ``verdict.txt``. For
+        inputs with a mean it also gets ``centred.zarr``, the same for the data less their mean.
+    runs, seed
+        See :func:`sgdlimit.diagnose`.
+    clusters
+        Number of Gaussian clusters to fit to the data for mixture theory. Without it mixture theory is not tried.
+    progress
+        Called with a stage and the fraction of it that is done.
+
+    Returns
+    -------
+    str
+        The verdict, the numbers behind it, and where the results are.
+    """
+    samples = network.latent.samples  # type: ignore[attr-defined]
+    fitted = None if clusters is None else ClusterMixture.fit(samples, clusters, seed=seed)
+    found = diagnose(
+        network, times, runs=runs, seed=seed, clusters=fitted, progress=lambda done: progress("theory and SGD", done)
+    )
+    save(found.data, folder / "diagnosis.zarr")
+    if found.centred is not None:
+        save(found.centred.data, folder / "centred.zarr")
+    save_figure(found.figure(), folder, "diagnosis")
+    (folder / "verdict.txt").write_text(f"{found}\n", encoding="utf-8")
+    return f"{found}\n\nResults: {folder}"

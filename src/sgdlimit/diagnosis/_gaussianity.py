@@ -7,10 +7,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-__all__ = ["STATISTICS", "Null", "from_gaussian", "null"]
-
 STATISTICS = ("excess_kurtosis", "kolmogorov_smirnov", "wasserstein")
-"""Of a variable less its mean, over its deviation: E x⁴ − 3, sup |F − Φ|, and ∫ |F⁻¹ − Φ⁻¹|."""
+"""Statistics of a variable less its mean, over its deviation: E x⁴ − 3, sup |F − Φ|, and ∫ |F⁻¹ − Φ⁻¹|."""
 
 
 class Null(NamedTuple):

@@ -3,6 +3,7 @@ from ._command import compute_sweep as compute_sweep
 from ._command import sweep_from_file as sweep_from_file
 from ._engine import Outcome as Outcome
 from ._plan import Plan as Plan
+from ._provenance import provenance as provenance
 from ._run import Summary as Summary
 from ._run import run_sweep as run_sweep
 from ._settings import Sweep as Sweep

@@ -1,8 +1,9 @@
-"""Lemmas V.1 and V.3 (C.1) of the paper in numbers: what they leave out, exactly, and where their conditions fail."""
+"""Lemmas V.1 and V.3 (C.1) of the paper in numbers: the exact size of what they leave out, and where they fail."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -12,33 +13,17 @@ from scipy.special import gammaln
 
 from ...errors import ProblemError
 from ...inputs import MixtureLaw
-from ._sample_means import FUNCTIONS as SAMPLED
-from ._sample_means import MEAN_OVER_NORMAL as SAMPLED_MEANS
-
-__all__ = ["CONSTRUCTIONS", "TOLERANCE", "Pair", "function_correlation", "function_expectation"]
+from ._cases import power_law
+from ._sample_means import FUNCTIONS, components_of
 
 Array = np.ndarray
-
-FUNCTIONS: dict[str, Callable[[Array], Array]] = SAMPLED | {
-    "identity": lambda x: x,
-    "square": lambda x: x**2,
-    "cube": lambda x: x**3,
-}
-MEAN_OVER_NORMAL: dict[str, Callable[[Array, Array], Array]] = SAMPLED_MEANS | {
-    "identity": lambda m, s: m + 0 * s,
-    "square": lambda m, s: m**2 + s**2,
-    "cube": lambda m, s: m**3 + 3 * m * s**2,
-}
-"""E f(x) for x ~ N(m, s²), in closed form."""
-
-THIRD_DERIVATIVE = dict.fromkeys(FUNCTIONS, 0.0) | {"erf": np.sqrt(2 / np.pi), "cube": 6.0}
-"""|f'''(0)|, from either side where f has a kink or a step; for these f it leads the terms that Lemma V.3 neglects."""
 
 TOLERANCE = 0.05
 """A difference between expectations of f is called negligible up to this part of √(E f²) under N(0, 1)."""
 
-FUNCTION_PAIRS = (("relu", "relu"), ("erf", "relu"), ("sign", "sign"), ("cube", "relu"))
+FUNCTION_PAIRS = ("relu, relu", "erf, relu", "sign, sign", "cube, relu")
 EPSILONS = tuple(np.geomspace(1e-3, 0.3, 13).tolist())
+SMALLEST = 4  # the number of ε from which the slope is taken
 STRONGEST = 0.95  # correlation within a component; at 1 the two variables are one
 _FAR = 9.0  # the normal density beyond it is below rounding
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(120)
@@ -58,56 +43,46 @@ class Pair(NamedTuple):
         slope = self.deviations[:, 1] * self.correlation
         rest = self.deviations[:, 1] * np.sqrt(1 - self.correlation**2)
         x, z, density = _quadrature(self.means[:, 0], self.deviations[:, 0])
-        given = MEAN_OVER_NORMAL[g](self.means[:, 1, None] + slope[:, None] * z, rest[:, None])
-        return float(self.weights @ (FUNCTIONS[f](x) * given * density).sum(axis=1))
+        given = FUNCTIONS[g].normal_mean(self.means[:, 1, None] + slope[:, None] * z, rest[:, None])
+        return float(self.weights @ (FUNCTIONS[f].value(x) * given * density).sum(axis=1))
 
     def mean(self, f: str, which: int) -> float:
         """E f(u) of one variable, in closed form."""
-        return float(self.weights @ MEAN_OVER_NORMAL[f](self.means[:, which], self.deviations[:, which]))
+        return float(self.weights @ FUNCTIONS[f].normal_mean(self.means[:, which], self.deviations[:, which]))
 
     def moment(self, f: str, which: int) -> float:
         """E u f(u) of one variable."""
         x, _, density = _quadrature(self.means[:, which], self.deviations[:, which])
-        return float(self.weights @ (x * FUNCTIONS[f](x) * density).sum(axis=1))
+        return float(self.weights @ (x * FUNCTIONS[f].value(x) * density).sum(axis=1))
 
 
 def _quadrature(means: Array, deviations: Array) -> tuple[Array, Array, Array]:
     """Points x of N(m, s²), z = (x − m)/s and weights, shape (n, 240): Gauss-Legendre on either side of x = 0."""
     kink = np.clip(-means / deviations, -_FAR, _FAR)[:, None]
-    z = np.concatenate([(kink + _FAR) / 2 * (_NODES + 1) - _FAR, (_FAR - kink) / 2 * (_NODES + 1) + kink], axis=1)
-    weights = np.concatenate([(kink + _FAR) / 2 * _WEIGHTS, (_FAR - kink) / 2 * _WEIGHTS], axis=1)
-    x = means[:, None] + deviations[:, None] * z
-    return x, z, weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    below, above = (kink + _FAR) / 2, (_FAR - kink) / 2
+    z = np.concatenate([below * (_NODES + 1) - _FAR, above * (_NODES + 1) + kink], axis=1)
+    weights = np.concatenate([below * _WEIGHTS, above * _WEIGHTS], axis=1)
+    return means[:, None] + deviations[:, None] * z, z, weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
 
 
 def _combination(points: Array, s: float, p: Array, epsilon: float) -> Pair:
     """u2 = ε u1 + √(1 − ε²) z with a Gaussian z: u1 a latent coordinate C_r, u2 a preactivation U_i that it enters."""
     deviation = np.sqrt(epsilon**2 * s**2 + 1 - epsilon**2)
-    ones = np.ones_like(points)
-    return Pair(
-        p,
-        np.stack([points, epsilon * points], axis=1),
-        np.stack([s * ones, deviation * ones], axis=1),
-        epsilon * s / deviation * ones,
-    )
+    means, deviations = np.multiply.outer(points, [1, epsilon]), np.tile([s, deviation], (len(points), 1))
+    return Pair(p, means, deviations, np.full_like(points, epsilon * s / deviation))
 
 
 def _common_noise(points: Array, s: float, p: Array, epsilon: float) -> Pair:
-    """Components drawn independently, and Gaussian noise within them that is correlated."""
-    first, second = np.repeat(points, len(points)), np.tile(points, len(points))
-    return Pair(
-        np.outer(p, p).ravel(),
-        np.stack([first, second], axis=1),
-        np.full((len(first), 2), s),
-        np.full(len(first), epsilon / s**2),
-    )
+    """Components are drawn independently; the Gaussian noise within them is correlated."""
+    means = np.stack([np.repeat(points, len(points)), np.tile(points, len(points))], axis=1)
+    return Pair(np.outer(p, p).ravel(), means, np.full_like(means, s), np.full(len(means), epsilon / s**2))
 
 
 def _common_component(points: Array, s: float, p: Array, epsilon: float) -> Pair:
-    """Both variables have one component in common with the probability ε/(1 − s²), else independent ones."""
+    """Both variables share one component with the probability ε/(1 − s²); otherwise theirs are independent."""
     share = epsilon / (1 - s**2)
-    independent = _common_noise(points, s, p, 0.0)
-    return independent._replace(weights=((1 - share) * np.outer(p, p) + share * np.diag(p)).ravel())
+    weights = (1 - share) * np.outer(p, p) + share * np.diag(p)
+    return _common_noise(points, s, p, 0.0)._replace(weights=weights.ravel())
 
 
 class Construction(NamedTuple):
@@ -126,9 +101,9 @@ CONSTRUCTIONS = {
 
 
 def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: ArrayLike = EPSILONS) -> xr.Dataset:
-    """Lemma V.1: what E f(u1) g(u2) differs from its approximation by, against ε = E u1 u2 and the distance from N.
+    """Lemma V.1: the error of its approximation of E f(u1) g(u2), against ε = E u1 u2 and the distance from N.
 
-    To order 0 the approximation is Σ p_k p_l ⟨f⟩_k ⟨g⟩_l (21). To order 1 it has + ε E[u1 f(u1)] E[u2 g(u2)], the
+    To order 0 the approximation is Σ p_k p_l ⟨f⟩_k ⟨g⟩_l (21). Order 1 adds ε E[u1 f(u1)] E[u2 g(u2)], the
     next term for Gaussian variables, which makes the covariances of the equivalent Gaussian model.
 
     Parameters
@@ -158,48 +133,35 @@ def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: A
     >>> data["slope"].sel(pair="relu, relu", construction="combination", spread=3).values.round(1)
     array([1., 2.])
     """
-    epsilons, points = np.asarray(epsilons, dtype=float), _means(shape)
-    if not (len(epsilons) >= 4 and epsilons[0] > 0 and (np.diff(epsilons) > 0).all() and epsilons[-1] < 1):
-        raise ProblemError(f"epsilons: {epsilons.tolist()} are not four or more increasing numbers in (0, 1)")
+    epsilons = np.asarray(epsilons, dtype=float)
+    if not (len(epsilons) >= SMALLEST and epsilons[0] > 0 and (np.diff(epsilons) > 0).all() and epsilons[-1] < 1):
+        raise ProblemError(f"epsilons: must be four or more increasing numbers in (0, 1) (got {epsilons.tolist()}).")
     if not min(spreads) > 0:
-        raise ProblemError(f"spreads: {list(spreads)} must be positive; without spread there are no components")
-    laws = [MixtureLaw(a * points, standardize=True) for a in spreads]
-    shape_ = (2, len(CONSTRUCTIONS), len(FUNCTION_PAIRS), len(spreads), len(epsilons))
-    remainder = np.full(shape_, np.nan)
-    largest = np.empty((len(CONSTRUCTIONS), len(spreads)))
-    for a, law in enumerate(laws):
-        standardised, s = (law.means - law.location) / law.scale, float(1 / law.scale)
-        for c, construction in enumerate(CONSTRUCTIONS.values()):
-            largest[c, a] = construction.largest(s)
-            for e in np.flatnonzero(epsilons <= largest[c, a]):
-                pair = construction.pair(standardised, s, law.weights, epsilons[e])
-                for n, (f, g) in enumerate(FUNCTION_PAIRS):
-                    remainder[:, c, n, a, e] = _remainders(pair, f, g, epsilons[e])
-    with np.errstate(divide="ignore"):
-        logs = np.log(remainder[..., :4])
-    centred = np.log(epsilons[:4]) - np.log(epsilons[:4]).mean()
-    dims = ("order", "construction", "pair", "spread", "epsilon")
-    return xr.Dataset(
-        {
-            "remainder": (dims, remainder, {"long_name": "error of Lemma V.1"}),
-            "slope": (dims[:-1], logs @ centred / (centred @ centred)),
-            "largest": (("construction", "spread"), largest),
-            "kl": ("spread", [float(law.kl_to_standard_normal()) for law in laws]),
-        },
-        coords={
-            "order": [0, 1],
-            "construction": list(CONSTRUCTIONS),
-            "pair": [f"{f}, {g}" for f, g in FUNCTION_PAIRS],
-            "spread": list(spreads),
-            "epsilon": epsilons,
-        },
-        attrs={"shape": points.tolist()},
+        raise ProblemError(f"spreads: must be greater than 0 (got {list(spreads)}). At 0 there are no components.")
+    laws = _laws(shape, spreads)
+    coords = {"order": [0, 1], "construction": list(CONSTRUCTIONS), "pair": list(FUNCTION_PAIRS), "epsilon": epsilons}
+    data = xr.Dataset(coords=coords, attrs={"shape": np.asarray(shape, dtype=float).tolist()})
+    remainder = _each(_remainder, data["order"], data["construction"], data["pair"], laws, data["epsilon"])
+    start = remainder.isel(epsilon=slice(SMALLEST))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = power_law(start, start["epsilon"])["exponent"]
+    return data.assign(
+        remainder=remainder.assign_attrs(long_name="error of Lemma V.1"),
+        slope=slope,
+        largest=_each(lambda name, law: CONSTRUCTIONS[name].largest(components_of(law)[1]), data["construction"], laws),
+        kl=_each(_divergence, laws),
     )
 
 
-def _remainders(pair: Pair, f: str, g: str, epsilon: float) -> tuple[float, float]:
-    difference = pair.product_mean(f, g) - pair.mean(f, 0) * pair.mean(g, 1)
-    return abs(difference), abs(difference - epsilon * pair.moment(f, 0) * pair.moment(g, 1))
+def _remainder(order: int, construction: str, functions: str, law: MixtureLaw, epsilon: float) -> float:
+    """What the approximation of this order leaves out; NaN where there is no such pair of variables."""
+    points, s = components_of(law)
+    build, largest = CONSTRUCTIONS[construction]
+    if epsilon > largest(s):
+        return np.nan
+    pair, (f, g) = build(points, s, law.weights, epsilon), functions.split(", ")
+    next_term = order * epsilon * pair.moment(f, 0) * pair.moment(g, 1)
+    return abs(pair.product_mean(f, g) - pair.mean(f, 0) * pair.mean(g, 1) - next_term)
 
 
 def function_expectation(
@@ -207,8 +169,8 @@ def function_expectation(
 ) -> xr.Dataset:
     """Lemma V.3: E f under a standardised mixture less E f under N(0, 1), in closed form, with the lemma's condition.
 
-    The same for the sum U = D^(−1/2) Σ C_r over D independent coordinates of the mixture, which is what f meets in the
-    hidden manifold.
+    The dataset holds the same for the sum U = D^(−1/2) Σ C_r over D independent coordinates of the mixture. This sum is
+    the argument of f in the hidden manifold.
 
     Parameters
     ----------
@@ -217,14 +179,14 @@ def function_expectation(
     spreads
         The α, not negative.
     counts
-        The D; ``sum_difference`` is that of the largest m up to three.
+        The D of ``sum_difference``, which is computed for the largest m up to three.
 
     Returns
     -------
     xarray.Dataset
         ``difference`` and ``higher_order``, E|x|³ |f'''(0)|/6, over (function, components, spread);
-        ``condition``, whether the latter is negligible, and ``holds``, whether the former is, up to the ``tolerance``
-        (function). ``kl`` (components, spread). ``sum_difference`` (function, spread, count), of
+        ``condition``, whether ``higher_order`` is negligible, and ``holds``, whether ``difference`` is, up to the
+        ``tolerance`` (function). ``kl`` (components, spread). ``sum_difference`` (function, spread, count), of
         ``attrs["sum_components"]`` components.
 
     Raises
@@ -238,62 +200,75 @@ def function_expectation(
     >>> data["difference"].sel(function=["relu", "square"]).values.ravel().round(3) + 0.0
     array([0.098, 0.   ])
     """
-    if not min(spreads) >= 0:
-        raise ProblemError(f"spreads: {list(spreads)} must not be negative")
-    if min(counts) < 1:
-        raise ProblemError(f"counts: {list(counts)} must be at least 1")
-    small = [m for m, shape in shapes.items() if len(_means(shape)) <= 3]
-    if not small:
-        raise ProblemError("shapes: sums of more than three components have too many terms; add one of two or three")
-    laws = {m: [MixtureLaw(a * _means(shape), standardize=True) for a in spreads] for m, shape in shapes.items()}
-    normal = np.array([float(E(np.zeros(()), np.ones(()))) for E in MEAN_OVER_NORMAL.values()])
-    difference = np.array([[_expectations(law, 1) - normal for law in row] for row in laws.values()])
-    sums = np.array([[_expectations(law, D) - normal for D in counts] for law in laws[max(small)]])
-    third = np.array([[_third_absolute_moment(law) for law in row] for row in laws.values()])
-    x, _, density = _quadrature(np.zeros(1), np.ones(1))
-    tolerance = np.array([TOLERANCE * np.sqrt((np.square(f(x)) * density).sum()) for f in FUNCTIONS.values()])
-    higher = np.array(list(THIRD_DERIVATIVE.values()))[:, None, None] * third / 6
-    dims = ("function", "components", "spread")
+    for name, values, least in (("spreads", spreads, 0), ("counts", counts, 1)):
+        if not min(values) >= least:
+            raise ProblemError(f"{name}: must be at least {least} (got {list(values)}).")
+    small = max((m for m, shape in shapes.items() if np.size(shape) <= 3), default=None)
+    if small is None:
+        raise ProblemError(
+            f"shapes: one must have at most three components (got {list(shapes)}). Sums of more have too many terms."
+        )
+    laws = xr.concat([_laws(shape, spreads) for shape in shapes.values()], xr.IndexVariable("components", list(shapes)))
+    D = xr.DataArray(list(counts), coords=[("count", list(counts))])
+    f = xr.DataArray(list(FUNCTIONS), coords=[("function", list(FUNCTIONS))])
+    third = xr.DataArray([function.third_derivative for function in FUNCTIONS.values()], coords=f.coords)
     data = xr.Dataset(
         {
-            "difference": (dims, np.moveaxis(difference, -1, 0)),
-            "higher_order": (dims, higher),
-            "tolerance": ("function", tolerance),
-            "kl": (dims[1:], [[float(law.kl_to_standard_normal()) for law in row] for row in laws.values()]),
-            "sum_difference": (("function", "spread", "count"), np.moveaxis(sums, -1, 0)),
+            "difference": _each(_difference, f, laws, 1),
+            "higher_order": third * _each(_third_absolute_moment, laws) / 6,
+            "tolerance": TOLERANCE * _each(_root_mean_square, f),
+            "kl": _each(_divergence, laws),
+            "sum_difference": _each(_difference, f, laws.sel(components=small, drop=True), D),
         },
-        coords={
-            "function": list(FUNCTIONS),
-            "components": list(shapes),
-            "spread": list(spreads),
-            "count": list(counts),
-        },
-        attrs={"sum_components": max(small), "relative_tolerance": TOLERANCE},
+        attrs={"sum_components": small, "relative_tolerance": TOLERANCE},
     )
     return data.assign(
         condition=data["higher_order"] <= data["tolerance"], holds=abs(data["difference"]) <= data["tolerance"]
     )
 
 
-def _means(shape: ArrayLike) -> Array:
+def _laws(shape: ArrayLike, spreads: Sequence[float]) -> xr.DataArray:
+    """The standardised mixtures of one shape as objects, over ``spread``."""
     points = np.asarray(shape, dtype=float)
     if points.ndim != 1 or not np.ptp(points) > 0:
-        raise ProblemError(f"shape: {points.tolist()} is not a vector of means that differ; give shape (m,), m ≥ 2")
-    return points
+        raise ProblemError(f"shape: must be a vector of m ≥ 2 means that differ (got {points.tolist()}).")
+    laws = [MixtureLaw(spread * points, standardize=True) for spread in spreads]
+    return xr.DataArray(laws, coords=[("spread", list(spreads))])
 
 
-def _expectations(law: MixtureLaw, count: int) -> Array:
-    """E f(U) for every f, U the scaled sum of D = count coordinates: a mixture over how many have which component."""
-    points, s, m = (law.means - law.location) / law.scale, 1 / law.scale, law.components
+def _each(call: Callable[..., Any], *arrays: Any) -> xr.DataArray:
+    """Call a function of scalars for all combinations of the entries of arrays."""
+    return xr.apply_ufunc(call, *arrays, vectorize=True)
+
+
+@cache
+def _occupations(count: int, m: int) -> Float[np.ndarray, "state m"]:
+    """How many of ``count`` coordinates may have which of m components: bars between stars."""
     bars = np.array(list(combinations(range(count + m - 1), m - 1))).reshape(-1, m - 1)
     edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, count + m - 1)))
-    members = np.diff(edges, axis=1) - 1
+    return np.diff(edges, axis=1) - 1.0
+
+
+def _difference(f: str, law: MixtureLaw, count: int) -> float:
+    """E f(U) − E f(N(0, 1)), U the scaled sum of D = count coordinates: a mixture over their occupations."""
+    (points, s), members, E = components_of(law), _occupations(count, law.components), FUNCTIONS[f].normal_mean
     weights = np.exp(gammaln(count + 1) - gammaln(members + 1).sum(axis=1) + members @ np.log(law.weights))
-    U = members @ points / np.sqrt(count)
-    return np.array([weights @ E(U, s) for E in MEAN_OVER_NORMAL.values()])
+    return weights @ E(members @ points / np.sqrt(count), s) - E(0.0, 1.0)
+
+
+def _divergence(law: MixtureLaw) -> float:
+    """D_KL(law ‖ N(0, 1)) in nats."""
+    return float(law.kl_to_standard_normal())
+
+
+def _root_mean_square(f: str) -> float:
+    """√(E f²) under N(0, 1)."""
+    x, _, density = _quadrature(np.zeros(1), np.ones(1))
+    return np.sqrt((np.square(FUNCTIONS[f].value(x)) * density).sum())
 
 
 def _third_absolute_moment(law: MixtureLaw) -> float:
-    points = (law.means - law.location) / law.scale
-    x, _, density = _quadrature(points, np.full(len(points), 1 / law.scale))
-    return float(law.weights @ (np.abs(x) ** 3 * density).sum(axis=1))
+    """E|x|³."""
+    points, s = components_of(law)
+    x, _, density = _quadrature(points, np.full_like(points, s))
+    return law.weights @ (np.abs(x) ** 3 * density).sum(axis=1)

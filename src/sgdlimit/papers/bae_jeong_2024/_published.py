@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-__all__ = ["COLUMNS", "PUBLISHED", "PublishedTable"]
-
 COLUMNS = ("Q0,0", "Q0,1", "Q1,0", "Q1,1", "R0,0", "R0,1", "R1,0", "R1,1", "v0", "v1")
 
 
