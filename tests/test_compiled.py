@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import equinox as eqx
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,10 +15,6 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from sgdlimit.theory import Spectrum, solve_spectrum
 from sgdlimit.theory import _compiled as compiled
-from sgdlimit.theory._averages import integrals_for
-from sgdlimit.theory._equations import Case
-from sgdlimit.theory._solve import integrate
-from sgdlimit.training import PLAIN
 
 X = np.arange(3.0)
 ONE_NODE = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
@@ -33,6 +29,29 @@ compiled._compile = lambda *arguments: compilations.append(1) or compile(*argume
 one_node = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
 solution = solve_spectrum(one_node, [1.0], [1.0], activation="linear", learning_rate=0.1, times=[0, 1, 2])
 print(json.dumps([len(compilations), [float(x).hex() for x in solution.generalization_error]]))
+"""
+
+
+MIXTURE = """
+import json
+import numpy as np
+import sgdlimit as sl
+from sgdlimit.theory import _compiled as compiled
+from sgdlimit.theory._mean_fields import _chain, _spectral, _weights
+
+compilations, compile = [], compiled._compile
+compiled._compile = lambda *arguments: compilations.append("a program of JAX") or compile(*arguments)
+problem = sl.Problem(input_dim=40, latent_dim=20, student_units=2, teacher_units=2, activation="erf", learning_rate=0.3)
+for alike in (True, False):  # by a spectrum, and by the weights
+    covariances = np.eye(20) * np.array([1.0, 1.0 if alike else 2.0])[:, None, None]
+    law = sl.ClusterMixture(np.array([[-1.0], [1.0]]) * np.ones(20), covariances)
+    instance = problem.draw(0).replace(latent=law, nonlinearity="identity")
+    sl.solve(instance, [0.5, 1.0], theory="mixture", chains=2)
+    assert (len(instance.mixture_moments().kinds) == 1) == alike
+kernels = [f for module in (_chain, _spectral, _weights) for f in vars(module).values() if hasattr(f, "stats")]
+assert len(kernels) > 5
+compilations += [f"{f.__name__}{list(f.stats.cache_misses)}" for f in kernels if f.stats.cache_misses]
+print(json.dumps(compilations))
 """
 
 
@@ -95,6 +114,17 @@ def test_a_second_process_neither_traces_nor_compiles_and_gets_the_same_bits(tmp
     errors = [float(x).hex() for x in solve_spectrum(ONE_NODE, [1.0], [1.0], **settings).generalization_error]
     assert process(seed="1") == [1, errors]
     assert process(seed="2") == [0, errors]
+
+
+def test_mixture_theory_compiles_nothing_in_a_second_process(tmp_path):
+    """Neither loops of numba, which keeps them beside their sources, nor programs of JAX."""
+    settings = os.environ | {"SGDLIMIT_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run([sys.executable, "-c", MIXTURE], env=settings, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    )
+    assert "a program of JAX" in json.loads(first.stdout)
+    assert json.loads(second.stdout) == []
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "another's", "folder"])
@@ -220,9 +250,12 @@ def test_the_users_jax_is_left_alone(folder):
         reset_cache()
     assert len(list(folder.iterdir())) == 1
 
-    settings = {"activation": "linear", "learning_rate": 0.1, "times": [0, 1, 2]}
-    solve_spectrum(ONE_NODE, [1.0], [1.0], **settings)
-    with jax.enable_x64(True):
-        case = Case(ONE_NODE, jnp.ones(1), jnp.ones(1), PLAIN.rule(0.1, 1, 1))
-        with pytest.raises(RuntimeError, match="increasing"):
-            eqx.filter_jit(integrate)(case, jnp.array([0.0, 2.0, 1.0]), integrals=integrals_for("linear"))
+    solve_spectrum(ONE_NODE, [1.0], [1.0], activation="linear", learning_rate=0.1, times=[0, 1, 2])
+
+    @jax.jit
+    def of_the_user(times):
+        decay, saveat = dfx.ODETerm(lambda t, y, args: -y), dfx.SaveAt(ts=times)
+        return dfx.diffeqsolve(decay, dfx.Tsit5(), 0.0, 2.0, 0.1, jnp.ones(()), saveat=saveat).ys
+
+    with pytest.raises(RuntimeError, match="increasing"):
+        of_the_user(jnp.array([0.0, 2.0, 1.0])).block_until_ready()

@@ -701,14 +701,14 @@ def test_statistics_over_an_ensemble():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"chains": 0}, "chains: 0 is not a whole number of at least 1"),
-        ({"chains": 2.5}, "chains: 2.5 is not a whole number"),
-        ({"seed": -1}, "seed: -1 is not a whole number of at least 0"),
-        ({"threads": -2}, "threads: -2 is not a whole number of at least 1"),
+        ({"chains": 0}, r"chains: must be a whole number of at least 1 \(got 0\)"),
+        ({"chains": 2.5}, r"chains: must be a whole number .*\(got 2\.5\)"),
+        ({"seed": -1}, r"seed: must be a whole number of at least 0 \(got -1\)"),
+        ({"threads": -2}, r"threads: must be a whole number of at least 1 \(got -2\)"),
         ({"largest_step": 0}, "largest_step: 0 is not a step of integration"),
         ({"largest_step": 2.0}, "largest_step: 2.0 is not"),
-        ({"nodes": 3}, r"nodes: 3 is not a whole number of at least 2\(K \+ M \+ c \+ 1\) = 16"),
-        ({"nodes": 20.5}, "nodes: 20.5 is not a whole number"),
+        ({"nodes": 3}, r"nodes: must be a whole number of at least 2\(K \+ M \+ c \+ 1\) = 16 \(got 3\)"),
+        ({"nodes": 20.5}, r"nodes: must be a whole number .*\(got 20\.5\)"),
     ],
     ids=str,
 )

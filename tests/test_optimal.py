@@ -85,9 +85,9 @@ def test_sgd_gains_what_theory_says(regression):
     ("changes", "message"),
     [
         ({"duration": -1.0}, "duration: -1.0"),
-        ({"knots": 1}, "knots: 1"),
+        ({"knots": 1}, r"knots: .*\(got 1\)"),
         ({"rates": [0.1, 0.2]}, "rates: "),
-        ({"rates": "fast"}, "rates: is not an array of numbers"),
+        ({"rates": "fast"}, "rates: must be numbers"),
         ({"rates": [0.3, 0.5, 0.7]}, "rates: the best of 3 is the first"),
     ],
 )

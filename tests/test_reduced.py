@@ -239,7 +239,7 @@ def test_divergence_of_one_case_leaves_the_others(monkeypatch):
 
 @pytest.mark.parametrize("nodes", [0, 9, -70, 70.5, "all"])
 def test_numbers_of_nodes_that_cannot_be(nodes):
-    with pytest.raises(sl.ProblemError, match=r"nodes: .* at least 2\(K \+ M \+ 1\) = 10; try 70"):
+    with pytest.raises(sl.ProblemError, match=r"nodes: .* at least 2\(K \+ M \+ 1\) = 10 .*Try 70"):
         spectrum(drawn(), nodes=nodes)
     with pytest.raises(sl.ProblemError, match="nodes: "):
         reduce(spectrum(drawn()), nodes)
@@ -247,7 +247,10 @@ def test_numbers_of_nodes_that_cannot_be(nodes):
 
 def test_noise_that_cannot_be():
     fields = [[1.0], [1.0], [[[1.0]]], [[[0.5]]], [[[1.0]]], [[1.0]]]
-    for noise, message in (([1.0, 1.0], r"noise: shape \(2,\)"), ([-1.0], "noise: -1.0 is negative")):
+    for noise, message in (
+        ([1.0, 1.0], r"noise: .*\(got \(2,\)\)"),
+        ([-1.0], r"noise: must not be negative \(got -1\.0\)"),
+    ):
         with pytest.raises(sl.ProblemError, match=message):
             Spectrum(*fields, noise=noise)
 
@@ -258,10 +261,10 @@ def test_noise_that_cannot_be():
         ({"learning_rate": [0.1, 0.2], "student_output": [[1.0]] * 3}, "cases: there are 3 of student_output, 2 of"),
         ({"learning_rate": []}, "cases: there are 0 of learning_rate"),
         ({"learning_rate": [0.1, -0.2]}, "learning_rate: .*0.2"),
-        ({"student_output": [[1.0, 2.0]]}, r"student_output: shape \(2,\)"),
-        ({"student_output": 1.0}, r"student_output: shape \(\)"),
+        ({"student_output": [[1.0, 2.0]]}, r"student_output: .*\(got \(2,\)\)"),
+        ({"student_output": 1.0}, r"student_output: .*\(got \(\)\)"),
         ({"times": [2.0, 1.0]}, "times: "),
-        ({"rtol": 0}, "rtol: 0"),
+        ({"rtol": 0}, r"rtol: .*\(got 0\)"),
         ({"activation": "swish"}, "activation: 'swish'"),
     ],
 )

@@ -64,7 +64,7 @@ def bootstrap(
     >>> result["R_stderr"].dims
     ('time', 'student', 'teacher')
     """
-    check_whole("resamples", resamples, 2, "try 20")
+    check_whole("resamples", resamples, 2, " Try 20.")
     law, dim = instance.latent, instance.latent_dim
     if law.distinct_samples is None:
         raise ProblemError(

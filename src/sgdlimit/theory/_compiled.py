@@ -1,8 +1,7 @@
 """Programs that are traced and compiled once, and kept on disk for the processes to come.
 
-JAX's own cache of compiled programs passes over programs with host callbacks, and diffrax checks the order of the
-output times by one. Whoever calls from here has checked the times; the callbacks are left out, so that the program can
-be kept. It is kept whole, for tracing it again would take a second, and without touching any setting of JAX.
+A program is kept whole, because tracing it again would take a second, and without touching any setting of JAX. It must
+not call Python back: see how :mod:`sgdlimit.theory._solve` avoids that.
 
 The folder is ``$SGDLIMIT_CACHE_DIR``, or else ``$XDG_CACHE_HOME/sgdlimit`` or ``~/.cache/sgdlimit``; set to nothing,
 the variable turns the cache off. Whatever is wrong with the folder or a file in it, the program is compiled as without
@@ -23,11 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
-
-__all__ = ["call"]
 
 KEPT = 256
 """Programs on disk, a fifth of a megabyte each; those not used for longest go first."""
@@ -73,25 +69,14 @@ def _program(
     path = _path((function.__module__, function.__qualname__, tree, shapes, static))
     if path and not anew and (kept := _load(path, device)):
         return kept
-    try:
-        program = _compile(flat, shapes)
-    except (ImportError, AttributeError, TypeError):  # a version of JAX that hides elsewhere what is needed
-        return jax.jit(flat)
+    program = _compile(flat, shapes)
     if path:
         _store(path, program)
     return program
 
 
 def _compile(flat: Callable, shapes: tuple) -> jax.stages.Compiled:
-    from jax._src.callback import pure_callback_p
-    from jax._src.interpreters import mlir
-
-    def unreached(*_, result_avals, **__):
-        return [jnp.full(aval.shape, jnp.nan, aval.dtype) for aval in result_avals]
-
-    rules = ((pure_callback_p, mlir.lower_fun(unreached, multiple_results=True)),)
-    parameters = mlir.LoweringParameters(override_lowering_rules=rules)
-    return jax.jit(flat).trace(*shapes).lower(_private_parameters=parameters).compile()
+    return jax.jit(flat).lower(*shapes).compile()
 
 
 # --- on disk: nothing that goes wrong here may be seen ---------------------------------------------------------------

@@ -8,20 +8,19 @@ whose s-th power reaches no further than s blocks. So one vector can probe all b
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 
 from ..resources import one_thread
-from ._quadrature import DEPENDENT
-
-__all__ = ["BlockTridiagonal", "block_tridiagonal", "gram", "trace_gauss"]
+from ._quadrature import DEPENDENT, GaussRule
 
 WIDTH = 128
 """Size of a block: as small as keeps the matrix products efficient."""
 
-BlockTridiagonal = tuple[list[Float[np.ndarray, "b b"]], list[Float[np.ndarray, "a b"]]]
+BlockTridiagonal = tuple[list[Float[ndarray, "b b"]], list[Float[ndarray, "a b"]]]
 """The blocks on the diagonal and those below them."""
 
 
-def gram(factor: Float[np.ndarray, "r N"], columns: int = 4096) -> Float[np.ndarray, "r r"]:
+def gram(factor: Float[ndarray, "r N"], columns: int = 4096) -> Float[ndarray, "r r"]:
     """The product factor factorᵀ in float32, some columns at a time: no copy of the whole factor is made."""
     product = np.zeros((len(factor), len(factor)), dtype=np.float32)
     for start in range(0, factor.shape[1], columns):
@@ -30,7 +29,7 @@ def gram(factor: Float[np.ndarray, "r N"], columns: int = 4096) -> Float[np.ndar
     return product
 
 
-def block_tridiagonal(matrix: Float[np.ndarray, "n n"], width: int = WIDTH) -> BlockTridiagonal:
+def block_tridiagonal(matrix: Float[ndarray, "n n"], width: int = WIDTH) -> BlockTridiagonal:
     """Reduce a symmetric matrix to block tridiagonal form by an orthogonal similarity; the matrix is overwritten.
 
     The reflections of a block are I − V T Vᵀ with T⁻¹ = diag(1/τ) + the upper triangle of VᵀV (Puglisi, 1992).
@@ -62,9 +61,7 @@ def block_tridiagonal(matrix: Float[np.ndarray, "n n"], width: int = WIDTH) -> B
     return [*diagonal, matrix], below
 
 
-def trace_gauss(
-    tridiagonal: BlockTridiagonal, zeros: int, steps: int
-) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+def trace_gauss(tridiagonal: BlockTridiagonal, zeros: int, steps: int) -> GaussRule:
     """Gauss rule Σ_j w_j h(θ_j) for the mean of h over the eigenvalues of a block tridiagonal matrix and some zeros.
 
     The Lanczos algorithm in the space of matrices X under the product tr XᵀY, from the identity.
@@ -116,5 +113,5 @@ def trace_gauss(
     return nodes, np.square(modes[0])
 
 
-def _dot(x: list[Float[np.ndarray, "b n"]], y: list[Float[np.ndarray, "b n"]]) -> float:
+def _dot(x: list[Float[ndarray, "b n"]], y: list[Float[ndarray, "b n"]]) -> float:
     return float(sum(np.vdot(a, b) for a, b in zip(x, y, strict=True)))

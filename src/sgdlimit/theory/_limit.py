@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh_tridiagonal
 
 from ..inputs import Nonlinearity, nonlinearity_named
-from ._checks import check_array, check_positive, check_whole
+from ..settings import numbers
+from ._checks import check_positive, check_whole
+from ._quadrature import GaussRule
 from ._spectrum import Spectrum, check_covariance
 
 
@@ -64,7 +66,7 @@ def marchenko_pastur(
     (np.float64(0.363...), np.float64(0.5))
     """
     check_positive(latent_ratio=latent_ratio)
-    check_whole("nodes", nodes, 1, "try 64")
+    check_whole("nodes", nodes, 1, " Try 64.")
     q0, T = _overlap("student_overlap", student_overlap), _overlap("teacher_overlap", teacher_overlap)
     a, b, c = (float(x) for x in nonlinearity_named(nonlinearity).hermite(np.ones(())))
     delta = float(latent_ratio)
@@ -86,7 +88,7 @@ def marchenko_pastur(
     )
 
 
-def _gauss_rule(y: float, nodes: int) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
+def _gauss_rule(y: float, nodes: int) -> GaussRule:
     """Nodes and weights of the Gauss rule for the Marchenko-Pastur law of ratio y ≤ 1, mean 1 and mass 1."""
     diagonal = np.full(nodes, 1 + y)
     diagonal[0] = 1
@@ -96,6 +98,6 @@ def _gauss_rule(y: float, nodes: int) -> tuple[Float[np.ndarray, "nodes"], Float
 
 def _overlap(name: str, value: ArrayLike) -> Float[np.ndarray, "d d"]:
     """The overlap of every pair of units, checked."""
-    array = check_array(name, value, 2 * np.shape(value)[:1] or (1, 1))
+    array = numbers(name, value, 2 * np.shape(value)[:1] or ("d", "d"))
     check_covariance(name, array)
     return array

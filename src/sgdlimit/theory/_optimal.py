@@ -12,14 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize, minimize_scalar
 
-from ..errors import DivergenceError, ProblemError
+from ..errors import DivergenceError, ProblemError, shown
 from ..instance import Instance
 from ..rules import Integrals
+from ..settings import numbers
 from ..training import Schedule
-from ._checks import check_array, check_positive, check_whole
+from ._checks import check_positive, check_whole
 from ._compiled import call
 from ._equations import Case
 from ._solve import integrate
@@ -127,7 +129,7 @@ def optimal_schedule(
     True
     """
     check_positive(duration=duration)
-    check_whole("knots", knots, 2, "try 10")
+    check_whole("knots", knots, 2, " Try 10.")
     if instance.training.schedule is not None:
         raise ProblemError("training.schedule: the instance has one already; give it without")
     scanned = _check_rates(np.geomspace(0.005, 20, 25) if rates is None else rates) / instance.learning_rate
@@ -171,7 +173,7 @@ class _Objective:
     """ln ε at the end and its gradient, as a function of the logarithms of the schedule's factors."""
 
     def __init__(
-        self, instance: Instance, theory: str | Theory, times: Float[np.ndarray, "knot"], nodes: int | None
+        self, instance: Instance, theory: str | Theory, times: Float[ndarray, "knot"], nodes: int | None
     ) -> None:
         case = reduced_case(instance, theory, nodes)
         self._case = case._replace(rule=case.rule._replace(schedule_times=times))
@@ -179,7 +181,7 @@ class _Objective:
         self._times = times
         self.evaluations = 0
 
-    def __call__(self, log_factors: Float[np.ndarray, "knot"]) -> tuple[float, Float[np.ndarray, "knot"]]:
+    def __call__(self, log_factors: Float[ndarray, "knot"]) -> tuple[float, Float[ndarray, "knot"]]:
         self.evaluations += 1
         static = {"integrals": self._integrals}
         value, gradient = call(log_final_error, log_factors, self._case, self._times[-1:], static=static)
@@ -192,7 +194,7 @@ class _Objective:
         return self(np.full(len(self._times), log_factor))[0]
 
 
-def _best_constant(objective: _Objective, log_factors: Float[np.ndarray, "rate"]) -> float:
+def _best_constant(objective: _Objective, log_factors: Float[ndarray, "rate"]) -> float:
     """Logarithm of the factor of the best constant rate."""
     errors = [objective.constant(log_factor) for log_factor in log_factors]
     best = int(np.argmin(errors))
@@ -211,9 +213,9 @@ def _with(instance: Instance, schedule: Schedule) -> Instance:
     return instance.replace(training=instance.training.model_copy(update={"schedule": schedule}))
 
 
-def _check_rates(rates: ArrayLike) -> Float[np.ndarray, "rate"]:
+def _check_rates(rates: ArrayLike) -> Float[ndarray, "rate"]:
     """Positive numbers that increase, at least three."""
-    array = check_array("rates", rates)
-    if array.ndim != 1 or len(array) < 3 or (np.diff(array, prepend=0) <= 0).any():
-        raise ProblemError(f"rates: {rates!r} do not increase from above 0; give at least 3 positive numbers that do")
+    array = numbers("rates", rates, ("rate",))
+    if len(array) < 3 or (np.diff(array, prepend=0) <= 0).any():
+        raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
     return array

@@ -10,19 +10,19 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 
-__all__ = ["Operator", "block_gauss"]
-
-Operator = Callable[[Float[np.ndarray, "N b"]], Float[np.ndarray, "N b"]]
+Operator = Callable[[Float[ndarray, "N b"]], Float[ndarray, "N b"]]
 """The product of a symmetric matrix with a block of vectors."""
+
+GaussRule = tuple[Float[ndarray, "n"], Float[ndarray, "*d n"]]
+"""Nodes, and their weights or the components of d vectors in them."""
 
 DEPENDENT = 1e-10
 """Directions of a block that are shorter than this part of the longest are taken to lie in the span of the others."""
 
 
-def block_gauss(
-    apply: Operator, block: Float[np.ndarray, "N d"], steps: int
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "d n"]]:
+def block_gauss(apply: Operator, block: Float[ndarray, "N d"], steps: int) -> GaussRule:
     """Nodes θ and components c of the Gauss rule x_a·h(Ω) x_b ≈ Σ_j c_aj h(θ_j) c_bj.
 
     Parameters
@@ -58,13 +58,13 @@ def block_gauss(
     return nodes, (block.T @ basis) @ modes
 
 
-def _orthonormal(block: Float[np.ndarray, "N d"], scale: float = 0.0) -> Float[np.ndarray, "N b"]:
+def _orthonormal(block: Float[ndarray, "N d"], scale: float = 0.0) -> Float[ndarray, "N b"]:
     """Orthonormal basis of the span of a block; lengths that are rounding next to the longest, or to a scale, are 0."""
     directions, lengths, _ = np.linalg.svd(block, full_matrices=False)
     return directions[:, lengths > DEPENDENT * max(scale, lengths.max(initial=0))]
 
 
-def _off(basis: Float[np.ndarray, "N n"], block: Float[np.ndarray, "N b"]) -> Float[np.ndarray, "N b"]:
+def _off(basis: Float[ndarray, "N n"], block: Float[ndarray, "N b"]) -> Float[ndarray, "N b"]:
     """The part of a block orthogonal to a basis; the second pass removes the rounding of the first."""
     for _ in range(2):
         block = block - basis @ (basis.T @ block)

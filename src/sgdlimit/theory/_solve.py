@@ -12,20 +12,23 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, cast
 
 import diffrax as dfx
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jax import lax
 from jaxtyping import Array, Float, Int
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from ..resources import cores
 from ..rules import Activation, Integrals, names_of
+from ..settings import numbers
 from ..training import PLAIN, LearningRule, Training, check_switch_times, task_units
 from ..trajectory import check_times, make_trajectory
 from ._averages import integrals_for
-from ._checks import check_array, check_positive
+from ._checks import check_positive
 from ._compiled import call
 from ._equations import (
     Case,
@@ -86,6 +89,22 @@ class OrderParameters(NamedTuple):
     """Largest error of the Gaussian averages estimated along the trajectory, see :meth:`Integrals.error`."""
 
 
+class _TimesChecked(dfx.AbstractAdjoint):
+    """Another adjoint, for output times that are known to increase.
+
+    diffrax checks their order by a callback to Python, with which no compiled program can be kept. The solution does
+    not depend on its result here, so that the callback is no part of the program.
+    """
+
+    adjoint: dfx.AbstractAdjoint
+    times: Float[Array, "time"]
+
+    def loop(self, *, saveat: dfx.SaveAt, **rest: Any) -> Any:
+        """The main loop, with the times as they were given."""
+        saveat = eqx.tree_at(lambda saveat: saveat.subs.ts, saveat, self.times)
+        return self.adjoint.loop(saveat=saveat, **rest)
+
+
 def integrate(
     case: Case,
     times: Float[Array, "time"],
@@ -139,7 +158,7 @@ def integrate(
         y0=state,
         saveat=dfx.SaveAt(ts=times, fn=observe),
         stepsize_controller=controller,
-        adjoint=adjoint,
+        adjoint=_TimesChecked(adjoint, times),
         max_steps=max_steps,
         throw=False,
     )
@@ -160,7 +179,7 @@ def _largest_rms(error: State, carrying: Float[Array, ""]) -> Float[Array, ""]:
 # --- one case ---------------------------------------------------------------------------------------------------------
 
 
-def order_parameters(case: Case, times: Float[np.ndarray, "time"], solver: Solver) -> OrderParameters:
+def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
     """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
     integrals = solver.integrals
     if np.isinf(integrals.accuracy):
@@ -178,7 +197,7 @@ def order_parameters(case: Case, times: Float[np.ndarray, "time"], solver: Solve
             return result._replace(integral_error=error)
 
 
-def _integrated(case: Case, times: Float[np.ndarray, "time"], solver: Solver) -> OrderParameters:
+def _integrated(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
     """One call of the compiled program.
 
     All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
@@ -220,7 +239,7 @@ def integral_errors(
     return (lax.map(of_state, (Q, R, v, times)),)
 
 
-def variables(result: OrderParameters) -> dict[str, np.ndarray]:
+def variables(result: OrderParameters) -> dict[str, ndarray]:
     """Arrays of a trajectory, by name; errors task by task only where there are several."""
     left_out = {"steps", "integral_error"} | ({"task_error"} if result.task_error.shape[-1] == 1 else set())
     return {name: np.asarray(values) for name, values in result._asdict().items() if name not in left_out}
@@ -278,7 +297,7 @@ def trajectories(
     return labelled.assign_coords(learning_rate=("case", rates), diverged_at=("case", diverged_at))
 
 
-def _divergence(cases: Sequence[Case], diverged_at: Float[np.ndarray, "case"], steps: int, solver: Solver) -> str:
+def _divergence(cases: Sequence[Case], diverged_at: Float[ndarray, "case"], steps: int, solver: Solver) -> str:
     """Which cases diverge, when, and what helps."""
     worst, limit = int(diverged_at.argmin()), solver.max_steps or MAX_STEPS
     eta, end = cases[worst].rule.learning_rate, f"before t={diverged_at[worst]:g}; use"
@@ -432,11 +451,11 @@ def solve_many(
         "learning_rate": (learning_rate, np.ndim(learning_rate) > 0),
         "training": (training, not isinstance(training, Training)),
     }
-    numbers = {name: len(values) for name, (values, varies) in given.items() if varies}  # type: ignore[arg-type]
-    if len({*numbers.values()}) > 1 or 0 in numbers.values():
-        listed = ", ".join(f"{number} of {name}" for name, number in numbers.items())
+    lengths = {name: len(values) for name, (values, varies) in given.items() if varies}  # type: ignore[arg-type]
+    if len({*lengths.values()}) > 1 or 0 in lengths.values():
+        listed = ", ".join(f"{number} of {name}" for name, number in lengths.items())
         raise ProblemError(f"cases: there are {listed}; give one for all, or equally many")
-    count = max(numbers.values(), default=1)
+    count = max(lengths.values(), default=1)
     columns: list[Any] = [values if varies else [values] * count for values, varies in given.values()]
     shapes = {spectrum.overlap.shape[1:] for spectrum in columns[0]}
     if len(shapes) > 1:
@@ -466,7 +485,7 @@ def check_case(
     """A case of what a user gives, or a ProblemError."""
     _, K, M = spectrum.overlap.shape
     switches = check_switch_times(switch_times)
-    v = check_array("student_output", student_output, (K,))
-    v_teacher = check_array("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
+    v = numbers("student_output", student_output, (K,))
+    v_teacher = numbers("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
     check_positive(learning_rate=learning_rate)
     return Case(spectrum, v, v_teacher, training.rule(float(learning_rate), K, task_units(v_teacher), switches))

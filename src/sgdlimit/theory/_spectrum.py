@@ -14,14 +14,16 @@ import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..inputs import InputMoments
 from ..resources import one_thread
-from ._checks import check_array, check_whole
+from ..settings import numbers
+from ._checks import check_whole
 from ._density import block_tridiagonal, gram, trace_gauss
-from ._quadrature import Operator, block_gauss
+from ._quadrature import GaussRule, Operator, block_gauss
 
 ROUNDING = 1e-8
 """Negative eigenvalues of a covariance up to this part of the largest are rounding."""
@@ -43,10 +45,6 @@ EQUAL = 1e-13
 
 RANK_TOLERANCE = 1e-10
 """Directions with less variance than this part of the largest are merged with those of none."""
-
-
-def _float64(array: ArrayLike) -> np.ndarray:
-    return np.asarray(array, dtype=np.float64)
 
 
 class Spectrum(eqx.Module):
@@ -84,27 +82,33 @@ class Spectrum(eqx.Module):
     (array([[2.]]), array([[0.5]]))
     """
 
-    eigenvalues: Float[np.ndarray, "n"] = eqx.field(converter=_float64)
-    weights: Float[np.ndarray, "n"] = eqx.field(converter=_float64)
-    student: Float[np.ndarray, "n K K"] = eqx.field(converter=_float64)
-    overlap: Float[np.ndarray, "n K M"] = eqx.field(converter=_float64)
-    teacher: Float[np.ndarray, "n M M"] = eqx.field(converter=_float64)
-    teacher_overlap: Float[np.ndarray, "M M"] = eqx.field(converter=_float64)
-    noise: Float[np.ndarray, "n"] = eqx.field(converter=_float64, default=None)
+    eigenvalues: Float[ndarray, "n"]
+    weights: Float[ndarray, "n"]
+    student: Float[ndarray, "n K K"]
+    overlap: Float[ndarray, "n K M"]
+    teacher: Float[ndarray, "n M M"]
+    teacher_overlap: Float[ndarray, "M M"]
+    noise: Float[ndarray, "n"]
 
-    def __post_init__(self):
-        if self.noise is None:
-            self.noise = np.ones(np.shape(self.eigenvalues))
-
-    def __check_init__(self):
-        if self.overlap.ndim != 3 or 0 in self.overlap.shape:
-            raise ProblemError(f"overlap: shape {self.overlap.shape} is not (n, K, M); give r on every node")
-        n, K, M = self.overlap.shape  # to which all other shapes have to fit
+    def __init__(
+        self,
+        eigenvalues: ArrayLike,
+        weights: ArrayLike,
+        student: ArrayLike,
+        overlap: ArrayLike,
+        teacher: ArrayLike,
+        teacher_overlap: ArrayLike,
+        noise: ArrayLike | None = None,
+    ) -> None:
+        n, K, M = numbers("overlap", overlap, ("n", "K", "M")).shape  # to which all other shapes have to fit
+        given = (eigenvalues, weights, student, overlap, teacher, teacher_overlap)
+        given += (np.ones(n) if noise is None else noise,)
         shapes = (n,), (n,), (n, K, K), (n, K, M), (n, M, M), (M, M), (n,)
-        for (name, array), shape in zip(vars(self).items(), shapes, strict=True):
-            check_array(name, array, shape)
+        for field, values, shape in zip(type(self).__annotations__, given, shapes, strict=True):
+            array = numbers(field, values, shape)
             if len(shape) == 1 and array.min() < 0:
-                raise ProblemError(f"{name}: {array.min()} is negative; clip rounding errors to 0")
+                raise ProblemError(f"{field}: must not be negative (got {array.min()}). Clip rounding errors to 0.")
+            setattr(self, field, array)
         check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", self.products)
         check_covariance("teacher_overlap", self.teacher_overlap)
         # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
@@ -114,17 +118,17 @@ class Spectrum(eqx.Module):
         check_covariance(name, self.teacher_overlap - explained, self.teacher_overlap)
 
     @property
-    def products(self) -> Float[np.ndarray, "n d d"]:
+    def products(self) -> Float[ndarray, "n d d"]:
         """[[q, r], [rᵀ, p]] on every node, d = K + M."""
         return np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
 
     @property
-    def Q(self) -> Float[np.ndarray, "K K"]:
+    def Q(self) -> Float[ndarray, "K K"]:
         """Student-student overlap Q = Σ w ω q, (9)."""
         return np.einsum("t,tkl->kl", self.weights * self.eigenvalues, self.student)
 
     @property
-    def R(self) -> Float[np.ndarray, "K M"]:
+    def R(self) -> Float[ndarray, "K M"]:
         """Student-teacher overlap R = Σ w r, (10)."""
         return np.einsum("t,tkm->km", self.weights, self.overlap)
 
@@ -144,23 +148,23 @@ def padded(spectrum: Spectrum) -> Spectrum:
     step = 1 << max(n - 1, 1).bit_length() >> 3
     missing = FEWEST_NODES - n if n <= FEWEST_NODES else -n % step
 
-    def longer(array: np.ndarray) -> np.ndarray:
+    def longer(array: ndarray) -> ndarray:
         return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
     return jax.tree.map(lambda array: array if array is spectrum.teacher_overlap else longer(array), spectrum)
 
 
 def check_covariance(
-    name: str, matrices: Float[np.ndarray, "*batch d d"], reference: Float[np.ndarray, "*batch d d"] | None = None
+    name: str, matrices: Float[ndarray, "*batch d d"], reference: Float[ndarray, "*batch d d"] | None = None
 ) -> None:
     """Refuse with a ProblemError what is not symmetric or has an eigenvalue below 0 by more than rounding."""
     scale = np.abs(matrices if reference is None else reference).max()
     if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=ROUNDING * scale):
-        raise ProblemError(f"{name} is not symmetric; give (x + xᵀ)/2")
+        raise ProblemError(f"{name} must be symmetric. Give (x + xᵀ)/2.")
     smallest = np.linalg.eigvalsh(matrices).min()
     if smallest < -ROUNDING * scale:
         raise ProblemError(
-            f"{name} has the eigenvalue {smallest:.3g}; a covariance has none below 0, check its entries"
+            f"{name} must be a covariance (got the eigenvalue {smallest:.3g}, below 0). Check its entries."
         )
 
 
@@ -191,9 +195,9 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     array([[1.],
            [1.]])
     """
-    diagonal, factor, cross = (check_array(name, getattr(moments, name)) for name in ("diagonal", "factor", "cross"))
+    diagonal, factor, cross = (numbers(name, getattr(moments, name)) for name in ("diagonal", "factor", "cross"))
     N = len(diagonal)
-    W = check_array("student_weights", student_weights, (*np.shape(student_weights)[:1], N))
+    W = numbers("student_weights", student_weights, ("K", N))
 
     vectors = np.concatenate([W, cross.T])  # (K + M, N)
     K, thin = len(W), _is_thin(moments)
@@ -212,25 +216,26 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
 
 def _spectrum(
     K: int,
-    eigenvalues: Float[np.ndarray, "n"],
-    weights: Float[np.ndarray, "n"],
-    products: Float[np.ndarray, "n d d"],
-    teacher_overlap: Float[np.ndarray, "M M"],
-    noise: ArrayLike = None,  # type: ignore[assignment]
+    eigenvalues: Float[ndarray, "n"],
+    weights: Float[ndarray, "n"],
+    products: Float[ndarray, "n d d"],
+    teacher_overlap: Float[ndarray, "M M"],
+    noise: ArrayLike | None = None,
 ) -> Spectrum:
     """A spectrum of products [[q, r], [rᵀ, p]], with eigenvalues that rounding may have made negative."""
     student, overlap, teacher = products[:, :K, :K], products[:, :K, K:], products[:, K:, K:]
     return Spectrum(_clipped(eigenvalues), weights, student, overlap, teacher, teacher_overlap, noise)
 
 
-def _clipped(eigenvalues: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+def _clipped(eigenvalues: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
+    """Eigenvalues that rounding made negative as 0."""
     rounded = (eigenvalues < 0) & (eigenvalues > -ROUNDING * eigenvalues.max())
     return np.where(rounded, 0, eigenvalues)
 
 
 def _merged(
-    eigenvalues: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], products: Float[np.ndarray, "n d d"]
-) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"], Float[np.ndarray, "m d d"]]:
+    eigenvalues: Float[ndarray, "n"], weights: Float[ndarray, "n"], products: Float[ndarray, "n d d"]
+) -> tuple[Float[ndarray, "m"], Float[ndarray, "m"], Float[ndarray, "m d d"]]:
     """One node for eigenvalues that are equal up to rounding: independent inputs, orthogonal features."""
     order = np.argsort(eigenvalues, kind="stable")
     gaps = np.diff(eigenvalues[order])
@@ -239,20 +244,21 @@ def _merged(
         return eigenvalues, weights, products
     totals = np.add.reduceat(weights[order], starts)
 
-    def mean(values: np.ndarray) -> np.ndarray:
+    def mean(values: ndarray) -> ndarray:
         weighted = np.add.reduceat(np.einsum("t,t...->t...", weights, values)[order], starts)
         return np.einsum("t,t...->t...", 1 / totals, weighted)
 
     return mean(eigenvalues), totals, mean(products)
 
 
-def _products(projections: Float[np.ndarray, "d n"]) -> Float[np.ndarray, "n d d"]:
+def _products(projections: Float[ndarray, "d n"]) -> Float[ndarray, "n d d"]:
+    """Products of every two vectors on every node."""
     return np.einsum("at,bt->tab", projections, projections)
 
 
 def _thin_nodes(
-    common: float, factor: Float[np.ndarray, "r N"], vectors: Float[np.ndarray, "d N"]
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"], Float[np.ndarray, "n d d"]]:
+    common: float, factor: Float[ndarray, "r N"], vectors: Float[ndarray, "d N"]
+) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"], Float[ndarray, "n d d"]]:
     """Nodes of Ω = common + factorᵀ factor: one per direction in the range of the factor, one for all the others."""
     N = factor.shape[1]
     with one_thread():
@@ -306,13 +312,10 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     variances = np.where(variances > SINGULAR * variances.max(axis=1, keepdims=True), variances, 0)
     roots = np.sqrt(variances)[:, :, None] * np.swapaxes(modes, 1, 2)  # w products = rootsᵀ roots
     overlaps = block_gauss(_diagonal(np.repeat(omega, K + M)), np.concatenate(roots), steps)
-    noise_nodes, amplitudes = block_gauss(_diagonal(omega), np.sqrt(weights * spectrum.noise)[:, None], steps)
-    return _gauss_spectrum(K, overlaps, (noise_nodes, np.square(amplitudes[0])), spectrum.teacher_overlap)
+    return _gauss_spectrum(K, overlaps, _thinned(omega, weights * spectrum.noise, steps), spectrum.teacher_overlap)
 
 
-def gauss_vectors(
-    moments: InputMoments, vectors: Float[np.ndarray, "d N"], steps: int
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "d n"]]:
+def gauss_vectors(moments: InputMoments, vectors: Float[ndarray, "d N"], steps: int) -> GaussRule:
     """Nodes θ, and some vectors in them: with x = Σ_j c_j e_j for each, x h(Ω) yᵀ/N is Σ_j c_j h(θ_j) c'_j.
 
     Up to polynomials h of the degree 2s − 1 for s ``steps``; polynomials of Ω up to degree s − 1, applied to the
@@ -320,14 +323,14 @@ def gauss_vectors(
     """
     diagonal, factor = moments.diagonal, moments.factor
 
-    def multiply(block: Float[np.ndarray, "N b"]) -> Float[np.ndarray, "N b"]:
+    def multiply(block: Float[ndarray, "N b"]) -> Float[ndarray, "N b"]:
         return diagonal[:, None] * block + factor.T @ (factor @ block)
 
     with one_thread():
         return block_gauss(multiply, vectors.T / np.sqrt(len(diagonal)), steps)
 
 
-def gauss_density(moments: InputMoments, steps: int) -> tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]]:
+def gauss_density(moments: InputMoments, steps: int) -> GaussRule:
     """Nodes and weights of the Gauss rule with s ``steps`` for the density of the eigenvalues of Ω."""
     diagonal, factor = moments.diagonal, moments.factor
     N, thin = len(diagonal), _is_thin(moments)
@@ -344,8 +347,14 @@ def gauss_density(moments: InputMoments, steps: int) -> tuple[Float[np.ndarray, 
         omega, weights = shift + np.linalg.eigvalsh(matrix), np.full(size, 1 / N)
         if thin:
             omega, weights = np.append(omega, shift), np.append(weights, 1 - size / N)
-        nodes, amplitudes = block_gauss(_diagonal(_clipped(omega)), np.sqrt(weights)[:, None], steps)
-    return _clipped(nodes), np.square(amplitudes[0])
+        nodes, weights = _thinned(_clipped(omega), weights, steps)
+    return _clipped(nodes), weights
+
+
+def _thinned(omega: Float[ndarray, "n"], weights: Float[ndarray, "n"], steps: int) -> GaussRule:
+    """The Gauss rule with s ``steps`` for a sum over nodes with weights."""
+    nodes, amplitudes = block_gauss(_diagonal(omega), np.sqrt(weights)[:, None], steps)
+    return nodes, np.square(amplitudes[0])
 
 
 def _is_thin(moments: InputMoments) -> bool:
@@ -359,19 +368,19 @@ def lanczos_steps(nodes: int | None, vectors: int, counted: str = "K + M") -> in
     """Steps of the Lanczos algorithm, for the overlaps of some vectors and for the noise."""
     if nodes is None:
         return STEPS
-    least, remedy = 2 * (vectors + 1), f"try {STEPS * (vectors + 1)}"
+    least, remedy = 2 * (vectors + 1), f" Try {STEPS * (vectors + 1)}."
     return check_whole("nodes", nodes, least, remedy, f"2({counted} + 1) = ") // (vectors + 1)
 
 
-def _diagonal(values: Float[np.ndarray, "n"]) -> Operator:
+def _diagonal(values: Float[ndarray, "n"]) -> Operator:
     return lambda block: values[:, None] * block
 
 
 def _gauss_spectrum(
     K: int,
-    overlaps: tuple[Float[np.ndarray, "n"], Float[np.ndarray, "d n"]],
-    noise: tuple[Float[np.ndarray, "s"], Float[np.ndarray, "s"]],
-    teacher_overlap: Float[np.ndarray, "M M"],
+    overlaps: GaussRule,
+    noise: GaussRule,
+    teacher_overlap: Float[ndarray, "M M"],
 ) -> Spectrum:
     """Spectrum of the Gauss rules for Σ w h(ω) (q, r, p), without noise, and for Σ w h(ω), with nothing but noise."""
     (theta, components), (omega, weights) = overlaps, noise

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 from numba import njit
+from numpy import ndarray
 
 from ...random import fill_normals, threefry2x32
 from ...rules import Tables, activation_and_slope, values_and_slopes
@@ -32,22 +33,22 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}  # no "nnan" and "ninf": divergenc
 class Clusters(NamedTuple):
     """What the inputs, the functions and the learning rule fix; c clusters, n = K + M fields."""
 
-    weights: Float[np.ndarray, "c"]
-    thresholds: UInt32[np.ndarray, "c"]
+    weights: Float[ndarray, "c"]
+    thresholds: UInt32[ndarray, "c"]
     """Cumulated weights in units of 2⁻³²."""
-    kind: Int[np.ndarray, "c"]
-    mean_overlap: Float[np.ndarray, "c c"]
+    kind: Int[ndarray, "c"]
+    mean_overlap: Float[ndarray, "c c"]
     """A."""
-    teacher_mean: Float[np.ndarray, "c M"]
+    teacher_mean: Float[ndarray, "c M"]
     """n."""
     activation: int
     teacher_activation: int
     tables: Tables
     teacher_jumps: bool
-    points: Float[np.ndarray, "n point"]
+    points: Float[ndarray, "n point"]
     """Quasi-random normals."""
     input_dim: int
-    v_teacher: Float[np.ndarray, "task M"]
+    v_teacher: Float[ndarray, "task M"]
     """ṽ of every task, times its scale s_M."""
     learning_rate: float
     output_rate: float
@@ -65,24 +66,24 @@ class Clusters(NamedTuple):
 class Averages(NamedTuple):
     """Averages over the fields and along the chain, by kind of cluster, each with the probability of its kind."""
 
-    H: Float[np.ndarray, "kind K K"]
-    A: Float[np.ndarray, "kind K M"]
-    G: Float[np.ndarray, "kind K K"]
-    error_gradient: Float[np.ndarray, "K"]
+    H: Float[ndarray, "kind K K"]
+    A: Float[ndarray, "kind K M"]
+    G: Float[ndarray, "kind K K"]
+    error_gradient: Float[ndarray, "K"]
     """E[Δ g(λ_k)], of all clusters."""
-    activity: Float[np.ndarray, "K"]
+    activity: Float[ndarray, "K"]
     """E g'(λ_k)²."""
-    pushes: Float[np.ndarray, "K c"]
+    pushes: Float[ndarray, "K c"]
     """−η Σ v_k Δ g'(λ_k) over the steps taken in each cluster."""
-    slopes: Float[np.ndarray, "kind K n"]
+    slopes: Float[ndarray, "kind K n"]
     """E[g'_k g'_a], and below the averages that H is made of by partial integration."""
-    leaning: Float[np.ndarray, "kind K"]
+    leaning: Float[ndarray, "kind K"]
     """E[Δ g'_k λ̄_k]."""
-    jumping: Float[np.ndarray, "2 kind K M"]
+    jumping: Float[ndarray, "2 kind K M"]
     """E[g'_k g_m λ̄_k] and E[g'_k g_m ν̄_m], for teachers that jump."""
 
 
-@njit
+@njit(cache=True)
 def empty_averages(kinds, K, M, c):
     """Room for them."""
     return Averages(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, UInt32
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ...errors import DivergenceError, DivergenceWarning, ProblemError
@@ -145,14 +146,14 @@ class _Process(NamedTuple):
     moments: MixtureMoments
     clusters: Clusters
     grid: Grid
-    W: Float[np.ndarray, "K N"]
+    W: Float[ndarray, "K N"]
     """Initial weights, without their part along the means of the inputs if that part does not count."""
-    S: Float[np.ndarray, "kind n n"]
-    M: Float[np.ndarray, "K c"]
+    S: Float[ndarray, "kind n n"]
+    M: Float[ndarray, "K c"]
     pushed: bool
     """Whether the weights have their part along the means of the inputs."""
     seed: int
-    places: Int[np.ndarray, "chain"]
+    places: Int[ndarray, "chain"]
     """Where each chain begins in the sequence of points: as far apart as possible."""
 
     @classmethod
@@ -176,13 +177,13 @@ class _Process(NamedTuple):
         """Size of the ensemble."""
         return len(self.places)
 
-    def keys(self, *purposes: int) -> UInt32[np.ndarray, "chain word"]:
+    def keys(self, *purposes: int) -> UInt32[ndarray, "chain word"]:
         """Keys of the random numbers of every chain, two words for each purpose."""
         words = [[key_of(self.seed, chain, purpose) for purpose in purposes] for chain in range(self.chains)]
         return np.array(words, np.uint32).reshape(self.chains, -1)
 
 
-def _time_grid(instance: Instance, times: Float[np.ndarray, "time"], largest_step: float) -> Grid:
+def _time_grid(instance: Instance, times: Float[ndarray, "time"], largest_step: float) -> Grid:
     """Steps of min(largest, 0.02 t + 0.002), in whole steps of SGD, which end at outputs and where tasks change."""
     N = instance.input_dim
     outputs = np.rint(times * N).astype(np.int64)
@@ -234,7 +235,7 @@ def _clusters(instance: Instance, moments: MixtureMoments, seed: int) -> Cluster
     )
 
 
-def _points(dim: int, seed: int) -> Float[np.ndarray, "dim point"]:
+def _points(dim: int, seed: int) -> Float[ndarray, "dim point"]:
     """Normals: scrambled Sobol points."""
     from scipy.special import ndtri
     from scipy.stats import qmc
@@ -243,7 +244,7 @@ def _points(dim: int, seed: int) -> Float[np.ndarray, "dim point"]:
     return np.ascontiguousarray(ndtri(np.clip(uniform, 2.0**-64, 1 - 2.0**-53)).T)
 
 
-def _spectral(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "chain"]:
+def _spectral(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[ndarray, "chain"]:
     """All chains where the clusters share a covariance, in its spectrum; the steps that each takes."""
     (only,), W = process.moments.kinds, process.W
     K, n = len(W), process.S.shape[1]
@@ -264,7 +265,7 @@ def _spectral(process: _Process, kept: Kept, nodes: int | None, threads: int) ->
         return np.array(list(pool.map(run, range(process.chains))))
 
 
-def _by_weights(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[np.ndarray, "group"]:
+def _by_weights(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[ndarray, "group"]:
     """All chains where covariances differ between clusters, with the weights themselves; the steps of each group."""
     if nodes is not None:
         raise ProblemError("nodes: clusters of different covariances have no spectrum; leave it out")
@@ -284,7 +285,7 @@ def _by_weights(process: _Process, kept: Kept, nodes: int | None, threads: int) 
         return np.array(list(pool.map(run, range(0, process.chains, GROUP))))
 
 
-def _trajectory(process: _Process, times: Float[np.ndarray, "time"], kept: Kept) -> xr.Dataset:
+def _trajectory(process: _Process, times: Float[ndarray, "time"], kept: Kept) -> xr.Dataset:
     """What was kept of the chains, with their errors, modes and frozen units."""
     instance, moments, clusters = process.instance, process.moments, process.clusters
     K = len(process.W)

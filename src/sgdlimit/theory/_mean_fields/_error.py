@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy import ndarray
 
 from ...inputs import MixtureMoments
 from ...rules import Integrals
 from .._compiled import call
 from ._spectral import Kept
-
-__all__ = ["errors_around", "task_errors"]
 
 AT_ONCE = 512
 """States in one call of the compiled program."""
@@ -36,10 +35,10 @@ def errors_around(
 def task_errors(
     moments: MixtureMoments,
     kept: Kept,
-    v: Float[np.ndarray, "chain time K"],
-    v_teacher: Float[np.ndarray, "task M"],
+    v: Float[ndarray, "chain time K"],
+    v_teacher: Float[ndarray, "task M"],
     integrals: Integrals,
-) -> Float[np.ndarray, "chain time task"]:
+) -> Float[ndarray, "chain time task"]:
     """Σ_i p_i ε_i over the clusters, for normalised output weights."""
     chains, count, K = v.shape
     total = np.zeros((chains, count, len(v_teacher)))
@@ -51,9 +50,7 @@ def task_errors(
     return total
 
 
-def _in_parts(
-    mean: np.ndarray, S: np.ndarray, v: np.ndarray, v_teacher: np.ndarray, integrals: Integrals
-) -> np.ndarray:
+def _in_parts(mean: ndarray, S: ndarray, v: ndarray, v_teacher: ndarray, integrals: Integrals) -> ndarray:
     """As many calls of one program as it takes, the last filled up."""
     parts = []
     for start in range(0, len(v), AT_ONCE):

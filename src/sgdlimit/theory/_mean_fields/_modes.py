@@ -6,8 +6,6 @@ from jaxtyping import Bool, Float, Int
 
 from ...errors import ProblemError
 
-__all__ = ["frozen_units", "modes", "over_ensemble"]
-
 APART = 5.0
 """Two groups of chains are apart if the gap between them is this many times the spread within both, and in time."""
 

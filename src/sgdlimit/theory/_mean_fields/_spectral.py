@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from numba import njit
+from numpy import ndarray
 
 from ._chain import average_over_chain, empty_averages
 
@@ -23,11 +24,11 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 class Nodes(NamedTuple):
     """What the inputs fix, on the nodes of V."""
 
-    omega: Float[np.ndarray, "node"]
-    phi: Float[np.ndarray, "M node"]
-    alpha: Float[np.ndarray, "c node"]
-    noise_omega: Float[np.ndarray, "s"]
-    noise_weight: Float[np.ndarray, "s"]
+    omega: Float[ndarray, "node"]
+    phi: Float[ndarray, "M node"]
+    alpha: Float[ndarray, "c node"]
+    noise_omega: Float[ndarray, "s"]
+    noise_weight: Float[ndarray, "s"]
     pushed: bool
     """Whether the weights have their part along the means of the inputs."""
 
@@ -35,25 +36,25 @@ class Nodes(NamedTuple):
 class Grid(NamedTuple):
     """The steps of integration: whole numbers of steps of SGD."""
 
-    first_step: Int[np.ndarray, "step"]
-    steps: Int[np.ndarray, "step"]
-    rate_factor: Float[np.ndarray, "step"]
-    task: Int[np.ndarray, "step"]
-    output: Int[np.ndarray, "step"]
+    first_step: Int[ndarray, "step"]
+    steps: Int[ndarray, "step"]
+    rate_factor: Float[ndarray, "step"]
+    task: Int[ndarray, "step"]
+    output: Int[ndarray, "step"]
     """Output time at the end of the step, or −1."""
 
 
 class Kept(NamedTuple):
     """What is kept of the chains at the output times."""
 
-    S: Float[np.ndarray, "chain time kind n n"]
-    v: Float[np.ndarray, "chain time K"]
-    M: Float[np.ndarray, "chain time K c"]
-    activity: Float[np.ndarray, "chain time K"]
+    S: Float[ndarray, "chain time kind n n"]
+    v: Float[ndarray, "chain time K"]
+    M: Float[ndarray, "chain time K c"]
+    activity: Float[ndarray, "chain time K"]
     """E g'(λ_k)², along the chain over the last step of integration."""
 
     @classmethod
-    def empty(cls, chains: int, times: int, *parts: np.ndarray) -> "Kept":
+    def empty(cls, chains: int, times: int, *parts: ndarray) -> "Kept":
         """Room for S, v and M of these shapes, of NaN."""
         return cls(*(np.full((chains, times, *part.shape), np.nan) for part in (*parts, parts[1])))
 

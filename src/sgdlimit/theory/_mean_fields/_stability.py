@@ -1,20 +1,14 @@
 """The learning rate at which a step along the inputs overshoots."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ...inputs import MixtureMoments
-
-if TYPE_CHECKING:
-    from ...instance import Instance
-
-__all__ = ["stability_edge"]
+from ...instance import Instance
 
 SAMPLES = 4096
 
 
-def stability_edge(instance: "Instance", moments: MixtureMoments | None = None) -> float:
+def stability_edge(instance: Instance, moments: MixtureMoments | None = None) -> float:
     """The learning rate above which the mean fields get unstable at the initial weights.
 
     A step on an input X changes the output there by −η Δ Σ_k v_k² g'(λ_k)² |X|²/N, to first order in η; for η beyond 2
@@ -43,7 +37,7 @@ def stability_edge(instance: "Instance", moments: MixtureMoments | None = None) 
     2.0
     """
     moments = instance.mixture_moments() if moments is None else moments
-    v = instance.training.output_scale(len(instance.student)) * instance.student_output
+    v = instance.rule.student_scale * instance.student_output
     W, N = instance.student, instance.input_dim
     z = np.random.default_rng(0).standard_normal((SAMPLES, len(W)))
     largest = 0.0

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32
-from numba import njit, typed
+from numba import njit
+from numpy import ndarray
 
 from ...inputs import MixtureMoments
 from ...random import fill_normals
@@ -26,11 +27,11 @@ LARGEST = 1e30
 class Covariances:
     """V = diag(diagonal) + factorᵀ factor, φ and T of every kind."""
 
-    diagonal: Float32[np.ndarray, "kind N"]
-    factor: Sequence[Float32[np.ndarray, "r N"]]
-    phi: Float32[np.ndarray, "kind M N"]
-    teacher_overlap: Float[np.ndarray, "kind M M"]
-    alpha: Float32[np.ndarray, "c N"]
+    diagonal: Float32[ndarray, "kind N"]
+    factor: Sequence[Float32[ndarray, "r N"]]
+    phi: Float32[ndarray, "kind M N"]
+    teacher_overlap: Float[ndarray, "kind M M"]
+    alpha: Float32[ndarray, "c N"]
     """The means of the inputs a."""
     pushed: bool
 
@@ -48,16 +49,6 @@ class Covariances:
         )
 
 
-@njit(nogil=True, cache=True)
-def _chains(clusters, first_step, steps, rate_factor, keys, S, c, M, places, averages):
-    """One step of integration of the chains of a group."""
-    for chain in range(len(places)):
-        places[chain] = average_over_chain(
-            clusters, first_step, steps, rate_factor, keys[chain], S[chain], c[chain], M[chain], places[chain],
-            averages[chain],
-        )  # fmt: skip
-
-
 @njit(cache=True)
 def _noise_roots(G, roots):
     """(p G)^(1/2) of every chain and kind; the averages have their p already."""
@@ -71,12 +62,12 @@ def run_group(
     clusters: Clusters,
     covariances: Covariances,
     grid: Grid,
-    keys: np.ndarray,
-    noise_keys: np.ndarray,
-    places: np.ndarray,
-    W: Float[np.ndarray, "chain K N"],
-    M: Float[np.ndarray, "chain K c"],
-    v: Float[np.ndarray, "chain K"],
+    keys: ndarray,
+    noise_keys: ndarray,
+    places: ndarray,
+    W: Float[ndarray, "chain K N"],
+    M: Float[ndarray, "chain K c"],
+    v: Float[ndarray, "chain K"],
     kept: Kept,
 ) -> int:
     """Effective processes of some chains, in step with each other; as :func:`run_chain` for a spectrum.
@@ -92,9 +83,8 @@ def run_group(
     kinds, units = covariances.phi.shape[:2]
     n = K + units
     averages = [empty_averages(kinds, K, units, M.shape[2]) for _ in range(chains)]
-    listed = typed.List(averages)  # type: ignore[operator]
-    S_before: np.ndarray | None = None
-    products_before: np.ndarray | None = None
+    S_before: ndarray | None = None
+    products_before: ndarray | None = None
     v_slope, dt_before = np.zeros_like(v), 0.0
     roots = np.empty((chains, kinds, K, K))
     c = np.empty((chains, n))
@@ -108,7 +98,11 @@ def run_group(
             ahead = 0.5 * dt / dt_before
             S_middle, middle = S + ahead * (S - S_before), products + np.float32(ahead) * (products - products_before)
         c[:, :K], c[:, K:] = clusters.output_scale * (v + 0.5 * dt * v_slope), -clusters.v_teacher[task]
-        _chains(clusters, int(first), int(steps), float(factor), keys, S_middle, c, M, places, listed)
+        for chain in range(chains):
+            places[chain] = average_over_chain(
+                clusters, first, steps, factor, keys[chain], S_middle[chain], c[chain], M[chain], places[chain],
+                averages[chain],
+            )  # fmt: skip
         eta = clusters.learning_rate * factor
         H, A, G = (np.stack([getattr(some, name) for some in averages]) for name in ("H", "A", "G"))
         _noise_roots(G, roots)
@@ -139,7 +133,7 @@ def run_group(
     return len(grid.steps)
 
 
-def _products(covariances: Covariances, W: Float[np.ndarray, "chain K N"]) -> Float32[np.ndarray, "kind chain K N"]:
+def _products(covariances: Covariances, W: Float[ndarray, "chain K N"]) -> Float32[ndarray, "kind chain K N"]:
     """V W of every kind."""
     chains, K, N = W.shape
     rows = W.reshape(-1, N).astype(np.float32)
@@ -151,8 +145,8 @@ def _products(covariances: Covariances, W: Float[np.ndarray, "chain K N"]) -> Fl
 
 
 def _noises(
-    covariances: Covariances, keys: np.ndarray, step: int, chains: int, K: int
-) -> "list[Float32[np.ndarray, 'chain K N']]":
+    covariances: Covariances, keys: ndarray, step: int, chains: int, K: int
+) -> "list[Float32[ndarray, 'chain K N']]":
     """Normal vectors of covariance V of every kind, for every unit of every chain."""
     noises = []
     for kind, (diagonal, factor) in enumerate(zip(covariances.diagonal, covariances.factor, strict=True)):
@@ -166,8 +160,8 @@ def _noises(
 
 
 def _field_covariances(
-    covariances: Covariances, W: Float[np.ndarray, "chain K N"], products: Float32[np.ndarray, "kind chain K N"]
-) -> Float[np.ndarray, "chain kind n n"]:
+    covariances: Covariances, W: Float[ndarray, "chain K N"], products: Float32[ndarray, "kind chain K N"]
+) -> Float[ndarray, "chain kind n n"]:
     """S = [[Q, R], [Rᵀ, T]] of every kind."""
     chains, K, N = W.shape
     kinds, units = covariances.phi.shape[:2]
