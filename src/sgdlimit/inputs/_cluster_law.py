@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers, probabilities
-from ._divergence import Divergence, information, mixture_divergence
+from ._divergence import Divergence
 from ._law import Clusters, LatentLaw
 
 
@@ -146,11 +146,18 @@ class ClusterMixture(LatentLaw):
         The bounds are Σ p_i D_KL(N(μ_i, Σ_i) ‖ N(0, I)), by convexity, and that less the entropy H(p), the most that
         components can tell.
         """
-        p, means, roots = self.weights, self.means, self.roots
-        log_determinants = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
-        squares = np.square(roots).sum(axis=(1, 2)) + np.square(means).sum(axis=1)
-        upper = float(p @ (squares - means.shape[1] - 2 * log_determinants)) / 2
-        return mixture_divergence(p, upper, [information(means, roots, p, samples, np.random.default_rng(seed))])
+        assert self.dim is not None
+        C = self.sample(np.random.default_rng(seed), samples)
+        log_determinants = np.log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(axis=1)
+        log_terms = np.empty((self.components, samples))
+        for i in range(self.components):
+            z = np.linalg.solve(self.roots[i], (C - self.means[i]).T)
+            log_terms[i] = np.log(self.weights[i]) - np.square(z).sum(axis=0) / 2 - log_determinants[i]
+        ratios = np.logaddexp.reduce(log_terms, axis=0) + np.square(C).sum(axis=1) / 2
+        squares = np.square(self.roots).sum(axis=(1, 2)) + np.square(self.means).sum(axis=1)
+        upper = float(self.weights @ (squares - self.dim - 2 * log_determinants)) / 2
+        lower = max(0.0, upper + float(self.weights @ np.log(self.weights)))
+        return Divergence(float(ratios.mean()), float(ratios.std() / np.sqrt(samples)), lower, upper)
 
     def __repr__(self) -> str:
         """Numbers of components and coordinates."""

@@ -68,49 +68,21 @@ def unit_information(
     spanned = length > max(_FLAT, 1e-13 * length[0])
     points = left[:, spanned] * length[spanned]  # the means in coordinates of their own span, (m, rank)
     if points.shape[1] == 1:
-        return float(_WEIGHTS @ _surprise(_NODES[:, None], points, None, weights)), 0.0
-    return information(points, None, weights, samples, rng)
-
-
-def information(
-    means: Float[ndarray, "m D"],
-    roots: Float[ndarray, "m D D"] | None,
-    weights: Float[ndarray, "m"],
-    samples: int,
-    rng: np.random.Generator,
-) -> tuple[float, float]:
-    """Information about its component in a sample of N(μ_i, L_i L_iᵀ), and the variance of the estimate.
-
-    By Monte Carlo. Without roots L_i = I.
-    """
+        return float(_WEIGHTS @ _surprise(_NODES[:, None], points, weights)), 0.0
     if samples < 4:
         raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
-    z = rng.standard_normal((samples // 2, means.shape[1]))
+    z = rng.standard_normal((samples // 2, points.shape[1]))
     # Antithetic: for close components the odd part is most of the noise.
-    draws = (_surprise(z, means, roots, weights) + _surprise(-z, means, roots, weights)) / 2
+    draws = (_surprise(z, points, weights) + _surprise(-z, points, weights)) / 2
     return float(draws.mean()), float(draws.var(ddof=1) / len(draws))
 
 
 def _surprise(
-    z: Float[ndarray, "n D"],
-    means: Float[ndarray, "m D"],
-    roots: Float[ndarray, "m D D"] | None,
-    weights: Float[ndarray, "m"],
+    z: Float[ndarray, "n rank"], points: Float[ndarray, "m rank"], weights: Float[ndarray, "m"]
 ) -> Float[ndarray, "n"]:
-    """−Σ_i p_i ln Σ_j p_j N_j(C)/N_i(C) at C = μ_i + L_i z: every component visited with the same z."""
-    m = len(means)
-    inverse = None if roots is None else np.linalg.inv(roots)
-    log_determinant = np.zeros(m) if roots is None else np.linalg.slogdet(roots)[1]
+    """−Σ_i p_i ln Σ_j p_j exp(−z·d_ij − |d_ij|²/2), d_ij = μ_i − μ_j: every component visited with the same z."""
     total = np.zeros(len(z))
-    for i, weight in enumerate(weights):
-        centred = z if roots is None else z @ roots[i].T
-        exponent = np.empty((len(z), m))
-        for j in range(m):
-            # The normals of C in component j are z_j = L_j⁻¹(C − μ_j), and |z_j|² − |z|² = (z_j − z)·(z_j + z).
-            other = centred + (means[i] - means[j])
-            if inverse is not None:
-                other = other @ inverse[j].T
-            exponent[:, j] = -((other - z) * (other + z)).sum(axis=1) / 2
-        exponent += np.log(weights) + log_determinant[i] - log_determinant
+    for weight, d in zip(weights, points[:, None] - points, strict=True):
+        exponent = np.log(weights) - np.square(d).sum(axis=-1) / 2 - z @ d.T  # (n, m)
         total -= weight * np.logaddexp.reduce(exponent, axis=1)
     return total
