@@ -82,7 +82,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     [
         (("input_dim = 60", "input_dim = 0"), ("input_dim", "0", "greater")),
         (("input_dim = 60", ""), ("input_dim", "missing")),
-        (("components = 2", "components = 2\nblock_size = 7"), ("block_size", "7", "does not divide", "30")),
+        (("components = 2", "components = 2\nblock_size = 7"), ("block_size", "7", "must divide", "30")),
         (("runs = 2", "runs = 0"), ("run.runs", "0")),
         (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "not a setting")),
         (("learning_rate = 0.5", "learning_rate = nan"), ("learning_rate", "nan")),
@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_used_is_refused_with_status_2(tmp_path, command
 
 def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path, command):
     (tmp_path / "wild.toml").write_text(SMALL.replace("0.5", "60.0").replace("erf", "linear"), encoding="utf-8")
-    refused(command("run", "wild.toml"), 1, "learning_rate", "60", "lower")
+    refused(command("run", "wild.toml"), 1, "learning_rate", "60", "Lower the rate")
 
 
 def test_help_is_there(tmp_path):

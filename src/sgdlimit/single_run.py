@@ -82,7 +82,7 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
         tables = _run(problem.draw(run.seed), _times_of(problem, run), run, folder, progress)
     diverged = [str(warning.message) for warning in caught if issubclass(warning.category, DivergenceWarning)]
     if diverged:
-        raise DivergenceError(f"{diverged[0]}; what came before is in {folder}")
+        raise DivergenceError(f"{diverged[0]} What came before is in {folder}.")
     return "\n\n".join(tables) + f"\nResults: {folder}"
 
 
