@@ -141,14 +141,14 @@ class Panels:
         for plot in (*self.figures.values(), *also):
             for axis in plot.axis:
                 axis.update(**{f"{part}_color": ink for part in INKED})
-            plot.grid.grid_line_color = plot.outline_line_color = grid
+            plot.grid.grid_line_color = grid
 
 
 def plain_figure(height: int, *, log: bool, **options: Any) -> figure:
     """Make an empty figure in the look of the page, with a log y axis or a linear one."""
     plot = figure(
         height=height, min_width=280, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset",
-        active_scroll=None, active_drag=None, background_fill_alpha=0, border_fill_alpha=0,
+        active_scroll=None, active_drag=None, background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None,
         y_axis_type="log" if log else "linear", **options,
     )  # fmt: skip
     plot.toolbar.logo, plot.toolbar.autohide = None, True
