@@ -210,13 +210,13 @@ def test_an_interrupted_reproduction_goes_on_and_another_one_does_not(tmp_path, 
     def interrupted(*args, **kwargs):
         raise sl.SweepError("interrupted with 1 of 4 tasks")
 
-    monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024._reproduction.reproduce", interrupted)
+    monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024.reproduce", interrupted)
     assert command("reproduce", "--out", "results").returncode == 1
     assert command("reproduce", "--out", "results").returncode == 1
     other = command("reproduce", "--out", "results", "--seed", "7")
     assert other.returncode == 2
     assert "not an empty folder" in other.stderr
-    monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024._reproduction.reproduce", lambda *args, **kwargs: "done")
+    monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024.reproduce", lambda *args, **kwargs: "done")
     assert command("reproduce", "--out", "results").returncode == 0
     (tmp_path / "results" / "index.html").touch()
     assert command("reproduce", "--out", "results").returncode == 2
