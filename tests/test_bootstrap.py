@@ -53,7 +53,7 @@ def test_a_resample_is_treated_as_the_data():
 @pytest.mark.parametrize(
     ("inputs", "resamples", "message"),
     [
-        (sl.Gaussian(), 10, r"latent: Gaussian\(.* is no finite set of samples"),
+        (sl.Gaussian(), 10, r"latent: must be a finite set of samples \(got Gaussian\("),
         (
             np.random.default_rng(0).normal(size=(90, N)),
             1,

@@ -167,7 +167,11 @@ def test_a_mean_of_zero_is_the_plain_average(pair):
 
 def test_all_kinds_of_averages_were_tried():
     kinds = {type(integrals_for(*pair)) for pair in AROUND.values()}
-    assert {kind.__name__ for kind in kinds} == {some.__name__ for some in Integrals.__subclasses__()}
+
+    def concrete(kind):
+        return set().union(*map(concrete, kind.__subclasses__())) or {kind}
+
+    assert kinds == concrete(Integrals)
     assert {Polynomial, Quadrature} <= kinds
 
 
@@ -705,8 +709,8 @@ def test_statistics_over_an_ensemble():
         ({"chains": 2.5}, r"chains: must be a whole number .*\(got 2\.5\)"),
         ({"seed": -1}, r"seed: must be a whole number of at least 0 \(got -1\)"),
         ({"threads": -2}, r"threads: must be a whole number of at least 1 \(got -2\)"),
-        ({"largest_step": 0}, "largest_step: 0 is not a step of integration"),
-        ({"largest_step": 2.0}, "largest_step: 2.0 is not"),
+        ({"largest_step": 0}, r"largest_step: must be above 0, up to 1 \(got 0\)"),
+        ({"largest_step": 2.0}, r"largest_step: .*\(got 2\.0\)"),
         ({"nodes": 3}, r"nodes: must be a whole number of at least 2\(K \+ M \+ c \+ 1\) = 16 \(got 3\)"),
         ({"nodes": 20.5}, r"nodes: must be a whole number .*\(got 20\.5\)"),
     ],

@@ -460,7 +460,7 @@ def test_divergence_from_the_start_is_an_error():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"times": []}, "times: shape"),
+        ({"times": []}, "times: must be of shape"),
         ({"times": [0.0, 2.0, 1.0]}, "times: "),
         ({"times": [1.0, 1.0]}, "times: "),
         ({"times": [-1.0, 1.0]}, "times: "),
@@ -469,7 +469,7 @@ def test_divergence_from_the_start_is_an_error():
         ({"learning_rate": 0.0}, r"learning_rate: .*\(got 0\.0\)"),
         ({"learning_rate": np.nan}, r"learning_rate: .*\(got nan\)"),
         ({"rtol": -1.0}, r"rtol: .*\(got -1\.0\)"),
-        ({"activation": "swish"}, "activation: 'swish'"),
+        ({"activation": "swish"}, "activation: .*'swish'"),
         ({"student_output": [1.0]}, r"student_output: .*\(got \(1,\)\)"),
         ({"teacher_output": [1.0, np.inf]}, "teacher_output: must be finite"),
     ],
@@ -513,5 +513,5 @@ def test_moments_and_weights_that_do_not_fit():
 def test_unknown_theories_are_refused():
     sizes = {"input_dim": 10, "latent_dim": 5, "student_units": 1, "teacher_units": 1}
     instance = sl.Problem.model_validate({**sizes, "activation": "erf", "learning_rate": 0.2}).draw(seed=0)
-    with pytest.raises(sl.ProblemError, match="theory: 'exact'"):
+    with pytest.raises(sl.ProblemError, match=r"theory: .*\(got 'exact'\)"):
         solve(instance, [1.0], theory="exact")

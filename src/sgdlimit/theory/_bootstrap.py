@@ -5,7 +5,7 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError
+from ..errors import ProblemError, shown
 from ..inputs import Affine, LatentLaw
 from ..instance import Instance
 from ._checks import check_whole
@@ -68,7 +68,7 @@ def bootstrap(
     law, dim = instance.latent, instance.latent_dim
     if law.distinct_samples is None:
         raise ProblemError(
-            f"latent: {law!r} is no finite set of samples, and its theory has no such error; use solve(instance, times)"
+            f"latent: must be a finite set of samples (got {shown(law)}). Use solve(instance, times) for other laws."
         )
     streams = np.random.default_rng(seed).spawn(int(resamples))
     others = (instance.replace(latent=_centred(law.reweighted(rng), dim)) for rng in streams)

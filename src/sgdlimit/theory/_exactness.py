@@ -60,7 +60,7 @@ def exactness_of_inputs(instance: Instance, theory: str = "conventional") -> Exa
 
 def refused(error: ProblemError) -> Exactness:
     """What is refused with an error."""
-    return Exactness("refused", np.nan, str(error).split(";")[0])
+    return Exactness("refused", np.nan, str(error).split(". ")[0])
 
 
 def worst(parts: list[Exactness]) -> Exactness:

@@ -131,7 +131,7 @@ def optimal_schedule(
     check_positive(duration=duration)
     check_whole("knots", knots, 2, " Try 10.")
     if instance.training.schedule is not None:
-        raise ProblemError("training.schedule: the instance has one already; give it without")
+        raise ProblemError("training.schedule: must be None (got a schedule). Give an instance without one.")
     scanned = _check_rates(np.geomspace(0.005, 20, 25) if rates is None else rates) / instance.learning_rate
     times = np.linspace(0, duration, knots)
     objective = _Objective(instance, theory, times, nodes)
@@ -199,10 +199,10 @@ def _best_constant(objective: _Objective, log_factors: Float[ndarray, "rate"]) -
     errors = [objective.constant(log_factor) for log_factor in log_factors]
     best = int(np.argmin(errors))
     if errors[best] >= LOST:
-        raise DivergenceError("rates: theory diverges with every one; give smaller ones")
+        raise DivergenceError("rates: theory diverges with every one. Give smaller ones.")
     if best in (0, len(errors) - 1):
         raise ProblemError(
-            f"rates: the best of {len(errors)} is the {'last' if best else 'first'} one; give a range beyond it"
+            f"rates: the best of {len(errors)} is the {'last' if best else 'first'} one. Give a range beyond it."
         )
     around = (log_factors[best - 1], log_factors[best + 1])
     found: Any = minimize_scalar(objective.constant, bounds=around, method="bounded", options={"xatol": 1e-3})

@@ -10,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from ..errors import DivergenceWarning, ProblemError
+from ..errors import DivergenceWarning, ProblemError, shown
 from ..problem import Problem
 from ..training import task_units
 from ..trajectory import check_times
@@ -127,10 +127,10 @@ def phase_diagram(
     """
     at = check_times(times)
     if at[0] <= 0 or len(at) < 5:
-        raise ProblemError(f"times: {len(at)} from {at[0]:g} on will not do; give at least 5, above 0 and log-spaced")
+        raise ProblemError(f"times: must be at least 5 above 0 (got {len(at)} from {at[0]:g} on). Use log_times(...).")
     if not isinstance(settings, Mapping) or len(settings) != 2:
         raise ProblemError(
-            f"settings: {settings!r} are not two names with values; give {{'learning_rate': [...], ...}}"
+            f"settings: must be two names with values (got {shown(settings)}). Write {{'learning_rate': [...], ...}}."
         )
     axes = {
         name: [x.item() if isinstance(x, np.generic) else x for x in cast(Iterable[Any], values)]
@@ -138,7 +138,7 @@ def phase_diagram(
     }
     cells = [_changed(problem, dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
     if not cells:
-        raise ProblemError("settings: one has no values; give some for both")
+        raise ProblemError("settings: must have values for both (got none for one).")
 
     theory, known = theory_of(theory), {}
     cases: list[Case] = []
@@ -151,7 +151,7 @@ def phase_diagram(
         rule = cell.training.rule(cell.learning_rate, len(v), task_units(v_teacher), rule.switch_times)
         cases.append(Case(inputs, v, v_teacher, rule))
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
-        raise ProblemError("settings: the network's size varies; draw one diagram for each number of units")
+        raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
     functions = problem.activation, problem.teacher_activation
     attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": int(seed), "theory": str(theory)}
     attrs |= describe(*functions, [cell.training for cell in cells])

@@ -273,7 +273,7 @@ def trajectories(
     if error > integrals.accuracy:
         warnings.warn(
             f"accuracy: the Gaussian averages are known to {error:.1g} only where {integrals.accuracy:.1g} was asked "
-            "for; allow a larger error, or smaller output weights and learning rates",
+            "for. Allow a larger error, or use smaller output weights and learning rates.",
             AccuracyWarning,
             stacklevel=3,
         )
@@ -300,12 +300,12 @@ def trajectories(
 def _divergence(cases: Sequence[Case], diverged_at: Float[ndarray, "case"], steps: int, solver: Solver) -> str:
     """Which cases diverge, when, and what helps."""
     worst, limit = int(diverged_at.argmin()), solver.max_steps or MAX_STEPS
-    eta, end = cases[worst].rule.learning_rate, f"before t={diverged_at[worst]:g}; use"
+    eta, end = cases[worst].rule.learning_rate, f"before t={diverged_at[worst]:g}. Use"
     if len(cases) == 1:
         reason = f"takes more than {limit} steps" if steps >= limit else "leaves the finite numbers"
-        return f"learning_rate: with {eta:g} the theory {reason} {end} a smaller one"
+        return f"learning_rate: with {eta:g} the theory {reason} {end} a smaller one."
     lost = np.isfinite(diverged_at).sum()
-    return f"learning_rate: {lost} of {len(cases)} cases diverge, first with {eta:g} {end} smaller ones"
+    return f"learning_rate: {lost} of {len(cases)} cases diverge, first with {eta:g} {end} smaller ones."
 
 
 def solve_spectrum(
@@ -454,12 +454,12 @@ def solve_many(
     lengths = {name: len(values) for name, (values, varies) in given.items() if varies}  # type: ignore[arg-type]
     if len({*lengths.values()}) > 1 or 0 in lengths.values():
         listed = ", ".join(f"{number} of {name}" for name, number in lengths.items())
-        raise ProblemError(f"cases: there are {listed}; give one for all, or equally many")
+        raise ProblemError(f"cases: there are {listed}. Give one for all, or equally many.")
     count = max(lengths.values(), default=1)
     columns: list[Any] = [values if varies else [values] * count for values, varies in given.values()]
     shapes = {spectrum.overlap.shape[1:] for spectrum in columns[0]}
     if len(shapes) > 1:
-        raise ProblemError(f"spectra: they have (K, M) of {sorted(shapes)}; give cases of one network size")
+        raise ProblemError(f"spectra: they have (K, M) of {sorted(shapes)}. Give cases of one network size.")
     cases = [check_case(*values, switch_times) for values in zip(*columns, strict=True)]  # type: ignore[call-arg]
     described = describe(activation, teacher_activation, columns[-1])
     return trajectories(cases, times, solver, {**(attrs or {}), **described})

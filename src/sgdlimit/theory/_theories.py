@@ -10,7 +10,7 @@ from typing import ClassVar, final
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError
+from ..errors import ProblemError, unknown_name
 from ..inputs import InputMoments, root_mean_square
 from ..instance import Instance, check_instance
 from ..rules import Integrals
@@ -41,7 +41,7 @@ class Theory(ABC):
         if mean is not None:
             raise ProblemError(
                 f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
-                "eigenvalue of order N, and theory no limit; use centre=True, or an odd nonlinearity"
+                "eigenvalue of order N, and theory no limit. Use centre=True, or an odd nonlinearity."
             )
         return instance.moments(self.name)
 
@@ -152,11 +152,11 @@ def theory_of(theory: str | Theory, **options: int | None) -> Theory:
     """
     found = theory if isinstance(theory, Theory) else THEORIES.get(theory)
     if found is None:
-        raise ProblemError(f"theory: {theory!r} is not known; use one of {', '.join(map(repr, THEORIES))}")
+        raise unknown_name("theory", theory, THEORIES)
     given = {name: value for name, value in options.items() if value is not None}
     if given and not isinstance(found, Mixture):
         raise ProblemError(
-            f"{next(iter(given))}: theory={found.name!r} has no ensemble; leave it out, or use theory='mixture'"
+            f"{next(iter(given))}: theory={found.name!r} has no ensemble. Leave it out, or use theory='mixture'."
         )
     return replace(found, **given) if given else found  # type: ignore[type-var]
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt32
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ...errors import DivergenceError, DivergenceWarning, ProblemError
+from ...errors import DivergenceError, DivergenceWarning, ProblemError, shown
 from ...inputs import MixtureMoments
 from ...instance import Instance
 from ...random import key_of
@@ -108,7 +108,7 @@ def solve_mixture(
     for name, value, least in (("chains", chains, 1), ("seed", seed, 0), ("threads", threads or 1, 1)):
         check_whole(name, value, least)
     if not (np.ndim(largest_step) == 0 and np.isreal(largest_step) and 0 < largest_step <= 1):
-        raise ProblemError(f"largest_step: {largest_step!r} is not a step of integration above 0, up to 1; try 0.2")
+        raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
     grid = _time_grid(instance, times, float(largest_step))
     process = _Process.of(instance, grid, int(chains), int(seed), finite_size=bool(finite_size))
     moments, v = process.moments, instance.student_output
@@ -124,8 +124,8 @@ def solve_mixture(
     if count < len(times):
         edge = stability_edge(instance, moments)
         message = (
-            f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[count]:g}; at the "
-            f"initial weights they get unstable above about {edge:.2g}, use a smaller one"
+            f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[count]:g}. At the "
+            f"initial weights they get unstable above about {edge:.2g}. Use a smaller one."
         )
         if count == 0:
             raise DivergenceError(message)
@@ -189,7 +189,7 @@ def _time_grid(instance: Instance, times: Float[ndarray, "time"], largest_step: 
     outputs = np.rint(times * N).astype(np.int64)
     if (np.diff(outputs) == 0).any():
         raise ProblemError(
-            f"times: {len(np.unique(outputs))} of {len(times)} are different steps of SGD for N={N}; use log_times"
+            f"times: {len(np.unique(outputs))} of {len(times)} are different steps of SGD for N={N}. Use log_times."
         )
     switches = np.rint(instance.switch_times * N).astype(np.int64)
     firsts, counts, step = [], [], 0
@@ -268,7 +268,7 @@ def _spectral(process: _Process, kept: Kept, nodes: int | None, threads: int) ->
 def _by_weights(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[ndarray, "group"]:
     """All chains where covariances differ between clusters, with the weights themselves; the steps of each group."""
     if nodes is not None:
-        raise ProblemError("nodes: clusters of different covariances have no spectrum; leave it out")
+        raise ProblemError("nodes: clusters of different covariances have no spectrum. Leave it out.")
     covariances = Covariances.of(process.moments, process.pushed)
     keys, noise_keys, places = process.keys(FIELDS, CHOICES), process.keys(WEIGHTS), process.places
 

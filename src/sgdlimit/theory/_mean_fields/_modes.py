@@ -79,7 +79,7 @@ def over_ensemble(trajectory: xr.Dataset) -> xr.Dataset:
     array([1.414, 0.   ])
     """
     if "run" not in trajectory.dims:
-        raise ProblemError(f"trajectory: it has the dimensions {list(trajectory.dims)} and no run; give an ensemble")
+        raise ProblemError(f"trajectory: must have a dimension run (got {list(trajectory.dims)}). Give an ensemble.")
     moving = trajectory[[name for name in trajectory if "time" in trajectory[name].dims]]
     count = trajectory.sizes["run"]
     spread = moving.std("run", ddof=1) if count > 1 else moving.isel(run=0, drop=True) * np.nan
