@@ -25,9 +25,7 @@ from hypothesis import strategies as st
 
 import sgdlimit as sl
 from sgdlimit import cli
-from sgdlimit.sweep import Plan, Sweep, SweepStore, run_sweep
-from sgdlimit.sweep import _command as command
-from sgdlimit.sweep import _store as store
+from sgdlimit.sweep import Plan, Sweep, SweepStore, _command as command, _store as store, run_sweep
 from sgdlimit.sweep._cost import Cost
 from sgdlimit.sweep._engine import Engine, Outcome
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from sgdlimit.theory import Spectrum, solve_spectrum
-from sgdlimit.theory import _compiled as compiled
+from sgdlimit.theory import Spectrum, _compiled as compiled, solve_spectrum
 
 X = np.arange(3.0)
 ONE_NODE = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])

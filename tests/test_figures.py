@@ -18,6 +18,7 @@ from sgdlimit.errors import ProblemError
 from sgdlimit.inputs import MixtureLaw
 from sgdlimit.papers.bae_jeong_2024 import (
     Study,
+    _findings as findings,
     discrepancy_against_kl,
     discrepancy_table,
     example_dynamics,
@@ -32,7 +33,6 @@ from sgdlimit.papers.bae_jeong_2024 import (
     write_report,
     write_table,
 )
-from sgdlimit.papers.bae_jeong_2024 import _findings as findings
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
 from sgdlimit.papers.bae_jeong_2024._published import COLUMNS, PUBLISHED
 from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means

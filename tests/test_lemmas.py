@@ -6,8 +6,7 @@ from scipy.integrate import dblquad
 from scipy.special import erf
 
 import sgdlimit as sl
-from sgdlimit.papers.bae_jeong_2024 import _findings as findings
-from sgdlimit.papers.bae_jeong_2024 import lemma_correlation, lemma_expectation
+from sgdlimit.papers.bae_jeong_2024 import _findings as findings, lemma_correlation, lemma_expectation
 from sgdlimit.papers.bae_jeong_2024._lemmas import CONSTRUCTIONS, Pair, function_correlation, function_expectation
 
 SHAPE = [-0.48, 0.69, -0.08]  # skewed, as three uniform draws are

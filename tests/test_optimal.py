@@ -11,8 +11,7 @@ from scipy.optimize import brentq
 
 import sgdlimit as sl
 from sgdlimit.papers.optimal_schedule import schedule_against_constant
-from sgdlimit.plotting import optimal_schedule as draw_schedule
-from sgdlimit.plotting import phase_diagram as draw_phases
+from sgdlimit.plotting import optimal_schedule as draw_schedule, phase_diagram as draw_phases
 from sgdlimit.theory import Spectrum, optimal_schedule, phase_diagram, plateau_exit, solve_many
 from sgdlimit.theory._optimal import SMALLEST
 

@@ -7,9 +7,17 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.inputs._moments import InputMoments
-from sgdlimit.theory import Spectrum, reduce, solve, solve_many, solve_spectrum, spectrum, spectrum_of
-from sgdlimit.theory import _solve as SOLVE
-from sgdlimit.theory import _spectrum as SPECTRUM
+from sgdlimit.theory import (
+    Spectrum,
+    _solve as SOLVE,
+    _spectrum as SPECTRUM,
+    reduce,
+    solve,
+    solve_many,
+    solve_spectrum,
+    spectrum,
+    spectrum_of,
+)
 from sgdlimit.theory._density import block_tridiagonal, gram, trace_gauss
 from sgdlimit.theory._quadrature import block_gauss
 

@@ -18,9 +18,7 @@ from dask import config
 
 from sgdlimit import open_sweep
 from sgdlimit.errors import ProblemError
-from sgdlimit.sweep import Plan, Sweep, SweepStore, run_sweep
-from sgdlimit.sweep import _cluster as cluster
-from sgdlimit.sweep import _engine as engine
+from sgdlimit.sweep import Plan, Sweep, SweepStore, _cluster as cluster, _engine as engine, run_sweep
 from sgdlimit.sweep._command import Where
 from sgdlimit.sweep._cost import Cost
 from sgdlimit.sweep._engine import Engine, InProcess, Stop

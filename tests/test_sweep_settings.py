@@ -4,14 +4,12 @@ import resource
 import time
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as examples
+from hypothesis import HealthCheck, given, settings as examples
 
 import sgdlimit as sl
 from faults import PROBLEM, broken_syntax, check_one_sentence, settings, sweep_of, toml_text, wrong_values
 from sgdlimit.settings import read_toml, shown
-from sgdlimit.sweep import Plan, Sweep
-from sgdlimit.sweep import _settings as sweep_settings
+from sgdlimit.sweep import Plan, Sweep, _settings as sweep_settings
 from sgdlimit.sweep._settings import differences
 
 FEW = examples(

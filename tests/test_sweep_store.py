@@ -17,8 +17,7 @@ from numcodecs import get_codec
 import sgdlimit as sl
 from faults import DAMAGES, MadeUp, assert_same_bits, files_of, fill, made_up, refused_or_right, small_plan, write_toml
 from sgdlimit._store import DamagedError, _sealed, check_metadata, digest
-from sgdlimit.sweep import SweepStore, run_sweep
-from sgdlimit.sweep import _store as store_module
+from sgdlimit.sweep import SweepStore, _store as store_module, run_sweep
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,15 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.inputs._moments import InputMoments
-from sgdlimit.theory import Spectrum, solve, solve_spectrum, spectrum, spectrum_of
-from sgdlimit.theory import _compiled as compiled
-from sgdlimit.theory import _solve as SOLVE
+from sgdlimit.theory import (
+    Spectrum,
+    _compiled as compiled,
+    _solve as SOLVE,
+    solve,
+    solve_spectrum,
+    spectrum,
+    spectrum_of,
+)
 from sgdlimit.theory._averages import integrals_for
 from sgdlimit.theory._equations import (
     Case,

@@ -1,8 +1,8 @@
 """Where universality ends.
 
-B coordinates draw their component together, standardised. With B = 1 the conventional theory holds; with some more
-only the theory that knows the covariance does; with large blocks neither. The band is M ≤ 2 noise floors, where they
-are said to agree.
+B coordinates draw their component together, standardised. With B = 1 conventional theory holds. With slightly larger
+blocks only theory that uses the covariance does; with large blocks neither. In the band, M ≤ 2 noise floors, theory
+and SGD agree.
 """
 
 import sys

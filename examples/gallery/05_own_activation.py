@@ -1,4 +1,4 @@
-"""An activation of one's own.
+"""Your own activation.
 
 A softsign, beside erf: theory in colour, SGD in grey. Averages of the softsign have no closed form and are
 done to a stated error.

@@ -1,37 +1,29 @@
 from . import theory as theory
 from .comparison import compare as compare
 from .continual import forgetting_and_transfer as forgetting_and_transfer
-from .diagnosis import Diagnosis as Diagnosis
-from .diagnosis import diagnose as diagnose
-from .errors import AccuracyWarning as AccuracyWarning
-from .errors import DivergenceError as DivergenceError
-from .errors import DivergenceWarning as DivergenceWarning
-from .errors import ProblemError as ProblemError
-from .errors import SweepError as SweepError
+from .diagnosis import Diagnosis as Diagnosis, diagnose as diagnose
+from .errors import (
+    AccuracyWarning as AccuracyWarning,
+    DivergenceError as DivergenceError,
+    DivergenceWarning as DivergenceWarning,
+    ProblemError as ProblemError,
+    SweepError as SweepError,
+)
 from .explorer import explore as explore
 from .hidden_manifold_cpp import from_hidden_manifold_cpp as from_hidden_manifold_cpp
-from .inputs import ClusterMixture as ClusterMixture
-from .inputs import Empirical as Empirical
-from .inputs import Gaussian as Gaussian
-from .inputs import LatentLaw as LatentLaw
-from .inputs import MixtureLaw as MixtureLaw
-from .inputs import Nonlinearity as Nonlinearity
+from .inputs import (
+    ClusterMixture as ClusterMixture,
+    Empirical as Empirical,
+    Gaussian as Gaussian,
+    LatentLaw as LatentLaw,
+    MixtureLaw as MixtureLaw,
+    Nonlinearity as Nonlinearity,
+)
 from .instance import Instance as Instance
-from .problem import GaussianMixture as GaussianMixture
-from .problem import Problem as Problem
+from .problem import GaussianMixture as GaussianMixture, Problem as Problem
 from .rules import Activation as Activation
-from .simulation import datasets as datasets
-from .simulation import simulate as simulate
-from .simulation import simulate_together as simulate_together
-from .sweep import Sweep as Sweep
-from .sweep import compute_sweep as compute_sweep
-from .sweep import open_sweep as open_sweep
-from .theory import Conventional as Conventional
-from .theory import Mixture as Mixture
-from .theory import MomentMatched as MomentMatched
-from .theory import solve as solve
-from .training import Schedule as Schedule
-from .training import Training as Training
-from .trajectory import load as load
-from .trajectory import log_times as log_times
-from .trajectory import save as save
+from .simulation import datasets as datasets, simulate as simulate, simulate_together as simulate_together
+from .sweep import Sweep as Sweep, compute_sweep as compute_sweep, open_sweep as open_sweep
+from .theory import Conventional as Conventional, Mixture as Mixture, MomentMatched as MomentMatched, solve as solve
+from .training import Schedule as Schedule, Training as Training
+from .trajectory import load as load, log_times as log_times, save as save

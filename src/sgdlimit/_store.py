@@ -134,7 +134,7 @@ class CheckedStore(WrapperStore[Store]):
 
 
 class UncheckedStore(CheckedStore):
-    """A dataset that version 0.1 saved, which has no record: what is there is taken for what was written."""
+    """A dataset that version 0.1 saved, which has no record and so is read unchecked."""
 
     async def _record(self, name: str) -> dict[str, Any]:
         if name not in self._records:

@@ -272,8 +272,7 @@ def bench(
 ) -> None:
     """Time each part on this machine, beside the bare limit it cannot beat."""
     file = out and _new_file(out)
-    from .bench import bench as measure
-    from .bench import table
+    from .bench import bench as measure, table
 
     with _progress() as progress:
         rows = measure(progress, quick=quick)

@@ -1,2 +1,1 @@
-from ._explore import explore as explore
-from ._explore import serve as serve
+from ._explore import explore as explore, serve as serve

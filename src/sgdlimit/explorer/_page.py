@@ -59,7 +59,7 @@ class Explorer(Shown):
             self._begin(address)
 
     def _begin(self, address: str) -> None:
-        """Show what an address holds; what is wrong with it is said beside the fields, which keep their values."""
+        """Show what an address holds. Errors appear beside the fields, which keep their values."""
         self._begun = True
         view, wrong = as_far_as_possible(View.read_query(address)) if address else (self.view, {})
         self.fields.show(view)
@@ -137,7 +137,7 @@ class Explorer(Shown):
                 solved = curves(view)
             except (ProblemError, DivergenceError) as error:
                 solved = Curves(failure=str(error))
-            except Exception as error:  # a page says so and lives on
+            except Exception as error:  # the page reports it and goes on
                 solved = Curves(failure=f"{type(error).__name__}: {error}")
             took = time.perf_counter() - begin
             self.session.apply(lambda: self._solved(view, solved, took))

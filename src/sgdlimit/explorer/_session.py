@@ -56,6 +56,6 @@ class Session:
             timer.start()
 
     def _at_once(self, change: Callable[[], None]) -> None:
-        """Send all that a change consists of as one message, for one layout."""
+        """Send all parts of a change as one message, so that the page is laid out once."""
         with pn.io.hold(self._document):
             change()

@@ -1,26 +1,29 @@
 from ._cluster_law import ClusterMixture as ClusterMixture
-from ._cluster_moments import MixtureMoments as MixtureMoments
-from ._cluster_moments import mixture_moments as mixture_moments
+from ._cluster_moments import MixtureMoments as MixtureMoments, mixture_moments as mixture_moments
 from ._empirical import Empirical as Empirical
-from ._features import FeatureTransform as FeatureTransform
-from ._features import check_features as check_features
-from ._features import draw_features as draw_features
-from ._law import Affine as Affine
-from ._law import Gaussian as Gaussian
-from ._law import LatentLaw as LatentLaw
-from ._manifold import NAMES as NAMES
-from ._manifold import TABULATED as TABULATED
-from ._manifold import Known as Known
-from ._manifold import Nonlinearity as Nonlinearity
-from ._manifold import nonlinearity_named as nonlinearity_named
+from ._features import (
+    FeatureTransform as FeatureTransform,
+    check_features as check_features,
+    draw_features as draw_features,
+)
+from ._law import Affine as Affine, Gaussian as Gaussian, LatentLaw as LatentLaw
+from ._manifold import (
+    NAMES as NAMES,
+    TABULATED as TABULATED,
+    Known as Known,
+    Nonlinearity as Nonlinearity,
+    nonlinearity_named as nonlinearity_named,
+)
 from ._mixture_law import MixtureLaw as MixtureLaw
-from ._moments import GAUSSIAN_THEORIES as GAUSSIAN_THEORIES
-from ._moments import THEORIES as THEORIES
-from ._moments import InputMoments as InputMoments
-from ._moments import TheoryName as TheoryName
-from ._moments import input_mean as input_mean
-from ._moments import input_moments as input_moments
-from ._moments import is_centred as is_centred
-from ._moments import root_mean_square as root_mean_square
-from ._moments import root_of as root_of
+from ._moments import (
+    GAUSSIAN_THEORIES as GAUSSIAN_THEORIES,
+    THEORIES as THEORIES,
+    InputMoments as InputMoments,
+    TheoryName as TheoryName,
+    input_mean as input_mean,
+    input_moments as input_moments,
+    is_centred as is_centred,
+    root_mean_square as root_mean_square,
+    root_of as root_of,
+)
 from ._read import read_samples as read_samples

@@ -1,40 +1,43 @@
 from ._accessor import TrajectoryAccessor as TrajectoryAccessor
 from ._diagnosis import diagnosis as diagnosis
-from ._draw import DARK as DARK
-from ._draw import FLOOR as FLOOR
-from ._draw import GREY as GREY
-from ._draw import SERIES as SERIES
-from ._draw import Series as Series
-from ._draw import add_legend as add_legend
-from ._draw import draw as draw
-from ._draw import draw_marks as draw_marks
-from ._draw import each as each
-from ._draw import key as key
-from ._draw import keys as keys
-from ._draw import mean_and_error as mean_and_error
-from ._draw import shade as shade
-from ._draw import shade_key as shade_key
-from ._dynamics import QUANTITIES as QUANTITIES
-from ._dynamics import SATURATION_FACTOR as SATURATION_FACTOR
-from ._dynamics import Runs as Runs
-from ._dynamics import draw_quantity as draw_quantity
-from ._dynamics import dynamics_legend as dynamics_legend
-from ._dynamics import entries as entries
-from ._dynamics import new_panels as new_panels
-from ._dynamics import saturation_time as saturation_time
-from ._dynamics import trajectory as trajectory
-from ._explored import color_of as color_of
-from ._explored import explored as explored
-from ._hover import Panel as Panel
-from ._hover import hover_panels as hover_panels
-from ._hover import named as named
+from ._draw import (
+    DARK as DARK,
+    FLOOR as FLOOR,
+    GREY as GREY,
+    SERIES as SERIES,
+    Series as Series,
+    add_legend as add_legend,
+    draw as draw,
+    draw_marks as draw_marks,
+    each as each,
+    key as key,
+    keys as keys,
+    mean_and_error as mean_and_error,
+    shade as shade,
+    shade_key as shade_key,
+)
+from ._dynamics import (
+    QUANTITIES as QUANTITIES,
+    SATURATION_FACTOR as SATURATION_FACTOR,
+    Runs as Runs,
+    draw_quantity as draw_quantity,
+    dynamics_legend as dynamics_legend,
+    entries as entries,
+    new_panels as new_panels,
+    saturation_time as saturation_time,
+    trajectory as trajectory,
+)
+from ._explored import color_of as color_of, explored as explored
+from ._hover import Panel as Panel, hover_panels as hover_panels, named as named
 from ._optimal_schedule import optimal_schedule as optimal_schedule
 from ._phase_diagram import phase_diagram as phase_diagram
-from ._style import ACTIVATION_LABELS as ACTIVATION_LABELS
-from ._style import TIME as TIME
-from ._style import finish as finish
-from ._style import new_figure as new_figure
-from ._style import save_figure as save_figure
-from ._style import styled as styled
-from ._style import value_ticks as value_ticks
+from ._style import (
+    ACTIVATION_LABELS as ACTIVATION_LABELS,
+    TIME as TIME,
+    finish as finish,
+    new_figure as new_figure,
+    save_figure as save_figure,
+    styled as styled,
+    value_ticks as value_ticks,
+)
 from ._sweep import sweep_discrepancy as sweep_discrepancy

@@ -1,25 +1,24 @@
-from ._activation import ACTIVATIONS as ACTIVATIONS
-from ._activation import ERF as ERF
-from ._activation import RELU as RELU
-from ._activation import TEACHER_ONLY as TEACHER_ONLY
-from ._activation import Activation as Activation
-from ._activation import activation_named as activation_named
-from ._activation import codes_of as codes_of
-from ._activation import names_of as names_of
-from ._activation import student_activation as student_activation
-from ._base import Expansions as Expansions
-from ._base import Integrals as Integrals
-from ._base import normalised as normalised
+from ._activation import (
+    ACTIVATIONS as ACTIVATIONS,
+    ERF as ERF,
+    RELU as RELU,
+    TEACHER_ONLY as TEACHER_ONLY,
+    Activation as Activation,
+    activation_named as activation_named,
+    codes_of as codes_of,
+    names_of as names_of,
+    student_activation as student_activation,
+)
+from ._base import Expansions as Expansions, Integrals as Integrals, normalised as normalised
 from ._erf import Erf as Erf
 from ._functions import TracedFunction as TracedFunction
-from ._kernels import Tables as Tables
-from ._kernels import activation_and_slope as activation_and_slope
-from ._kernels import erf_and_gauss as erf_and_gauss
-from ._kernels import smooth_part as smooth_part
-from ._kernels import values_and_slopes as values_and_slopes
-from ._kinks import RAMP as RAMP
-from ._kinks import STEP as STEP
-from ._kinks import bell as bell
-from ._kinks import kink_pairs as kink_pairs
+from ._kernels import (
+    Tables as Tables,
+    activation_and_slope as activation_and_slope,
+    erf_and_gauss as erf_and_gauss,
+    smooth_part as smooth_part,
+    values_and_slopes as values_and_slopes,
+)
+from ._kinks import RAMP as RAMP, STEP as STEP, bell as bell, kink_pairs as kink_pairs
 from ._polynomial import Polynomial as Polynomial
 from ._relu import ReLU as ReLU

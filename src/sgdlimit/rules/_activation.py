@@ -53,7 +53,7 @@ class Activation(TracedFunction):
     code: int | None = None
     """How compiled loops know it; None for a function that they know as a table."""
     coefficients: tuple[float, ...] | None = None
-    """Of a polynomial, the lowest power first."""
+    """Coefficients of a polynomial, the lowest power first."""
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ class Tables(NamedTuple):
     """Functions stacked for a compiled loop."""
 
     coefficients: Float[np.ndarray, "function cell 4"]
-    """Of the cubics of each cell, see :attr:`TracedFunction.table`."""
+    """Coefficients of the cubic on each cell, see :attr:`TracedFunction.table`."""
     kinks: Float[np.ndarray, "function kink 3"]
     """Position, jump and slope jump."""
 

@@ -27,7 +27,7 @@ TINY = 1e-14
 """Conditional variance of a unit variable that counts as zero; rounding alone leaves some 1e-16."""
 
 NOISE = 1e-11
-"""Variance of the noise by which variables in a plane are told apart."""
+"""Variance of the noise that tells variables in a plane apart."""
 
 NODE_COUNT = 20
 """Gauss-Legendre nodes for P_4; graded as below they leave an error of at most 5e-9, singular ρ included."""

@@ -84,7 +84,7 @@ class Ruler(NamedTuple):
         first: int = 0,
         until: int | None = None,
     ) -> Measurement:
-        """Measure at the output times from one place to another, up to where the chain diverged."""
+        """Measure at the output times between two places, until the chain diverged."""
         until = len(self.times) if until is None else until
         reached, diverged_at = self._reached(stream, students, until)
         kept = slice(first, max(first, reached))

@@ -22,7 +22,7 @@ class HiddenManifoldDataset(IterableDataset):
     Parameters
     ----------
     instance
-        From :meth:`sgdlimit.Problem.draw`, or of one's own arrays.
+        From :meth:`sgdlimit.Problem.draw`, or made of your own arrays.
     samples
         After how many it ends; by default never.
     seed, run
@@ -31,7 +31,7 @@ class HiddenManifoldDataset(IterableDataset):
     Raises
     ------
     ProblemError
-        If an argument will not do.
+        If an argument is wrong.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Samples of the hidden manifold for one's own networks: exactly those that :func:`sgdlimit.simulate` trains on.
+"""Samples of the hidden manifold for your own networks: exactly those that :func:`sgdlimit.simulate` trains on.
 
 ``make_hidden_manifold`` gives arrays, ``batches`` goes on for ever in constant memory, and ``HiddenManifoldDataset`` is
 a PyTorch dataset, for which the extra ``torch`` is needed.
@@ -92,7 +92,7 @@ def make_hidden_manifold(
     Raises
     ------
     ProblemError
-        If a setting will not do.
+        If a setting is wrong.
 
     References
     ----------
@@ -128,7 +128,7 @@ def batches(
     Parameters
     ----------
     instance
-        From :meth:`sgdlimit.Problem.draw`, or of one's own arrays.
+        From :meth:`sgdlimit.Problem.draw`, or made of your own arrays.
     batch_size
         Samples in each batch; of a stream that ends the last may have fewer.
     samples
@@ -144,7 +144,7 @@ def batches(
     Raises
     ------
     ProblemError
-        If an argument will not do.
+        If an argument is wrong.
 
     Examples
     --------

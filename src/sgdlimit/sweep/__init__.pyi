@@ -1,13 +1,8 @@
-from ._command import Where as Where
-from ._command import compute_sweep as compute_sweep
-from ._command import sweep_from_file as sweep_from_file
+from ._command import Where as Where, compute_sweep as compute_sweep, sweep_from_file as sweep_from_file
 from ._engine import Outcome as Outcome
 from ._plan import Plan as Plan
 from ._provenance import provenance as provenance
-from ._run import Summary as Summary
-from ._run import run_sweep as run_sweep
-from ._settings import Sweep as Sweep
-from ._settings import SweepRun as SweepRun
-from ._store import SweepStore as SweepStore
-from ._store import open_sweep as open_sweep
+from ._run import Summary as Summary, run_sweep as run_sweep
+from ._settings import Sweep as Sweep, SweepRun as SweepRun
+from ._store import SweepStore as SweepStore, open_sweep as open_sweep
 from ._task import Conditions as Conditions

@@ -17,8 +17,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
     "PJRT_NPROC": "1", "MALLOC_TRIM_THRESHOLD_": "65536",
 }  # fmt: skip
-"""Of every worker: a task has one thread, XLA's included, as many tasks run as there are cores, and what they free goes
-back to the system."""
+"""Settings of every worker: a task has one thread, XLA's included, as many tasks run as there are cores, and
+memory that they free goes back to the system."""
 
 SELDOM = {
     "distributed.admin.tick.interval": "1s", "distributed.admin.system-monitor.interval": "5s",

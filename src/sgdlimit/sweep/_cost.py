@@ -30,7 +30,7 @@ and where the weights are followed; docs/mixture.md."""
 
 @dataclass(frozen=True)
 class Cost:
-    """Of what is to be done.
+    """The cost of the tasks that are left.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def refuse_memory(needed: int, parallel: int) -> None:
     Raises
     ------
     ProblemError
-        With what is needed and what is there.
+        With what is needed and what is free.
     """
     free = available_bytes()
     if free is not None and parallel * needed > free:
@@ -119,7 +119,7 @@ def refuse_disk(plan: Plan, missing: int, path: str) -> None:
     Raises
     ------
     ProblemError
-        With what is needed and what is there.
+        With what is needed and what is free.
     """
     if "://" in path:
         return

@@ -94,7 +94,7 @@ class SweepStore:
         self._look()
 
     def _look(self) -> None:
-        """Find out what is there: the finished tasks, and which objects of the layout are damaged."""
+        """Find the finished tasks, and which objects of the layout are damaged."""
         free = _is_free(base_store(self.path))  # asked first: a sweep that is begun meanwhile has its record first
         tasks = self._tasks = Tasks(self.path, self.plan)
         self.finished, record, wrong = tasks.finished, {}, tasks.damage()
@@ -198,7 +198,7 @@ class SweepStore:
         Raises
         ------
         ProblemError
-            If a task is damaged and is not to be repaired.
+            If a task is damaged and repair is off.
         """
         found = self.damage()
         phrases = [f"task {index} ({self.plan.name(index)}): {', '.join(wrong)}" for index, wrong in found.items()]

@@ -254,6 +254,6 @@ def _scatter(ensemble: xr.Dataset) -> xr.Dataset:
     count = ensemble.sizes["run"]
     if count < 2 or "diverged_at" in ensemble.attrs:
         return ensemble.isel(run=0, time=0).drop_vars(list(ensemble.coords)) * np.nan
-    # Of one among them the variance is smaller, by 1 − 1/n against 1 + 1/n.
+    # For one among them the variance is smaller, by 1 − 1/n against 1 + 1/n.
     away = np.abs(ensemble - ensemble.mean("run")).mean(["run", "time"]) * np.sqrt((count + 1) / (count - 1))
     return away.drop_vars(list(away.coords))

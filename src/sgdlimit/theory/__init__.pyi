@@ -1,30 +1,34 @@
 from ._averages import integrals_for as integrals_for
 from ._bootstrap import bootstrap as bootstrap
-from ._equations import Case as Case
-from ._equations import field_covariance as field_covariance
-from ._equations import generalization_error as generalization_error
-from ._equations import right_hand_side as right_hand_side
-from ._equations import signed_weights as signed_weights
-from ._equations import start as start
+from ._equations import (
+    Case as Case,
+    field_covariance as field_covariance,
+    generalization_error as generalization_error,
+    right_hand_side as right_hand_side,
+    signed_weights as signed_weights,
+    start as start,
+)
 from ._limit import marchenko_pastur as marchenko_pastur
-from ._mean_fields import over_ensemble as over_ensemble
-from ._mean_fields import solve_mixture as solve_mixture
-from ._mean_fields import stability_edge as stability_edge
-from ._optimal import Optimum as Optimum
-from ._optimal import optimal_schedule as optimal_schedule
-from ._phases import phase_diagram as phase_diagram
-from ._phases import plateau_exit as plateau_exit
-from ._solve import Solver as Solver
-from ._solve import order_parameters as order_parameters
-from ._solve import solve_many as solve_many
-from ._solve import solve_spectrum as solve_spectrum
-from ._spectrum import Spectrum as Spectrum
-from ._spectrum import reduce as reduce
-from ._spectrum import spectrum_of as spectrum_of
-from ._theories import Conventional as Conventional
-from ._theories import Mixture as Mixture
-from ._theories import MomentMatched as MomentMatched
-from ._theories import Theory as Theory
-from ._theories import exactness as exactness
-from ._theories import solve as solve
-from ._theories import spectrum as spectrum
+from ._mean_fields import (
+    over_ensemble as over_ensemble,
+    solve_mixture as solve_mixture,
+    stability_edge as stability_edge,
+)
+from ._optimal import Optimum as Optimum, optimal_schedule as optimal_schedule
+from ._phases import phase_diagram as phase_diagram, plateau_exit as plateau_exit
+from ._solve import (
+    Solver as Solver,
+    order_parameters as order_parameters,
+    solve_many as solve_many,
+    solve_spectrum as solve_spectrum,
+)
+from ._spectrum import Spectrum as Spectrum, reduce as reduce, spectrum_of as spectrum_of
+from ._theories import (
+    Conventional as Conventional,
+    Mixture as Mixture,
+    MomentMatched as MomentMatched,
+    Theory as Theory,
+    exactness as exactness,
+    solve as solve,
+    spectrum as spectrum,
+)

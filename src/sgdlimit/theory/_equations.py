@@ -140,7 +140,7 @@ def forces(
     return H, A, G
 
 
-@eqx.filter_jit  # so that it is traced once, however often a solver's step calls it
+@eqx.filter_jit  # traced once for all the calls in a step of the solver
 def right_hand_side(t: Float[Array, ""], state: State, fixed: Fixed, integrals: Integrals) -> State:
     """Time derivative of the state."""
     q, r, Q, R, v = state

@@ -68,8 +68,8 @@ def _rows() -> dict[str, Callable[..., Instance]]:
         "mixture of blocks or clusters, standardised": {"latent": MixtureLaw(means, block_size=5, standardize=True)},
         "clusters with covariances of their own, standardised": {"latent": clusters},
         "samples as latent (400)": {"latent": Empirical(samples, standardize=True)},
-        "a law of one's own": {"latent": OwnLaw()},
-        "f of one's own, or tanh, softplus, ...": {"nonlinearity": "tanh"},
+        "your own law": {"latent": OwnLaw()},
+        "your own f, or tanh, softplus, ...": {"nonlinearity": "tanh"},
         "f with a mean, centred": {"nonlinearity": "relu"},
         "f with a mean, not centred": {"nonlinearity": "relu", "centre": False},
     }

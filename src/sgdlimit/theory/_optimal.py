@@ -28,7 +28,7 @@ from ._solve import integrate
 from ._theories import Theory, integrals_of, reduced_case
 
 RTOL, ATOL = 1e-6, 1e-8
-"""Of the solver; errors ε below ATOL are not told apart."""
+"""Tolerances of the solver, which does not resolve errors ε below ATOL."""
 SMALLEST, LARGEST = 1e-3, 1e2
 """Bounds of the schedule, in units of the best constant rate."""
 LOST = 50.0

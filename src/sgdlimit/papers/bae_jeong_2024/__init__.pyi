@@ -1,20 +1,18 @@
 from ._figure_discrepancy import discrepancy_against_kl as discrepancy_against_kl
 from ._figure_dynamics import example_dynamics as example_dynamics
 from ._figure_finite_size import finite_size as finite_size
-from ._figure_laws import kl_against_spread as kl_against_spread
-from ._figure_laws import sample_mean_law as sample_mean_law
-from ._figure_lemmas import lemma_correlation as lemma_correlation
-from ._figure_lemmas import lemma_expectation as lemma_expectation
+from ._figure_laws import kl_against_spread as kl_against_spread, sample_mean_law as sample_mean_law
+from ._figure_lemmas import lemma_correlation as lemma_correlation, lemma_expectation as lemma_expectation
 from ._figure_mixture_theory import mixture_theory as mixture_theory
 from ._figure_universality import universality as universality
 from ._figures import paper_figures as paper_figures
 from ._page import write_report as write_report
 from ._paper import PRESETS as PRESETS
-from ._reproduction import memory_of_preset as memory_of_preset
-from ._reproduction import redraw as redraw
-from ._reproduction import reproduce as reproduce
+from ._reproduction import memory_of_preset as memory_of_preset, redraw as redraw, reproduce as reproduce
 from ._study import Study as Study
-from ._tables import discrepancy_table as discrepancy_table
-from ._tables import flatness as flatness
-from ._tables import flatness_statement as flatness_statement
-from ._tables import write_table as write_table
+from ._tables import (
+    discrepancy_table as discrepancy_table,
+    flatness as flatness,
+    flatness_statement as flatness_statement,
+    write_table as write_table,
+)

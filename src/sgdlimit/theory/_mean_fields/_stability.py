@@ -12,7 +12,7 @@ def stability_edge(instance: Instance, moments: MixtureMoments | None = None) ->
     """The learning rate above which the mean fields get unstable at the initial weights.
 
     A step on an input X changes the output there by −η Δ Σ_k v_k² g'(λ_k)² |X|²/N, to first order in η; for η beyond 2
-    over that sum it overshoots by more than the error itself. Of the clusters that with the smallest rate counts, with
+    over that sum it overshoots by more than the error itself. The cluster with the smallest rate counts, with
     its mean of g'². Bounded activations saturate before they diverge.
 
     Parameters
