@@ -35,8 +35,9 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
 
     The plateau is where the fall of the error, s(t) = −d ln ε/d ln t, has its most prominent minimum between two
     maxima: between the first fall and the one that ends the plateau. A minimum that is less than 0.1 below either
-    side is none. The plateau is left when ε first falls below √(ε_plateau ε_end), half way on a logarithmic scale; an
-    ε_end below ε_plateau/10 counts as this, because it would depend on when training ends. Errors below 1e-6 count as 1e-6.
+    side is none. The plateau is left when ε first falls below √(ε_plateau ε_end), half way on a logarithmic scale. An
+    ε_end below ε_plateau/10 counts as ε_plateau/10, because it would depend on when training ends. Errors below 1e-6
+    count as 1e-6.
 
     Parameters
     ----------
