@@ -35,6 +35,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+	$(BIN)/python tools/prose.py
 
 types: $(VENV)/installed-dev
 	$(BIN)/pyright
