@@ -124,7 +124,7 @@ def test_overlaps_are_those_of_a_named_function():
         ),
         (lambda: PROBLEM.draw(0).replace(nonlinearity=jnp.cos), r"or Nonlinearity\(function\)"),
         (lambda: PROBLEM.draw(0).replace(centre="yes"), "centre: must be True or False .got 'yes'"),
-        (lambda: sl.Nonlinearity(lambda u: jnp.log(u)), "nonlinearity: .* give a function with finite"),
+        (lambda: sl.Nonlinearity(lambda u: jnp.log(u)), "nonlinearity: .* Give a function with finite"),
         (lambda: sl.Nonlinearity(lambda u: u if u > 0 else 0.0), "nonlinearity: .* cannot be traced"),
         (lambda: sl.Nonlinearity(lambda u: jnp.exp(u * u), name="steep").hermite(np.ones(1)), "'steep' grows too fast"),
     ],

@@ -398,7 +398,8 @@ def peak():
 
 sizes = dict(input_dim=4000, latent_dim=1000, student_units=4, teacher_units=2)
 instance = sl.Problem(**sizes, activation="erf", learning_rate=0.1).draw(seed=0)
-sl.simulate(instance, [1 / 4000], test_samples=0)
+small = sl.Problem(**(sizes | dict(input_dim=40, latent_dim=10)), activation="erf", learning_rate=0.1).draw(seed=0)
+sl.simulate(small, [1 / 40], test_samples=0)
 needed = []
 _runs.refuse_what_does_not_fit = lambda predicted, available: needed.append(predicted)
 before = peak()

@@ -164,12 +164,15 @@ class TracedFunction:
                 "jnp.where(x > 0, ...) for a branch."
             ) from None
         if getattr(traced, "shape", None) != () or not np.issubdtype(traced.dtype, np.floating):
-            raise ProblemError(f"{self.what}: {self.name!r} must return a real number (got {traced}).")
+            raise ProblemError(
+                f"{self.what}: {self.name!r} must return a real number (got {traced}). Give one that does."
+            )
         x = TABLE_START / 4 + 0.137 * np.arange(234)
         for called, values in (("", self.value(x)), ("the slope of ", self.slope(x))):
             for bad in np.flatnonzero(~np.isfinite(values))[:1]:
                 raise ProblemError(
-                    f"{self.what}: {called}{self.name!r} must be finite (got {values[bad]} at {x[bad]:.3g})."
+                    f"{self.what}: {called}{self.name!r} must be finite (got {values[bad]} at {x[bad]:.3g}). "
+                    "Give a function with finite values and slopes."
                 )
 
     def _found_kinks(self) -> Float[np.ndarray, "kink"]:

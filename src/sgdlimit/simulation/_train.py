@@ -54,17 +54,18 @@ def trained_blocks(
     Weights are kept after ``output_samples``; the last of them ends the run.
     """
     ensemble = (initial_students(stream.instances, output_samples, stream.width) for stream in streams)
+    total = int(output_samples[-1])
     if engine == "jax":
         from ._blocks import train_together
 
         runs = list(ensemble)
         for samples in train_together(streams, runs):
             for run, students in enumerate(runs):
-                yield Trained(run, students, samples, samples / output_samples[-1])
+                yield Trained(run, students, samples, samples / total)
         return
     for run, (stream, students) in enumerate(zip(streams, ensemble, strict=True)):
         for samples in _trained(stream, students, pool, threads):
-            yield Trained(run, students, samples, (run + samples / output_samples[-1]) / len(streams))
+            yield Trained(run, students, samples, (run + samples / total) / len(streams))
 
 
 def initial_students(instances: Sequence[Instance], output_samples: Int[np.ndarray, "time"], width: int) -> Students:
