@@ -1,6 +1,7 @@
 # make reproduce    install, then the paper's figures and tables on a thin grid (two to four minutes)
 # make explore      install, then a page on this machine to explore the theory with
-# make test         install, then the test suite
+# make test         install, then the test suite: five minutes on two cores
+# make test-all     the slow tests too
 # make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours
 # make docs         the documentation into site/, which opens from site/index.html without a network
 # make lint types   what continuous integration also checks
@@ -13,7 +14,7 @@ PRESET ?= quick
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce explore test campaigns docs lint types size prose clean
+.PHONY: reproduce explore test test-all campaigns docs lint types size prose clean
 
 reproduce: $(VENV)/installed
 	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
@@ -21,8 +22,13 @@ reproduce: $(VENV)/installed
 explore: $(VENV)/installed-explorer
 	$(BIN)/sgdlimit explore
 
+test test-all: export SGDLIMIT_SCREENSHOTS ?= build/screenshots
+
 test: $(VENV)/installed-test
-	SGDLIMIT_SCREENSHOTS=$(or $(SGDLIMIT_SCREENSHOTS),build/screenshots) $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
+
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 campaigns: $(VENV)/installed-test
 	$(BIN)/python -m pytest campaigns --numprocesses=0 -s

@@ -21,6 +21,7 @@ from numba.core.dispatcher import Dispatcher
 from browser import browser, contexts, open_page, screenshots
 from sgdlimit.cli import main
 from sgdlimit.resources import cores
+from slow import entry
 
 if os.name == "posix":
     import fcntl
@@ -78,6 +79,14 @@ def pytest_configure() -> None:
             return compile_kernel(self, sig)
 
     Dispatcher.compile = compile_once
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands in the table of slow tests."""
+    for item in items:
+        if entry(item.nodeid):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist it is nobody's

@@ -75,6 +75,16 @@ class Read(html.parser.HTMLParser):
             self.text.append(data)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    """The built site, whose test is slow, checks anchors, pages that are made and everything else."""
+    made = {"gallery", "notebooks", "reference"}  # by the build
+    for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if urlsplit(link).scheme or made & set(Path(link).parts):
+            continue
+        assert (page.parent / unquote(link)).exists(), link
+
+
 def built(folder: Path) -> Path:
     """The site, strictly: any warning is an error."""
     from mkdocs.commands.build import build

@@ -82,5 +82,5 @@ def test_theory_needs_only_what_the_instance_holds():
         np.testing.assert_allclose(sl.solve(mixture, times, theory=theory)["Q"], plain["Q"], rtol=1e-9)
     blocks = base.replace(latent=law(1, spread=9.0, block_size=20, standardize=True))
     assert np.abs(sl.solve(blocks, times, theory="moment-matched")["Q"] - plain["Q"]).max() > 0.01
-    with pytest.raises(sl.ProblemError, match="theory: must be .*'exact'"):
+    with pytest.raises(sl.ProblemError, match=r"theory: must be .*'exact'"):
         sl.solve(base, times, theory="exact")

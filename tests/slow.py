@@ -1,0 +1,306 @@
+"""The tests that `make test-all` runs and `make test` leaves out.
+
+Each stands here with its seconds and the fast test that guards the same promise. The seconds are those of a run of the
+whole suite on two cores with nothing compiled before.
+"""
+
+SLOW: dict[str, tuple[float, str]] = {
+    "test_accessor.py::test_a_sweep_draws_its_discrepancies": (
+        5,
+        "test_accessor.py::test_the_legend_of_a_sweep_lies_within_the_picture",
+    ),
+    "test_activations.py::test_averages_of_any_activation_where_closed_forms_are_known[relu]": (
+        9,
+        "test_activations.py::test_averages_of_any_activation_where_closed_forms_are_known[erf]",
+    ),
+    "test_activations.py::test_averages_of_any_activation_where_closed_forms_are_known[linear]": (
+        7,
+        "test_activations.py::test_averages_of_any_activation_where_closed_forms_are_known[erf]",
+    ),
+    "test_activations.py::test_second_moments_stay_second_moments[kinks]": (
+        13,
+        "test_integrals.py::test_second_moments_stay_second_moments[erf]",
+    ),
+    "test_activations.py::test_kinks_and_jumps_off_the_middle_against_integration_along_one_field": (
+        8,
+        "test_activations.py::test_averages_of_polynomials_are_exact",
+    ),
+    "test_bootstrap.py::test_the_truth_lies_within_the_stated_errors_which_fall_like_the_root_of_the_samples": (
+        8,
+        "test_bootstrap.py::test_a_resample_is_treated_as_the_data",
+    ),
+    "test_cli.py::test_every_example_runs": (20, "test_cli.py::test_every_example_is_valid"),
+    "test_cli.py::test_reproduce_writes_every_figure_table_and_dataset": (
+        156,
+        "test_figures.py::test_report_of_the_smallest_study",
+    ),
+    "test_clusters.py::test_the_example_of_clusters": (11, "test_clusters.py::test_what_was_fitted_is_the_law"),
+    "test_compiled.py::test_a_second_process_neither_traces_nor_compiles_and_gets_the_same_bits": (
+        21,
+        "test_compiled.py::test_a_program_is_known_by_all_it_depends_on",
+    ),
+    "test_compiled.py::test_programs_in_memory_leave_room_for_more": (
+        12,
+        "test_compiled.py::test_the_programs_not_used_for_longest_go_first",
+    ),
+    "test_datasets.py::test_a_network_of_pytorch_learns_as_simulate_does": (
+        8,
+        "test_datasets.py::test_pytorch_gets_every_sample_once",
+    ),
+    "test_diagnosis.py::test_check_writes_a_verdict_a_figure_and_a_dataset": (
+        31,
+        "test_diagnosis.py::test_check_refuses_with_status_2_and_writes_nothing",
+    ),
+    "test_diagnosis.py::test_a_mean_is_named_and_the_diagnosis_goes_on_without_it": (
+        10,
+        "test_diagnosis.py::test_reasons_name_what_breaks",
+    ),
+    "test_docs.py::test_examples_run[docs/howto/optimal-schedule.md]": (
+        47,
+        "test_optimal.py::test_the_rate_falls_and_stays_positive",
+    ),
+    "test_docs.py::test_examples_run[docs/tutorial.md]": (47, "test_docs.py::test_examples_run[README.md]"),
+    "test_docs.py::test_site": (88, "test_docs.py::test_links_lead_to_files"),
+    "test_empirical.py::test_theory_of_the_true_covariance_follows_sgd_on_data_and_the_isotropic_one_does_not": (
+        9,
+        "test_empirical.py::test_moments_are_those_of_what_is_drawn",
+    ),
+    "test_explorer.py::test_divergence_is_a_note": (13, "test_explorer.py::test_theory_that_does_not_apply_is_a_note"),
+    "test_explorer.py::test_noise_floor_is_of_other_noise_only_where_it_must[mixture]": (
+        7,
+        "test_explorer.py::test_noise_floor_is_of_other_noise_only_where_it_must[gaussian]",
+    ),
+    "test_explorer.py::test_the_command_line_reproduces_a_view": (22, "test_explorer.py::test_settings_there_and_back"),
+    "test_explorer_page.py::test_a_script_shows_the_same_page": (
+        30,
+        "test_explorer_page.py::test_slider_moves_the_theory_by_keyboard_alone",
+    ),
+    "test_explorer_page.py::test_files_are_taken_away_and_opened_again": (
+        36,
+        "test_explorer.py::test_what_is_taken_away",
+    ),
+    "test_explorer_page.py::test_only_this_machine_and_its_own_pages_are_answered": (
+        7,
+        "test_explorer_page.py::test_taken_port_is_one_sentence",
+    ),
+    "test_explorer_page.py::test_phone": (38, "test_explorer_page.py::test_slider_moves_the_theory_by_keyboard_alone"),
+    "test_explorer_page.py::test_pins_survive_in_the_address": (21, "test_explorer.py::test_pins_are_in_the_address"),
+    "test_explorer_page.py::test_streams_stops_and_shows_the_numbers": (
+        15,
+        "test_explorer.py::test_numbers_are_those_of_compare",
+    ),
+    "test_explorer_page.py::test_sweep": (33, "test_explorer.py::test_points_of_a_sweep_are_its_means"),
+    "test_figures.py::test_discrepancy_shows_diverged_runs": (
+        7,
+        "test_figures.py::test_discrepancy_draws_a_curve_for_each_m",
+    ),
+    "test_figures.py::test_discrepancy_where_every_run_diverged_or_no_instance_is_kept": (
+        9,
+        "test_figures.py::test_discrepancy_draws_a_curve_for_each_m",
+    ),
+    "test_figures.py::test_example_dynamics_draws_the_mixture_theory_beside_the_conventional": (
+        20,
+        "test_figures.py::test_example_dynamics_draws_theory_and_both_laws",
+    ),
+    "test_figures.py::test_universality_marks_where_it_holds": (
+        11,
+        "test_figures.py::test_verdicts_follow_the_numbers",
+    ),
+    "test_finite_size.py::test_m_falls_like_one_over_the_root_of_n": (
+        9,
+        "test_finite_size.py::test_fit_is_least_squares",
+    ),
+    "test_finite_size.py::test_theory_of_infinite_size_knows_less": (
+        9,
+        "test_finite_size.py::test_fit_is_least_squares",
+    ),
+    "test_finite_size.py::test_deviation_starts_at_zero_for_the_instance": (
+        9,
+        "test_finite_size.py::test_fit_is_least_squares",
+    ),
+    "test_given_inputs.py::test_independent_and_correlated_inputs_follow_their_theories": (
+        18,
+        "test_given_inputs.py::test_sgd_sees_the_data_themselves",
+    ),
+    "test_integrals.py::test_second_moments_stay_second_moments[relu]": (
+        10,
+        "test_integrals.py::test_second_moments_stay_second_moments[erf]",
+    ),
+    "test_limit.py::test_instances_approach_the_limit": (12, "test_limit.py::test_gauss_rule_against_the_density"),
+    "test_mixture_study.py::test_the_finite_term_brings_theory_closer": (
+        23,
+        "test_mixture_study.py::test_noise_is_the_m_of_one_more_member",
+    ),
+    "test_mixture_study.py::test_steps_and_chains_err_by_chance": (
+        23,
+        "test_mixture_study.py::test_noise_is_the_m_of_one_more_member",
+    ),
+    "test_mixture_study.py::test_mean_fields_of_sgd_fluctuate_as_in_theory": (
+        23,
+        "test_mixture_study.py::test_noise_is_the_m_of_one_more_member",
+    ),
+    "test_mixture_theory.py::test_sgd_within_standard_errors[two tasks]": (
+        9,
+        "test_mixture_theory.py::test_sgd_within_standard_errors[erf, two clusters]",
+    ),
+    "test_nonlinearities.py::test_both_engines_evaluate_the_function_alike": (
+        13,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel",
+    ),
+    "test_nonlinearities.py::test_theory_follows_sgd_on_centred_inputs_and_is_refused_without": (
+        12,
+        "test_nonlinearities.py::test_sgd_sees_centred_inputs_and_reports_their_mean",
+    ),
+    "test_notebooks.py::test_notebook_runs_and_holds_no_outputs[own_data]": (
+        27,
+        "test_notebooks.py::test_notebook_runs_and_holds_no_outputs[first_steps]",
+    ),
+    "test_notebooks.py::test_notebook_runs_and_holds_no_outputs[when_theory_fails]": (
+        21,
+        "test_notebooks.py::test_notebook_runs_and_holds_no_outputs[first_steps]",
+    ),
+    "test_optimal.py::test_the_schedule_of_linear_regression_is_the_known_one": (
+        45,
+        "test_optimal.py::test_the_best_constant_rate_of_linear_regression",
+    ),
+    "test_optimal.py::test_rates_that_all_diverge": (7, "test_optimal.py::test_schedules_that_cannot_be_looked_for"),
+    "test_packaging.py::test_sdist_and_wheel_hold_what_is_needed_and_the_wheel_runs": (
+        30,
+        "test_packaging.py::test_public_names_have_types_and_docstrings",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory sign teacher]": (
+        15,
+        "test_recorded.py::test_numbers_are_those_recorded[theory erf]",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory linear teacher of a relu student]": (
+        12,
+        "test_recorded.py::test_numbers_are_those_recorded[theory relu]",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory optimal_schedule]": (
+        12,
+        "test_optimal.py::test_the_rate_falls_and_stays_positive",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory switch times and all options]": (
+        9,
+        "test_recorded.py::test_numbers_are_those_recorded[theory switch times]",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory own activation]": (
+        8,
+        "test_recorded.py::test_numbers_are_those_recorded[theory tanh by quadrature]",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory own nonlinearity]": (
+        4,
+        "test_recorded.py::test_numbers_are_those_recorded[theory erf manifold]",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory schedule]": (
+        8,
+        "test_training.py::test_without_noise_a_schedule_is_another_clock",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory all options]": (
+        8,
+        "test_training.py::test_without_noise_a_schedule_is_another_clock",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory infinite size]": (
+        4,
+        "test_limit.py::test_gauss_rule_against_the_density",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory phase diagram]": (
+        4,
+        "test_optimal.py::test_cells_that_diverge_are_marked",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[sgd jax ": (
+        60,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[sgd diagnosis]": (
+        5,
+        "test_diagnosis.py::test_a_diagnosis_is_the_same_bits_again",
+    ),
+    "test_reduced.py::test_a_large_spectrum_at_a_size_where_both_ways_can_be_had": (
+        22,
+        "test_reduced.py::test_block_tridiagonal_form_keeps_the_eigenvalues",
+    ),
+    "test_reduced.py::test_divergence_of_one_case_leaves_the_others": (
+        19,
+        "test_theory.py::test_divergence_cuts_the_trajectory",
+    ),
+    "test_reduced.py::test_reduced_spectra_have_the_trajectories_of_all_nodes[0-70-1e-06-relu]": (
+        25,
+        "test_reduced.py::test_reduced_spectra_have_the_trajectories_of_all_nodes[0-70-1e-06-erf]",
+    ),
+    "test_reduced.py::test_reduced_spectra_have_the_trajectories_of_all_nodes[5-70-1e-05-relu]": (
+        5,
+        "test_reduced.py::test_reduced_spectra_have_the_trajectories_of_all_nodes[5-70-1e-05-erf]",
+    ),
+    "test_reduced.py::test_large_spectra_have_the_trajectories_of_diagonalised_ones[erf-erf]": (
+        6,
+        "test_reduced.py::test_large_spectra_have_the_trajectories_of_diagonalised_ones[erf-sign]",
+    ),
+    "test_reduced.py::test_large_spectra_have_the_trajectories_of_diagonalised_ones[relu-sign]": (
+        6,
+        "test_reduced.py::test_large_spectra_have_the_trajectories_of_diagonalised_ones[erf-sign]",
+    ),
+    "test_report_page.py::test_the_pointer_reads_the_nearest_point": (
+        14,
+        "test_report_page.py::test_what_is_read_off_is_what_is_drawn",
+    ),
+    "test_simulation.py::test_predicted_memory_is_what_a_run_takes": (
+        52,
+        "test_simulation.py::test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused",
+    ),
+    "test_simulation.py::test_engines_draw_the_same_samples": (
+        7,
+        "test_simulation.py::test_engines_agree_step_by_step_on_given_samples",
+    ),
+    "test_sweep.py::test_conditions_with_other_units_tasks_and_sizes_fill_up_with_nan": (
+        38,
+        "test_sweep.py::test_a_grid_over_training_and_whole_tables",
+    ),
+    "test_sweep_engines.py::test_workers_come_and_are_killed_and_the_scheduler_dies": (
+        37,
+        "test_sweep_engines.py::test_ctrl_c_finishes_what_runs_and_kill_leaves_no_orphans",
+    ),
+    "test_sweep_faults.py::test_killed_at_a_random_moment_of_real_work": (
+        18,
+        "test_sweep_faults.py::test_killed_in_the_middle_of_a_write",
+    ),
+    "test_sweep_faults.py::test_two_processes_without_a_lock_write_the_same": (
+        9,
+        "test_sweep_faults.py::test_two_processes_on_one_store",
+    ),
+    "test_sweep_faults.py::test_sgd_that_diverges_does_not_stop_a_sweep": (
+        17,
+        "test_sweep.py::test_a_divergence_is_a_result",
+    ),
+    "test_theory.py::test_gradients_through_a_trajectory": (
+        38,
+        "test_integrals.py::test_automatic_derivatives_of_the_correlation",
+    ),
+    "test_theory.py::test_batches_are_their_members": (14, "test_reduced.py::test_batches_are_their_members"),
+    "test_traced_functions.py::test_tables_are_the_functions": (16, "test_functions.py::test_slopes_are_derivatives"),
+    "test_training.py::test_the_example_of_two_tasks": (
+        25,
+        "test_training.py::test_the_next_task_starts_where_the_last_one_ended",
+    ),
+    "test_training.py::test_theory_follows_sgd_with_each_option_and_not_without": (
+        40,
+        "test_training.py::test_label_noise_leaves_an_error_in_closed_form",
+    ),
+    "test_universality.py::test_sgd_is_within_its_standard_error_of_the_theory[relu]": (
+        8,
+        "test_universality.py::test_sgd_is_within_its_standard_error_of_the_theory[erf]",
+    ),
+    "test_universality.py::test_standardised_mixtures_are_flat_in_the_spread_and_clusters_are_not[relu]": (
+        4,
+        "test_universality.py::test_standardised_mixtures_are_flat_in_the_spread_and_clusters_are_not[erf]",
+    ),
+}
+"""The beginning of a test's name, or the whole of it without its parameters."""
+
+
+def entry(nodeid: str) -> str | None:
+    """The line of the table that a test belongs to."""
+    name = nodeid.removeprefix("tests/")
+    return next(
+        (key for key in SLOW if name.startswith(key) and ("[" in key or name[len(key) :][:1] in ("", "["))), None
+    )
