@@ -81,7 +81,7 @@ class Instance:
     student_output: Float[ndarray, "K"]
     teacher: Float[ndarray, "M D"]
     teacher_output: Float[ndarray, "*tasks M"]
-    switch_times: Float[ndarray, "tasks-1"]
+    switch_times: Float[ndarray, "switches"]
 
     def __init__(
         self,

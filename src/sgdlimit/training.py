@@ -143,7 +143,7 @@ class Training(Settings):
         return np.ones(np.shape(t)) if self.schedule is None else self.schedule.factor(t)
 
     def rule(
-        self, learning_rate: float, K: int, M: int, switch_times: Float[ndarray, "tasks-1"] | None = None
+        self, learning_rate: float, K: int, M: int, switch_times: Float[ndarray, "switches"] | None = None
     ) -> LearningRule:
         """These options as numbers, for K student units and M units of the teacher of one task."""
         schedule = self.schedule
@@ -161,7 +161,7 @@ class Training(Settings):
         )
 
 
-def check_switch_times(values: ArrayLike) -> Float[ndarray, "tasks-1"]:
+def check_switch_times(values: ArrayLike) -> Float[ndarray, "switches"]:
     """Times at which the next task begins, as an array: finite, increasing, above 0."""
     times = numbers("switch_times", values).reshape(-1)
     if (np.diff(times, prepend=0.0) <= 0).any():

@@ -26,7 +26,9 @@ def bell(x: Values) -> Values:
     return jnp.exp(-(x**2) / 2) / np.sqrt(tau)
 
 
-def kink_pairs(h: Values, k: Values, rho: Values) -> tuple[tuple[Values | float, ...], ...]:
+def kink_pairs(
+    h: Float[Array, "..."], k: Float[Array, "..."], rho: Float[Array, "..."]
+) -> tuple[tuple[Values | float, ...], ...]:
     """Averages of a kink at h of one normal z times a kink at k of another z', by the kinds of the two kinks.
 
     Integration by parts reduces all of them to P(z > h, z' > k) and what is left of it at a threshold. The average of

@@ -53,7 +53,7 @@ class Network(NamedTuple):
     """Tables of the activations that are not built in."""
     teacher_output: Float[np.ndarray, "chain task M"]
     """Normalised: s_M ṽ."""
-    switch_samples: Int[np.ndarray, "task-1"]
+    switch_samples: Int[np.ndarray, "switches"]
     """Samples after which the next task begins."""
     schedules: Int[np.ndarray, "chain"]
     """Each chain's row of :attr:`Block.factors`."""

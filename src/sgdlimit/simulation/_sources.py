@@ -24,7 +24,7 @@ class Mixture(NamedTuple):
 
     scale: Float32[np.ndarray, "D"] | None
     means: Float32[np.ndarray, "m D"] | None
-    thresholds: UInt32[np.ndarray, "m-1"] | None
+    thresholds: UInt32[np.ndarray, "thresholds"] | None
     """Cumulated weights of the components, in units of 2⁻³²."""
     block_size: int
 

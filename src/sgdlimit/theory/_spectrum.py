@@ -351,7 +351,7 @@ def gauss_density(moments: InputMoments, steps: int) -> GaussRule:
     return _clipped(nodes), weights
 
 
-def _thinned(omega: Float[ndarray, "n"], weights: Float[ndarray, "n"], steps: int) -> GaussRule:
+def _thinned(omega: Float[ndarray, "nodes"], weights: Float[ndarray, "nodes"], steps: int) -> GaussRule:
     """The Gauss rule with s ``steps`` for a sum over nodes with weights."""
     nodes, amplitudes = block_gauss(_diagonal(omega), np.sqrt(weights)[:, None], steps)
     return nodes, np.square(amplitudes[0])
