@@ -8,7 +8,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.diagnosis import default_network, judge, margins
-from sgdlimit.diagnosis._gaussianity import from_gaussian, null
+from sgdlimit.diagnosis._structure import from_gaussian, null
 from sgdlimit.inputs._read import read_samples
 from test_cli import refused, sgdlimit
 
@@ -130,9 +130,9 @@ def test_statistics_of_known_distributions():
 def test_noise_of_the_statistics():
     """Kurtosis: deviation √(24/n), here of 200 repetitions, five standard errors. Few distinct samples have more."""
     noise = null(2000)
-    assert noise.deviation[0] == pytest.approx(np.sqrt(24 / 2000), rel=0.25)
-    assert noise.mean[1] == pytest.approx(0.64 / np.sqrt(2000), rel=0.1)  # Lilliefors' table
-    assert (null(2000, distinct=200).mean[1:] > 2 * noise.mean[1:]).all()
+    assert noise[1, 0] == pytest.approx(np.sqrt(24 / 2000), rel=0.25)
+    assert noise[0, 1] == pytest.approx(0.64 / np.sqrt(2000), rel=0.1)  # Lilliefors' table
+    assert (null(2000, distinct=200)[0, 1:] > 2 * noise[0, 1:]).all()
 
 
 def test_data_as_inputs_and_as_latent():

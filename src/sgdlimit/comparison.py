@@ -1,9 +1,9 @@
 """How far SGD is from theory: the discrepancy M (18)-(20), beside the noise floor."""
 
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-import xarray as xr
+from xarray import DataArray, Dataset
 
 from .errors import ProblemError, unknown_name
 from .trajectory import VARIABLES
@@ -21,7 +21,9 @@ COMPARED = tuple(name for name in VARIABLES if name != "mean_field")
 ENTRIES = ("student", "student_", "teacher", "task")
 
 Measure = Literal["mean-absolute", "rms"]
+Values = TypeVar("Values", Dataset, DataArray)
 
+OF_ENTRIES = "discrepancy M of theory and SGD, mean over runs"
 NAMES_OF_RESULTS = {
     "M": "discrepancy M of theory and SGD, mean over entries and runs",
     "M_stderr": "standard error of M over runs",
@@ -34,7 +36,7 @@ NAMES_OF_RESULTS = {
 }
 
 
-def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-absolute") -> xr.Dataset:
+def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute") -> Dataset:
     """M of every entry of Q, R, v and ε_g: the distance between two trajectories, averaged over the output times (18).
 
     Parameters
@@ -63,43 +65,58 @@ def discrepancy(theory: xr.Dataset, sgd: xr.Dataset, measure: Measure = "mean-ab
                 f"theory: must have the {dim!r} of SGD, {sgd.sizes.get(dim)} (got {theory.sizes.get(dim)}). "
                 "Compare one problem."
             )
-    shared = min(theory.sizes["time"], sgd.sizes["time"])
-    short, long = theory["time"][:shared], sgd["time"][:shared]
+    first, second = _compared(theory, sgd)
     # Only a trajectory that was cut where it diverged may be shorter; it is compared up to there.
-    cut = theory.sizes["time"] == sgd.sizes["time"] or any("diverged_at" in each.attrs for each in (theory, sgd))
-    if not (cut and np.allclose(short, long, rtol=1e-9)):
+    same_length = theory.sizes["time"] == sgd.sizes["time"] or divergence(theory, sgd)
+    if not (same_length and np.allclose(first["time"], second["time"], rtol=1e-9)):
         raise ProblemError("times: theory and SGD have different output times. Give both the same.")
-    theory, sgd = theory.isel(time=slice(shared)), sgd.isel(time=slice(shared))
-    difference = _compared(theory, sgd) - _compared(sgd, theory)
+    distance = abs(first.drop_vars("time") - second.drop_vars("time"))
     if measure == "rms":
-        return np.sqrt(np.square(difference).mean("time", skipna=False))
-    return np.abs(difference).mean("time", skipna=False)
+        return (distance**2).mean("time", skipna=False) ** 0.5
+    return distance.mean("time", skipna=False)
 
 
-def _compared(trajectory: xr.Dataset, *others: xr.Dataset) -> xr.Dataset:
-    """The variables to compare that all trajectories have, without the coordinate of time."""
-    names = [name for name in COMPARED if all(name in each for each in (trajectory, *others))]
-    return trajectory[names].drop_vars("time")
+def _compared(*trajectories: Dataset) -> list[Dataset]:
+    """The variables to compare that all trajectories have, up to the last output time of the shortest."""
+    names = [name for name in COMPARED if all(name in each for each in trajectories)]
+    shared = slice(min(each.sizes["time"] for each in trajectories))
+    return [each[names].isel(time=shared) for each in trajectories]
 
 
-def magnitude(trajectory: xr.Dataset) -> xr.Dataset:
+def divergence(*trajectories: Dataset) -> dict[str, float]:
+    """As an attribute the time where the first of some trajectories was cut; empty where none diverged."""
+    times = [each.attrs["diverged_at"] for each in trajectories if "diverged_at" in each.attrs]
+    return {"diverged_at": min(times)} if times else {}
+
+
+def magnitude(trajectory: Dataset) -> Dataset:
     """Mean of |x| over the output times, E|X| of the paper's tables: the scale of an M."""
-    return np.abs(_compared(trajectory)).mean("time")
+    return abs(_compared(trajectory)[0]).mean("time")
 
 
-def over_entries(dataset: xr.Dataset) -> xr.DataArray:
+def over_entries(dataset: Dataset) -> DataArray:
     """Mean over the entries of each quantity (20), along a new dimension ``quantity``."""
-    means = {name: dataset[name].mean([dim for dim in ENTRIES if dim in dataset[name].dims]) for name in dataset}
-    return xr.concat(list(means.values()), dim=xr.IndexVariable("quantity", list(means)))
+    means = dataset.mean([dim for dim in ENTRIES if dim in dataset.dims])
+    return means.to_dataarray("quantity").assign_coords(quantity=list(dataset))
+
+
+def mean_and_error(values: Values, dims: Any = "instance") -> tuple[Values, Values]:
+    """Mean over instances (or other dimensions) and its standard error; NaN entries, diverged runs, are left out.
+
+    The standard error is NaN where fewer than two values are left.
+    """
+    count, mean = values.count(dims), values.mean(dims)
+    variance = ((values - mean) ** 2).sum(dims) / (count - 1).where(count > 1)
+    return mean, (variance / count) ** 0.5
 
 
 def compare(
-    theory: xr.Dataset,
-    runs: xr.Dataset,
+    theory: Dataset,
+    runs: Dataset,
     *,
-    noise_floor: xr.Dataset | None = None,
+    noise_floor: Dataset | None = None,
     measure: Measure = "mean-absolute",
-) -> xr.Dataset:
+) -> Dataset:
     """Compare SGD with theory: M run by run, then its mean over runs.
 
     Parameters
@@ -129,31 +146,34 @@ def compare(
     ProblemError
         If output times differ, theory and runs measure different overlaps, or the runs are a theory themselves.
     """
-    named, runs = theory.attrs.get("theory"), _with_runs(measured_for(theory, runs))
-    ensemble, theory = theory, theory.mean("run", keep_attrs=True) if "run" in theory.dims else theory
-    per_run = discrepancy(theory, runs, measure)
+    runs = measured_for(theory, runs)
+    mean = theory.mean("run", keep_attrs=True) if "run" in theory.dims else theory
+    per_run = discrepancy(mean, runs, measure)
     result = per_run.mean("run")
-    result["M"], result["M_stderr"] = _over_runs(over_entries(per_run))
+    result["M"], result["M_stderr"] = mean_and_error(over_entries(per_run), "run")
     result["scale"] = over_entries(magnitude(runs)).mean("run")
-    if "run" in ensemble.dims:
-        means = discrepancy(theory, runs.mean("run", keep_attrs=True), measure)
-        result["M_of_means"], result["noise_of_means"] = over_entries(means), _noise_of_means(ensemble, runs)
-    attrs = {"measure": measure, "theory": named or "", "runs": per_run.sizes["run"]}
+    if "run" in theory.dims:
+        result["M_of_means"] = over_entries(discrepancy(mean, runs.mean("run", keep_attrs=True), measure))
+        # E|x| of a normal deviation with the standard errors of both means, over times and entries.
+        own, other = (mean_and_error(each.drop_vars("time"), "run")[1] for each in _compared(theory, runs))
+        noise = np.sqrt(2 / np.pi) * (own**2 + other**2) ** 0.5
+        result["noise_of_means"] = over_entries(noise.mean("time", skipna=False))
+    attrs = {"measure": measure, "theory": theory.attrs.get("theory", ""), "runs": runs.sizes["run"]}
     attrs["times_compared"] = min(theory.sizes["time"], runs.sizes["time"])
-    if diverged := [each.attrs["diverged_at"] for each in (theory, runs) if "diverged_at" in each.attrs]:
-        attrs["diverged_at"] = min(diverged)
+    attrs |= divergence(theory, runs)
     if noise_floor is not None:
-        noise_floor = _with_runs(measured_for(theory, noise_floor, "noise_floor"))
-        floor = over_entries(discrepancy(theory, noise_floor, measure))
-        result["floor"], result["floor_stderr"] = _over_runs(floor)
+        floor = discrepancy(mean, measured_for(theory, noise_floor, "noise_floor"), measure)
+        result["floor"], result["floor_stderr"] = mean_and_error(over_entries(floor), "run")
         result["agrees"] = result["M"] <= AGREEMENT * result["floor"]
         attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
-    for name, variable in result.data_vars.items():
-        variable.attrs = _described(str(name))
+    for name in map(str, result):  # units are 1, as Q, R, v and ε_g have none; a verdict is no number
+        quantity = VARIABLES.get(name)
+        long_name = f"{OF_ENTRIES}: {quantity.long_name}" if quantity else NAMES_OF_RESULTS[name]
+        result[name].attrs = {"long_name": long_name} | ({} if name == "agrees" else {"units": "1"})
     return result.assign_attrs(attrs)
 
 
-def measured_for(theory: xr.Dataset, runs: xr.Dataset, field: str = "overlaps") -> xr.Dataset:
+def measured_for(theory: Dataset, runs: Dataset, field: str = "overlaps") -> Dataset:
     """SGD with the overlaps of this theory: of runs with a dimension ``overlaps`` those that are the theory's.
 
     Parameters
@@ -166,7 +186,7 @@ def measured_for(theory: xr.Dataset, runs: xr.Dataset, field: str = "overlaps") 
     Returns
     -------
     xarray.Dataset
-        The runs, without a dimension ``overlaps``.
+        The runs, with a dimension ``run`` also where there is one, and without a dimension ``overlaps``.
 
     Raises
     ------
@@ -174,35 +194,32 @@ def measured_for(theory: xr.Dataset, runs: xr.Dataset, field: str = "overlaps") 
         If the runs were measured as something else, or are a theory and no further ensemble of this one.
     """
     named = theory.attrs.get("theory")
-    if runs.attrs.get("kind") == "theory" and ("run" not in runs.dims or _differ(named, runs.attrs.get("theory"))):
+    other = named not in (None, runs.attrs.get("theory", named))
+    if runs.attrs.get("kind") == "theory" and ("run" not in runs.dims or other):
         what = f"the {runs.attrs['theory']} theory" if "theory" in runs.attrs else "a theory"
         raise ProblemError(f"runs: must be SGD (got {what}). Give what simulate returns for the same problem.")
-    measured = runs.attrs.get("overlaps")
     if "overlaps" in runs.coords:
-        several = [str(name) for name in np.atleast_1d(runs["overlaps"].values)]
+        several = np.atleast_1d(runs["overlaps"]).tolist()
         measured = named if named in several else " and ".join(several)
-        if "overlaps" in runs.dims and named is None:
-            raise ProblemError(
-                f"runs: must be measured once for a theory without a name (got {measured}). Choose one, as with "
-                f".sel(overlaps={several[0]!r})."
-            )
-        if "overlaps" in runs.dims and measured == named:
-            runs = runs.sel(overlaps=named)
+        if "overlaps" in runs.dims:
+            if named is None:
+                raise ProblemError(
+                    f"runs: must be measured once for a theory without a name (got {measured}). Choose one, as with "
+                    f".sel(overlaps={several[0]!r})."
+                )
+            if named in several:
+                runs = runs.sel(overlaps=named)
         runs = runs.drop_vars("overlaps").assign_attrs(overlaps=measured)
-    if _differ(named, measured):
+    measured = runs.attrs.get("overlaps", named)
+    if named not in (None, measured):
         raise ProblemError(
             f"{field}: must be those of the theory, {named!r} (got {measured!r}). Use simulate(..., "
             f"overlaps={named!r})."
         )
-    return runs
+    return runs if "run" in runs.dims else runs.expand_dims("run")
 
 
-def _differ(named: str | None, other: str | None) -> bool:
-    """Whether two names differ. No name fits any."""
-    return None not in (named, other) and named != other
-
-
-def scatter(runs: xr.Dataset) -> xr.Dataset:
+def scatter(runs: Dataset) -> Dataset:
     """Mean distance of each run from the mean of all, as large as that from a mean of infinitely many.
 
     Parameters
@@ -215,38 +232,6 @@ def scatter(runs: xr.Dataset) -> xr.Dataset:
     xarray.Dataset
         M of a theory that is exact, for every entry and run.
     """
-    count, moving = runs.sizes["run"], _compared(runs)
-    away = np.abs(moving - moving.mean("run")).mean("time", skipna=False)
+    count, (moving,) = runs.sizes["run"], _compared(runs)
+    away = abs(moving - moving.mean("run")).mean("time", skipna=False)
     return away * (np.sqrt(count / (count - 1)) if count > 1 else np.nan)
-
-
-def _with_runs(dataset: xr.Dataset) -> xr.Dataset:
-    """A dataset with a dimension ``run``, also where there is one."""
-    return dataset if "run" in dataset.dims else dataset.expand_dims("run")
-
-
-def _described(name: str) -> dict[str, str]:
-    """Attributes of a variable of the results; all but the verdict have no units, as Q, R, v and ε_g have none."""
-    if name == "agrees":
-        return {"long_name": NAMES_OF_RESULTS[name]}
-    long_name = NAMES_OF_RESULTS.get(name) or (
-        f"discrepancy M of theory and SGD, mean over runs: {VARIABLES[name].long_name}"
-    )
-    return {"long_name": long_name, "units": "1"}
-
-
-def _noise_of_means(ensemble: xr.Dataset, runs: xr.Dataset) -> xr.DataArray:
-    """E|x| of a normal deviation with the standard errors of both means, over times and entries."""
-    shared = slice(min(ensemble.sizes["time"], runs.sizes["time"]))
-    own, other = (_over_runs(_compared(x, y).isel(time=shared))[1] for x, y in ((ensemble, runs), (runs, ensemble)))
-    return over_entries((np.sqrt(2 / np.pi) * np.sqrt(np.square(own) + np.square(other))).mean("time", skipna=False))
-
-
-Measured = TypeVar("Measured", xr.Dataset, xr.DataArray)
-
-
-def _over_runs(values: Measured) -> tuple[Measured, Measured]:
-    """Mean over runs and its standard error (NaN for a single run, which has none)."""
-    count = values.sizes["run"]
-    spread = values.std("run", ddof=1) if count > 1 else values.isel(run=0, drop=True) * np.nan
-    return values.mean("run"), spread / np.sqrt(count)

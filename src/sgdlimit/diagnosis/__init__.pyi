@@ -1,3 +1,2 @@
-from ._diagnose import Diagnosis as Diagnosis, diagnose as diagnose
-from ._network import default_network as default_network
-from ._verdict import judge as judge, margins as margins
+from ._diagnose import default_network as default_network, diagnose as diagnose
+from ._verdict import Diagnosis as Diagnosis, judge as judge, margins as margins

@@ -2,27 +2,23 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, get_args
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from xarray import DataArray, Dataset, concat
 
-from ..comparison import discrepancy, over_entries, scatter
-from ..errors import DivergenceWarning, ProblemError
-from ..inputs import THEORIES, Affine, ClusterMixture, Gaussian, LatentLaw, is_centred
+from ..comparison import discrepancy, divergence, over_entries, scatter
+from ..errors import DivergenceWarning, ProblemError, unknown_name
+from ..inputs import THEORIES, Affine, ClusterMixture, Empirical, Gaussian, LatentLaw, is_centred, root_mean_square
 from ..instance import Instance
-from ..simulation import simulate_together
+from ..problem import Problem
+from ..simulation import check_whole, simulate_together
 from ..theory import solve
 from ..trajectory import log_times
-from ._network import default_network
 from ._structure import structure
-from ._verdict import judge, table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ._verdict import Diagnosis, judge
 
 CHAINS = 16
 """Chains of mixture theory; their mean has a quarter of the noise of a run."""
@@ -33,37 +29,8 @@ QUANTITIES = ["Q", "R", "v", "generalization_error"]
 NODES = 70  # of the reduced spectrum; an error of 1e-5, a hundredth of the smallest noise floor
 
 Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """Which theory predicts SGD on some data, and why others do not. ``print`` shows all of it."""
-
-    verdict: str
-    """The first theory that agrees with SGD (conventional, moment-matched, mixture), ``"neither"``, or ``"undecided"``
-    where training diverges or noise is as large as what is compared."""
-    borderline: bool
-    """Whether other runs could change the verdict: a margin is within two standard errors of the threshold."""
-    headline: str
-    """The verdict in a sentence."""
-    reasons: tuple[str, ...]
-    """Which assumptions of the theories fail and which hold, with the numbers."""
-    data: xr.Dataset = field(repr=False)
-    """M, floors and margins, trajectories, statistics of the fields and of the data; see ``docs/diagnosis.md``."""
-    centred: "Diagnosis | None" = field(default=None, repr=False)
-    """Where inputs have a mean: the same for the data less their mean."""
-
-    def figure(self) -> "Figure":
-        """M of each theory beside its floor, trajectories, and the local fields along training."""
-        from ..plotting import diagnosis
-
-        return diagnosis(self.data)
-
-    def __str__(self) -> str:
-        lines = [self.headline, "", table(self.data), "", *(f"* {reason}" for reason in self.reasons)]
-        if self.centred is not None:
-            lines += ["", f"Less their mean: {self.centred.headline}", "", table(self.centred.data)]
-        return "\n".join(lines)
+Role = Literal["inputs", "latent"]
+Preprocess = Literal["standardize", "centre", "none"]
 
 
 def diagnose(
@@ -129,43 +96,38 @@ def diagnose(
     >>> sl.diagnose(problem.draw(seed=0), sl.log_times(2000, 200, 60), runs=3, field_samples=500).verdict
     'conventional'
     """
-    for name, value, least in (
-        ("runs", runs, 3),
-        ("field_times", field_times, 1),
-        ("field_samples", field_samples, 100),
-    ):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise ProblemError(f"{name}: must be a whole number ≥ {least} (got {value!r}).")
+    check_whole("runs", runs, 3)
+    check_whole("field_times", field_times, 1)
+    check_whole("field_samples", field_samples, 100)
     instance = source if isinstance(source, Instance) else default_network(source, seed=seed)
     if times is None:
         times = log_times(100 * instance.input_dim, instance.input_dim)
     D = instance.latent_dim
     mean, covariance = instance.latent.mean(D), instance.latent.covariance(D)
     centred = is_centred(mean, covariance)
-    share = 1.0 if centred else 0.5
-
     assumed = {"conventional": instance.replace(latent=Gaussian())}
     if centred:
         assumed["moment-matched"] = instance.replace(latent=ClusterMixture(np.zeros((1, D)), covariance[None]))
     without = _without_clusters(instance, clusters)
     if not without:
-        assumed["mixture"] = instance if clusters is None else instance.replace(latent=clusters)
+        assumed["mixture"] = instance.replace(latent=clusters) if clusters else instance
     run: dict[str, Any] = {"times": times, "runs": runs, "seed": seed, "test_samples": test_samples}
-    measured, weights = _compare(instance, assumed, run, lambda done: progress(share * done))
+    measured, weights = _compare(instance, assumed, run, lambda done: progress(done if centred else done / 2))
     fields = structure(instance, weights, field_times=field_times, samples=field_samples, seed=seed)
     data = measured.merge(fields, combine_attrs="no_conflicts").reindex(theory=list(THEORIES))
-    data = data.assign_attrs({"without_mixture": without} if without else {})
-    below = None
-    if not centred:
-        below = diagnose(
-            instance.replace(latent=Affine(instance.latent, mean)),
-            **run,
-            field_times=field_times,
-            field_samples=field_samples,
-            clusters=None if clusters is None else Affine(clusters, mean),
-            progress=lambda done: progress(share + (1 - share) * done),
-        )
-    return Diagnosis(*judge(data), data=data, centred=below)
+    if without:
+        data.attrs["without_mixture"] = without
+    if centred:
+        return judge(data)
+    less_mean = diagnose(
+        instance.replace(latent=Affine(instance.latent, mean)),
+        **run,
+        field_times=field_times,
+        field_samples=field_samples,
+        clusters=clusters and Affine(clusters, mean),
+        progress=lambda done: progress((1 + done) / 2),
+    )
+    return judge(data, less_mean)
 
 
 def _without_clusters(instance: Instance, clusters: LatentLaw | None) -> str:
@@ -181,19 +143,19 @@ def _without_clusters(instance: Instance, clusters: LatentLaw | None) -> str:
 
 def _compare(
     instance: Instance, assumed: Mapping[str, Instance], run: Mapping[str, Any], progress: Progress
-) -> tuple[xr.Dataset, xr.DataArray]:
+) -> tuple[Dataset, DataArray]:
     """M of each theory and of its floor, run by run, with all trajectories; and the weights along SGD.
 
     ``assumed`` holds by theory the same network on the inputs for which the theory is exact; ``run`` holds times, runs,
     seed and test samples.
     """
-    gaussian, clustered = [name for name in assumed if name != "mixture"], assumed.get("mixture")
+    gaussian = [name for name in assumed if name != "mixture"]
     others = {name: other for name, other in assumed.items() if other is not instance}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # it becomes a reason
         theories = {name: solve(instance, run["times"], theory=name, nodes=NODES) for name in gaussian}
-        if clustered is not None:
-            ensemble = solve(clustered, run["times"], theory="mixture", chains=CHAINS, seed=run["seed"])
+        if "mixture" in assumed:
+            ensemble = solve(assumed["mixture"], run["times"], theory="mixture", chains=CHAINS, seed=run["seed"])
             theories["mixture"] = ensemble.mean("run", keep_attrs=True)
         sgd, *trained = simulate_together(
             [instance, *others.values()], overlaps=tuple(gaussian), keep_weights=True, progress=progress, **run
@@ -201,26 +163,93 @@ def _compare(
     exact = dict.fromkeys(assumed, sgd) | dict(zip(others, trained, strict=True))
     parts = []
     for name, theory in theories.items():
-        here, there = (_measured(each, name, clustered) for each in (sgd, exact[name]))
-        # Clusters fluctuate more than any Gaussian inputs, and the more the further apart they are.
-        floor = scatter(here if name == "mixture" else there)
-        distances = {"M": discrepancy(theory, here), "floor": floor, "gaussian": discrepancy(theory, there)}
-        part = {f"{label}_runs": over_entries(distance) for label, distance in distances.items()}
-        part |= {f"{q}_theory": theory[q] for q in QUANTITIES} | {f"{q}_sgd": here[q] for q in QUANTITIES}
-        parts.append(xr.Dataset(part).assign_coords(theory=name))
+        here, there = (
+            _within(assumed[name], runs) if name == "mixture" else runs[QUANTITIES].sel(overlaps=name, drop=True)
+            for runs in (sgd, exact[name])
+        )
+        part = {
+            "M_runs": over_entries(discrepancy(theory, here)),
+            # Clusters fluctuate more than any Gaussian inputs, and the more the further apart they are.
+            "floor_runs": over_entries(scatter(here if name == "mixture" else there)),
+            "gaussian_runs": over_entries(discrepancy(theory, there)),
+        }
+        for quantity in QUANTITIES:
+            part[f"{quantity}_theory"], part[f"{quantity}_sgd"] = theory[quantity], here[quantity]
+        parts.append(Dataset(part, {"theory": name}))
     attrs = {key: value for key, value in sgd.attrs.items() if key not in ("kind", "overlaps", "diverged_at")}
-    diverged = [each.attrs.get("diverged_at", np.inf) for each in (sgd, *trained, *theories.values())]
-    if min(diverged) < np.inf:
-        attrs["diverged_at"] = min(diverged)
-    return xr.concat(parts, dim="theory").assign_attrs(attrs, input_dim=instance.input_dim), sgd["W"]
+    attrs |= divergence(sgd, *trained, *theories.values()) | {"input_dim": instance.input_dim}
+    return concat(parts, dim="theory").assign_attrs(attrs), sgd["W"]
 
 
-def _measured(runs: xr.Dataset, theory: str, clustered: Instance | None) -> xr.Dataset:
-    """SGD with the overlaps of a theory; those within clusters may be of another law than the law SGD runs on."""
-    runs, weights = runs[QUANTITIES], runs["W"].values
-    if theory != "mixture" or clustered is None:
-        return runs.sel(overlaps=theory, drop=True)
-    moments = clustered.mixture_moments().averaged()
-    Q, R = (np.stack(overlaps) for overlaps in zip(*map(moments.overlaps, weights), strict=True))
-    runs = runs.isel(overlaps=0, drop=True)
+def _within(clustered: Instance, runs: Dataset) -> Dataset:
+    """SGD with its overlaps within clusters, which may be of another law than the law SGD runs on."""
+    Q, R = clustered.mixture_moments().averaged().overlaps(runs["W"].values)
+    runs = runs[QUANTITIES].isel(overlaps=0, drop=True)
     return runs.assign(Q=(runs["Q"].dims, Q), R=(runs["R"].dims, R))
+
+
+def default_network(
+    source: LatentLaw | ArrayLike,
+    *,
+    role: Role | None = None,
+    preprocess: Preprocess = "standardize",
+    activation: str = "erf",
+    learning_rate: float = 0.2,
+    input_dim: int = 1000,
+    seed: int = 0,
+    attrs: Mapping[str, Any] | None = None,
+) -> Instance:
+    """A network of two student and two teacher units, with normal weights, for samples or a law.
+
+    Parameters
+    ----------
+    source
+        Samples, shape (count, D), of which each step draws one, or a law that fixes the number of its coordinates.
+    role
+        ``"inputs"``: student and teacher see the data themselves, N = D. ``"latent"``: the data are the latent of a
+        hidden manifold X = sign(CF/√D), the teacher sees C and the student X. By default samples are inputs, and a law
+        is the law of the latent.
+    preprocess
+        ``"standardize"`` subtracts the mean and divides by the deviation, coordinate by coordinate (19), ``"centre"``
+        only subtracts; ``"none"`` leaves the data as they are. ``attrs["mean_removed"]`` keeps the mean that was
+        subtracted, over the deviation.
+    activation, learning_rate
+        g and η.
+    input_dim
+        N of the manifold.
+    seed
+        Seed of weights, teacher and features.
+    attrs
+        Provenance to keep.
+
+    Returns
+    -------
+    Instance
+
+    Raises
+    ------
+    ProblemError
+        If a setting or the data cannot be used.
+    """
+    law = source if isinstance(source, LatentLaw) else Empirical(source)
+    role = role or ("latent" if law is source else "inputs")
+    for name, value, known in (("role", role, Role), ("preprocess", preprocess, Preprocess)):
+        if value not in get_args(known):
+            raise unknown_name(name, value, get_args(known))
+    D = law.check_dim(law.dim)
+    mean, deviation = law.mean(D), np.sqrt(law.covariance(D).diagonal())
+    removed = 0.0 if preprocess == "none" else root_mean_square(mean / deviation)
+    scale = deviation if preprocess == "standardize" else np.ones(D)
+    if removed > 1e-9 or np.abs(scale - 1).max() > 1e-9:
+        law = Affine(law, mean, scale)
+    settings: dict[str, Any] = {"activation": activation, "learning_rate": learning_rate}
+    manifold: dict[str, Any] = {}
+    if role == "inputs":
+        input_dim, manifold = D, {"features": "identity", "nonlinearity": "identity"}
+    sizes = {"input_dim": input_dim, "latent_dim": D, "student_units": 2, "teacher_units": 2}
+    drawn = Problem(**sizes, **settings, **manifold).draw(seed)
+    attrs = {**drawn.attrs, **(attrs or {}), "role": role, "preprocess": preprocess, "mean_removed": removed}
+    if role == "latent":
+        return drawn.replace(latent=law, attrs=attrs)
+    weights = (drawn.student, drawn.student_output, drawn.teacher, drawn.teacher_output)
+    return Instance.from_inputs(law, *weights, **settings, attrs=attrs)

@@ -1,21 +1,34 @@
-"""What theories of Gaussian inputs assume, measured: the data's moments, and local fields along training."""
+"""What theories of Gaussian inputs assume, measured: the data's moments, and local fields along training.
+
+Each statistic stands beside what it is for samples that are Gaussian.
+"""
+
+from typing import Any
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri
+from scipy.stats import zscore
+from xarray import DataArray, Dataset
 
-from ..inputs import LatentLaw
+from ..inputs import LatentLaw, root_mean_square
 from ..instance import Instance
 from ..resources import one_thread
-from ._gaussianity import STATISTICS, from_gaussian, null
 
+STATISTICS = ("excess_kurtosis", "kolmogorov_smirnov", "wasserstein")
+"""Statistics of a variable less its mean, over its deviation: E x⁴ − 3, sup |F − Φ|, and ∫ |F⁻¹ − Φ⁻¹|."""
+
+
+MOMENTS = ("mean", "deviation", "high")
+"""What :func:`null` gives for each of the :data:`STATISTICS`; the last is the 99 % quantile of its magnitude."""
 FIELDS, PROJECTIONS = 0, 1  # the last word of a generator's seed
 PROJECTIONS_TRIED = 64
 AT_ONCE = 1000  # samples
 RANGE = 0.9  # share of the squared correlations that lies within the correlation range
 
 
-def structure(instance: Instance, weights: xr.DataArray, *, field_times: int, samples: int, seed: int) -> xr.Dataset:
+def structure(instance: Instance, weights: DataArray, *, field_times: int, samples: int, seed: int) -> Dataset:
     """Moments of the data, and how Gaussian its projections and the local fields are.
 
     Parameters
@@ -45,48 +58,46 @@ def structure(instance: Instance, weights: xr.DataArray, *, field_times: int, sa
     with one_thread():
         local, projected = _drawn(instance, weights.values, samples, seed)
         moments = _moments(law, instance.latent_dim)
-    noise = null(samples, law.distinct_samples, seed=seed)
     dims = ("run", "field_time", "field")
-    data = xr.Dataset(
+    return Dataset(
         {
-            "fields": (("statistic", *dims), from_gaussian(local)),
-            "field_mean": (dims, np.abs(local.mean(axis=0)) / local.std(axis=0)),
-            "projections": (("statistic", "projection"), from_gaussian(projected)),
-            "null": (("moment", "statistic"), np.stack(noise)),
+            "fields": ((*dims, "statistic"), from_gaussian(local)),
+            "field_mean": (dims, abs(local.mean(axis=-1)) / local.std(axis=-1)),
+            "projections": (("projection", "statistic"), from_gaussian(projected)),
+            "null": (("moment", "statistic"), null(samples, law.distinct_samples, seed=seed)),
+            **moments,
         },
         coords={
             "field_time": weights["time"].values,
-            "field": [rf"lambda_{k}" for k in range(K)] + [rf"nu_{m}" for m in range(M)],
+            "field": [f"lambda_{k}" for k in range(K)] + [f"nu_{m}" for m in range(M)],
             "statistic": list(STATISTICS),
-            "moment": list(noise._fields),
+            "moment": list(MOMENTS),
         },
         attrs={"field_samples": samples},
     )
-    return data.transpose(..., "statistic").merge(moments)
 
 
 def _drawn(
     instance: Instance, W: Float[np.ndarray, "run time K N"], samples: int, seed: int
-) -> tuple[Float[np.ndarray, "sample run time field"], Float[np.ndarray, "sample projection"]]:
+) -> tuple[Float[np.ndarray, "run time field sample"], Float[np.ndarray, "projection sample"]]:
     """Local fields λ = XWᵀ/√N and ν = CW̃ᵀ/√D of fresh samples, and random projections of C."""
     D, N = instance.features.shape
     mean = instance.input_mean() if instance.centre else None
     rng = np.random.default_rng([seed, FIELDS])
-    directions = np.random.default_rng([seed, PROJECTIONS]).standard_normal((D, PROJECTIONS_TRIED))
-    rows = W.reshape(-1, N).T / np.sqrt(N)
+    directions = np.random.default_rng([seed, PROJECTIONS]).standard_normal((D, PROJECTIONS_TRIED)).T
     local, projected = [], []
     # The inputs of all samples at once would not fit into memory.
     for start in range(0, samples, AT_ONCE):
-        C = instance.latent.sample(rng, min(AT_ONCE, samples - start), D)
-        X = instance.f.value(C @ instance.features / np.sqrt(D)) - (0.0 if mean is None else mean)
-        student = (X @ rows).reshape(len(C), *W.shape[:3])
-        teacher = np.broadcast_to((C @ instance.teacher.T)[:, None, None], (*student.shape[:3], len(instance.teacher)))
-        local.append(np.concatenate([student, teacher / np.sqrt(D)], axis=-1))
-        projected.append(C @ (directions / np.sqrt(D)))
-    return np.concatenate(local), np.concatenate(projected)
+        C = instance.latent.sample(rng, min(AT_ONCE, samples - start), D) / np.sqrt(D)
+        X = instance.f.value(C @ instance.features) - (0.0 if mean is None else mean)
+        student = np.tensordot(W, X, (-1, -1)) / np.sqrt(N)
+        teacher = instance.teacher @ C.T
+        local.append(np.concatenate([student, np.broadcast_to(teacher, W.shape[:2] + teacher.shape)], axis=2))
+        projected.append(directions @ C.T)
+    return np.concatenate(local, axis=-1), np.concatenate(projected, axis=-1)
 
 
-def _moments(law: LatentLaw, D: int) -> xr.Dataset:
+def _moments(law: LatentLaw, D: int) -> dict[str, Any]:
     """How far the data's mean and covariance are from 0 and I, and how many coordinates go together.
 
     With ρ the correlations, a coordinate has Σ_j ρ_ij² − 1 partners on average. In a finite data set some of them, and
@@ -97,15 +108,70 @@ def _moments(law: LatentLaw, D: int) -> xr.Dataset:
     deviation = np.sqrt(covariance.diagonal())
     squares = np.square(covariance / np.multiply.outer(deviation, deviation))
     np.fill_diagonal(squares, 0)
-    lag = np.abs(np.subtract.outer(np.arange(D), np.arange(D)))
-    by_lag = np.bincount(lag.ravel(), squares.ravel(), minlength=D).cumsum()
-    count = law.distinct_samples
-    scalars = {
-        "mean": np.sqrt(np.mean(np.square(mean / deviation))),
+    by_lag = np.cumsum([squares.trace(lag) for lag in range(D)])
+    count = law.distinct_samples or np.inf
+    return {
+        "mean": root_mean_square(mean / deviation),
         "covariance_distance": np.linalg.norm(covariance - np.eye(D)) / np.sqrt(D),
         "partners": squares.sum() / D,
-        "partners_noise": 0.0 if count is None else (D - 1) / count,
-        "largest_noise": 1.0 if count is None else (1 + np.sqrt(D / count)) ** 2,
+        "partners_noise": (D - 1) / count,
+        "largest_noise": (1 + np.sqrt(D / count)) ** 2,
         "correlation_range": float(np.searchsorted(by_lag, RANGE * by_lag[-1])),
+        "eigenvalues": ("node", np.linalg.eigvalsh(covariance)),
     }
-    return xr.Dataset({**scalars, "eigenvalues": ("node", np.linalg.eigvalsh(covariance))})
+
+
+def from_gaussian(samples: Float[ArrayLike, "*variable sample"]) -> Float[np.ndarray, "*variable statistic"]:
+    """Distances of variables from the Gaussian of their mean and variance.
+
+    Parameters
+    ----------
+    samples
+        Shape (..., samples), at least two that differ.
+
+    Returns
+    -------
+    np.ndarray
+        The :data:`STATISTICS`, shape (..., 3): excess kurtosis, Kolmogorov–Smirnov and 1-Wasserstein distance, the last
+        in units of the deviation.
+
+    Examples
+    --------
+    >>> coin = np.tile([-1.0, 1.0], 5000)  # kurtosis 1, Φ(−1) below its first jump, 2 − √(8/π) + ... away
+    >>> from_gaussian(coin).round(3)
+    array([-2.   ,  0.341,  0.535])
+    """
+    x = np.sort(np.asarray(zscore(samples, axis=-1)))
+    steps = np.arange(x.shape[-1] + 1) / x.shape[-1]
+    below, quantiles = ndtr(x), ndtri((steps[1:] + steps[:-1]) / 2)
+    kolmogorov_smirnov = np.maximum(steps[1:] - below, below - steps[:-1]).max(axis=-1)
+    return np.stack([np.mean(x**4, axis=-1) - 3, kolmogorov_smirnov, abs(x - quantiles).mean(axis=-1)], axis=-1)
+
+
+def null(
+    count: int, distinct: int | None = None, *, repetitions: int = 200, seed: int = 0
+) -> Float[np.ndarray, "moment statistic"]:
+    """What sampling alone makes of the statistics of Gaussian variables: their :data:`MOMENTS` over repetitions.
+
+    Parameters
+    ----------
+    count
+        Number of samples that a statistic is computed from.
+    distinct
+        Where these were drawn with replacement from a finite set, its size; None for fresh samples.
+    repetitions
+        Gaussian variables tried.
+    seed
+        Seed of their samples.
+
+    Examples
+    --------
+    >>> bool(null(1000)[0, 1] < null(1000, distinct=100)[0, 1])
+    True
+    """
+    rng = np.random.default_rng(seed)
+    found = np.empty((repetitions, len(STATISTICS)))
+    for row in found:
+        x = rng.standard_normal(distinct or count)
+        row[:] = from_gaussian(x if distinct is None else x[rng.integers(distinct, size=count)])
+    return np.stack([found.mean(axis=0), found.std(axis=0, ddof=1), np.quantile(abs(found), 0.99, axis=0)])

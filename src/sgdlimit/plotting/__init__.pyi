@@ -1,20 +1,25 @@
 from ._accessor import TrajectoryAccessor as TrajectoryAccessor
-from ._diagnosis import diagnosis as diagnosis
 from ._draw import (
+    ACTIVATION_LABELS as ACTIVATION_LABELS,
     DARK as DARK,
     FLOOR as FLOOR,
     GREY as GREY,
     SERIES as SERIES,
+    TIME as TIME,
     Series as Series,
     add_legend as add_legend,
     draw as draw,
     draw_marks as draw_marks,
     each as each,
+    finish as finish,
     key as key,
     keys as keys,
-    mean_and_error as mean_and_error,
+    new_figure as new_figure,
+    save_figure as save_figure,
     shade as shade,
     shade_key as shade_key,
+    styled as styled,
+    value_ticks as value_ticks,
 )
 from ._dynamics import (
     QUANTITIES as QUANTITIES,
@@ -27,17 +32,10 @@ from ._dynamics import (
     saturation_time as saturation_time,
     trajectory as trajectory,
 )
-from ._explored import color_of as color_of, explored as explored
 from ._hover import Panel as Panel, hover_panels as hover_panels, named as named
-from ._optimal_schedule import optimal_schedule as optimal_schedule
-from ._phase_diagram import phase_diagram as phase_diagram
-from ._style import (
-    ACTIVATION_LABELS as ACTIVATION_LABELS,
-    TIME as TIME,
-    finish as finish,
-    new_figure as new_figure,
-    save_figure as save_figure,
-    styled as styled,
-    value_ticks as value_ticks,
+from ._settings import (
+    optimal_schedule as optimal_schedule,
+    phase_diagram as phase_diagram,
+    sweep_discrepancy as sweep_discrepancy,
 )
-from ._sweep import sweep_discrepancy as sweep_discrepancy
+from ._theories import color_of as color_of, diagnosis as diagnosis, explored as explored

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from xarray import Dataset
 
-from ..comparison import compare, measured_for
+from ..comparison import compare, divergence, measured_for
 from ..errors import ProblemError
 from ..problem import Problem
 from ..trajectory import save
 from ._dynamics import trajectory
-from ._sweep import sweep_discrepancy
+from ._settings import sweep_discrepancy
 
 
 class TrajectoryAccessor:
@@ -39,7 +39,7 @@ class TrajectoryAccessor:
     True
     """
 
-    def __init__(self, dataset: xr.Dataset) -> None:
+    def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
 
     @property
@@ -53,20 +53,18 @@ class TrajectoryAccessor:
             many.
         """
         try:
-            settings = json.loads(self._dataset.attrs["problem"])
+            settings = dict(json.loads(self._dataset.attrs["problem"]))
         except (KeyError, TypeError, ValueError):
-            settings = None
-        if not isinstance(settings, dict):
             raise ProblemError(
                 "problem: the attributes of this dataset hold none; it is there for instances that Problem.draw made"
-            )
+            ) from None
         if "grid" in settings or "problem" in settings:
             raise ProblemError("problem: a sweep has one for every condition; its settings are in attrs['problem']")
         return Problem(**settings)
 
     def plot(
         self,
-        runs: xr.Dataset | None = None,
+        runs: Dataset | None = None,
         *,
         quantities: Sequence[str] | None = None,
         axes: Axes | Sequence[Axes] | None = None,
@@ -98,38 +96,40 @@ class TrajectoryAccessor:
             If the dataset is neither a trajectory nor a sweep, does not hold a quantity, or SGD was measured
             with the overlaps of another theory.
         """
-        dataset, sweep = self._dataset, "completed" in self._dataset.coords
-        for name, given in (("runs", runs is not None), ("axes", axes is not None)):
-            if sweep and given:
-                raise ProblemError(f"{name}: a sweep holds its own SGD and draws a figure of its own; leave it out")
-        for name, value, default in (("x", x, "kl"), ("along", along, None)):
-            if not sweep and value != default:
-                raise ProblemError(f"{name}: {value!r} is for a sweep, and this is a trajectory; leave it out")
+        theory, sweep = self._dataset, "completed" in self._dataset.coords
+        for name, given in (
+            (("runs", runs), ("axes", axes)) if sweep else (("x", x if x != "kl" else None), ("along", along))
+        ):
+            if given is not None:
+                raise ProblemError(
+                    f"{name}: a sweep holds its own SGD and draws a figure of its own; leave it out"
+                    if sweep
+                    else f"{name}: {given!r} is for a sweep, and this is a trajectory; leave it out"
+                )
         if sweep:
-            return sweep_discrepancy(dataset, x, quantities=quantities, along=along)
-        _check("this dataset", dataset)
-        if runs is None:
-            if "overlaps" in dataset.dims:
-                names = [str(name) for name in dataset["overlaps"].values]
-                raise ProblemError(
-                    f"this dataset: was measured as {' and '.join(map(repr, names))}; choose one, as with "
-                    f".sel(overlaps={names[0]!r})"
-                )
-            return trajectory(dataset, quantities=quantities, axes=axes)
-        _check("runs", runs)
-        if runs.attrs.get("kind") == "theory" or dataset.attrs.get("kind") == "simulation":
-            raise ProblemError("runs: SGD is drawn over theory; call it as theory.sgd.plot(runs)")
-        runs = measured_for(dataset, runs)
-        for dim in ("student", "teacher", "time"):
-            cut = dim == "time" and any("diverged_at" in part.attrs for part in (dataset, runs))
-            if dataset.sizes.get(dim) != runs.sizes.get(dim) and not cut:
-                raise ProblemError(
-                    f"runs: {runs.sizes.get(dim)} along {dim!r} where theory has {dataset.sizes.get(dim)}; give SGD "
-                    "of the same problem at the same times"
-                )
-        return trajectory(dataset, runs, quantities=quantities, axes=axes)
+            return sweep_discrepancy(theory, x, quantities=quantities, along=along)
+        _check("this dataset", theory)
+        if runs is not None:
+            _check("runs", runs)
+            if runs.attrs.get("kind") == "theory" or theory.attrs.get("kind") == "simulation":
+                raise ProblemError("runs: SGD is drawn over theory; call it as theory.sgd.plot(runs)")
+            runs = measured_for(theory, runs)
+            for dim in ("student", "teacher", "time"):
+                cut = dim == "time" and divergence(theory, runs)
+                if theory.sizes.get(dim) != runs.sizes.get(dim) and not cut:
+                    raise ProblemError(
+                        f"runs: {runs.sizes.get(dim)} along {dim!r} where theory has {theory.sizes.get(dim)}; give SGD "
+                        "of the same problem at the same times"
+                    )
+        elif "overlaps" in theory.dims:
+            names = [str(name) for name in theory["overlaps"].values]
+            raise ProblemError(
+                f"this dataset: was measured as {' and '.join(map(repr, names))}; choose one, as with "
+                f".sel(overlaps={names[0]!r})"
+            )
+        return trajectory(theory, runs, quantities=quantities, axes=axes)
 
-    def compare(self, runs: xr.Dataset, **options: Any) -> xr.Dataset:
+    def compare(self, runs: Dataset, **options: Any) -> Dataset:
         """M between this theory and SGD; see :func:`sgdlimit.compare`, also for the options.
 
         Raises
@@ -149,7 +149,7 @@ class TrajectoryAccessor:
 
 def _check(name: str, dataset: object) -> None:
     """Refuse what is not one trajectory."""
-    if not isinstance(dataset, xr.Dataset) or "time" not in dataset.dims or "v" not in dataset:
+    if not isinstance(dataset, Dataset) or "time" not in dataset.dims or "v" not in dataset:
         raise ProblemError(
             f"{name}: is no trajectory, which has Q, R and v along time; use what solve, simulate or load return"
         )

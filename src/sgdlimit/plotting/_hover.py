@@ -5,24 +5,23 @@ that of the legend, or one given by :func:`named`, which no legend shows.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 
 HIDDEN = "_"  # what a label begins with that matplotlib's legends leave out
 UNNAMED = ("_child", "_nolegend_")  # labels that matplotlib gives itself
-DIGITS = 4
+DIGITS = (5, 4)  # of x and y
 
 SYMBOLS = {
     r"\epsilon": "ε", r"\alpha": "α", r"\eta": "η", r"\lambda": "λ", r"\nu": "ν", r"\omega": "ω", r"\pm": "±",
     r"\leq": "≤", r"\|": "‖", r"\sqrt": "√", r"\,": " ", r"\Sigma": "Σ", r"\times": "×",
 }  # fmt: skip
-SUBSCRIPTS = str.maketrans("0123456789,", "₀₁₂₃₄₅₆₇₈₉,")
-SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 class Curve(NamedTuple):
@@ -41,11 +40,6 @@ class Axis(NamedTuple):
     low: float
     high: float
 
-    def share(self, value: float) -> float:
-        """Where a value lies between the limits, from 0 to 1."""
-        low, high, at = np.log([self.low, self.high, value]) if self.log else (self.low, self.high, value)
-        return float((at - low) / (high - low))
-
 
 class Panel(NamedTuple):
     """A pair of axes: its box in the picture, its axes, and its curves."""
@@ -56,11 +50,6 @@ class Panel(NamedTuple):
     x: Axis
     y: Axis
     curves: tuple[Curve, ...]
-
-    def position(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies in the picture, as shares of its width and height from the upper left."""
-        left, top, width, height = self.box
-        return left + width * self.x.share(x), top + height * (1 - self.y.share(y))
 
 
 def named(artist: Any, name: str) -> Any:
@@ -96,50 +85,36 @@ def hover_panels(figure: Figure) -> list[Panel]:
 
 def _panel(figure: Figure, axes: Axes) -> Panel:
     """One pair of axes with its named curves in data units."""
-    box = axes.get_window_extent().transformed(figure.transFigure.inverted())
     place = axes.get_subplotspec()
     row = [
-        other
-        for other in figure.axes
-        if place is not None and (spec := other.get_subplotspec()) is not None and spec.rowspan == place.rowspan
+        other for other in figure.axes if place and (spec := other.get_subplotspec()) and spec.rowspan == place.rowspan
     ]
-    x_axis = Axis(
-        _label(Axes.get_xlabel, [axes, *axes.get_shared_x_axes().get_siblings(axes)]),
-        axes.get_xscale() == "log",
-        *axes.get_xlim(),
-    )
-    y_axis = Axis(
-        _label(Axes.get_ylabel, [axes, *axes.get_shared_y_axes().get_siblings(axes), *row]),
-        axes.get_yscale() == "log",
-        *axes.get_ylim(),
-    )
+    x_axis = _axis(axes.xaxis, [other.xaxis for other in axes.get_shared_x_axes().get_siblings(axes)])
+    y_axis = _axis(axes.yaxis, [other.yaxis for other in (*axes.get_shared_y_axes().get_siblings(axes), *row)])
     curves = []
     for line in axes.lines:
         label = str(line.get_label())
         if label.startswith(UNNAMED) or line.get_transform() != axes.transData:
             continue
-        x, y = (np.asarray(values, float) for values in line.get_data())
-        seen = _inside(x, x_axis) & _inside(y, y_axis)
-        if seen.any():
-            name = plain(label.removeprefix(HIDDEN))
-            curves.append(Curve(name, _rounded(x[seen], DIGITS + 1), _rounded(y[seen], DIGITS)))
-    shares = (float(box.x0), float(1 - box.y1), float(box.width), float(box.height))
-    return Panel(plain(axes.get_title(loc="left")), shares, x_axis, y_axis, tuple(curves))
+        points = np.asarray(line.get_xydata())
+        # As shares of the panel, where its edges are 0 and 1; NaN is not within.
+        within = abs((axes.transData - axes.transAxes).transform(points) - 0.5) <= 0.5 + 1e-9
+        if (seen := within.all(axis=1)).any():
+            x, y = (
+                np.array([float(f"{value:.{digits}g}") for value in values])
+                for values, digits in zip(points[seen].T, DIGITS, strict=True)
+            )
+            curves.append(Curve(plain(label.removeprefix(HIDDEN)), x, y))
+    left, bottom, width, height = axes.get_window_extent().transformed(figure.transFigure.inverted()).bounds
+    box = (left, 1 - bottom - height, width, height)
+    return Panel(plain(axes.get_title(loc="left")), box, x_axis, y_axis, tuple(curves))
 
 
-def _label(read: Callable[[Axes], str], panels: list[Axes]) -> str:
-    """The first label there is: of the axis, of one that it is shared with, or of the panel on its left."""
-    return plain(next(filter(None, map(read, panels)), ""))
-
-
-def _inside(values: np.ndarray, axis: Axis) -> np.ndarray:
-    """Which values lie within the limits of an axis; NaN does not."""
-    margin = 1e-9 * abs(axis.high - axis.low)
-    return (values >= min(axis.low, axis.high) - margin) & (values <= max(axis.low, axis.high) + margin)
-
-
-def _rounded(values: np.ndarray, digits: int) -> np.ndarray:
-    return np.array([float(f"{value:.{digits}g}") for value in values])
+def _axis(axis: XAxis | YAxis, others: Sequence[XAxis | YAxis]) -> Axis:
+    """An axis with the first label there is: its own, of one that it is shared with, or of the panel on its left."""
+    label = next(filter(None, (each.get_label_text() for each in (axis, *others))), "")
+    low, high = map(float, axis.get_view_interval())
+    return Axis(plain(label), axis.get_scale() == "log", low, high)
 
 
 def plain(text: str) -> str:
@@ -153,6 +128,11 @@ def plain(text: str) -> str:
     text = re.sub(r"\\(?:mathcal|mathrm|bf|mathbf)\s*", "", text)
     for command, symbol in SYMBOLS.items():
         text = text.replace(command, symbol)
-    text = re.sub(r"_\{([0-9,]+)\}|_([0-9])", lambda found: (found[1] or found[2]).translate(SUBSCRIPTS), text)
-    text = re.sub(r"\^\{(-?[0-9]+)\}|\^([0-9])", lambda found: (found[1] or found[2]).translate(SUPERSCRIPTS), text)
+    for sign, digits in (("_", "₀₁₂₃₄₅₆₇₈₉,-"), (r"\^", "⁰¹²³⁴⁵⁶⁷⁸⁹,⁻")):
+        raised = str.maketrans("0123456789,-", digits)
+        text = re.sub(
+            sign + r"(?:\{([\d,-]+)\}|(\d))",
+            lambda found, raised=raised: (found[1] or found[2]).translate(raised),
+            text,
+        )
     return re.sub(r"\s+", " ", re.sub(r"[${}\\]", "", text)).strip()

@@ -1,4 +1,5 @@
 from . import datasets as datasets
+from ._read import check_whole as check_whole
 from ._runs import (
     predicted_bytes as predicted_bytes,
     simulate as simulate,

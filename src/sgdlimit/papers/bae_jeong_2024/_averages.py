@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ...plotting import mean_and_error
+from ...comparison import mean_and_error
 
 METRICS = ("Q", "R", "v")
 

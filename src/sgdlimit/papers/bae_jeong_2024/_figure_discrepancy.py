@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from ...comparison import mean_and_error
 from ...plotting import (
     ACTIVATION_LABELS,
     SERIES,
@@ -19,7 +20,6 @@ from ...plotting import (
     finish,
     key,
     keys,
-    mean_and_error,
     new_figure,
     shade,
     shade_key,

@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ...plotting import add_legend, draw, each, finish, key, mean_and_error, named, new_figure, shade_key, styled
+from ...comparison import mean_and_error
+from ...plotting import add_legend, draw, each, finish, key, named, new_figure, shade_key, styled
 
 FUNCTION_LABELS = {
     "erf": r"$f(x) = \mathrm{erf}(x/\sqrt{2})$",

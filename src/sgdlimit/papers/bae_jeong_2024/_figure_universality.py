@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ...comparison import AGREEMENT
+from ...comparison import AGREEMENT, mean_and_error
 from ...plotting import (
     ACTIVATION_LABELS,
     SERIES,
@@ -16,7 +16,6 @@ from ...plotting import (
     draw_marks,
     finish,
     key,
-    mean_and_error,
     new_figure,
     shade,
     shade_key,

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ...comparison import AGREEMENT, compare
-from ...plotting import ACTIVATION_LABELS, SATURATION_FACTOR, mean_and_error, saturation_time
+from ...comparison import AGREEMENT, compare, mean_and_error
+from ...plotting import ACTIVATION_LABELS, SATURATION_FACTOR, saturation_time
 from ._averages import METRICS, by_size, diverged, entry_means, keep, relative, relative_floor, theory_floor
 
 ASYMPTOTE = 0.2

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 from scipy.special import stdtr, stdtrit
 
-from ...plotting import mean_and_error
+from ...comparison import mean_and_error
 from ._averages import METRICS, keep
 
 FLAT_ENOUGH = 0.25
