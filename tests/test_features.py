@@ -5,7 +5,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.inputs._features import draw_features
-from sgdlimit.simulation._projection import StructuredProjection, projection_of
+from sgdlimit.simulation._projection import Projection
 from sgdlimit.theory import spectrum
 
 
@@ -170,14 +170,14 @@ def test_sgd_on_structured_features_follows_theory(features, D, N, nonlinearity)
 def test_fast_products_are_the_dense_ones(kind, D, N):
     """To the rounding of float32: a transform adds up D numbers in log D steps."""
     instance = structured(kind, D, N).draw(seed=3)
-    fast, dense = projection_of(instance), projection_of(instance.replace(features=np.array(instance.features)))
-    assert isinstance(fast, StructuredProjection)
-    assert not isinstance(dense, StructuredProjection)
+    assert instance.transform is not None
+    assert instance.replace(features=np.array(instance.features)).transform is None
+    fast, dense = (Projection(instance.features, instance.teacher, kind) for kind in (instance.transform, None))
     latent = np.random.default_rng(0).normal(size=(37, D)).astype(np.float32)
     exact = latent.astype(float) @ np.hstack([instance.features, instance.teacher.T]) / np.sqrt(D)
     products = [np.zeros((37, dense.matrix.shape[1]), np.float32) for _ in range(2)]
     for projection, out in zip((fast, dense), products, strict=True):
-        projection.of_latent(latent, out)
+        projection.multiply(latent, out)
         np.testing.assert_allclose(out[:, : N + 2], exact, atol=3e-6)
         assert (out[:, N + 2 :] == 0).all()
     locations = np.random.default_rng(1).normal(size=(2, D))

@@ -56,8 +56,8 @@ def test_normals_keep_their_law_under_the_triangle():
         np.testing.assert_allclose(triangle.T @ triangle, gram, atol=1e-6 * gram.max())
         z = rng.standard_normal((16, D), dtype=np.float32)
         rotated, direct = (np.empty((16, projection.matrix.shape[1]), np.float32) for _ in range(2))
-        projection.of_normals(z, rotated)
-        projection.of_latent(projection.unrotated(z), direct)
+        projection.multiply(z, rotated, isotropic=True)
+        projection.multiply(projection.unrotated(z), direct)
         np.testing.assert_allclose(rotated, direct, atol=2e-5)
 
 

@@ -10,6 +10,7 @@ import pytest
 from scipy.special import erf
 
 import sgdlimit as sl
+from sgdlimit.simulation import predicted_bytes
 
 STEPS = 1300  # more than two blocks, and not a multiple of any
 
@@ -347,14 +348,9 @@ def test_kept_inputs_that_would_not_fit_are_refused():
 
 def test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused(monkeypatch):
     instance = small_problem().draw(seed=0)
-    needed = []
-    refuse = "sgdlimit.simulation._runs.refuse_what_does_not_fit"
-    with monkeypatch.context() as patch:
-        patch.setattr(refuse, lambda bytes_needed, _: needed.append(bytes_needed))
-        for steps in (600, 6000):
-            sl.simulate(instance, sl.log_times(steps, 60, 50), test_samples=0)
+    needed = [predicted_bytes([instance], sl.log_times(steps, 60, 50), test_samples=0) for steps in (600, 6000)]
     assert needed[0] == needed[1]
-    monkeypatch.setattr("sgdlimit.simulation._runs.available_bytes", lambda: 10**6)
+    monkeypatch.setattr("sgdlimit.simulation._read.available_bytes", lambda: 10**6)
     with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free\. Ask for fewer output times"):
         sl.simulate(instance, sl.log_times(6000, 60, 500))
 
@@ -390,7 +386,7 @@ def test_predicted_memory_is_what_a_run_takes():
     """Peak of a process at a size where the arrays dominate: predicted to within a quarter."""
     script = """
 import numpy as np, sgdlimit as sl
-from sgdlimit.simulation import _runs
+from sgdlimit.simulation import predicted_bytes
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -400,11 +396,10 @@ sizes = dict(input_dim=4000, latent_dim=1000, student_units=4, teacher_units=2)
 instance = sl.Problem(**sizes, activation="erf", learning_rate=0.1).draw(seed=0)
 small = sl.Problem(**(sizes | dict(input_dim=40, latent_dim=10)), activation="erf", learning_rate=0.1).draw(seed=0)
 sl.simulate(small, [1 / 40], test_samples=0)
-needed = []
-_runs.refuse_what_does_not_fit = lambda predicted, available: needed.append(predicted)
+times = np.arange(1, 2501) / 4000
 before = peak()
-sl.simulate(instance, np.arange(1, 2501) / 4000, test_samples=0)
-print(peak() - before, needed[0])
+sl.simulate(instance, times, test_samples=0)
+print(peak() - before, predicted_bytes([instance], times, test_samples=0))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     grown, predicted = (int(word) for word in done.stdout.split())

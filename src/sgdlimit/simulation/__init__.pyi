@@ -1,7 +1,6 @@
 from . import datasets as datasets
-from ._read import check_whole as check_whole
+from ._read import check_whole as check_whole, predicted_bytes as predicted_bytes
 from ._runs import (
-    predicted_bytes as predicted_bytes,
     simulate as simulate,
     simulate_live as simulate_live,
     simulate_together as simulate_together,

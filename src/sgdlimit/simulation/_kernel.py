@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from numba import njit
+from numpy import ndarray
 
 from ..inputs import TABULATED
 from ..rules import Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
+from ..training import LearningRule
 
 SUB_BLOCK = 128
 """All chains take this many samples of a block before any goes on: their products stay in the second-level cache."""
@@ -25,38 +27,36 @@ FAST = {"reassoc", "contract", "nsz", "arcp"}
 SIGN, ERF_INPUT = 0, 1  # codes of f in sgdlimit.inputs; the rest is the identity
 
 
-class Inputs(NamedTuple):
-    """How each chain forms its input from the products: X = f(U) − centre with
-    U = gain (products[first] + coefficient products[second] + shift)."""
+class Chains(NamedTuple):
+    """What does not change while the chains train.
 
-    sources: Int[np.ndarray, "chain 2"]
+    A chain forms its input from the products: X = f(U) − centre, U = gain (products[first] + coefficient
+    products[second] + shift).
+    """
+
+    sources: Int[ndarray, "chain 2"]
     """The two products that a chain adds up."""
-    coefficients: Float32[np.ndarray, "chain"]
-    gains: Float32[np.ndarray, "chain"]
-    shifts: Float32[np.ndarray, "chain width"]
-    same_input: Bool[np.ndarray, "chain"]
+    coefficients: Float32[ndarray, "chain"]
+    gains: Float32[ndarray, "chain"]
+    shifts: Float32[ndarray, "chain width"]
+    same_input: Bool[ndarray, "chain"]
     """Whether a chain has the input of the chain before it."""
-    code: int
+    f: int
     """The code of f."""
-    tables: Tables
+    f_tables: Tables
     """The table of f, where its code asks for one."""
-    centres: Float32[np.ndarray, "chain N"]
+    centres: Float32[ndarray, "chain N"]
     """E f(U); no columns where there is nothing to subtract."""
-
-
-class Network(NamedTuple):
-    """What students and teachers compute from their fields."""
-
-    activations: Int[np.ndarray, "chain"]
-    teacher_activations: Int[np.ndarray, "chain"]
+    activations: Int[ndarray, "chain"]
+    teacher_activations: Int[ndarray, "chain"]
     tables: Tables
     """Tables of the activations that are not built in."""
-    teacher_output: Float[np.ndarray, "chain task M"]
+    teacher_output: Float[ndarray, "chain task M"]
     """Normalised: s_M ṽ."""
-    switch_samples: Int[np.ndarray, "switches"]
+    switch_samples: Int[ndarray, "switches"]
     """Samples after which the next task begins."""
-    schedules: Int[np.ndarray, "chain"]
-    """Each chain's row of :attr:`Block.factors`."""
+    rule: LearningRule
+    """One number for each chain; the batch size is common to all, and schedules are in :attr:`Block.factors`."""
 
 
 class Block(NamedTuple):
@@ -66,45 +66,45 @@ class Block(NamedTuple):
     """Samples before the block."""
     size: int
     """Samples to take."""
-    products: Float32[np.ndarray, "source sample width"]
+    products: Float32[ndarray, "source sample width"]
     """Preactivations of N inputs, fields of M teacher units, and padding."""
-    noise: Float[np.ndarray, "sample"]
-    """Normals for the labels; empty without label noise."""
-    labels: Float[np.ndarray, "sample"]
+    noise: Float[ndarray, "sample"]
+    """Normals for the labels."""
+    labels: Float[ndarray, "sample"]
     """Given labels; empty where the teacher labels."""
-    factors: Float[np.ndarray, "schedule sample"]
+    factors: Float[ndarray, "chain sample"]
     """What the schedules multiply the rates with."""
 
 
 class Students(NamedTuple):
     """The students in training, changed in place, and the weights kept at the output times."""
 
-    student: Float32[np.ndarray, "chain K width"]
+    student: Float32[ndarray, "chain K width"]
     """N columns, and zeros up to the width of the products."""
-    output: Float[np.ndarray, "chain K"]
-    seen_student: Float32[np.ndarray, "chain K width"]
+    output: Float[ndarray, "chain K"]
+    seen_student: Float32[ndarray, "chain K width"]
     """The weights a batch began with, which its fields see; empty for batches of one."""
-    seen_output: Float[np.ndarray, "chain K"]
-    diverged_sample: Int[np.ndarray, "chain"]
+    seen_output: Float[ndarray, "chain K"]
+    diverged_sample: Int[ndarray, "chain"]
     """The sample at which a chain left the finite numbers, else −1."""
-    output_samples: Int[np.ndarray, "time"]
+    output_samples: Int[ndarray, "time"]
     """Samples after which weights are kept."""
-    kept_student: Float32[np.ndarray, "chain time K N"]
-    kept_output: Float[np.ndarray, "chain time K"]
+    kept_student: Float32[ndarray, "chain time K N"]
+    kept_output: Float[ndarray, "chain time K"]
 
 
 # The helpers below index whole arrays: a view of a row would cost two atomic reference counts a sample.
 
 
 @njit(inline="always", fastmath=FAST)
-def _form_input(products, inputs, c, shifted, s, row, r):
+def _form_input(products, chains, c, shifted, s, row, r):
     """row[r] = f(gain (products[first, s] + coefficient products[second, s] + shift)) − E f(U), the input X."""
-    first, second = inputs.sources[c, 0], inputs.sources[c, 1]
-    coefficient, gain = inputs.coefficients[c], inputs.gains[c]
-    shifts, centres = inputs.shifts, inputs.centres
+    first, second = chains.sources[c, 0], chains.sources[c, 1]
+    coefficient, gain = chains.coefficients[c], chains.gains[c]
+    shifts, centres = chains.shifts, chains.centres
     size = row.shape[1]
     one = np.float32(1)
-    if inputs.code == SIGN:  # in one pass; and for a positive gain, the sign does without it
+    if chains.f == SIGN:  # in one pass; and for a positive gain, the sign does without it
         if shifted:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
@@ -118,13 +118,13 @@ def _form_input(products, inputs, c, shifted, s, row, r):
         return
     for j in range(size):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
-    if inputs.code == ERF_INPUT:
+    if chains.f == ERF_INPUT:
         for j in range(size):
             row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]
-    if inputs.code == TABULATED:
+    if chains.f == TABULATED:
         for j in range(size):
-            row[r, j] = smooth_part(inputs.tables, 0, np.float64(row[r, j]))[0]
-        kinks = inputs.tables.kinks
+            row[r, j] = smooth_part(chains.f_tables, 0, np.float64(row[r, j]))[0]
+        kinks = chains.f_tables.kinks
         for k in range(kinks.shape[1]):  # a pass for each, because a loop in the loop above would not vectorise
             position, jump, slope = np.float32(kinks[0, k, 0]), np.float32(kinks[0, k, 1]), np.float32(kinks[0, k, 2])
             for j in range(size):
@@ -135,23 +135,23 @@ def _form_input(products, inputs, c, shifted, s, row, r):
 
 
 @njit(inline="always", fastmath=FAST)
-def _form_labels(products, inputs, network, c, task, N, start, stop, labels, row):
+def _form_labels(products, chains, c, task, N, start, stop, labels, row):
     """labels[row] = Σ ṽ_m g(ν_m) of some samples; the teacher's fields follow the N preactivations in the products."""
     count = stop - start
     field, value, slope = np.empty(count), np.empty(count), np.empty(count)
-    first, second = inputs.sources[c, 0], inputs.sources[c, 1]
+    first, second = chains.sources[c, 0], chains.sources[c, 1]
     labels[row, :count] = 0
-    for m in range(network.teacher_output.shape[2]):
-        weight = network.teacher_output[c, task, m]
+    for m in range(chains.teacher_output.shape[2]):
+        weight = chains.teacher_output[c, task, m]
         if weight == 0:
             continue
         for s in range(count):
-            field[s] = inputs.gains[c] * (
+            field[s] = chains.gains[c] * (
                 products[first, start + s, N + m]
-                + inputs.coefficients[c] * products[second, start + s, N + m]
-                + inputs.shifts[c, N + m]
+                + chains.coefficients[c] * products[second, start + s, N + m]
+                + chains.shifts[c, N + m]
             )
-        values_and_slopes(network.teacher_activations[c], field, 0, count, network.tables, value, slope)
+        values_and_slopes(chains.teacher_activations[c], field, 0, count, chains.tables, value, slope)
         for s in range(count):
             labels[row, s] += weight * value[s]
 
@@ -197,12 +197,11 @@ def _apply(student, i, pending, p, row, new, shrink):
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def sgd_block(block, inputs, network, rule, students, begin, end):
+def sgd_block(block, chains, students, begin, end):
     """Take the steps of one block with the chains from ``begin`` to ``end``.
 
     W_k ← (1 − ηκ/N) W_k − (η/√N) s ⟨v_k Δ g'(λ_k) X⟩ and v_k ← v_k − (η_v/N) s ⟨g(λ_k) Δ⟩, (S28, S29) with options:
-    s is the normalisation of the output, κ the weight decay, ⟨⟩ the mean over a batch. ``rule`` is a
-    :class:`sgdlimit.training.LearningRule` with one number for each chain.
+    s is the normalisation of the output, κ the weight decay, ⟨⟩ the mean over a batch.
 
     Within a sub-block W is shrink · student, so that weight decay costs nothing. Each sample of a batch changes
     ``student``, with its part of the mean; fields see ``seen_student``, the weights that the batch began with.
@@ -215,26 +214,25 @@ def sgd_block(block, inputs, network, rule, students, begin, end):
     field, hidden, slope = np.zeros(K), np.zeros(K), np.zeros(K)
     start = 0
     while start < block.size:
-        task = np.searchsorted(network.switch_samples, block.first + start, side="right")
+        task = np.searchsorted(chains.switch_samples, block.first + start, side="right")
         stop = min(start + SUB_BLOCK, block.size)
-        if task < network.switch_samples.shape[0]:
-            stop = min(stop, network.switch_samples[task] - block.first)
+        if task < chains.switch_samples.shape[0]:
+            stop = min(stop, chains.switch_samples[task] - block.first)
         c = begin
         while c < end:
             # Chains in a row that see the same input form it once.
             shared = c + 1
-            while shared < end and shared - c < most and inputs.same_input[shared]:
+            while shared < end and shared - c < most and chains.same_input[shared]:
                 shared += 1
             for i in range(c, shared):
                 if block.labels.shape[0] > 0:
                     labels[i - c, : stop - start] = block.labels[start:stop]
                 else:
-                    _form_labels(block.products, inputs, network, i, task, N, start, stop, labels, i - c)
-                if block.noise.shape[0] > 0:
-                    for s in range(start, stop):
-                        labels[i - c, s - start] += rule.label_noise[i] * block.noise[s]
+                    _form_labels(block.products, chains, i, task, N, start, stop, labels, i - c)
+                for s in range(start, stop):
+                    labels[i - c, s - start] += chains.rule.label_noise[i] * block.noise[s]
             _train(
-                block, inputs, network, rule, students, c, shared, start, stop,
+                block, chains, students, c, shared, start, stop,
                 (row, labels, pending, shrink, field, hidden, slope),
             )  # fmt: skip
             c = shared
@@ -242,14 +240,14 @@ def sgd_block(block, inputs, network, rule, students, begin, end):
 
 
 @njit(fastmath=FAST, error_model="numpy")
-def _train(block, inputs, network, rule, students, c, shared, start, stop, scratch):
+def _train(block, chains, students, c, shared, start, stop, scratch):
     """Train chains that see the same input on the samples of a sub-block."""
     student, output, seen_student, seen_output, diverged_sample, output_samples = students[:6]
-    products, factors, activations, tables = block.products, block.factors, network.activations, network.tables
+    products, rule = block.products, chains.rule
     row, labels, pending, shrink, field, hidden, slope = scratch
     K, N = student.shape[1], students.kept_student.shape[3]
     root, batch_size = math.sqrt(N), rule.batch_size
-    shifted = np.any(inputs.shifts[c] != 0)
+    shifted = np.any(chains.shifts[c] != 0)
     place = np.searchsorted(output_samples, block.first + start + 1)
     row[:] = 0
     for s in range(start, stop):
@@ -258,7 +256,7 @@ def _train(block, inputs, network, rule, students, c, shared, start, stop, scrat
         while place < output_samples.shape[0] and output_samples[place] <= sample:
             place += 1
         kept = place < output_samples.shape[0] and output_samples[place] == sample + 1
-        _form_input(products, inputs, c, shifted, s, row, new)
+        _form_input(products, chains, c, shifted, s, row, new)
         row[new, N:] = 0
         for i in range(c, shared):
             if diverged_sample[i] >= 0:
@@ -275,14 +273,14 @@ def _train(block, inputs, network, rule, students, c, shared, start, stop, scrat
                             seen_student[i, k, j] = np.float32(unit) * student[i, k, j]
             prediction, scale = 0.0, rule.student_scale[i]
             for k in range(K):
-                hidden[k], slope[k] = activation_and_slope(activations[i], unit / root * field[k], tables)
+                hidden[k], slope[k] = activation_and_slope(chains.activations[i], unit / root * field[k], chains.tables)
                 prediction += seen_output[i, k] * hidden[k]
             error = scale * prediction - labels[p, s - start]
             if not math.isfinite(error):
                 diverged_sample[i] = sample
                 continue
             share = error / batch_size
-            factor = factors[network.schedules[i], s]
+            factor = block.factors[i, s]
             rate, output_rate = factor * rule.learning_rate[i], factor * rule.output_rate[i]
             if begins:
                 shrink[p] *= 1 - rate * rule.weight_decay[i] / N
@@ -298,13 +296,13 @@ def _train(block, inputs, network, rule, students, c, shared, start, stop, scrat
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def inputs_and_labels(products, inputs, network, c, X, y):
+def inputs_and_labels(products, chains, c, X, y):
     """Form X (sample, N) float32 and y (task, sample) of chain c from its products: test sets, kept inputs."""
-    shifted = np.any(inputs.shifts[c] != 0)
+    shifted = np.any(chains.shifts[c] != 0)
     for s in range(len(X)):
-        _form_input(products, inputs, c, shifted, s, X, s)
+        _form_input(products, chains, c, shifted, s, X, s)
     for task in range(len(y)):
-        _form_labels(products, inputs, network, c, task, X.shape[1], 0, len(X), y, task)
+        _form_labels(products, chains, c, task, X.shape[1], 0, len(X), y, task)
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)

@@ -1,13 +1,14 @@
 """From latent vectors to preactivations U = CF/√D and teacher fields ν = CW̃ᵀ/√D: the products that a stream takes."""
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Float32
 from numba import njit
+from numpy import ndarray
 
 from ..inputs import FeatureTransform
-from ..instance import Instance
 from ..resources import one_thread
 
 TILE = 16
@@ -26,50 +27,46 @@ class Projection:
 
     Normals z need not be multiplied with all of it. It is QR with Q orthogonal and R upper triangular, and zQ has the
     law of z. So the product is z with R, a fifth less work, and the latent vector it belongs to is zQᵀ.
+
+    Features that are part of a fast transform take N log N operations. Already at N = 256 that is faster than a matrix
+    product (docs/benchmarks.md), so normals are not rotated, and the dense matrix is for accelerators.
     """
 
     LARGEST = 2048  # latent dimensions up to which the factorisation costs next to nothing
     PANEL = 128  # columns of the triangle that are multiplied at once
 
-    def __init__(self, features: Float[np.ndarray, "D N"], teacher: Float[np.ndarray, "M D"]) -> None:
-        self.features, self.teacher = features, teacher
-        self.latent_dim, self.input_dim = features.shape
-        self.width = padded(self.input_dim + len(teacher))
+    def __init__(
+        self,
+        features: Float[ndarray, "D N"],
+        teacher: Float[ndarray, "M D"],
+        transform: FeatureTransform | None = None,
+    ) -> None:
+        self.features, self.teacher, self.transform = features, teacher, transform
+        self.width = padded(features.shape[1] + len(teacher))
+        self.rotates = transform is None and len(features) <= self.LARGEST
 
     @property
-    def rotates(self) -> bool:
-        """Whether normals are multiplied with the triangle."""
-        return self.latent_dim <= self.LARGEST
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays it holds, and of what they are made from."""
-        return 16 * self.latent_dim * self.width
-
-    @property
-    def exact(self) -> Float[np.ndarray, "D columns"]:
+    def exact(self) -> Float[ndarray, "D columns"]:
         """[F, W̃ᵀ]/√D in double precision."""
-        return np.hstack([self.features, self.teacher.T]) / np.sqrt(self.latent_dim)
+        return np.hstack([self.features, self.teacher.T]) / np.sqrt(len(self.features))
+
+    def _padded(self, array: Float[ndarray, "row column"]) -> Float32[ndarray, "row width"]:
+        return np.pad(array.astype(np.float32), ((0, 0), (0, self.width - array.shape[1])))
 
     @cached_property
-    def matrix(self) -> Float32[np.ndarray, "D width"]:
+    def matrix(self) -> Float32[ndarray, "D width"]:
         """The whole matrix."""
         return self._padded(self.exact)
 
     @cached_property
-    def triangle(self) -> Float32[np.ndarray, "rank width"]:
-        """R; in large latent dimensions the whole matrix."""
+    def triangle(self) -> Float32[ndarray, "rank width"]:
+        """R, which normals are multiplied with; the whole matrix where they are not rotated."""
         if not self.rotates:
             return self.matrix
         with one_thread():
             return self._padded(np.asarray(np.linalg.qr(self.exact, mode="r")))
 
-    def _padded(self, array: Float[np.ndarray, "row column"]) -> Float32[np.ndarray, "row width"]:
-        wide = np.zeros((len(array), self.width), np.float32)
-        wide[:, : array.shape[1]] = array
-        return wide
-
-    def shifts(self, locations: Float[np.ndarray, "condition D"]) -> Float32[np.ndarray, "condition width"]:
+    def shifts(self, locations: Float[ndarray, "condition D"]) -> Float32[ndarray, "condition width"]:
         """What subtracting locations from the latent does to the product."""
         shifts = np.zeros((len(locations), self.width), np.float32)
         moved = locations.any(axis=1)
@@ -77,85 +74,56 @@ class Projection:
             shifts[moved] = self._padded(-locations[moved] @ self.exact)
         return shifts
 
-    def of_latent(self, latent: Float32[np.ndarray, "step D"], out: Float32[np.ndarray, "step width"]) -> None:
-        """Write the product of latent vectors."""
-        np.matmul(latent, self.matrix, out=out)
-
-    def of_normals(self, normals: Float32[np.ndarray, "step D"], out: Float32[np.ndarray, "step width"]) -> None:
-        """Write the product of isotropic latent vectors, in rotated coordinates."""
-        if not self.rotates:
-            return self.of_latent(normals, out)
-        triangle = self.triangle
-        rank = len(triangle)
-        for start in range(0, rank, self.PANEL):
-            stop = min(start + self.PANEL, rank)
-            np.matmul(normals[:, :stop], triangle[:stop, start:stop], out=out[:, start:stop])
-        np.matmul(normals[:, :rank], triangle[:, rank:], out=out[:, rank:])
+    def multiply(
+        self, latent: Float32[ndarray, "step D"], out: Float32[ndarray, "step width"], *, isotropic: bool = False
+    ) -> None:
+        """Write the product of latent vectors; isotropic ones are in rotated coordinates."""
+        if self.transform is not None:
+            return self._transformed(latent, out, self.transform)
+        matrix, panels = self.matrix, [0]
+        if isotropic and self.rotates:
+            matrix = self.triangle
+            panels = [*range(0, len(matrix), self.PANEL), len(matrix)]
+        for start, stop in pairwise([*panels, self.width]):
+            rows = stop if stop < self.width else len(matrix)
+            np.matmul(latent[:, :rows], matrix[:rows, start:stop], out=out[:, start:stop])
         return None
 
-    def unrotated(self, normals: Float32[np.ndarray, "step D"]) -> Float32[np.ndarray, "step D"]:
-        """The latent vectors zQᵀ whose product :meth:`of_normals` takes."""
+    def unrotated(self, normals: Float32[ndarray, "step D"]) -> Float32[ndarray, "step D"]:
+        """The latent vectors zQᵀ whose product isotropic ones give."""
         if not self.rotates:
             return normals
         with one_thread():
             Q = np.linalg.qr(self.exact, mode="complete").Q
         return (normals @ Q.T).astype(np.float32)
 
-
-class StructuredProjection(Projection):
-    """The same for features that are part of a fast transform, in N log N operations.
-
-    Already at N = 256 that is faster than a matrix product; see docs/benchmarks.md.
-    """
-
-    LARGEST = 0  # normals are not rotated; the dense matrix is for accelerators
-
-    def __init__(
-        self, transform: FeatureTransform, features: Float[np.ndarray, "D N"], teacher: Float[np.ndarray, "M D"]
+    def _transformed(
+        self, latent: Float32[ndarray, "step D"], out: Float32[ndarray, "step width"], transform: FeatureTransform
     ) -> None:
-        super().__init__(features, teacher)
-        self.transform = transform
-        root = np.sqrt(self.latent_dim)
-        self._rows, self._columns, self._teacher = (
+        """Write the product by the fast transform."""
+        N, root = transform.shape[1], np.sqrt(len(self.features))
+        rows, columns, teacher = (
             np.ascontiguousarray(factors, np.float32)
-            for factors in (transform.row_factors, transform.column_factors / root, teacher.T / root)
+            for factors in (transform.row_factors, transform.column_factors / root, self.teacher.T / root)
         )
-
-    @property
-    def nbytes(self) -> int:
-        """Next to nothing."""
-        return 0
-
-    def of_latent(self, latent: Float32[np.ndarray, "step D"], out: Float32[np.ndarray, "step width"]) -> None:
-        """Write the product of latent vectors."""
-        transform, N = self.transform, self.input_dim
         if transform.kind == "identity":
-            np.multiply(latent, self._rows * self._columns, out=out[:, :N])
+            np.multiply(latent, rows * columns, out=out[:, :N])
         elif transform.kind == "hadamard":
-            hadamard_product(latent, transform.rows, self._rows, transform.columns, self._columns, transform.size, out)
+            hadamard_product(latent, transform.rows, rows, transform.columns, columns, transform.size, out)
         else:
             from scipy.fft import idct
 
             work = np.zeros((len(latent), transform.size), np.float32)
-            work[:, transform.rows] = latent * self._rows
+            work[:, transform.rows] = latent * rows
             work = np.asarray(idct(work, axis=1, norm="ortho", overwrite_x=True))
-            factors = self._columns * np.float32(np.sqrt(transform.size))
-            np.multiply(work[:, transform.columns], factors, out=out[:, :N])
-        np.matmul(latent, self._teacher, out=out[:, N : N + len(self.teacher)])
-
-
-def projection_of(instance: Instance) -> Projection:
-    """The fastest projection that the features allow."""
-    if instance.transform is None:
-        return Projection(instance.features, instance.teacher)
-    return StructuredProjection(instance.transform, instance.features, instance.teacher)
+            np.multiply(work[:, transform.columns], columns * np.float32(np.sqrt(transform.size)), out=out[:, :N])
+        np.matmul(latent, teacher, out=out[:, N : N + len(self.teacher)])
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)
 def hadamard_product(latent, rows, row_factors, columns, column_factors, size, out):
     """out[:, :N] = CF, F = diag(row factors) H[rows][:, columns] diag(column factors), H Hadamard's matrix."""
     count, D = latent.shape
-    N = len(columns)
     work = np.empty((size, TILE), np.float32)
     for first in range(0, count, TILE):
         tile = min(TILE, count - first)
@@ -164,8 +132,8 @@ def hadamard_product(latent, rows, row_factors, columns, column_factors, size, o
             place, factor = rows[j], row_factors[j]
             for t in range(tile):
                 work[place, t] = factor * latent[first + t, j]
-        _butterflies(work)
-        for j in range(N):
+        _butterflies(work.reshape(-1))
+        for j in range(len(columns)):
             place, factor = columns[j], column_factors[j]
             for t in range(tile):
                 out[first + t, j] = factor * work[place, t]
@@ -173,19 +141,21 @@ def hadamard_product(latent, rows, row_factors, columns, column_factors, size, o
 
 @njit(fastmath=FAST)
 def _butterflies(work):
-    """Hadamard's transform along the first axis, whose length is a power of two, in place; two levels at a time."""
-    size = work.shape[0]
-    half = 1
-    while 4 * half <= size:
-        for start in range(0, size, 4 * half):
+    """Hadamard's transform of a power of two of rows of TILE numbers, in place; two levels at a time."""
+    half = TILE
+    while 4 * half <= len(work):
+        for start in range(0, len(work), 4 * half):
             for i in range(start, start + half):
-                for t in range(TILE):
-                    a, b, c, d = work[i, t], work[i + half, t], work[i + 2 * half, t], work[i + 3 * half, t]
-                    work[i, t], work[i + half, t] = (a + b) + (c + d), (a - b) + (c - d)
-                    work[i + 2 * half, t], work[i + 3 * half, t] = (a + b) - (c + d), (a - b) - (c - d)
+                j, k, m = i + half, i + 2 * half, i + 3 * half
+                a, b, c, d = work[i], work[j], work[k], work[m]
+                work[i], work[j], work[k], work[m] = (
+                    (a + b) + (c + d),
+                    (a - b) + (c - d),
+                    (a + b) - (c + d),
+                    (a - b) - (c - d),
+                )
         half *= 4
-    if half < size:
+    if half < len(work):
         for i in range(half):
-            for t in range(TILE):
-                a, b = work[i, t], work[i + half, t]
-                work[i, t], work[i + half, t] = a + b, a - b
+            a, b = work[i], work[i + half]
+            work[i], work[i + half] = a + b, a - b

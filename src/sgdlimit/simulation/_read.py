@@ -5,16 +5,20 @@ from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError, unknown_name
 from ..inputs import THEORIES
 from ..instance import Instance
+from ..resources import available_bytes, cores
 from ..settings import numbers
+from ..trajectory import check_times
 from ._measure import TIMES_AT_ONCE
 from ._sources import BLOCK
-from ._stream import Stream
+from ._stream import stream_of
 
+KEPT_INPUTS_LIMIT = 2 << 30  # bytes
 ENGINES = ("auto", "numba", "jax")
 
 Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
@@ -55,7 +59,7 @@ def check_overlaps(overlaps: object, count: int, allowed: Sequence[str] = THEORI
     return checked
 
 
-def whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndarray, "time"]:
+def whole_steps(times: Float[ndarray, "time"], input_dim: int) -> Int[ndarray, "time"]:
     """The steps of output times, or a ProblemError."""
     steps = np.rint(times * input_dim).astype(np.int64)
     off = np.abs(times * input_dim - steps)
@@ -67,7 +71,7 @@ def whole_steps(times: Float[np.ndarray, "time"], input_dim: int) -> Int[np.ndar
     return steps
 
 
-def read_data(data: Data | None, instances: Sequence[Instance], samples: int) -> list[np.ndarray]:
+def read_data(data: Data | None, instances: Sequence[Instance], samples: int) -> list[ndarray]:
     """Given samples as arrays: none, [C], or [C, X, y]."""
     if data is None:
         return []
@@ -92,34 +96,52 @@ def read_data(data: Data | None, instances: Sequence[Instance], samples: int) ->
     return arrays
 
 
-def needed_bytes(
-    stream: Stream, *, output_times: int, test_samples: int, threads: int, runs_at_once: int, weights: int = 0
+def predicted_bytes(
+    instances: Sequence[Instance],
+    times: Float[ArrayLike, "time"],
+    *,
+    runs: int = 1,
+    test_samples: int = 4000,
+    threads: int | None = None,
+    engine: str = "auto",
+    keep_weights: bool = False,
 ) -> int:
-    """Bytes of the arrays a simulation holds: products, students, weights kept at the output times, a test set.
+    """Bytes that :func:`simulate_together` will hold: products, students, weights kept at the output times, a test set.
 
-    They do not grow with the number of steps. ``runs_at_once`` is 1 on the CPU and all runs by the JAX engine; of
-    ``weights`` runs the result keeps the students.
+    They do not grow with the number of steps, and with that of runs only where all are trained at once or their weights
+    are kept.
+
+    Examples
+    --------
+    >>> import sgdlimit as sl
+    >>> problem = sl.Problem(input_dim=1000, latent_dim=500, student_units=2, teacher_units=2,
+    ...                      activation="erf", learning_rate=0.2)
+    >>> predicted_bytes([problem.draw(seed=0)], sl.log_times(100_000, 1000)) < 2**28
+    True
     """
-    conditions, D, K, N = len(stream.instances), stream.locations.shape[1], *stream.instances[0].student.shape
+    stream, threads = stream_of(instances), threads or cores()
+    D, (K, N) = instances[0].latent_dim, instances[0].student.shape
     block = 4 * BLOCK * stream.width * len(stream.sources)
-    kept = 4 * conditions * K * (output_times * N + stream.width)
+    weights = 4 * len(instances) * K * len(check_times(times)) * N
+    students = weights + 4 * len(instances) * K * stream.width + block
     # The test set's products and inputs, and for each thread the local fields of some output times.
     test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
-    held = stream.projection.nbytes if stream.projection else 0
-    working = (threads + 1) * block + 4 * BLOCK * D * threads + test_set + held + (4 + 8) * D * N
-    return runs_at_once * (kept + block) + working + 4 * weights * conditions * output_times * K * N
+    dense = stream.projection is not None and stream.projection.transform is None
+    matrices = 16 * D * stream.width * dense + (4 + 8) * D * N
+    working = (threads + 1) * block + 4 * BLOCK * D * threads * len(stream.sources) + test_set + matrices
+    return students * (runs if check_engine(engine) == "jax" else 1) + working + weights * runs * keep_weights
 
 
-def refuse_what_does_not_fit(needed: int, available: int | None) -> None:
-    """Refuse a simulation that needs more memory than there is.
-
-    Raises
-    ------
-    ProblemError
-        With both figures and the settings to change.
-    """
-    if available is not None and needed > available:
+def refuse_memory(needed: int, of_inputs: int) -> None:
+    """Refuse a simulation that needs more memory than there is, or keeps more inputs than the memory is for."""
+    free = available_bytes()
+    if of_inputs > KEPT_INPUTS_LIMIT:
         raise ProblemError(
-            f"times: this simulation would hold {needed / 2**30:.1f} GiB and {available / 2**30:.1f} GiB are free. "
+            f"keep_inputs: must not keep more than {KEPT_INPUTS_LIMIT >> 30} GiB of samples (got "
+            f"{of_inputs / 2**30:.1f} GiB). Use fewer runs or earlier times."
+        )
+    if needed > free:
+        raise ProblemError(
+            f"times: this simulation would hold {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free. "
             "Ask for fewer output times, conditions or test_samples, or a smaller input_dim or student_units."
         )

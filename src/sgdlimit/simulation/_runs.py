@@ -6,31 +6,29 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
+from xarray import Dataset
 
 from ..errors import DivergenceError, DivergenceWarning, ProblemError
-from ..inputs import GAUSSIAN_THEORIES
+from ..inputs import GAUSSIAN_THEORIES, THEORIES
 from ..instance import Instance
-from ..resources import available_bytes, cores
+from ..resources import cores
 from ..trajectory import check_times
-from ._measure import Measurement, Ruler, rulers_of, test_sets
+from ._measure import Record, records_of, test_blocks
 from ._read import (
     Data,
     check_engine,
     check_overlaps,
     check_whole,
-    needed_bytes,
+    predicted_bytes,
     read_data,
-    refuse_what_does_not_fit,
+    refuse_memory,
     whole_steps,
 )
-from ._stream import TEST, TRAINING, Samples, Stream, stream_of
+from ._stream import TEST, TRAINING, Samples, stream_of
 from ._train import Here, trained_blocks, workers
-
-KEPT_INPUTS_LIMIT = 2 << 30  # bytes
 
 KEPT = {
     "C": ("run", "step", "latent"),
@@ -55,7 +53,7 @@ def simulate(
     threads: int | None = None,
     engine: str = "auto",
     progress: Callable[[float], None] | None = None,
-) -> xr.Dataset:
+) -> Dataset:
     """Train the student by online SGD, a fresh sample a step, and measure its order parameters.
 
     Parameters
@@ -141,7 +139,7 @@ def simulate_together(
     threads: int | None = None,
     engine: str = "auto",
     progress: Callable[[float], None] | None = None,
-) -> list[xr.Dataset]:
+) -> list[Dataset]:
     """Train several students on common random numbers: conditions that share features, teacher and noise.
 
     The instances may differ in law, activation, learning rate and initial student. They share the latent noise and its
@@ -150,110 +148,115 @@ def simulate_together(
     Parameters and errors are those of :func:`simulate`, and ``overlaps`` may also be a list with a tuple of names for
     each instance; one dataset for each instance is returned.
     """
+    threads = cores() if threads is None else threads
+    check_whole("threads", threads, 1)
+    kept, records = "CXy" * keep_inputs + "W" * keep_weights, []
+    with threadpool_limits(limits=1, user_api="blas"), workers(threads) as pool:
+        for done, measured in _recorded(
+            instances, times, runs=runs, seed=seed, overlaps=overlaps, test_samples=test_samples, kept=kept, data=data,
+            pool=pool, threads=threads, engine=engine,
+        ):  # fmt: skip
+            if progress is not None:
+                progress(done)
+            records = measured or records
+    return [_whole(record) for record in records]
+
+
+def _recorded(
+    instances: Sequence[Instance],
+    times: Float[ArrayLike, "time"],
+    *,
+    runs: int,
+    seed: int,
+    overlaps: str | Sequence[str] | Sequence[Sequence[str]],
+    test_samples: int,
+    pool: Executor,
+    threads: int = 1,
+    engine: str = "numba",
+    kept: str = "",
+    data: Data | None = None,
+    live: bool = False,
+) -> Iterator[tuple[float, list[Record] | None]]:
+    """Train and measure, at the end of each run or ``live``, at every output time that was reached.
+
+    Yields the part of the work that is done after every block and, where something was measured, all records.
+    ``kept`` are letters of :data:`KEPT`.
+    """
     for name, value, least in (("runs", runs, 1), ("seed", seed, 0), ("test_samples", test_samples, 0)):
         check_whole(name, value, least)
     if data is not None and runs != 1:
         raise ProblemError(f"runs: must be 1 on given data, or all runs would be the same (got {runs}). Use runs=1.")
-    threads = cores() if threads is None else threads
-    check_whole("threads", threads, 1)
     engine, times = check_engine(engine), check_times(times)
-    overlaps = check_overlaps(overlaps, len(instances))
+    overlaps = check_overlaps(overlaps, len(instances), GAUSSIAN_THEORIES if live else THEORIES)
     drawn = stream_of(instances)
-    steps, batch_size = whole_steps(times, drawn.input_dim), instances[0].training.batch_size
-    samples = int(steps[-1]) * batch_size
-    if keep_inputs:
-        _refuse_large(runs, samples, instances[0])
-    arrays = read_data(data, instances, samples)
-    needed = needed_bytes(
-        drawn, output_times=len(times), test_samples=test_samples, threads=threads,
-        runs_at_once=runs if engine == "jax" else 1, weights=runs if keep_weights else 0,
-    )  # fmt: skip
-    refuse_what_does_not_fit(needed, available_bytes())
-    rulers = rulers_of(instances, overlaps, times)
-    stream = stream_of(instances, arrays[1:] or arrays) if arrays else drawn
+    output_samples = whole_steps(times, drawn.input_dim) * instances[0].training.batch_size
+    samples = int(output_samples[-1])
+    needed = predicted_bytes(
+        instances, times, runs=runs, test_samples=test_samples, threads=threads, engine=engine, keep_weights="W" in kept
+    )
+    of_inputs = runs * samples * (4 * (drawn.input_dim + instances[0].latent_dim) + 8)
+    refuse_memory(needed, of_inputs if "X" in kept else 0)
+    given = read_data(data, instances, samples)
+    stream = stream_of(instances, given[1:] or given) if given else drawn
     streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
-    measured: list[list[Measurement]] = [[] for _ in instances]
-    kept: list[list[dict[str, np.ndarray]]] = [[] for _ in instances]
-    with threadpool_limits(limits=1, user_api="blas"), workers(threads) as pool:
-        for trained in trained_blocks(streams, steps * batch_size, pool, threads=threads, engine=engine):
-            if progress is not None:
-                progress(trained.done)
-            if trained.samples < samples:
-                continue
-            tests = test_sets(drawn.with_keys(seed, trained.run, TEST), test_samples, pool)
-
-            def measure(ruler: Ruler, pool: Executor, students=trained.students, tests=tests) -> Measurement:
-                return ruler.measure(stream, students, tests(ruler.condition, pool) if test_samples else None, pool)
-
-            # Each thread takes a chain, or where there are too few, output times.
-            if len(instances) >= threads:
-                results = pool.map(lambda ruler: measure(ruler, Here()), rulers)
-            else:
-                results = (measure(ruler, pool) for ruler in rulers)
-            for condition, measurement in enumerate(results):
-                if measurement.reached == 0:
-                    raise DivergenceError(
-                        f"learning_rate: {instances[condition].learning_rate:g} makes SGD diverge before the first "
-                        f"output time {times[0]:g}. Lower it."
-                    )
-                measured[condition].append(measurement)
-                weights = {"W": trained.students.kept_student[condition]} if keep_weights else {}
-                inputs = _inputs(streams[trained.run], condition, samples, arrays) if keep_inputs else {}
-                kept[condition].append(inputs | weights)
-    provenance = {
-        "kind": "simulation",
-        "exactness": "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error",
+    attrs = {
         "seed": int(seed),
         "engine": engine,
         "test_samples": int(test_samples),
-        "data": "drawn" if data is None else "given",
+        "data": "given" if given else "drawn",
     }
-    return [
-        _whole(ruler, results, also, ruler.instance.provenance(**provenance, **_reuse(ruler.instance, samples, data)))
-        for ruler, results, also in zip(rulers, measured, kept, strict=True)
-    ]
+    records = records_of(instances, overlaps, times, runs)
+    for record in records:
+        record.attrs = _provenance(record.instance, samples, attrs)
+    reached, tests = [0] * runs, []
+    for run, students, trained, done in trained_blocks(streams, output_samples, pool, threads=threads, engine=engine):
+        until = int(np.searchsorted(output_samples, trained, side="right"))
+        if until == reached[run] or not (live or until == len(times)):
+            yield done, None
+            continue
+        if reached[run] == 0:
+            tests = test_blocks(drawn.with_keys(seed, run, TEST), test_samples, pool)
+        for record in records:
+            record.measure(run, drawn, students, until, tests, pool)
+            if not live and record.reached[run] == 0:
+                raise DivergenceError(
+                    f"learning_rate: {record.instance.learning_rate:g} makes SGD diverge before the first output time "
+                    f"{times[0]:g}. Lower it."
+                )
+            extra = {"W": students.kept_student[record.condition]} if "W" in kept else {}
+            if "X" in kept:
+                drawn_again = streams[run].samples(record.condition, end=samples)
+                taken = given if len(given) == 3 else Samples.joined([*drawn_again])
+                extra |= {name: array[:samples] for name, array in zip("CXy", taken, strict=True)}
+            for name, array in extra.items():
+                record.kept.setdefault(name, []).append(array)
+        reached[run] = until
+        yield done, records
 
 
-def _whole(
-    ruler: Ruler, runs: Sequence[Measurement], kept: Sequence[dict[str, np.ndarray]], attrs: dict[str, Any]
-) -> xr.Dataset:
+def _provenance(instance: Instance, samples: int, attrs: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a trajectory, also about samples that were not all fresh ones."""
+    distinct = instance.latent.distinct_samples
+    if distinct is not None and attrs["data"] == "drawn":
+        attrs = attrs | {"distinct_samples": distinct, "epochs": samples / distinct}
+    exactness = "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error"
+    return instance.provenance(kind="simulation", exactness=exactness, **attrs)
+
+
+def _whole(record: Record) -> Dataset:
     """The trajectory of whole runs with what was kept of them, cut to the shortest run; a cut is reported."""
-    diverged = [run.diverged_at for run in runs if run.diverged_at is not None]
-    if diverged:
-        attrs = attrs | {"diverged_at": min(diverged)}
+    diverged, attrs = record.diverged_at[~np.isnan(record.diverged_at)], {}
+    if len(diverged):
+        attrs = {"diverged_at": float(min(diverged))}
         warnings.warn(
-            f"learning_rate: {ruler.instance.learning_rate:g} makes SGD diverge at t = {min(diverged):.4g} "
-            f"({len(diverged)} of {len(runs)} runs). The trajectory is cut there. Lower the rate.",
+            f"learning_rate: {record.instance.learning_rate:g} makes SGD diverge at t = {min(diverged):.4g} "
+            f"({len(diverged)} of {len(record.reached)} runs). The trajectory is cut there. Lower the rate.",
             DivergenceWarning,
             stacklevel=4,
         )
-    trajectory = ruler.trajectory([[run] for run in runs], attrs)
-    trajectory = trajectory.assign({name: (KEPT[name], np.stack([run[name] for run in kept])) for name in kept[0]})
-    return trajectory.isel(time=slice(min(run.reached for run in runs)))
-
-
-def _inputs(
-    stream: Stream, condition: int, samples: int, given: Sequence[np.ndarray]
-) -> dict[str, Float[np.ndarray, "sample ..."]]:
-    """The samples that one run of a condition has taken, made once more."""
-    taken = given if len(given) == 3 else Samples.joined(list(stream.samples(condition, end=samples)))
-    return {name: array[:samples] for name, array in zip("CXy", taken, strict=True)}
-
-
-def _reuse(instance: Instance, samples: int, data: Data | None) -> dict[str, float]:
-    """What a trajectory says of samples that were not all fresh ones."""
-    distinct = instance.latent.distinct_samples if data is None else None
-    return {} if distinct is None else {"distinct_samples": distinct, "epochs": samples / distinct}
-
-
-def _refuse_large(runs: int, samples: int, instance: Instance) -> None:
-    """Refuse to keep more inputs than the memory is for."""
-    wanted = runs * samples * (4 * (instance.input_dim + instance.latent_dim) + 8)
-    if wanted > KEPT_INPUTS_LIMIT:
-        raise ProblemError(
-            f"keep_inputs: must not keep more than {KEPT_INPUTS_LIMIT >> 30} GiB of samples (got "
-            f"{wanted / 2**30:.1f} GiB). Use fewer runs or earlier times."
-        )
+    trajectory = record.trajectory(**attrs)
+    trajectory = trajectory.assign({name: (KEPT[name], np.stack(runs)) for name, runs in record.kept.items()})
+    return trajectory.isel(time=slice(record.reached.min()))
 
 
 def simulate_live(
@@ -264,7 +267,7 @@ def simulate_live(
     seed: int = 0,
     overlaps: Sequence[str] = ("conventional",),
     test_samples: int = 1000,
-) -> Iterator[tuple[float, list[xr.Dataset] | None]]:
+) -> Iterator[tuple[float, list[Dataset] | None]]:
     """What :func:`~sgdlimit.simulation.simulate_together` does, handed out as it goes, on the caller's thread.
 
     Parameters
@@ -281,7 +284,7 @@ def simulate_live(
     ------
     tuple
         After every block of steps, the part of the work that is done. Where output times were reached, also the
-        trajectory of each instance so far, with dimensions (overlaps, run, time, ...) of the runs begun. It is NaN at
+        trajectory of each instance so far, with dimensions (run, overlaps, time, ...) of the runs begun. It is NaN at
         times that a run has not reached, or after it diverged; ``attrs["diverged_at"]`` is the first such time.
 
     Raises
@@ -299,60 +302,15 @@ def simulate_live(
     >>> round(done, 2), int(first[0]["v"].notnull().all("student").sum())
     (0.26, 8)
     """
-    times, here = check_times(times), Here()
-    names = check_overlaps(tuple(overlaps), len(instances), GAUSSIAN_THEORIES)
-    drawn = stream_of(instances)
-    output_samples = whole_steps(times, drawn.input_dim) * instances[0].training.batch_size
-    rulers = rulers_of(instances, names, times)
-    streams = [drawn.with_keys(seed, run, TRAINING) for run in range(runs)]
-    measured: list[list[list[Measurement]]] = [[] for _ in rulers]
-    reached, tests = 0, []
-    for trained in trained_blocks(streams, output_samples, here, threads=1, engine="numba"):
-        if trained.run == len(measured[0]):  # a run begins
-            make = test_sets(drawn.with_keys(seed, trained.run, TEST), test_samples, here)
-            tests = [make(ruler.condition, here) for ruler in rulers]
-            reached = 0
-            for so_far in measured:
-                so_far.append([])
-        until = int(np.searchsorted(output_samples, trained.samples, side="right"))
-        if until == reached:
-            yield trained.done, None
-            continue
-        for ruler, test_set, so_far in zip(rulers, tests, measured, strict=True):
-            new = ruler.measure(drawn, trained.students, test_set, here, first=reached, until=until)
-            so_far[-1].append(new)
-        reached = until
-        yield trained.done, [_so_far(*each) for each in zip(rulers, measured, strict=True)]
+    for done, records in _recorded(
+        instances, times, runs=runs, seed=seed, overlaps=tuple(overlaps), test_samples=test_samples, pool=Here(),
+        live=True,
+    ):  # fmt: skip
+        yield done, None if records is None else [_so_far(record) for record in records]
 
 
-def _so_far(ruler: Ruler, runs: Sequence[Sequence[Measurement]]) -> xr.Dataset:
-    """The trajectory of the runs begun, and when the first of them diverged."""
-    diverged = [
-        float(ruler.times[sum(part.reached for part in parts)]) for parts in runs if parts[-1].diverged_at is not None
-    ]
-    attrs = ruler.instance.provenance(kind="simulation", **({"diverged_at": min(diverged)} if diverged else {}))
-    return ruler.trajectory(runs, attrs)
-
-
-def predicted_bytes(
-    instances: Sequence[Instance], times: Float[ArrayLike, "time"], *, runs: int = 1, test_samples: int = 4000
-) -> int:
-    """Bytes that :func:`simulate_together` will hold, with the engine and threads it would choose itself.
-
-    They do not grow with the number of steps, and with that of runs only where all are trained at once.
-
-    Examples
-    --------
-    >>> import sgdlimit as sl
-    >>> problem = sl.Problem(input_dim=1000, latent_dim=500, student_units=2, teacher_units=2,
-    ...                      activation="erf", learning_rate=0.2)
-    >>> predicted_bytes([problem.draw(seed=0)], sl.log_times(100_000, 1000)) < 2**28
-    True
-    """
-    return needed_bytes(
-        stream_of(instances),
-        output_times=len(check_times(times)),
-        test_samples=test_samples,
-        threads=cores(),
-        runs_at_once=runs if check_engine("auto") == "jax" else 1,
-    )
+def _so_far(record: Record) -> Dataset:
+    """The trajectory of the runs begun, and the first output time that one of them did not reach."""
+    diverged = ~np.isnan(record.diverged_at)
+    attrs = {"diverged_at": float(record.times[record.reached[diverged].min()])} if diverged.any() else {}
+    return record.trajectory(**attrs)
