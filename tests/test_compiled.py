@@ -95,7 +95,7 @@ def compilations(monkeypatch):
 def cubes(x=X):
     """What a new process would get."""
     compiled._program.cache_clear()
-    result, total = compiled.call(powers, x, static={"exponent": 3})
+    result, total = compiled.call(powers, x, exponent=3)
     np.testing.assert_array_equal(result, x**3)
     assert total == x.sum()
     assert result.dtype == np.float64
@@ -200,7 +200,7 @@ def test_the_folder_is_the_users_and_can_be_turned_off(tmp_path, compilations, m
 def test_a_program_is_known_by_all_it_depends_on(folder, compilations, monkeypatch):
     cubes()
     cubes(np.arange(5.0))  # a shape
-    compiled.call(powers, X, static={"exponent": 2})
+    compiled.call(powers, X, exponent=2)
     monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") + " ")
     cubes()
     monkeypatch.setattr(compiled, "version", lambda package: "another")

@@ -9,7 +9,8 @@ import sgdlimit as sl
 from sgdlimit.inputs._moments import InputMoments
 from sgdlimit.theory import (
     Spectrum,
-    _solve as SOLVE,
+    _integrate as INTEGRATE,
+    _quadrature as QUADRATURE,
     _spectrum as SPECTRUM,
     reduce,
     solve,
@@ -18,8 +19,7 @@ from sgdlimit.theory import (
     spectrum,
     spectrum_of,
 )
-from sgdlimit.theory._density import block_tridiagonal, gram, trace_gauss
-from sgdlimit.theory._quadrature import block_gauss
+from sgdlimit.theory._quadrature import block_gauss, block_tridiagonal, trace_gauss
 
 ORDER_PARAMETERS = ("Q", "R", "v", "generalization_error")
 SIZES = {"input_dim": 200, "latent_dim": 100, "student_units": 2, "teacher_units": 2, "learning_rate": 0.2}
@@ -144,23 +144,28 @@ def test_block_tridiagonal_form_keeps_the_eigenvalues(size, width):
     root[:, 0] = 0  # a reflection that has nothing to do
     matrix = root.T @ root
     diagonal, below = block_tridiagonal(matrix.copy(), width)
-    ends = np.cumsum([0, *(len(block) for block in diagonal)])
-    assembled = np.zeros_like(matrix)
-    for place, block in enumerate(diagonal):
-        assembled[ends[place] : ends[place + 1], ends[place] : ends[place + 1]] = block
-    for place, block in enumerate(below):
-        assembled[ends[place + 1] : ends[place + 2], ends[place] : ends[place + 1]] = block
-        assembled[ends[place] : ends[place + 1], ends[place + 1] : ends[place + 2]] = block.T
-    np.testing.assert_allclose(np.linalg.eigvalsh(assembled), np.linalg.eigvalsh(matrix), atol=1e-10)
+    count = len(diagonal)
+    assembled = np.zeros((count, width, count, width))
+    for place in range(count):
+        assembled[place, :, place] = diagonal[place]
+    for place in range(count - 1):
+        assembled[place + 1, :, place] = below[place]
+        assembled[place, :, place + 1] = below[place].T
+    assert not below[-1].any()
+    found = np.linalg.eigvalsh(assembled.reshape(count * width, -1))
+    expected = np.append(np.zeros(count * width - size), np.linalg.eigvalsh(matrix))  # the last block is filled up
+    np.testing.assert_allclose(found, np.sort(expected), atol=1e-10)
 
 
+@pytest.mark.parametrize("width", [5, 7])
 @pytest.mark.parametrize("zeros", [0, 100])
-def test_traces_need_no_eigenvalues(zeros):
+def test_traces_need_no_eigenvalues(zeros, width):
     factor = np.random.default_rng(0).normal(size=(100, 300)) / 10
-    found = trace_gauss(block_tridiagonal(gram(factor, columns=70), width=5), zeros, steps=6)
-    eigenvalues = np.append(np.linalg.eigvalsh(factor @ factor.T), np.zeros(zeros))[:, None]
-    amplitudes = np.full_like(eigenvalues, 1 / np.sqrt(len(eigenvalues)))
-    nodes, components = block_gauss(lambda block: eigenvalues * block, amplitudes, steps=6)
+    gram = QUADRATURE._single_gram(factor, np.full(100, 0.1), columns=70)
+    found = trace_gauss(block_tridiagonal(gram, width), 100, zeros, steps=6)
+    eigenvalues = np.append(0.1 + np.linalg.eigvalsh(factor @ factor.T), np.zeros(zeros))
+    amplitudes = np.full((len(eigenvalues), 1), 1 / np.sqrt(len(eigenvalues)))
+    nodes, components = block_gauss(eigenvalues, amplitudes, steps=6)
     np.testing.assert_allclose(found[0], nodes, atol=1e-5)  # float32
     np.testing.assert_allclose(found[1], components[0] ** 2, atol=1e-6)
 
@@ -170,7 +175,8 @@ def test_large_spectra_have_the_trajectories_of_diagonalised_ones(monkeypatch, a
     instance = drawn(activation, nonlinearity=nonlinearity)
     times = sl.log_times(20_000, 200, 50)
     expected = solve(instance, times)
-    monkeypatch.setattr(SPECTRUM, "LARGE", 50)
+    for module in (SPECTRUM, QUADRATURE):
+        monkeypatch.setattr(module, "LARGE", 50)
     large = spectrum(instance)
     assert len(large.eigenvalues) == 70
     assert_close(solve(instance, times), expected, 2e-6)
@@ -182,7 +188,8 @@ def test_a_large_spectrum_at_a_size_where_both_ways_can_be_had(monkeypatch):
     instance = drawn(input_dim=2000, latent_dim=1000)
     times = sl.log_times(200_000, 2000, 50)
     expected = solve(instance, times)
-    monkeypatch.setattr(SPECTRUM, "LARGE", 900)
+    for module in (SPECTRUM, QUADRATURE):
+        monkeypatch.setattr(module, "LARGE", 900)
     assert_close(solve(instance, times), expected, 1e-5)
 
 
@@ -221,7 +228,7 @@ def test_batches_are_their_members(varied):
 
 def test_divergence_of_one_case_leaves_the_others(monkeypatch):
     """One learning rate is so stiff that the solver gives up, another leaves the finite numbers at once."""
-    monkeypatch.setattr(SOLVE, "MAX_STEPS", 500)
+    monkeypatch.setattr(INTEGRATE, "MAX_STEPS", 500)
     instance = drawn("linear", latent_dim=9, input_dim=23)  # a shape that no test has compiled with more steps
     inputs, v, v_teacher = spectrum(instance), instance.student_output, instance.teacher_output
     settings = {"activation": "linear", "times": [0, 1e-3, 100]}

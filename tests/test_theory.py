@@ -14,7 +14,7 @@ from sgdlimit.inputs._moments import InputMoments
 from sgdlimit.theory import (
     Spectrum,
     _compiled as compiled,
-    _solve as SOLVE,
+    _integrate as INTEGRATE,
     solve,
     solve_spectrum,
     spectrum,
@@ -29,7 +29,7 @@ from sgdlimit.theory._equations import (
     right_hand_side,
     start,
 )
-from sgdlimit.theory._solve import integrate
+from sgdlimit.theory._integrate import integrate
 from sgdlimit.training import PLAIN
 
 compiled_forces = jax.jit(forces, static_argnums=(2, 3))
@@ -368,7 +368,7 @@ def test_other_numbers_and_a_few_more_nodes_or_times_are_compiled_once(monkeypat
         traces.append(1)
         return right_hand_side(*args)
 
-    monkeypatch.setattr(SOLVE, "right_hand_side", counted)
+    monkeypatch.setattr(INTEGRATE, "right_hand_side", counted)
 
     def traces_of(D, eta, count):
         problem, before = random_problem(seed=11, N=100, D=D), len(traces)
@@ -444,7 +444,7 @@ def test_gradients_through_a_trajectory():
 
 def test_divergence_cuts_the_trajectory(monkeypatch):
     """η = 50 for a linear network of large weights is so stiff that the solver has to give up."""
-    monkeypatch.setattr(SOLVE, "MAX_STEPS", 500)
+    monkeypatch.setattr(INTEGRATE, "MAX_STEPS", 500)
     problem = random_problem(seed=15, D=9)  # a shape that no test has compiled with more steps
     inputs = spectrum_of(problem.moments, problem.W)
     settings = {"activation": "linear", "learning_rate": 50.0, "times": [0, 1e-3, 100]}

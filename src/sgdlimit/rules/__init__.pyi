@@ -9,7 +9,14 @@ from ._activation import (
     names_of as names_of,
     student_activation as student_activation,
 )
-from ._base import Expansions as Expansions, Integrals as Integrals, normalised as normalised
+from ._base import (
+    Covariance as Covariance,
+    Expansions as Expansions,
+    Integrals as Integrals,
+    Means as Means,
+    Scalar as Scalar,
+    normalised as normalised,
+)
 from ._erf import Erf as Erf
 from ._functions import TracedFunction as TracedFunction
 from ._kernels import (

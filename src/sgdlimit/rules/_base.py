@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+Scalar = Float[Array, ""]
 Covariance = Float[Array, "n n"]
 Means = Float[Array, "n"]
 Pairs = Float[Array, "K n"]
@@ -59,7 +60,7 @@ class Integrals(eqx.Module):
         """The solver must not ask for a smaller local error: it would resolve the errors of the averages."""
         return 0.0
 
-    def error(self, S: Covariance, c: Means, K: int) -> Float[Array, ""]:
+    def error(self, S: Covariance, c: Means, K: int) -> Scalar:
         """Estimated error of an average in the equations of motion, relative to max(1, |average|)."""
         return jnp.zeros(())
 

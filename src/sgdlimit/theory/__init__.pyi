@@ -8,6 +8,7 @@ from ._equations import (
     signed_weights as signed_weights,
     start as start,
 )
+from ._integrate import Solver as Solver, order_parameters as order_parameters
 from ._limit import marchenko_pastur as marchenko_pastur
 from ._mean_fields import (
     over_ensemble as over_ensemble,
@@ -16,12 +17,7 @@ from ._mean_fields import (
 )
 from ._optimal import Optimum as Optimum, optimal_schedule as optimal_schedule
 from ._phases import phase_diagram as phase_diagram, plateau_exit as plateau_exit
-from ._solve import (
-    Solver as Solver,
-    order_parameters as order_parameters,
-    solve_many as solve_many,
-    solve_spectrum as solve_spectrum,
-)
+from ._solve import solve_many as solve_many, solve_spectrum as solve_spectrum
 from ._spectrum import Spectrum as Spectrum, reduce as reduce, spectrum_of as spectrum_of
 from ._theories import (
     Conventional as Conventional,

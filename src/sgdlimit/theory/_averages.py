@@ -12,9 +12,10 @@ noise needs, are means over quasi-random points. The points are randomised sever
 means is the error.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product, zip_longest
-from typing import ClassVar, NamedTuple, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import equinox as eqx
 import jax
@@ -29,11 +30,14 @@ from ..rules import (
     RELU,
     STEP,
     Activation,
+    Covariance,
     Erf,
     Expansions,
     Integrals,
+    Means,
     Polynomial,
     ReLU,
+    Scalar,
     activation_named,
     bell,
     kink_pairs,
@@ -57,9 +61,6 @@ RANDOMISATIONS = 8
 HIGHEST_LEVEL = 15
 """Logarithm to base 2 of the most points of one randomisation."""
 
-Covariance = Float[Array, "n n"]
-Means = Float[Array, "n"]
-Coefficients = Float[Array, "n order"]
 Kinks = Float[Array, "n kink"]
 
 
@@ -70,36 +71,19 @@ PROJECTION /= np.sqrt(np.cumprod([1.0, *range(1, ORDERS)]))  # He_j/√j!
 
 def _kink_coefficients(h: Kinks) -> tuple[Float[Array, "n kink order"], ...]:
     """Hermite coefficients of spikes, steps and ramps at z = h; each kind is the integral of the one before."""
-    above, roots = ndtr(-h), np.sqrt(np.arange(1, ORDERS))
     clipped = jnp.clip(h, -40, 40)  # beyond there is nothing left, but powers of h overflow when derivatives are taken
 
     def following(before, j):
         last, here = before
         return (here, (clipped * here - jnp.sqrt(j) * last) / jnp.sqrt(j + 1)), here
 
+    def integral(first, of):
+        return jnp.concatenate([first[..., None], of[..., :-1] / np.sqrt(np.arange(1, ORDERS))], axis=-1)
+
     start = jnp.zeros_like(h), bell(clipped)
     spikes = jnp.moveaxis(jax.lax.scan(following, start, jnp.arange(ORDERS, dtype=h.dtype))[1], 0, -1)
-    steps = jnp.concatenate([above[..., None], spikes[..., :-1] / roots], axis=-1)
-    ramps = jnp.concatenate([(bell(h) - h * above)[..., None], steps[..., :-1] / roots], axis=-1)
-    return spikes, steps, ramps
-
-
-class _Fields(NamedTuple):
-    """The fields in deviations and correlations, and the kinks of each field's g."""
-
-    mean: Means
-    sigma: Means
-    reciprocal: Means
-    """1/σ, and 0 for a field that does not vary: the limit of what spikes are multiplied with."""
-    rho: Covariance
-    positions: Kinks
-    """As many for each field; steps and ramps of 0 where its g has fewer."""
-    steps: Kinks
-    ramps: Kinks
-    h: Kinks
-    """Positions in deviations from the mean."""
-    coefficients: tuple[Float[Array, "n kink order"], ...]
-    """Hermite coefficients of the kinks, by kind."""
+    steps = integral(ndtr(-h), spikes)
+    return spikes, steps, integral(bell(h) - h * ndtr(-h), steps)
 
 
 class _Expansion(NamedTuple):
@@ -107,13 +91,13 @@ class _Expansion(NamedTuple):
 
     values: Float[Array, "n node"]
     """Its smooth part at the nodes."""
-    smooth: Coefficients
-    kinked: Coefficients
+    smooth: Float[Array, "n order"]
+    kinked: Float[Array, "n order"]
     kinks: dict[int, Kinks]
     """Weights of the kinks, by kind."""
 
 
-def _root(S: Covariance) -> Float[Array, "n n"]:
+def _root(S: Covariance) -> Covariance:
     """L with L Lᵀ = S, of any rank: a field that those before it fix adds no column, so copies stay copies."""
     columns = []
     # A field that does not vary lies on either side of a kink at 0 as often as on the other.
@@ -129,12 +113,12 @@ def _root(S: Covariance) -> Float[Array, "n n"]:
 
 
 @lru_cache(maxsize=8)
-def _points(dim: int, level: int) -> Float[np.ndarray, "dim point"]:
-    """Normals: scrambled Sobol points, one randomisation after the other."""
+def sobol_normals(dim: int, level: int, seeds: Iterable[Any]) -> Float[np.ndarray, "dim point"]:
+    """Normals: 2^level scrambled Sobol points for each seed, one randomisation after the other."""
     from scipy.special import ndtri
     from scipy.stats import qmc
 
-    sets = [qmc.Sobol(dim, rng=seed).random_base2(level) for seed in range(RANDOMISATIONS)]
+    sets = [qmc.Sobol(dim, rng=seed).random_base2(level) for seed in seeds]
     return np.ascontiguousarray(ndtri(np.clip(np.concatenate(sets), 2.0**-64, 1 - 2.0**-53)).T)
 
 
@@ -183,45 +167,50 @@ class Quadrature(Expansions):
         self, S: Covariance, K: int, orders: tuple[int, int], rows: int, mean: Means | float = 0.0
     ) -> Float[Array, "{rows} n"]:
         """E[f_a h_b] of two derivatives: Mehler's sums, and closed forms where two kinks meet."""
-        fields = self._fields(S, K, mean)
-        f, h = (self._expansion(fields, order, K) for order in orders)
-        at_f, rho = f.kinked[:rows, None], fields.rho[:rows, :, None]
+        rho, at, (f, h) = self._expansions(S, K, orders, mean)
+        rho, at_f = rho[:rows, :, None], f.kinked[:rows, None]
         products = (f.smooth[:rows, None] + at_f) * (h.smooth + h.kinked) - at_f * h.kinked
         total = jnp.sum(products * rho ** np.arange(ORDERS), axis=-1)
-        pairs = kink_pairs(fields.h[:rows, None, :, None], fields.h[:, None, :], rho[..., None])
+        pairs = kink_pairs(at[:rows, None, :, None], at[:, None, :], rho[..., None])
         for (one, x), (other, y) in product(f.kinks.items(), h.kinks.items()):
             total += jnp.sum(x[:rows, None, :, None] * y[:, None, :] * pairs[one][other], axis=(2, 3))
         return total
 
-    def _fields(self, S: Covariance, K: int, mean: Means | float = 0.0) -> _Fields:
-        """What the averages of two fields need to know of the fields and of the kinks of their functions."""
+    def _expansions(
+        self, S: Covariance, K: int, orders: Iterable[int], mean: Means | float = 0.0
+    ) -> tuple[Covariance, Kinks, list[_Expansion]]:
+        """Correlations of the fields, kinks of each g in deviations from the mean, and derivatives of each g."""
         sigma, reciprocal, rho = normalised(S, SMALLEST)
         rho = jnp.where(1 - jnp.abs(rho) < ALIKE, jnp.sign(rho), rho)
+        # As many kinks for each field; steps and ramps are 0 where its g has fewer.
         both = [np.transpose(g.kinks) for g in (self.student, self.teacher)]
         padded = np.array([*zip_longest(*both, fillvalue=np.zeros(3))]).reshape(-1, 2, 3)
-        positions, steps, ramps = jnp.asarray(np.repeat(padded, [K, len(S) - K], axis=1).T)
-        mean = mean * jnp.ones(len(S))
-        h = (positions - mean[:, None]) / sigma[:, None]
-        return _Fields(mean, sigma, reciprocal, rho, positions, steps, ramps, h, _kink_coefficients(h))
-
-    def _expansion(self, fields: _Fields, order: int, K: int) -> _Expansion:
-        """g, g' or g'' of every field as a smooth part and kinks."""
-        x = fields.mean[:, None] + fields.sigma[:, None] * GRID
-        beyond = x[..., None] - fields.positions[:, None]
-        near = 1e-9 * jnp.maximum(1, jnp.abs(fields.positions[:, None]))
+        positions, steps, ramps = jnp.asarray(np.repeat(padded, [K, len(S) - K], axis=1).T[:, :, None])
+        sigma, reciprocal, mean = (array[:, None] for array in (sigma, reciprocal, mean * jnp.ones(len(S))))
+        at = (positions[:, 0] - mean) / sigma
+        coefficients = _kink_coefficients(at)
+        x = mean + sigma * GRID
+        beyond = x[..., None] - positions
+        near = 1e-9 * jnp.maximum(1, jnp.abs(positions))
         off = jnp.where(jnp.abs(beyond) < near, -near, beyond)
-        x = x + jnp.sum(off - beyond, axis=-1)  # on a kink there is no slope
-        steps, ramps = fields.steps[:, None], fields.ramps[:, None]
-        passed = jnp.sum((off > 0) * (steps + ramps * off, ramps, 0.0)[order], axis=-1)
-        values = jnp.concatenate([self.student.in_jax[order](x[:K]), self.teacher.in_jax[order](x[K:])]) - passed
+        x += jnp.sum(off - beyond, axis=-1)  # on a kink there is no slope
 
-        # Each derivative makes ramps steps and steps spikes, and divides by σ. Students have no steps to take two of.
-        scales = fields.sigma[:, None], 1.0, fields.reciprocal[:, None]
-        kinks = {RAMP - order: scales[order] * fields.ramps}
-        if order < 2:
-            kinks[STEP - order] = scales[order + 1] * fields.steps
-        kinked = [jnp.einsum("nk,nkj->nj", weight, fields.coefficients[kind]) for kind, weight in kinks.items()]
-        return _Expansion(values, values @ PROJECTION, sum(kinked, jnp.zeros(())), kinks)
+        def expansion(order: int) -> _Expansion:
+            passed = jnp.sum((off > 0) * (steps + ramps * off, ramps, 0.0)[order], axis=-1)
+            values = self._values(x, K, order) - passed
+            # Each derivative makes ramps steps and steps spikes, and divides by σ. Students have no steps.
+            scales = sigma, 1.0, reciprocal
+            kinks = {RAMP - order: scales[order] * ramps[:, 0]}
+            if order < 2:
+                kinks[STEP - order] = scales[order + 1] * steps[:, 0]
+            kinked = [jnp.einsum("nk,nkj->nj", weight, coefficients[kind]) for kind, weight in kinks.items()]
+            return _Expansion(values, values @ PROJECTION, sum(kinked, jnp.zeros(())), kinks)
+
+        return rho, at, [expansion(order) for order in orders]
+
+    def _values(self, fields: Float[Array, "n x"], K: int, order: int = 0) -> Float[Array, "n x"]:
+        """g, g' or g'' of every field."""
+        return jnp.concatenate([self.student.in_jax[order](fields[:K]), self.teacher.in_jax[order](fields[K:])])
 
     # --- all fields ---
 
@@ -230,41 +219,30 @@ class Quadrature(Expansions):
         return jnp.mean(self._noises(S, c, K), axis=0)
 
     def _noises(self, S: Covariance, c: Means, K: int) -> Float[Array, "randomisation K K"]:
-        """E[Δ² g'_k g'_l] from each randomisation."""
-        g, slope = self._at_points(S, K)
-        gradient = ((c @ g) * slope).reshape(K, RANDOMISATIONS, -1)
+        """E[Δ² g'_k g'_l] from each randomisation of the quasi-random points."""
+        fields = _root(S) @ sobol_normals(len(S), self.level, range(RANDOMISATIONS))
+        gradient = (c @ self._values(fields, K)) * self.student.in_jax[1](fields[:K])
+        gradient = gradient.reshape(K, RANDOMISATIONS, -1)
         return jnp.einsum("krp,lrp->rkl", gradient, gradient) / gradient.shape[2]
-
-    def _at_points(self, S: Covariance, K: int) -> tuple[Float[Array, "n point"], Float[Array, "K point"]]:
-        """All g, and the students' g', at the quasi-random points."""
-        fields = _root(S) @ _points(len(S), self.level)
-        g = jnp.concatenate([self.student.in_jax[0](fields[:K]), self.teacher.in_jax[0](fields[K:])])
-        return g, self.student.in_jax[1](fields[:K])
 
     # --- errors ---
 
-    def error(self, S: Covariance, c: Means, K: int) -> Float[Array, ""]:
+    def error(self, S: Covariance, c: Means, K: int) -> Scalar:
         """The largest of the standard error of the noise and the bounds on what Hermite sums leave out."""
         noises = self._noises(S, c, K)
         spread = jnp.std(noises, axis=0, ddof=1) / np.sqrt(RANDOMISATIONS)
         of_noise = jnp.max(spread / jnp.maximum(1, jnp.abs(jnp.mean(noises, axis=0))))
         return jnp.maximum(of_noise, self._left_out(S, K))
 
-    def _left_out(self, S: Covariance, K: int) -> Float[Array, ""]:
+    def _left_out(self, S: Covariance, K: int) -> Scalar:
         """The largest bound on what Hermite sums leave out of the functions f, h that are averaged together."""
-        fields = self._fields(S, K)
-        rest, kinked, whole = [], [], []
-        for order in range(3):
-            f = self._expansion(fields, order, K)
-            square, kept = f.values**2 @ WEIGHTS, jnp.sum(f.smooth**2, axis=1)
-            rest.append(jnp.max(jnp.sqrt(jnp.maximum(square - kept, 1e-18 * square + 1e-30))))
-            kinked.append(jnp.max(jnp.linalg.norm(f.kinked, axis=1)))
-            whole.append(jnp.max(jnp.linalg.norm(f.smooth + f.kinked, axis=1)))
-        bounds = [
-            rest[f] * (rest[h] + kinked[h]) / jnp.maximum(1, whole[f] * whole[h])
-            for f, h in [(0, 0), (1, 1), (0, 2), (2, 0)]
-        ]
-        return jnp.max(jnp.stack(bounds))
+        *_, expansions = self._expansions(S, K, range(3))
+        values, smooth, kinked = (jnp.stack(parts) for parts in zip(*(each[:3] for each in expansions), strict=True))
+        square = values**2 @ WEIGHTS
+        rest = jnp.sqrt(jnp.maximum(square - jnp.sum(smooth**2, axis=2), 1e-18 * square + 1e-30)).max(axis=1)
+        kinks, whole = (jnp.linalg.norm(part, axis=2).max(axis=1) for part in (kinked, smooth + kinked))
+        f, h = np.array([(0, 0), (1, 1), (0, 2), (2, 0)]).T  # the derivatives that are averaged together
+        return jnp.max(rest[f] * (rest[h] + kinks[h]) / jnp.maximum(1, whole[f] * whole[h]))
 
 
 def integrals_for(activation: str | Activation, teacher_activation: str | Activation | None = None) -> Integrals:

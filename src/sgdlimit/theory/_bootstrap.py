@@ -1,16 +1,18 @@
 """What a theory made from finite data is uncertain by: the bootstrap with random weights (Rubin 1981)."""
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from xarray import Dataset
 
 from ..errors import ProblemError, shown
-from ..inputs import Affine, LatentLaw
+from ..inputs import Affine
 from ..instance import Instance
 from ._checks import check_whole
-from ._solve import Solver, trajectories
-from ._spectrum import STEPS, Spectrum, reduce
+from ._integrate import Solver
+from ._quadrature import STEPS
+from ._solve import trajectories
+from ._spectrum import Spectrum, reduce
 from ._theories import MomentMatched, case_of, integrals_of, spectrum
 
 LARGEST = 10
@@ -19,7 +21,7 @@ LARGEST = 10
 
 def bootstrap(
     instance: Instance, times: ArrayLike, *, resamples: int = 20, seed: int = 0, nodes: int | None = None
-) -> xr.Dataset:
+) -> Dataset:
     """Moment-matched theory of finite data, with the standard errors that the data leave it.
 
     Ω, Φ and T are those of the samples; of the law that the samples came from they are estimates. Each resample gives
@@ -65,28 +67,25 @@ def bootstrap(
     ('time', 'student', 'teacher')
     """
     check_whole("resamples", resamples, 2, " Try 20.")
-    law, dim = instance.latent, instance.latent_dim
+    law = instance.latent
     if law.distinct_samples is None:
         raise ProblemError(
             f"latent: must be a finite set of samples (got {shown(law)}). Use solve(instance, times) for other laws."
         )
-    streams = np.random.default_rng(seed).spawn(int(resamples))
-    others = (instance.replace(latent=_centred(law.reweighted(rng), dim)) for rng in streams)
-    full = [spectrum(one, MomentMatched()) for one in (instance, *others)]
+    laws = [law, *map(law.reweighted, np.random.default_rng(seed).spawn(int(resamples)))]
+    # A resample's mean is one more error of the mean, which is no part of Ω.
+    laws[1:] = [Affine(each, each.mean(instance.latent_dim)) for each in laws[1:]]
+    full = [spectrum(instance.replace(latent=each), MomentMatched()) for each in laws]
     most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
-    cases = [case_of(instance, one if len(one.eigenvalues) <= most else reduce(one, most)) for one in full]
+    cases = [case_of(instance, each if len(each.eigenvalues) <= most else reduce(each, most)) for each in full]
     attrs = instance.provenance(theory="moment-matched", resamples=int(resamples), seed=int(seed))
-    solved = trajectories(cases, times, Solver(integrals_of(instance)), attrs)
-    solved = solved.drop_vars("learning_rate").assign(
-        teacher_overlap=(("case", "teacher", "teacher_"), np.stack([one.teacher_overlap for one in full])),
-        eigenvalue=(("case", "rank"), np.stack([_largest(one, instance.input_dim) for one in full])),
+    solved = trajectories(cases, times, Solver(integrals_of(instance)), attrs).drop_vars("learning_rate")
+    return _summary(
+        solved.assign(
+            teacher_overlap=(("case", "teacher", "teacher_"), np.stack([each.teacher_overlap for each in full])),
+            eigenvalue=(("case", "rank"), np.stack([_largest(each, instance.input_dim) for each in full])),
+        )
     )
-    return _summary(solved)
-
-
-def _centred(law: LatentLaw, dim: int) -> LatentLaw:
-    """A resample's mean is one more error of the mean, which is no part of Ω."""
-    return Affine(law, law.mean(dim))
 
 
 def _largest(of: Spectrum, input_dim: int) -> Float[np.ndarray, "rank"]:
@@ -96,7 +95,7 @@ def _largest(of: Spectrum, input_dim: int) -> Float[np.ndarray, "rank"]:
     return np.repeat(of.eigenvalues[order], copies)[: min(LARGEST, input_dim)]
 
 
-def _summary(trajectories: xr.Dataset) -> xr.Dataset:
+def _summary(trajectories: Dataset) -> Dataset:
     """The first case, and what the others say of its error."""
     estimate, others = trajectories.isel(case=0, drop=True), trajectories.isel(case=slice(1, None))
     bias, deviation = others.mean("case") - estimate, others.std("case", ddof=1)

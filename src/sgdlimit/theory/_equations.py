@@ -44,7 +44,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..rules import Integrals
+from ..rules import Covariance, Integrals, Means, Scalar
 from ..training import LearningRule
 from ._spectrum import Spectrum
 
@@ -74,62 +74,41 @@ class State(NamedTuple):
     v: Float[Array, "K"]
 
 
-class Fixed(NamedTuple):
-    """What does not move: the nodes of the inputs, the teacher and the learning rule."""
-
-    omega: Float[Array, "node"]
-    weight: Float[Array, "node"]
-    p: Float[Array, "M M node"]
-    noise: Float[Array, "node"]
-    """How much of the gradient's noise a node takes: 1 unless the spectrum is reduced."""
-    T: Float[Array, "M M"]
-    v_teacher: Float[Array, "tasks M"]
-    rule: LearningRule
-
-
-def start(case: Case) -> tuple[State, Fixed]:
-    """The initial state of a case, and what stays fixed."""
-    omega, weights, *products, T, noise = map(jnp.asarray, jax.tree.leaves(case.spectrum))
+def start(case: Case) -> tuple[State, Case]:
+    """The initial state of a case, and the case with the nodes last in its spectrum, where they vectorise."""
+    (omega, weights, *products, T, noise), structure = jax.tree.flatten(jax.tree.map(jnp.asarray, case.spectrum))
     q, r, p = (jnp.moveaxis(array, 0, -1) for array in products)
     state = State(q, r, q @ (weights * omega), r @ weights, jnp.asarray(case.v))
-    return state, Fixed(omega, weights, p, noise, T, jnp.atleast_2d(case.v_teacher), case.rule)
+    spectrum = structure.unflatten([omega, weights, q, r, p, T, noise])
+    return state, case._replace(spectrum=spectrum, v_teacher=jnp.atleast_2d(case.v_teacher))
 
 
-def rate_factor(rule: LearningRule, t: Float[Array, ""]) -> Float[Array, ""]:
-    """factor(t) of the schedule."""
-    if rule.schedule_times is None:
-        return jnp.ones(())
-    return jnp.interp(t, rule.schedule_times, rule.schedule_factors)
-
-
-def task_at(rule: LearningRule, t: Float[Array, ""]) -> Int[Array, ""] | int:
+def task_at(rule: LearningRule, t: Scalar) -> Int[Array, ""] | int:
     """Number of the task at time t."""
     return 0 if rule.switch_times is None else jnp.searchsorted(rule.switch_times, t, side="right")
 
 
-def field_covariance(Q: Float[Array, "K K"], R: Float[Array, "K M"], T: Float[Array, "M M"]) -> Float[Array, "n n"]:
+def field_covariance(Q: Float[Array, "K K"], R: Float[Array, "K M"], T: Float[Array, "M M"]) -> Covariance:
     """S = [[Q, R], [Rᵀ, T]], the covariance of (λ, ν)."""
     return jnp.block([[Q, R], [R.T, T]])
 
 
-def signed_weights(rule: LearningRule, v: Float[Array, "K"], v_teacher: Float[Array, "M"]) -> Float[Array, "n"]:
+def signed_weights(rule: LearningRule, v: Float[Array, "K"], v_teacher: Float[Array, "M"]) -> Means:
     """The signed output weights c = (s_K v, −s_M ṽ)."""
     return jnp.concatenate([rule.student_scale * v, -rule.teacher_scale * v_teacher])
 
 
-def generalization_error(
-    S: Float[Array, "n n"], c: Float[Array, "n"], K: int, integrals: Integrals
-) -> Float[Array, ""]:
+def generalization_error(S: Covariance, c: Means, K: int, integrals: Integrals) -> Scalar:
     """Generalisation error ε = E[Δ²]/2 = ½ Σ_ab c_a c_b E[g_a g_b], (S48)."""
     return c @ integrals.correlation(S, K) @ c / 2
 
 
 def forces(
-    S: Float[Array, "n n"],
-    c: Float[Array, "n"],
+    S: Covariance,
+    c: Means,
     K: int,
     integrals: Integrals,
-    label_noise: Float[Array, ""] | float = 0.0,
+    label_noise: Scalar | float = 0.0,
 ) -> tuple[Float[Array, "K K"], Float[Array, "K M"], Float[Array, "K K"]]:
     """H = 2 sym ∂ε/∂Q, A = ∂ε/∂R and the noise G of the gradient, which includes the noise on the labels."""
     v, gain = c[:K], integrals.gain(S, K)
@@ -141,11 +120,14 @@ def forces(
 
 
 @eqx.filter_jit  # traced once for all the calls in a step of the solver
-def right_hand_side(t: Float[Array, ""], state: State, fixed: Fixed, integrals: Integrals) -> State:
-    """Time derivative of the state."""
+def right_hand_side(t: Scalar, state: State, case: Case, integrals: Integrals) -> State:
+    """Time derivative of the state, with a case as from :func:`start`."""
     q, r, Q, R, v = state
-    omega, weight, p, noise, T, v_teacher, rule = fixed
-    K, factor = len(v), rate_factor(rule, t)
+    spectrum, _, v_teacher, rule = case
+    omega, weight, _, _, p, T, noise = jax.tree.leaves(spectrum)
+    K, factor = len(v), 1.0
+    if rule.schedule_times is not None:
+        factor = jnp.interp(t, rule.schedule_times, rule.schedule_factors)
     eta = rule.learning_rate * factor
     S = field_covariance(Q, R, T)
     c = signed_weights(rule, v, v_teacher[task_at(rule, t)])

@@ -40,6 +40,11 @@ EXACT = Exactness("exact", 0.0, "")
 ENSEMBLE = Exactness("Monte Carlo", np.nan, "an ensemble, with its spread")
 
 
+def refused(error: ProblemError) -> Exactness:
+    """What is refused with an error."""
+    return Exactness("refused", np.nan, str(error).split(". ")[0])
+
+
 def exactness_of_averages(integrals: Integrals) -> Exactness:
     """Exactness of the Gaussian averages of a pair of activations; for quasi-Monte Carlo the error that is allowed."""
     if integrals.method == "closed form":
@@ -48,21 +53,13 @@ def exactness_of_averages(integrals: Integrals) -> Exactness:
     return Exactness("quadrature" if integrals.method == "quadrature" else "Monte Carlo", error, "averages over fields")
 
 
-def exactness_of_inputs(instance: Instance, theory: str = "conventional") -> Exactness:
-    """Exactness of Ω, φ and T: closed forms, quadrature for a user's own f, or a covariance estimated from samples."""
-    parts, count = [EXACT], instance.latent.distinct_samples
+def exactness_of_instance(instance: Instance, theory: str, integrals: Integrals) -> Exactness:
+    """The worst of the averages and of Ω, φ and T: closed forms, quadrature for your own f, covariances of samples."""
+    if theory == "mixture":
+        return ENSEMBLE
+    parts, count = [exactness_of_averages(integrals)], instance.latent.distinct_samples
     if not isinstance(instance.f, Known):
         parts.append(Exactness("quadrature", HERMITE_ERROR, "Hermite coefficients of f"))
     if theory != "conventional" and count is not None:
         parts.append(Exactness("Monte Carlo", float(np.sqrt(2 / count)), f"covariance of {count} samples"))
-    return worst(parts)
-
-
-def refused(error: ProblemError) -> Exactness:
-    """What is refused with an error."""
-    return Exactness("refused", np.nan, str(error).split(". ")[0])
-
-
-def worst(parts: list[Exactness]) -> Exactness:
-    """The part that decides."""
     return max(parts, key=lambda part: (KINDS.index(part.kind), part.error))

@@ -1,7 +1,9 @@
 """The tables of ``docs/exactness.md``: how exactly each law, pair of activations and option of training is treated."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+import re
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -47,64 +49,56 @@ class OwnLaw(LatentLaw):
     def covariance(self, dim):
         return np.eye(dim)
 
-    def kl_to_standard_normal(self, *, samples=20_000, seed=0):
-        raise ProblemError("latent: the divergence of this law is not known")
 
-
-def _rows() -> dict[str, Callable[..., Instance]]:
-    """Input laws, as what makes a small instance of each with given activations."""
+def _rows() -> dict[str, Instance]:
+    """Input laws, each as a small instance."""
     rng = np.random.default_rng(0)
     N, D = 20, 10
-    problem = Problem(input_dim=N, latent_dim=D, student_units=1, teacher_units=1, activation="erf", learning_rate=0.1)
-    one = problem.draw(seed=0)
+    settings: dict[str, Any] = {"activation": "erf", "learning_rate": 0.1}
+    one = Problem(input_dim=N, latent_dim=D, student_units=1, teacher_units=1, **settings).draw(seed=0)
     samples, inputs = rng.normal(size=(400, D)), rng.normal(size=(400, N))
     network = rng.normal(size=(1, N)), [1.0], rng.normal(size=(1, N)), [1.0]
     means = rng.normal(size=(2, D))
     clusters = ClusterMixture(means, np.tile(np.eye(D), (2, 1, 1)), standardize=True)
-    changes = {
-        "Gaussian latent": {"latent": Gaussian()},
-        "mixture of each coordinate, standardised": {"latent": MixtureLaw([-3.0, 3.0], standardize=True)},
-        "mixture of each coordinate, not standardised": {"latent": MixtureLaw([-1.0, 3.0])},
-        "mixture of blocks or clusters, standardised": {"latent": MixtureLaw(means, block_size=5, standardize=True)},
-        "clusters with covariances of their own, standardised": {"latent": clusters},
-        "samples as latent (400)": {"latent": Empirical(samples, standardize=True)},
-        "your own law": {"latent": OwnLaw()},
-        "your own f, or tanh, softplus, ...": {"nonlinearity": "tanh"},
-        "f with a mean, centred": {"nonlinearity": "relu"},
-        "f with a mean, not centred": {"nonlinearity": "relu", "centre": False},
+    laws = {
+        "Gaussian latent": Gaussian(),
+        "mixture of each coordinate, standardised": MixtureLaw([-3.0, 3.0], standardize=True),
+        "mixture of each coordinate, not standardised": MixtureLaw([-1.0, 3.0]),
+        "mixture of blocks or clusters, standardised": MixtureLaw(means, block_size=5, standardize=True),
+        "clusters with covariances of their own, standardised": clusters,
+        "samples as latent (400)": Empirical(samples, standardize=True),
+        "your own law": OwnLaw(),
     }
-    given = partial(Instance.from_inputs, learning_rate=0.1)
-    return {name: partial(one.replace, **change) for name, change in changes.items()} | {
-        "independent or correlated Gaussian inputs": partial(
-            Instance.from_covariance, np.eye(N), *network, learning_rate=0.1
-        ),
-        "samples as inputs (400), standardised": partial(given, inputs, *network, standardize=True),
-        "samples as inputs (400), with a mean": partial(given, 3 + inputs, *network),
+    return {name: one.replace(latent=law) for name, law in laws.items()} | {
+        "your own f, or tanh, softplus, ...": one.replace(nonlinearity="tanh"),
+        "f with a mean, centred": one.replace(nonlinearity="relu"),
+        "f with a mean, not centred": one.replace(nonlinearity="relu", centre=False),
+        "independent or correlated Gaussian inputs": Instance.from_covariance(np.eye(N), *network, **settings),
+        "samples as inputs (400), standardised": Instance.from_inputs(inputs, *network, standardize=True, **settings),
+        "samples as inputs (400), with a mean": Instance.from_inputs(3 + inputs, *network, **settings),
     }
 
 
 def document() -> str:
     """The tables, made by asking for every cell."""
-    lines = ["| inputs | theory | " + " | ".join(COLUMNS) + " |", "|---" * (2 + len(COLUMNS)) + "|"]
-    reasons: dict[str, int] = {}
-    for name, make in _rows().items():
-        for theory in THEORIES:
-            cells = []
-            for functions in COLUMNS.values():
-                try:
-                    cell = exactness(make(**functions), theory)
-                except ProblemError as error:
-                    cell = refused(error)
-                if cell.kind == "refused":
-                    cells.append(f"refused [{reasons.setdefault(cell.because, len(reasons) + 1)}]")
-                else:
-                    cells.append(str(cell))
-            lines.append(f"| {name} | {theory} | " + " | ".join(cells) + " |")
-    assert {*Training.model_fields, "switch_times"} == set(OPTIONS)
-    lines += ["", *(f"[{number}] {reason}.  " for reason, number in reasons.items()), ""]
-    lines += [
-        "| option | in the equations |",
-        "|---|---|",
-        *(f"| `{name}` | {what} |" for name, what in OPTIONS.items()),
+
+    def cell(instance: Instance, functions: Mapping[str, str], theory: str) -> str:
+        try:
+            return str(exactness(instance.replace(**functions), theory))
+        except ProblemError as error:
+            return str(refused(error))
+
+    rows = [
+        [name, theory, *(cell(instance, functions, theory) for functions in COLUMNS.values())]
+        for (name, instance), theory in product(_rows().items(), THEORIES)
     ]
-    return "\n".join(lines) + "\n"
+    table = "\n".join(
+        f"| {' | '.join(row)} |" for row in [["inputs", "theory", *COLUMNS], ["---"] * len(rows[0]), *rows]
+    )
+    reasons = list(dict.fromkeys(re.findall(r"refused: ([^|]*) \|", table)))
+    for number, reason in enumerate(reasons, 1):
+        table = table.replace(f"refused: {reason} |", f"refused [{number}] |")
+    notes = "\n".join(f"[{number}] {reason}.  " for number, reason in enumerate(reasons, 1))
+    assert {*Training.model_fields, "switch_times"} == set(OPTIONS)
+    options = "\n".join(f"| `{name}` | {what} |" for name, what in OPTIONS.items())
+    return f"{table}\n\n{notes}\n\n| option | in the equations |\n|---|---|\n{options}\n"

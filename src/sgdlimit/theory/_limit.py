@@ -7,12 +7,11 @@ Pastur, and nothing of the instance is left but its order parameters (paper, S40
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.linalg import eigh_tridiagonal
 
 from ..inputs import Nonlinearity, nonlinearity_named
 from ..settings import numbers
 from ._checks import check_positive, check_whole
-from ._quadrature import GaussRule
+from ._quadrature import jacobi_gauss
 from ._spectrum import Spectrum, check_covariance
 
 
@@ -72,8 +71,9 @@ def marchenko_pastur(
     delta = float(latent_ratio)
     omega_0 = max(c - a**2 - b**2, 0.0)
 
-    s, weights = _gauss_rule(min(delta, 1 / delta), int(nodes))
-    x = b**2 * max(1.0, 1 / delta) * s  # Tr FᵀF/D = N is shared by min(N, D) eigenvalues
+    y = min(delta, 1 / delta)
+    s, weights = jacobi_gauss(np.append(1.0, np.full(nodes - 1, 1 + y)), np.full(nodes - 1, np.sqrt(y)))
+    x = b**2 * max(1.0, 1 / delta) * np.maximum(s, 0)  # Tr FᵀF/D = N is shared by min(N, D) eigenvalues
     weights = min(1.0, delta) * weights
     if delta < 1:
         x, weights = np.append(x, 0.0), np.append(weights, 1 - delta)
@@ -86,14 +86,6 @@ def marchenko_pastur(
         teacher=x[:, None, None] * T / delta,
         teacher_overlap=T,
     )
-
-
-def _gauss_rule(y: float, nodes: int) -> GaussRule:
-    """Nodes and weights of the Gauss rule for the Marchenko-Pastur law of ratio y ≤ 1, mean 1 and mass 1."""
-    diagonal = np.full(nodes, 1 + y)
-    diagonal[0] = 1
-    points, modes = eigh_tridiagonal(diagonal, np.full(nodes - 1, np.sqrt(y)))
-    return np.maximum(points, 0), np.square(modes[0])
 
 
 def _overlap(name: str, value: ArrayLike) -> Float[np.ndarray, "d d"]:

@@ -5,6 +5,7 @@ The gradient comes from forward-mode derivatives of the solved equations of moti
 them cost less to compile and run than the checkpoints of reverse mode.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -18,13 +19,13 @@ from scipy.optimize import minimize, minimize_scalar
 
 from ..errors import DivergenceError, ProblemError, shown
 from ..instance import Instance
-from ..rules import Integrals
+from ..rules import Integrals, Scalar
 from ..settings import numbers
 from ..training import Schedule
 from ._checks import check_positive, check_whole
 from ._compiled import call
 from ._equations import Case
-from ._solve import integrate
+from ._integrate import Solver, integrate
 from ._theories import Theory, integrals_of, reduced_case
 
 RTOL, ATOL = 1e-6, 1e-8
@@ -134,34 +135,42 @@ def optimal_schedule(
         raise ProblemError("training.schedule: must be None (got a schedule). Give an instance without one.")
     scanned = _check_rates(np.geomspace(0.005, 20, 25) if rates is None else rates) / instance.learning_rate
     times = np.linspace(0, duration, knots)
-    objective = _Objective(instance, theory, times, nodes)
+    case, integrals = reduced_case(instance, theory, nodes), integrals_of(instance)
+    case = case._replace(rule=case.rule._replace(schedule_times=times))
 
-    constant = _best_constant(objective, np.log(scanned))
-    starts = [np.full(knots, constant), constant + np.log(np.maximum(2 * (1 - times / duration), 0.05))]
-    bounds = [(constant + np.log(SMALLEST), constant + np.log(LARGEST))] * knots
-    options = {"maxiter": ITERATIONS}
-    found = [minimize(objective, x, jac=True, method="L-BFGS-B", bounds=bounds, options=options) for x in starts]
+    def objective(log_factors: Float[ndarray, "knot"]) -> tuple[float, Float[ndarray, "knot"]]:
+        value, gradient = call(log_final_error, log_factors, case, times[-1:], integrals=integrals)
+        if np.isfinite(value) and np.isfinite(gradient).all():
+            return float(value), gradient
+        return LOST, np.zeros(knots)
+
+    constant = _best_constant(lambda log_factor: objective(np.full(knots, log_factor))[0], np.log(scanned))
+    decay = np.log(np.maximum(2 * (1 - times / duration), 0.05))
+    bounds = [(constant.x + np.log(SMALLEST), constant.x + np.log(LARGEST))] * knots
+    found = [
+        minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": ITERATIONS})
+        for start in (np.full(knots, constant.x), constant.x + decay)
+    ]
     best = min(found, key=lambda result: result.fun)
-    schedule = Schedule(times=tuple(times.tolist()), factors=tuple(np.exp(best.x).tolist()))
     return Optimum(
-        scheduled=_with(instance, schedule),
-        constant=_with(instance, Schedule(times=(0.0,), factors=(float(np.exp(constant)),))),
+        scheduled=_with(instance, times, best.x),
+        constant=_with(instance, np.zeros(1), np.array([constant.x])),
         error=float(np.exp(best.fun)),
-        constant_error=float(np.exp(objective.constant(constant))),
-        evaluations=objective.evaluations,
+        constant_error=float(np.exp(constant.fun)),
+        evaluations=len(scanned) + constant.nfev + sum(result.nfev for result in found),
         converged=bool(best.success),
     )
 
 
 def log_final_error(
     log_factors: Float[Array, "knot"], case: Case, end: Float[Array, "1"], *, integrals: Integrals
-) -> tuple[Float[Array, ""], Float[Array, "knot"]]:
+) -> tuple[Scalar, Float[Array, "knot"]]:
     """ln ε at the end and its gradient with respect to the logarithms of the schedule's factors."""
-    rtol, atol = (max(tolerance, integrals.finest_tolerance) for tolerance in (RTOL, ATOL))
+    tolerances = Solver(integrals, RTOL, ATOL).tolerances().values()
 
     def value(log_factors):
         scheduled = case._replace(rule=case.rule._replace(schedule_factors=jnp.exp(log_factors)))
-        result = integrate(scheduled, end, integrals=integrals, rtol=rtol, atol=atol, adjoint=dfx.ForwardMode())
+        result = integrate(scheduled, end, *tolerances, integrals=integrals, adjoint=dfx.ForwardMode())
         log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
         return log_error, log_error
 
@@ -169,34 +178,9 @@ def log_final_error(
     return log_error, gradient
 
 
-class _Objective:
-    """ln ε at the end and its gradient, as a function of the logarithms of the schedule's factors."""
-
-    def __init__(
-        self, instance: Instance, theory: str | Theory, times: Float[ndarray, "knot"], nodes: int | None
-    ) -> None:
-        case = reduced_case(instance, theory, nodes)
-        self._case = case._replace(rule=case.rule._replace(schedule_times=times))
-        self._integrals = integrals_of(instance)
-        self._times = times
-        self.evaluations = 0
-
-    def __call__(self, log_factors: Float[ndarray, "knot"]) -> tuple[float, Float[ndarray, "knot"]]:
-        self.evaluations += 1
-        static = {"integrals": self._integrals}
-        value, gradient = call(log_final_error, log_factors, self._case, self._times[-1:], static=static)
-        if np.isfinite(value) and np.isfinite(gradient).all():
-            return float(value), gradient
-        return LOST, np.zeros_like(log_factors)
-
-    def constant(self, log_factor: float) -> float:
-        """ln ε at the end of a constant rate."""
-        return self(np.full(len(self._times), log_factor))[0]
-
-
-def _best_constant(objective: _Objective, log_factors: Float[ndarray, "rate"]) -> float:
-    """Logarithm of the factor of the best constant rate."""
-    errors = [objective.constant(log_factor) for log_factor in log_factors]
+def _best_constant(log_error: Callable[[float], float], log_factors: Float[ndarray, "rate"]) -> Any:
+    """The minimum of ln ε over the logarithm of a constant factor, from a scan and a line search."""
+    errors = [log_error(log_factor) for log_factor in log_factors]
     best = int(np.argmin(errors))
     if errors[best] >= LOST:
         raise DivergenceError("rates: theory diverges with every one. Give smaller ones.")
@@ -204,12 +188,13 @@ def _best_constant(objective: _Objective, log_factors: Float[ndarray, "rate"]) -
         raise ProblemError(
             f"rates: the best of {len(errors)} is the {'last' if best else 'first'} one. Give a range beyond it."
         )
-    around = (log_factors[best - 1], log_factors[best + 1])
-    found: Any = minimize_scalar(objective.constant, bounds=around, method="bounded", options={"xatol": 1e-3})
-    return float(found.x)
+    around = log_factors[best - 1], log_factors[best + 1]
+    return minimize_scalar(log_error, bounds=around, method="bounded", options={"xatol": 1e-3})
 
 
-def _with(instance: Instance, schedule: Schedule) -> Instance:
+def _with(instance: Instance, times: Float[ndarray, "knot"], log_factors: Float[ndarray, "knot"]) -> Instance:
+    """The instance with a schedule."""
+    schedule = Schedule(times=tuple(times.tolist()), factors=tuple(np.exp(log_factors).tolist()))
     return instance.replace(training=instance.training.model_copy(update={"schedule": schedule}))
 
 

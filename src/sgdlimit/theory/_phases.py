@@ -1,14 +1,14 @@
 """Phase diagrams: where theory ends and when it leaves its plateau, over a grid of two settings of a problem."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import product
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from xarray import Dataset
 
 from ..errors import DivergenceWarning, ProblemError, shown
 from ..problem import Problem
@@ -16,7 +16,8 @@ from ..training import task_units
 from ..trajectory import check_times
 from ._averages import integrals_for
 from ._equations import Case
-from ._solve import Solver, describe, trajectories
+from ._integrate import Solver
+from ._solve import describe, trajectories
 from ._theories import Theory, reduced_case, theory_of
 
 PROMINENCE = 0.1
@@ -57,8 +58,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     >>> round(time), round(level, 2)
     (121, 0.1)
     """
-    at, errors = np.asarray(times, dtype=np.float64), np.asarray(error, dtype=np.float64)
-    log_t, log_error = np.log(at), np.log(np.maximum(errors, RESOLVED))
+    log_t, log_error = np.log(np.asarray(times, float)), np.log(np.maximum(np.asarray(error, float), RESOLVED))
     fall = -np.gradient(log_error, log_t)
     from scipy.signal import find_peaks  # a third of a second that few need
 
@@ -68,12 +68,11 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     plateau = places[np.argmax(found["prominences"])]
     level = log_error[plateau]
     threshold = (level + max(log_error[-1], level - np.log(DEEPEST))) / 2
-    below = np.flatnonzero(log_error[plateau:] < threshold)
+    below = plateau + np.flatnonzero(log_error[plateau:] < threshold)
     if len(below) == 0:
         return np.inf, np.nan
-    after = plateau + below[0]
-    share = (log_error[after - 1] - threshold) / (log_error[after - 1] - log_error[after])
-    return float(np.exp(log_t[after - 1] + share * (log_t[after] - log_t[after - 1]))), float(np.exp(level))
+    around = [below[0], below[0] - 1]  # the two output times of the exit, by increasing error
+    return float(np.exp(np.interp(threshold, log_error[around], log_t[around]))), float(np.exp(level))
 
 
 def phase_diagram(
@@ -84,7 +83,7 @@ def phase_diagram(
     seed: int = 0,
     theory: str | Theory = "conventional",
     nodes: int | None = None,
-) -> xr.Dataset:
+) -> Dataset:
     """Final error, and time to leave the plateau, over a grid of two settings: one batch of solutions.
 
     Parameters
@@ -133,11 +132,13 @@ def phase_diagram(
         raise ProblemError(
             f"settings: must be two names with values (got {shown(settings)}). Write {{'learning_rate': [...], ...}}."
         )
-    axes = {
-        name: [x.item() if isinstance(x, np.generic) else x for x in cast(Iterable[Any], values)]
-        for name, values in settings.items()
-    }
-    cells = [_changed(problem, dict(zip(axes, values, strict=True))) for values in product(*axes.values())]
+    axes = {name: np.asarray(values).tolist() for name, values in settings.items()}
+    cells: list[Problem] = []
+    for values in product(*axes.values()):
+        fields = problem.model_dump(exclude_unset=True)
+        for path, value in zip(axes, values, strict=True):
+            fields = _with(fields, path, value)
+        cells.append(Problem(**fields))
     if not cells:
         raise ProblemError("settings: must have values for both (got none for one).")
 
@@ -162,16 +163,17 @@ def phase_diagram(
     return _diagram(axes, at, solved)
 
 
-def _diagram(axes: Mapping[str, list], at: Float[np.ndarray, "time"], solved: xr.Dataset) -> xr.Dataset:
+def _diagram(axes: Mapping[str, list], at: Float[np.ndarray, "time"], solved: Dataset) -> Dataset:
+    """The cells' errors and plateaus over the two axes."""
     error, diverged_at = solved["generalization_error"].values, solved["diverged_at"].values
     diverged = np.isfinite(diverged_at)
-    none = (np.inf, np.nan)
-    exits = np.array([none if lost else plateau_exit(at, some) for some, lost in zip(error, diverged, strict=True)])
+    exits = [(np.inf, np.nan) if lost else plateau_exit(at, cell) for cell, lost in zip(error, diverged, strict=True)]
+    exit_time, level = np.transpose(exits)
     columns = {
         "final_error": (error[:, -1], "final generalisation error"),
-        "plateau_exit": (exits[:, 0], "time to leave the plateau"),
-        "plateau_error": (exits[:, 1], "generalisation error on the plateau"),
-        "left_plateau": (np.isfinite(exits[:, 0]), "whether a plateau is seen to be left"),
+        "plateau_exit": (exit_time, "time to leave the plateau"),
+        "plateau_error": (level, "generalisation error on the plateau"),
+        "left_plateau": (np.isfinite(exit_time), "whether a plateau is seen to be left"),
         "diverged": (diverged, "whether theory diverges"),
         "diverged_at": (diverged_at, "first output time not reached"),
     }
@@ -180,16 +182,10 @@ def _diagram(axes: Mapping[str, list], at: Float[np.ndarray, "time"], solved: xr
     data = {name: (dims, values.reshape(shape), {"long_name": text}) for name, (values, text) in columns.items()}
     data["generalization_error"] = ([*dims, "time"], error.reshape(*shape, len(at)), {})
     coords = {dim: (dim, values) for dim, values in zip(dims, axes.values(), strict=True)}
-    return xr.Dataset(data, coords={**coords, "time": ("time", at)}, attrs=solved.attrs)
+    return Dataset(data, coords={**coords, "time": ("time", at)}, attrs=solved.attrs)
 
 
-def _changed(problem: Problem, values: Mapping[str, Any]) -> Problem:
-    """The problem with other values of some settings, checked anew."""
-    fields = problem.model_dump(exclude_unset=True)
-    for name, value in values.items():
-        *path, last = name.split(".")
-        group = fields
-        for part in path:
-            group = group.setdefault(part, {})
-        group[last] = value
-    return type(problem)(**fields)
+def _with(fields: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Nested settings with another value of one."""
+    head, _, rest = path.partition(".")
+    return {**fields, head: _with(fields.get(head, {}), rest, value) if rest else value}

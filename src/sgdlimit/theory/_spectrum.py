@@ -21,21 +21,24 @@ from ..errors import ProblemError
 from ..inputs import InputMoments
 from ..resources import one_thread
 from ..settings import numbers
-from ._checks import check_whole
-from ._density import block_tridiagonal, gram, trace_gauss
-from ._quadrature import GaussRule, Operator, block_gauss
+from ._quadrature import (
+    LARGE,
+    ROUNDING,
+    GaussRule,
+    Nodes,
+    block_gauss,
+    clipped,
+    gauss_density,
+    gauss_vectors,
+    lanczos_steps,
+    smaller,
+    thinned,
+)
 
-ROUNDING = 1e-8
-"""Negative eigenvalues of a covariance up to this part of the largest are rounding."""
+Products = Float[ndarray, "n d d"]
 
 SINGULAR = 1e-13
 """Variances below this part of the largest are rounding in products that were computed in float64."""
-
-STEPS = 14
-"""Steps of the Lanczos algorithm by default, (K + M + 1) nodes each; :func:`reduce` says how exact they are."""
-
-LARGE = 3000
-"""Rows of the largest matrix that is diagonalised; in a few seconds on one core."""
 
 FEWEST_NODES = 64
 """Nodes of a padded spectrum at least. A solution takes 5 ms with them, and 2 with a program for one node alone."""
@@ -82,13 +85,13 @@ class Spectrum(eqx.Module):
     (array([[2.]]), array([[0.5]]))
     """
 
-    eigenvalues: Float[ndarray, "n"]
-    weights: Float[ndarray, "n"]
+    eigenvalues: Nodes
+    weights: Nodes
     student: Float[ndarray, "n K K"]
     overlap: Float[ndarray, "n K M"]
     teacher: Float[ndarray, "n M M"]
     teacher_overlap: Float[ndarray, "M M"]
-    noise: Float[ndarray, "n"]
+    noise: Nodes
 
     def __init__(
         self,
@@ -100,11 +103,11 @@ class Spectrum(eqx.Module):
         teacher_overlap: ArrayLike,
         noise: ArrayLike | None = None,
     ) -> None:
-        n, K, M = numbers("overlap", overlap, ("n", "K", "M")).shape  # to which all other shapes have to fit
-        given = (eigenvalues, weights, student, overlap, teacher, teacher_overlap)
-        given += (np.ones(n) if noise is None else noise,)
-        shapes = (n,), (n,), (n, K, K), (n, K, M), (n, M, M), (M, M), (n,)
-        for field, values, shape in zip(type(self).__annotations__, given, shapes, strict=True):
+        sizes = dict(zip("nKM", numbers("overlap", overlap, tuple("nKM")).shape, strict=True))  # which all others fit
+        given = [eigenvalues, weights, student, overlap, teacher, teacher_overlap]
+        given.append(np.ones(sizes["n"]) if noise is None else noise)
+        for (field, hint), values in zip(type(self).__annotations__.items(), given, strict=True):
+            shape = tuple(sizes[axis] for axis in hint.dim_str.split())
             array = numbers(field, values, shape)
             if len(shape) == 1 and array.min() < 0:
                 raise ProblemError(f"{field}: must not be negative (got {array.min()}). Clip rounding errors to 0.")
@@ -118,7 +121,7 @@ class Spectrum(eqx.Module):
         check_covariance(name, self.teacher_overlap - explained, self.teacher_overlap)
 
     @property
-    def products(self) -> Float[ndarray, "n d d"]:
+    def products(self) -> Products:
         """[[q, r], [rᵀ, p]] on every node, d = K + M."""
         return np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
 
@@ -149,9 +152,10 @@ def padded(spectrum: Spectrum) -> Spectrum:
     missing = FEWEST_NODES - n if n <= FEWEST_NODES else -n % step
 
     def longer(array: ndarray) -> ndarray:
-        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+        more = 0 if array is spectrum.teacher_overlap else missing
+        return np.pad(array, [(0, more)] + [(0, 0)] * (array.ndim - 1))
 
-    return jax.tree.map(lambda array: array if array is spectrum.teacher_overlap else longer(array), spectrum)
+    return jax.tree.map(longer, spectrum)
 
 
 def check_covariance(
@@ -198,82 +202,57 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     diagonal, factor, cross = (numbers(name, getattr(moments, name)) for name in ("diagonal", "factor", "cross"))
     N = len(diagonal)
     W = numbers("student_weights", student_weights, ("K", N))
-
     vectors = np.concatenate([W, cross.T])  # (K + M, N)
-    K, thin = len(W), _is_thin(moments)
-    if nodes is not None or (len(factor) if thin else N) > LARGE:
+    K, T = len(W), moments.teacher_overlap
+    shift, root, rest = smaller(moments)
+    if nodes is not None or len(root) > LARGE:
         steps = lanczos_steps(nodes, len(vectors))
-        overlaps, noise = gauss_vectors(moments, vectors, steps), gauss_density(moments, steps)
-        return _gauss_spectrum(K, overlaps, noise, moments.teacher_overlap)
-    if thin:
-        resolved = _thin_nodes(diagonal.mean(), factor, vectors)
+        return _gauss_spectrum(K, gauss_vectors(moments, vectors, steps), gauss_density(moments, steps), T)
+
+    with one_thread():
+        variances, modes = np.linalg.eigh(root @ root.T + np.diag(rest))
+    if len(root) == N:
+        projections = vectors @ modes
     else:
-        with one_thread():
-            eigenvalues, basis = np.linalg.eigh(factor.T @ factor + np.diag(diagonal))
-        resolved = eigenvalues, np.full(N, 1 / N), _products(vectors @ basis)
-    return _spectrum(K, *_merged(*resolved), moments.teacher_overlap)
+        # Directions of no variance have no well-defined vector factorᵀ mode/√variance; they belong to the others.
+        kept = variances > RANK_TOLERANCE * max(variances.max(initial=0), shift)
+        variances = variances[kept]
+        projections = (vectors @ factor.T) @ modes[:, kept] / np.sqrt(variances)
+    omega, weights, products = shift + variances, np.full(len(variances), 1 / N), _products(projections)
+    if others := N - len(variances):  # they are one node
+        outside = (vectors @ vectors.T - products.sum(axis=0)) / others
+        omega, weights = np.append(omega, shift), np.append(weights, others / N)
+        products = np.append(products, outside[None], axis=0)
+    return _spectrum(K, *_merged(omega, weights, products), T)
 
 
 def _spectrum(
-    K: int,
-    eigenvalues: Float[ndarray, "n"],
-    weights: Float[ndarray, "n"],
-    products: Float[ndarray, "n d d"],
-    teacher_overlap: Float[ndarray, "M M"],
-    noise: ArrayLike | None = None,
+    K: int, eigenvalues: Nodes, weights: Nodes, products: Products, T: Float[ndarray, "M M"], noise: Nodes | None = None
 ) -> Spectrum:
     """A spectrum of products [[q, r], [rᵀ, p]], with eigenvalues that rounding may have made negative."""
     student, overlap, teacher = products[:, :K, :K], products[:, :K, K:], products[:, K:, K:]
-    return Spectrum(_clipped(eigenvalues), weights, student, overlap, teacher, teacher_overlap, noise)
-
-
-def _clipped(eigenvalues: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
-    """Eigenvalues that rounding made negative as 0."""
-    rounded = (eigenvalues < 0) & (eigenvalues > -ROUNDING * eigenvalues.max())
-    return np.where(rounded, 0, eigenvalues)
+    return Spectrum(clipped(eigenvalues), weights, student, overlap, teacher, T, noise)
 
 
 def _merged(
-    eigenvalues: Float[ndarray, "n"], weights: Float[ndarray, "n"], products: Float[ndarray, "n d d"]
+    eigenvalues: Nodes, weights: Nodes, products: Products
 ) -> tuple[Float[ndarray, "m"], Float[ndarray, "m"], Float[ndarray, "m d d"]]:
     """One node for eigenvalues that are equal up to rounding: independent inputs, orthogonal features."""
     order = np.argsort(eigenvalues, kind="stable")
-    gaps = np.diff(eigenvalues[order])
-    starts = np.append(0, np.flatnonzero(gaps > EQUAL * np.abs(eigenvalues).max()) + 1)
-    if len(starts) == len(eigenvalues):
+    apart = np.diff(eigenvalues[order]) > EQUAL * np.abs(eigenvalues).max()
+    if apart.all():
         return eigenvalues, weights, products
-    totals = np.add.reduceat(weights[order], starts)
+    groups = np.split(order, np.flatnonzero(apart) + 1)
 
     def mean(values: ndarray) -> ndarray:
-        weighted = np.add.reduceat(np.einsum("t,t...->t...", weights, values)[order], starts)
-        return np.einsum("t,t...->t...", 1 / totals, weighted)
+        return np.stack([np.average(values[group], axis=0, weights=weights[group]) for group in groups])
 
-    return mean(eigenvalues), totals, mean(products)
+    return mean(eigenvalues), np.array([weights[group].sum() for group in groups]), mean(products)
 
 
-def _products(projections: Float[ndarray, "d n"]) -> Float[ndarray, "n d d"]:
+def _products(projections: Float[ndarray, "d n"]) -> Products:
     """Products of every two vectors on every node."""
     return np.einsum("at,bt->tab", projections, projections)
-
-
-def _thin_nodes(
-    common: float, factor: Float[ndarray, "r N"], vectors: Float[ndarray, "d N"]
-) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"], Float[ndarray, "n d d"]]:
-    """Nodes of Ω = common + factorᵀ factor: one per direction in the range of the factor, one for all the others."""
-    N = factor.shape[1]
-    with one_thread():
-        variances, modes = np.linalg.eigh(factor @ factor.T)
-    # Directions of no variance have no well-defined vector factorᵀ mode/√variance; they belong to the others.
-    kept = variances > RANK_TOLERANCE * max(variances.max(initial=0), common)
-    variances = variances[kept]
-    inside = _products((vectors @ factor.T) @ modes[:, kept] / np.sqrt(variances))
-    others = N - len(variances)
-    outside = (vectors @ vectors.T - inside.sum(axis=0)) / others
-    return (
-        np.append(common + variances, common),
-        np.append(np.full(len(variances), 1 / N), others / N),
-        np.concatenate([inside, outside[None]]),
-    )
 
 
 def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
@@ -311,81 +290,15 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     variances, modes = np.linalg.eigh(weights[:, None, None] * products)
     variances = np.where(variances > SINGULAR * variances.max(axis=1, keepdims=True), variances, 0)
     roots = np.sqrt(variances)[:, :, None] * np.swapaxes(modes, 1, 2)  # w products = rootsᵀ roots
-    overlaps = block_gauss(_diagonal(np.repeat(omega, K + M)), np.concatenate(roots), steps)
-    return _gauss_spectrum(K, overlaps, _thinned(omega, weights * spectrum.noise, steps), spectrum.teacher_overlap)
+    overlaps = block_gauss(np.repeat(omega, K + M), np.concatenate(roots), steps)
+    return _gauss_spectrum(K, overlaps, thinned(omega, weights * spectrum.noise, steps), spectrum.teacher_overlap)
 
 
-def gauss_vectors(moments: InputMoments, vectors: Float[ndarray, "d N"], steps: int) -> GaussRule:
-    """Nodes θ, and some vectors in them: with x = Σ_j c_j e_j for each, x h(Ω) yᵀ/N is Σ_j c_j h(θ_j) c'_j.
-
-    Up to polynomials h of the degree 2s − 1 for s ``steps``; polynomials of Ω up to degree s − 1, applied to the
-    vectors, are represented too.
-    """
-    diagonal, factor = moments.diagonal, moments.factor
-
-    def multiply(block: Float[ndarray, "N b"]) -> Float[ndarray, "N b"]:
-        return diagonal[:, None] * block + factor.T @ (factor @ block)
-
-    with one_thread():
-        return block_gauss(multiply, vectors.T / np.sqrt(len(diagonal)), steps)
-
-
-def gauss_density(moments: InputMoments, steps: int) -> GaussRule:
-    """Nodes and weights of the Gauss rule with s ``steps`` for the density of the eigenvalues of Ω."""
-    diagonal, factor = moments.diagonal, moments.factor
-    N, thin = len(diagonal), _is_thin(moments)
-    # Ω = shift + a matrix that has N − size eigenvalues 0 beside those of a smaller one.
-    size, shift = (len(factor), diagonal.mean()) if thin else (N, 0.0)
-    if size > LARGE:
-        matrix = gram(factor if thin else factor.T)
-        if not thin:
-            matrix[np.diag_indices(N)] += diagonal
-        omega, weights = trace_gauss(block_tridiagonal(matrix), N - size, steps)
-        return np.maximum(shift + omega, 0), weights  # what float32 rounds below 0 is 0
-    with one_thread():
-        matrix = factor @ factor.T if thin else factor.T @ factor + np.diag(diagonal)
-        omega, weights = shift + np.linalg.eigvalsh(matrix), np.full(size, 1 / N)
-        if thin:
-            omega, weights = np.append(omega, shift), np.append(weights, 1 - size / N)
-        nodes, weights = _thinned(_clipped(omega), weights, steps)
-    return _clipped(nodes), weights
-
-
-def _thinned(omega: Float[ndarray, "nodes"], weights: Float[ndarray, "nodes"], steps: int) -> GaussRule:
-    """The Gauss rule with s ``steps`` for a sum over nodes with weights."""
-    nodes, amplitudes = block_gauss(_diagonal(omega), np.sqrt(weights)[:, None], steps)
-    return nodes, np.square(amplitudes[0])
-
-
-def _is_thin(moments: InputMoments) -> bool:
-    """Whether the diagonal is constant and the factor has fewer rows than columns."""
-    diagonal, factor = moments.diagonal, moments.factor
-    variance = (diagonal + np.einsum("an,an->n", factor, factor)).max()
-    return bool(np.ptp(diagonal) <= 1e-12 * variance and len(factor) < len(diagonal))
-
-
-def lanczos_steps(nodes: int | None, vectors: int, counted: str = "K + M") -> int:
-    """Steps of the Lanczos algorithm, for the overlaps of some vectors and for the noise."""
-    if nodes is None:
-        return STEPS
-    least, remedy = 2 * (vectors + 1), f" Try {STEPS * (vectors + 1)}."
-    return check_whole("nodes", nodes, least, remedy, f"2({counted} + 1) = ") // (vectors + 1)
-
-
-def _diagonal(values: Float[ndarray, "n"]) -> Operator:
-    return lambda block: values[:, None] * block
-
-
-def _gauss_spectrum(
-    K: int,
-    overlaps: GaussRule,
-    noise: GaussRule,
-    teacher_overlap: Float[ndarray, "M M"],
-) -> Spectrum:
+def _gauss_spectrum(K: int, overlaps: GaussRule, noise: GaussRule, T: Float[ndarray, "M M"]) -> Spectrum:
     """Spectrum of the Gauss rules for Σ w h(ω) (q, r, p), without noise, and for Σ w h(ω), with nothing but noise."""
     (theta, components), (omega, weights) = overlaps, noise
     n, s, d = len(theta), len(omega), len(components)
     # The weights of nodes without noise are free: equal ones, which leave the products of order one.
     products = np.concatenate([n * _products(components), np.zeros((s, d, d))])
-    nodes, weights = np.concatenate([theta, omega]), np.concatenate([np.full(n, 1 / max(n, 1)), weights])
-    return _spectrum(K, nodes, weights, products, teacher_overlap, noise=np.repeat([0.0, 1.0], [n, s]))
+    weights = np.append(np.full(n, 1 / max(n, 1)), weights)
+    return _spectrum(K, np.append(theta, omega), weights, products, T, np.repeat([0.0, 1.0], [n, s]))

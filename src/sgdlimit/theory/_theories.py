@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
-import xarray as xr
 from numpy.typing import ArrayLike
+from xarray import Dataset
 
 from ..errors import ProblemError, unknown_name
 from ..inputs import InputMoments, root_mean_square
@@ -16,9 +16,11 @@ from ..instance import Instance, check_instance
 from ..rules import Integrals
 from ._averages import integrals_for
 from ._equations import Case
-from ._exactness import ENSEMBLE, Exactness, exactness_of_averages, exactness_of_inputs, refused, worst
-from ._solve import Solver, trajectories
-from ._spectrum import STEPS, Spectrum, spectrum_of
+from ._exactness import Exactness, exactness_of_instance, refused
+from ._integrate import Solver
+from ._quadrature import STEPS
+from ._solve import trajectories
+from ._spectrum import Spectrum, spectrum_of
 
 
 class Theory(ABC):
@@ -37,21 +39,11 @@ class Theory(ABC):
         ProblemError
             If the theory has no equations for these inputs.
         """
-        mean = None if instance.centre else instance.input_mean()
-        if mean is not None:
-            raise ProblemError(
-                f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
-                "eigenvalue of order N, and theory no limit. Use centre=True, or an odd nonlinearity."
-            )
         return instance.moments(self.name)
 
     def applies(self, instance: Instance) -> bool:
         """Whether the theory has equations for the inputs of an instance."""
-        try:
-            self.moments(check_instance(instance))
-        except ProblemError:
-            return False
-        return True
+        return self.exactness(check_instance(instance)).kind != "refused"
 
     def exactness(self, instance: Instance) -> Exactness:
         """How exactly the equations of an instance are evaluated, or why they are refused."""
@@ -59,28 +51,30 @@ class Theory(ABC):
             self.moments(instance)
         except ProblemError as error:
             return refused(error)
-        return self._exactness(instance, integrals_of(instance))
+        return exactness_of_instance(instance, self.name, integrals_of(instance))
 
     @abstractmethod
-    def _exactness(self, instance: Instance, integrals: Integrals) -> Exactness:
-        """The same where the theory applies."""
-
-    @abstractmethod
-    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> xr.Dataset:
+    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         """Trajectory of the order parameters; parameters and errors are those of :func:`sgdlimit.solve`."""
 
 
 class _GaussianTheory(Theory):
     """Theory that assumes Gaussian inputs: the equations of motion on the spectrum of its moments."""
 
-    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> xr.Dataset:
-        integrals = integrals_of(instance)
-        case = case_of(instance, spectrum(instance, self, nodes=nodes))
-        solution = trajectories(case, times, Solver(integrals), instance.provenance(theory=self.name))
-        return solution.assign_attrs(exactness=str(self._exactness(instance, integrals)))
+    def moments(self, instance: Instance) -> InputMoments:
+        """Second moments of inputs without a mean."""
+        mean = None if instance.centre else instance.input_mean()
+        if mean is not None:
+            raise ProblemError(
+                f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
+                "eigenvalue of order N, and theory no limit. Use centre=True, or an odd nonlinearity."
+            )
+        return super().moments(instance)
 
-    def _exactness(self, instance: Instance, integrals: Integrals) -> Exactness:
-        return worst([exactness_of_inputs(instance, self.name), exactness_of_averages(integrals)])
+    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
+        case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes)), integrals_of(instance)
+        grade = str(exactness_of_instance(instance, self.name, integrals))
+        return trajectories(case, times, Solver(integrals), instance.provenance(theory=self.name, exactness=grade))
 
 
 @final
@@ -125,14 +119,7 @@ class Mixture(Theory):
     chains: int = 32
     seed: int = 0
 
-    def moments(self, instance: Instance) -> InputMoments:
-        """Second moments within a cluster, averaged over the clusters; their means need not vanish."""
-        return instance.moments(self.name)
-
-    def _exactness(self, instance: Instance, integrals: Integrals) -> Exactness:
-        return ENSEMBLE
-
-    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> xr.Dataset:
+    def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         """Trajectories with a leading dimension ``run``, the chains of the ensemble."""
         from ._mean_fields import solve_mixture  # numba, which the other theories do without
 
@@ -236,7 +223,7 @@ def solve(
     nodes: int | None = None,
     chains: int | None = None,
     seed: int | None = None,
-) -> xr.Dataset:
+) -> Dataset:
     """Trajectory of the order parameters that theory predicts for an instance.
 
     Parameters

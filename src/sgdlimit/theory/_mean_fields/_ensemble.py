@@ -21,7 +21,7 @@ from ...trajectory import check_times, make_attrs, make_trajectory
 from .._averages import integrals_for
 from .._checks import check_whole
 from .._exactness import ENSEMBLE
-from .._spectrum import gauss_density, gauss_vectors, lanczos_steps
+from .._quadrature import gauss_density, gauss_vectors, lanczos_steps
 from ._chain import Clusters
 from ._error import task_errors
 from ._modes import frozen_units, modes

@@ -55,6 +55,6 @@ def _in_parts(mean: ndarray, S: ndarray, v: ndarray, v_teacher: ndarray, integra
     parts = []
     for start in range(0, len(v), AT_ONCE):
         place = np.minimum(np.arange(start, start + AT_ONCE), len(v) - 1)
-        (part,) = call(errors_around, mean[place], S[place], v[place], v_teacher, static={"integrals": integrals})
+        (part,) = call(errors_around, mean[place], S[place], v[place], v_teacher, integrals=integrals)
         parts.append(part)
     return np.concatenate(parts)[: len(v)]

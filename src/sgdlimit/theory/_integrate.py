@@ -1,0 +1,225 @@
+"""One compiled solve of the equations of motion for one case, with Gaussian averages as accurate as asked for."""
+
+from typing import Any, NamedTuple, cast
+
+import diffrax as dfx
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+from numpy import ndarray
+
+from ..rules import Integrals, Scalar
+from ._compiled import call
+from ._equations import (
+    Case,
+    State,
+    field_covariance,
+    generalization_error,
+    right_hand_side,
+    signed_weights,
+    start,
+    task_at,
+)
+from ._spectrum import padded
+
+RTOL = ATOL = 5e-8
+"""Local error of the solver; leaves Q, R and v within 1e-6 of the exact solution."""
+
+REVERSE = dfx.RecursiveCheckpointAdjoint()
+
+SMALLEST_STEP = 1e-12
+MAX_STEPS = 100_000
+TIMES_AT_ONCE = 64
+"""Programs are compiled for multiples of this many output times."""
+
+ERRORS_ALONG = 16
+"""States of a trajectory at which the error of the Gaussian averages is estimated."""
+
+
+class Solver(NamedTuple):
+    """How a case is solved."""
+
+    integrals: Integrals
+    rtol: float = RTOL
+    atol: float = ATOL
+    max_steps: int | None = None
+    """Steps after which the solver gives up, :data:`MAX_STEPS` by default."""
+
+    @property
+    def most_steps(self) -> int:
+        """Steps after which the solver gives up."""
+        return self.max_steps or MAX_STEPS
+
+    def tolerances(self) -> dict[str, float]:
+        """Local errors, not below what the averages resolve."""
+        finest = self.integrals.finest_tolerance
+        return {"rtol": float(max(self.rtol, finest)), "atol": float(max(self.atol, finest))}
+
+
+class OrderParameters(NamedTuple):
+    """Order parameters at the output times, infinite where the solver did not get; and the steps it took."""
+
+    Q: Float[Array, "time K K"]
+    R: Float[Array, "time K M"]
+    v: Float[Array, "time K"]
+    generalization_error: Float[Array, "time"]
+    task_error: Float[Array, "time task"]
+    """Generalisation error on every task, whichever is being learned."""
+    steps: Int[Array, ""]
+    reached: int = 0
+    """Number of output times before the first with a number that is not finite."""
+    integral_error: float = 0.0
+    """Largest error of the Gaussian averages estimated along the trajectory, see :meth:`Integrals.error`."""
+
+
+class _TimesChecked(dfx.AbstractAdjoint):
+    """Another adjoint, for output times that are known to increase.
+
+    diffrax checks their order by a callback to Python, with which no compiled program can be kept. The solution does
+    not depend on its result here, so that the callback is no part of the program.
+    """
+
+    adjoint: dfx.AbstractAdjoint
+    times: Float[Array, "time"]
+
+    def loop(self, *, saveat: dfx.SaveAt, **rest: Any) -> Any:
+        """The main loop, with the times as they were given."""
+        saveat = eqx.tree_at(lambda saveat: saveat.subs.ts, saveat, self.times)
+        return self.adjoint.loop(saveat=saveat, **rest)
+
+
+def integrate(
+    case: Case,
+    times: Float[Array, "time"],
+    rtol: Scalar | float = RTOL,
+    atol: Scalar | float = ATOL,
+    *,
+    integrals: Integrals,
+    adjoint: dfx.AbstractAdjoint = REVERSE,
+    max_steps: int = MAX_STEPS,
+) -> OrderParameters:
+    """Order parameters at given times: a pure function for JAX to trace, batch and differentiate, in float64.
+
+    Nothing is checked. It has gradients in reverse mode; with ``diffrax.ForwardMode()`` as ``adjoint``, in forward
+    mode, which compiles in a fraction of the time and is faster for a dozen numbers.
+
+    Examples
+    --------
+    >>> import jax
+    >>> from sgdlimit.theory import Spectrum, integrals_for
+    >>> from sgdlimit.training import PLAIN
+    >>> one = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
+    >>> with jax.enable_x64(True):
+    ...     case = Case(one, jnp.ones(1), jnp.ones(1), PLAIN.rule(0.1, K=1, M=1))
+    ...     print(integrate(case, jnp.ones(1), integrals=integrals_for("linear")).v.dtype)
+    float64
+    """
+    state, case = start(case)
+    inputs, _, v_teacher, rule = case
+
+    def slope(t, state, args):
+        return right_hand_side(t, state, case, integrals)
+
+    def observe(t, state, args):
+        Q, R, v = state[2:]
+        S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
+        signed = [signed_weights(rule, v, task) for task in v_teacher]
+        errors = jnp.stack([generalization_error(S, c, len(v), integrals) for c in signed])
+        return Q, R, v, errors[task_at(rule, t)], errors
+
+    carrying = jnp.mean((inputs.eigenvalues > 0) | (inputs.weights > 0))
+    carrying = lax.stop_gradient(jnp.maximum(carrying, 1 / len(inputs.weights)))
+    controller = dfx.PIDController(
+        rtol=rtol, atol=atol, norm=lambda error: _largest_rms(error, carrying), dtmin=SMALLEST_STEP, force_dtmin=False
+    )
+    corners = [jnp.asarray(x) for x in (rule.schedule_times, rule.switch_times) if x is not None]
+    if corners:
+        controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
+    solution = dfx.diffeqsolve(
+        dfx.ODETerm(slope),
+        dfx.Tsit5(),
+        t0=0.0,
+        t1=times[-1],
+        dt0=None,
+        y0=state,
+        saveat=dfx.SaveAt(ts=times, fn=observe),
+        stepsize_controller=controller,
+        adjoint=_TimesChecked(adjoint, times),
+        max_steps=max_steps,
+        throw=False,
+    )
+    return OrderParameters(*cast(tuple, solution.ys), steps=solution.stats["num_steps"])
+
+
+def _largest_rms(error: State, carrying: Scalar) -> Scalar:
+    """The largest root mean square of a part of the state; on the nodes, over the share of them that carry anything."""
+    # One mean over all numbers would hide the errors of Q, R and v among thousands of node values.
+    shares = (carrying, carrying, 1, 1, 1)
+    largest = jnp.max(
+        jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part)) / share) for part, share in zip(error, shares, strict=True)])
+    )
+    # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
+    return jnp.where(jnp.isnan(largest), jnp.inf, largest)
+
+
+def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
+    """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
+    inputs = case.spectrum
+    start = inputs.Q[None], inputs.R[None], case.v[None], times[:1]
+    finer = solver.integrals.reaching(_integral_error(case, solver.integrals, start))
+    # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
+    while True:
+        integrals = finer
+        result = _integrated(case, times, solver._replace(integrals=integrals))
+        if result.reached == 0:
+            return result
+        states = tuple(values[: result.reached] for values in (*result[:3], times))
+        error = _integral_error(case, integrals, states)
+        if (finer := integrals.reaching(error)) == integrals:
+            return result._replace(integral_error=error)
+
+
+def _integrated(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
+    """One call of the compiled program.
+
+    All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
+    or nodes.
+    """
+    more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
+    case = case._replace(spectrum=padded(case.spectrum))
+    *values, steps, _, _ = call(
+        integrate,
+        case,
+        more_times,
+        *solver.tolerances().values(),
+        integrals=solver.integrals,
+        max_steps=solver.most_steps,
+    )
+    values = [x[: len(times)] for x in values]
+    finite = [np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in values]
+    return OrderParameters(*values, steps=steps, reached=int(np.append(np.all(finite, axis=0), False).argmin()))  # type: ignore[arg-type]
+
+
+def _integral_error(case: Case, integrals: Integrals, states: tuple[Any, ...]) -> float:
+    """The largest error of the Gaussian averages at some of the given states (Q, R, v, t)."""
+    if np.isinf(integrals.accuracy):
+        return integrals.known_error
+    some = np.linspace(0, len(states[0]) - 1, ERRORS_ALONG).astype(int)
+    rest, T = case._replace(spectrum=None, v_teacher=np.atleast_2d(case.v_teacher)), case.spectrum.teacher_overlap
+    (errors,) = call(integral_errors, rest, T, tuple(values[some] for values in states), integrals=integrals)
+    return float(errors.max())
+
+
+def integral_errors(
+    case: Case, T: Float[Array, "M M"], states: tuple[Float[Array, "time ..."], ...], *, integrals: Integrals
+) -> tuple[Float[Array, "time"]]:
+    """Estimated errors of the Gaussian averages at some states (Q, R, v, t) of a trajectory."""
+
+    def of_state(state):
+        Q, R, v, t = state
+        c = signed_weights(case.rule, v, case.v_teacher[task_at(case.rule, t)])
+        return integrals.error(field_covariance(Q, R, T), c, len(v))
+
+    return (lax.map(of_state, states),)
