@@ -8,7 +8,7 @@ from xarray import Dataset
 from ..errors import ProblemError, shown
 from ..inputs import Affine
 from ..instance import Instance
-from ._checks import check_whole
+from ..settings import check_whole
 from ._integrate import Solver
 from ._quadrature import STEPS
 from ._solve import trajectories

@@ -9,8 +9,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ..inputs import Nonlinearity, nonlinearity_named
-from ..settings import numbers
-from ._checks import check_positive, check_whole
+from ..settings import check_positive, check_whole, numbers
 from ._quadrature import jacobi_gauss
 from ._spectrum import Spectrum, check_covariance
 

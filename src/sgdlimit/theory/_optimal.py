@@ -20,9 +20,8 @@ from scipy.optimize import minimize, minimize_scalar
 from ..errors import DivergenceError, ProblemError, shown
 from ..instance import Instance
 from ..rules import Integrals, Scalar
-from ..settings import numbers
+from ..settings import check_positive, check_whole, numbers
 from ..training import Schedule
-from ._checks import check_positive, check_whole
 from ._compiled import call
 from ._equations import Case
 from ._integrate import Solver, integrate

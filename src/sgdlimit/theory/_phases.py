@@ -138,7 +138,7 @@ def phase_diagram(
         fields = problem.model_dump(exclude_unset=True)
         for path, value in zip(axes, values, strict=True):
             fields = _with(fields, path, value)
-        cells.append(Problem(**fields))
+        cells.append(type(problem)(**fields))
     if not cells:
         raise ProblemError("settings: must have values for both (got none for one).")
 

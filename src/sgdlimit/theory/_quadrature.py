@@ -19,7 +19,7 @@ from scipy.linalg import eigh_tridiagonal
 
 from ..inputs import InputMoments
 from ..resources import one_thread
-from ._checks import check_whole
+from ..settings import check_whole
 
 Nodes = Float[ndarray, "n"]
 Block = Float[ndarray, "N b"]

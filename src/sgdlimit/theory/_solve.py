@@ -20,11 +20,10 @@ from xarray import Dataset
 from ..errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from ..resources import cores
 from ..rules import Activation, names_of
-from ..settings import numbers
+from ..settings import check_positive, numbers
 from ..training import PLAIN, Training, check_switch_times, task_units
 from ..trajectory import check_times, make_trajectory
 from ._averages import integrals_for
-from ._checks import check_positive
 from ._equations import Case
 from ._exactness import exactness_of_averages
 from ._integrate import ATOL, MAX_STEPS, RTOL, OrderParameters, Solver, order_parameters

@@ -17,9 +17,9 @@ from ...instance import Instance
 from ...random import key_of
 from ...resources import cores, one_thread
 from ...rules import Tables, codes_of
+from ...settings import check_whole
 from ...trajectory import check_times, make_attrs, make_trajectory
 from .._averages import integrals_for
-from .._checks import check_whole
 from .._exactness import ENSEMBLE
 from .._quadrature import gauss_density, gauss_vectors, lanczos_steps
 from ._chain import Clusters
