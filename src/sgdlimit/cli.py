@@ -139,11 +139,10 @@ def run(
 
     settings = load_problem(problem)
     folder = _result_folder(out, Path("results") / problem.stem)
-    from .single_run import memory_of_problem, run_problem
+    from .single_run import run_problem
 
-    tell(memory_of_problem(*settings))
     with _progress() as progress:
-        summary = run_problem(*settings, folder, progress=progress)
+        summary = run_problem(*settings, folder, progress=progress, tell=tell)
     echo(summary)
 
 

@@ -35,6 +35,11 @@ HEADERS = {2: "ARMA_MAT_BIN_FN008", 3: "ARMA_CUB_BIN_FN008"}
 
 ACTIVATIONS = {"erf": "erf", "relu": "relu", "lin": "linear"}
 NONLINEARITIES = {"sgn": "sign", "erf": "erf"}  # hmm_online has no moments of the linear f: it logs Q = R = 0
+STORED = {
+    "sigma0": "KKD", "r0": "KMD", "rhos": "D1", "W0": "KK", "T0": "MM", "tildeT0": "MM", "v0": "K1", "A0": "M1",
+}  # fmt: skip
+"""Axes of the stored arrays, by the ending of their files."""
+
 ROUNDING = 1e-6
 
 
@@ -78,28 +83,27 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     sgdlimit.errors.ProblemError: prefix: 'no_such_run.dat' is not there. Give the path of a log without .dat.
     """
     path = Path(prefix)
-    header, rows = _read_log(path.with_name(path.name + ".dat"))
-    settings = _settings(header, path.name)
-    D, N, M, K = (int(settings[name]) for name in "DNMK")
-    simulation, columns = _trajectory(rows, K, M, source=path.name)
-    ode_path = path.with_name(path.name + "_ode.dat")
-    ode = _trajectory(_read_log(ode_path)[1], K, M, source=ode_path.name)[0] if ode_path.exists() else None
+
+    def file(ending: str) -> Path:
+        return path.with_name(f"{path.name}{ending}.dat")
+
+    log, rows = _read_log(file(""))
+    settings = _settings(log, path.name)
+    sizes = {axis: int(settings[axis]) for axis in "NDKM"} | {"1": 1}
+    simulation, columns = _trajectory(rows, sizes["K"], sizes["M"], path.name)
+    ode = file("_ode") if file("_ode").exists() else None
 
     stored = {"v0": columns["v"][0], "A0": columns["A"][0]}  # without files of their own they are those of the log
-    for name, *shape in (
-        ("sigma0", K, K, D), ("r0", K, M, D), ("rhos", D, 1), ("W0", K, K), ("T0", M, M), ("tildeT0", M, M),
-        ("v0", K, 1), ("A0", M, 1),
-    ):  # fmt: skip
-        file = path.with_name(f"{path.name}_{name}.dat")
-        if name in stored and not file.exists():
+    for name, axes in STORED.items():
+        if name in stored and not file(f"_{name}").exists():
             continue
-        stored[name] = read_armadillo(file, dims=len(shape))
-        if stored[name].shape != tuple(shape):
+        stored[name], shape = read_armadillo(file(f"_{name}"), len(axes)), tuple(sizes[axis] for axis in axes)
+        if stored[name].shape != shape:
             raise ProblemError(
-                f"prefix: {file.name} must be of shape {tuple(shape)} as in the log (got {stored[name].shape}). Take "
-                "all files from one run."
+                f"prefix: {file(f'_{name}').name} must be of shape {shape} as in the log (got {stored[name].shape}). "
+                "Take all files from one run."
             )
-    features, student, teacher = _arrays(stored, N, settings["f"], path.name)
+    features, student, teacher = _arrays(stored, sizes["N"], settings["f"], path.name)
     instance = Instance(
         features, student, stored["v0"].ravel(), teacher, stored["A0"].ravel(),
         activation=ACTIVATIONS[settings["g"]],
@@ -108,7 +112,9 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
         training=Training(output_learning_rate=None if settings["layers"] == "both" else 0.0),
         attrs={"source": path.name},
     )  # fmt: skip
-    return HiddenManifoldRun(instance, simulation, ode)
+    return HiddenManifoldRun(
+        instance, simulation, ode and _trajectory(_read_log(ode)[1], sizes["K"], sizes["M"], ode.name)[0]
+    )
 
 
 def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
@@ -144,12 +150,12 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
             f"{data[:40]!r}). Give an Armadillo binary."
         )
     shape, values = tuple(map(int, head[1].split())), data[head.end() :]
-    if len(values) != 8 * prod(shape):
+    due = 8 * prod(shape)
+    if len(values) != due:
         raise ProblemError(
-            f"prefix: {path.name} must hold {8 * prod(shape)} bytes for {shape} (got {len(values)} bytes). Copy it "
-            "again."
+            f"prefix: {path.name} must hold {due} bytes for {shape} (got {len(values)} bytes). Copy it again."
         )
-    array = np.frombuffer(values, dtype="<f8").astype(np.float64).reshape(shape, order="F")
+    array = np.frombuffer(values, "<f8").astype(float).reshape(shape, order="F")
     if not np.isfinite(array).all():
         raise ProblemError(f"prefix: {path.name} must not hold NaN or infinite values. Run hmm_online again.")
     return array
@@ -178,19 +184,17 @@ def _settings(header: str, name: str) -> dict[str, str]:
 
 
 def _read_log(path: Path) -> tuple[str, Float[ndarray, "time column"]]:
-    """The comments and the rows of a log."""
+    """A log as it stands, and its rows."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        log = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise ProblemError(f"prefix: {str(path)!r} is not there. Give the path of a log without .dat.") from None
-    data = [line for line in lines if line.strip() and line[0] != "#"]
-    if not data:
+    if not re.search(r"^\s*[^#\s]", log, re.MULTILINE):
         raise ProblemError(f"prefix: {path.name} holds no rows. Let the program run on.")
     try:
-        rows = np.loadtxt(data, delimiter=",", ndmin=2)
+        return log, np.loadtxt(log.splitlines(), delimiter=",", ndmin=2)
     except ValueError:
         raise ProblemError(f"prefix: {path.name} has a line that is cut or not a list of numbers. Remove it.") from None
-    return "\n".join(line for line in lines if line.startswith("#")), rows
 
 
 def _trajectory(
@@ -203,13 +207,11 @@ def _trajectory(
         raise ProblemError(
             f"prefix: the log {source} must have {ends[-1]} columns (got {rows.shape[1]}). Run without --quiet."
         )
-    columns = dict(zip(counts, np.split(rows, ends, axis=1), strict=False))
+    columns = dict(zip(counts, np.split(rows, ends, 1), strict=False))
     # The two columns after ε_g may be NaN: hmm_ode has no training error and no steps.
-    bad = ~np.isfinite(np.hstack([columns[name] for name in counts if name != "more"])).all(axis=1)
-    if bad.any():
-        raise ProblemError(
-            f"prefix: row {bad.argmax() + 1} of the log {source} holds NaN. Give a run that did not diverge."
-        )
+    for row, column in np.argwhere(~np.isfinite(rows[:, : ends[-1]])):
+        if column not in (2, 3):
+            raise ProblemError(f"prefix: row {row + 1} of the log {source} holds NaN. Give a run that did not diverge.")
     upper, Q = np.triu_indices(K), np.empty((len(rows), K, K))
     Q[:, *upper] = Q[:, *upper[::-1]] = columns["Q"]
     trajectory = make_trajectory(
@@ -235,18 +237,16 @@ def _arrays(
             "the teacher."
         )
     # σ_τ = Γ_τ Γ_τᵀ: the leading eigenvector, whose sign is free, since r_τ = Γ_τ B_τ turns the teacher with it.
-    squares, directions = np.linalg.eigh(np.moveaxis(stored["sigma0"], -1, 0))
-    student = (np.sqrt(np.maximum(squares[:, -1], 0))[:, None] * directions[:, :, -1]).T  # Γ (K, D)
-    teacher = np.einsum("kt,kmt->mt", student, r) / np.square(student).sum(axis=0)  # B (M, D)
+    student = _roots(np.moveaxis(stored["sigma0"], -1, 0))[:, :, -1].T  # Γ (K, D)
+    teacher = np.einsum("kt,kmt->mt", student, r) / (student**2).sum(0)  # B (M, D)
     weights = np.zeros((K, N))
     weights[:, :D] = student / np.sqrt(rhos)
     # The rest of N W₀ lies outside the range of F, where all directions are alike.
-    rest, axes = np.linalg.eigh(N * stored["W0"] - weights @ weights.T)
     spare = min(K, N - D)
-    weights[:, D : D + spare] = (axes * np.sqrt(np.maximum(rest, 0)))[:, K - spare :]
+    weights[:, D : D + spare] = _roots(N * stored["W0"] - weights @ weights.T)[:, K - spare :]
     rebuilt = {
-        "sigma0": np.einsum("kt,lt->klt", student, student),
-        "r0": np.einsum("kt,mt->kmt", student, teacher),
+        "sigma0": student[:, None] * student,
+        "r0": student[:, None] * teacher,
         "T0": teacher @ teacher.T / D,
         "tildeT0": (teacher * rhos) @ teacher.T / D,
         "W0": weights @ weights.T / N,
@@ -258,8 +258,13 @@ def _arrays(
                 f"prefix: {source}_{name}.dat contradicts the other files by {difference:.2g}. Take all from one run."
             )
     _, b, c = nonlinearity_named(NONLINEARITIES[nonlinearity]).hermite(np.ones(1))
-    features = np.zeros((D + N, N))
-    features[range(D), range(D)] = b * np.sqrt(rhos * N / D)
-    features[range(D, D + N), range(N)] = np.sqrt(np.maximum(c - b**2, 0))
+    carried = np.eye(D, N) * (b * np.sqrt(rhos * N / D))[:, None]
+    features = np.vstack([carried, np.eye(N) * np.sqrt(np.maximum(c - b**2, 0))])
     teacher = np.pad(teacher, ((0, 0), (0, N)))
     return np.sqrt(D + N) * features, weights, np.sqrt((D + N) / D) * teacher
+
+
+def _roots(matrices: Float[ndarray, "*n K K"]) -> Float[ndarray, "*n K K"]:
+    """Eigenvectors of symmetric matrices, as columns, times the roots of their eigenvalues, the largest last."""
+    values, vectors = np.linalg.eigh(matrices)
+    return vectors * np.sqrt(np.maximum(values, 0))[..., None, :]

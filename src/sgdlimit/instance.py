@@ -22,9 +22,10 @@ from .inputs import (
     LatentLaw,
     MixtureMoments,
     Nonlinearity,
+    TheoryName,
+    assumed_clusters,
     input_mean,
-    input_moments,
-    mixture_moments,
+    moments_within,
     nonlinearity_named,
     root_mean_square,
     root_of,
@@ -198,8 +199,10 @@ class Instance:
             )
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         D = len(root)
-        features, latent_teacher = np.sqrt(D) * root, np.sqrt(D / N) * weights @ root.T
-        return cls(features, W, student_output, latent_teacher, teacher_output, nonlinearity="identity", **settings)
+        return cls(
+            np.sqrt(D) * root, W, student_output, np.sqrt(D / N) * weights @ root.T, teacher_output,
+            nonlinearity="identity", **settings,
+        )  # fmt: skip
 
     @classmethod
     def from_inputs(
@@ -261,15 +264,12 @@ class Instance:
         if not isinstance(law, LatentLaw):
             law = ClusterMixture.from_sklearn(inputs) if hasattr(inputs, "covariance_type") else Empirical(inputs)
         N = W.shape[1] if law.dim is None else law.dim
-        W, weights = numbers("student", W, ("student_units", N)), numbers("teacher", teacher, ("teacher_units", N))
         mean, variance = law.mean(N), law.covariance(N).diagonal()
-        notes = dict(attrs or {})
-        location, scale = np.zeros(N), np.ones(N)
+        attrs, location = dict(attrs or {}), np.zeros(N)
+        scale = np.sqrt(variance) if standardize else np.ones(N)
         if standardize or centre:
-            location, notes["input_mean"] = mean, root_mean_square(mean)
-        if standardize:
-            scale = np.sqrt(variance)
-        s = float(np.sqrt(np.mean(variance / np.square(scale))))
+            location, attrs["input_mean"] = mean, root_mean_square(mean)
+        s = float(np.sqrt(np.mean(variance / scale**2)))
         # A law that needs no change stays as it is, because the known ones are sampled fastest.
         if np.abs(location).max() > 1e-12 or np.abs(s * scale - 1).max() > 1e-12:
             law = Affine(law, location, s * scale)
@@ -277,8 +277,8 @@ class Instance:
             s = 1.0
         transform = FeatureTransform.scaled_identity(N, s * np.sqrt(N))
         return cls(
-            transform.dense(), W, student_output, s * weights, teacher_output,
-            nonlinearity="identity", latent=law, transform=transform, attrs=notes, **settings,
+            transform.dense(), W, student_output, s * numbers("teacher", teacher), teacher_output,
+            nonlinearity="identity", latent=law, transform=transform, attrs=attrs, **settings,
         )  # fmt: skip
 
     @property
@@ -306,17 +306,17 @@ class Instance:
         """Second moments of the inputs and the teacher's fields that a theory assumes, (9)-(11).
 
         ``"mixture"`` gives the moments within a cluster, averaged over the clusters; for the others, and for errors,
-        see :func:`sgdlimit.inputs.input_moments`.
+        see :func:`sgdlimit.inputs.assumed_clusters`.
         """
         if theory not in THEORIES:
             raise unknown_name("theory", theory, THEORIES)
-        if theory == "mixture":
-            return self.mixture_moments().averaged()
-        return input_moments(self.features, self.teacher, self.f, self.latent, theory)
+        return self.mixture_moments(theory).averaged()
 
-    def mixture_moments(self) -> MixtureMoments:
-        """Moments within each cluster of the law, see :func:`sgdlimit.inputs.mixture_moments`."""
-        return mixture_moments(self.features, self.teacher, self.f, self.latent, self.centre)
+    def mixture_moments(self, theory: TheoryName = "mixture") -> MixtureMoments:
+        """Moments within each cluster that a theory assumes, see :func:`sgdlimit.inputs.moments_within`."""
+        clusters = assumed_clusters(self.latent, self.latent_dim, theory)
+        mean = self.input_mean() if self.centre and theory == "mixture" else None
+        return moments_within(self.features, self.teacher, self.f, clusters, 0.0 if mean is None else mean)
 
     def input_mean(self) -> Float[ndarray, "N"] | None:
         """The mean that f itself gives the inputs, None where it is zero; see :func:`sgdlimit.inputs.input_mean`."""
@@ -324,8 +324,8 @@ class Instance:
 
     def replace(self, **changes: Any) -> "Instance":
         """A copy with some fields changed: the same network under another law or activation."""
-        dropped: dict[str, Any] = {"transform": None} if "features" in changes else {}
-        return Instance(**(vars(self) | dropped | changes))
+        transform = None if "features" in changes else self.transform
+        return Instance(**(vars(self) | {"transform": transform} | changes))
 
     def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
         """The same learner with another task after this one: from a time on, another teacher labels the inputs.

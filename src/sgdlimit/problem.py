@@ -1,6 +1,5 @@
 """A problem: settings, TOML in and out, clear errors."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -223,12 +222,13 @@ class Problem(Settings):
     def _bytes(self) -> int:
         """Memory for the arrays of an instance and the steps that make them."""
         N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
+        latent = self.latent
         M *= 1 + len(self.switch_times)
-        square = max(N, D) ** 2 if self.features in ("dct", "hadamard") else 0
-        law = 0
-        if isinstance(self.latent, GaussianMixture):
-            law = self.latent.components + (self.latent.standardize == "estimated") * self.latent.moment_samples
-        return 8 * (2 * N * D + square + K * N + M * D + K * (K + M) + M * M + law * D)
+        numbers = 2 * N * D + K * N + M * D + K * (K + M) + M * M
+        numbers += max(N, D) ** 2 * (self.features in ("dct", "hadamard"))
+        if isinstance(latent, GaussianMixture):
+            numbers += D * (latent.components + (latent.standardize == "estimated") * latent.moment_samples)
+        return 8 * numbers
 
     def _outputs(self, units: int, rng: np.random.Generator) -> Float[np.ndarray, "units"]:
         return rng.standard_normal(units) if self.output_weights == "normal" else np.ones(units)
@@ -242,7 +242,7 @@ class Problem(Settings):
         """The settings as TOML, which :meth:`from_toml` reads back."""
         import tomli_w
 
-        return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -320,12 +320,14 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
 
 def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
     """The weights of an instance, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher unit."""
-    K, M = len(instance.student), len(instance.teacher)
-    towards = instance.moments().cross.T[np.arange(K) % M]
-    length = np.linalg.norm(instance.student, axis=1, keepdims=True)
-    towards = towards / np.linalg.norm(towards, axis=1, keepdims=True)
-    across = instance.student - np.sum(instance.student * towards, axis=1, keepdims=True) * towards
-    across /= np.linalg.norm(across, axis=1, keepdims=True)
+
+    def unit(vectors: Float[np.ndarray, "K N"]) -> Float[np.ndarray, "K N"]:
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    W = instance.student
+    towards = unit(instance.moments().cross.T[np.arange(len(W)) % len(instance.teacher)])
+    across = unit(W - np.sum(W * towards, axis=1, keepdims=True) * towards)
+    length = np.linalg.norm(W, axis=1, keepdims=True)
     return length * (cosine * towards + np.sqrt(1 - cosine**2) * across)
 
 

@@ -42,17 +42,9 @@ def output_times(setting: str, time: float, input_dim: int, count: int = CHECK_T
     return log_times(round(time * input_dim), input_dim, count)
 
 
-def _times_of(problem: Problem, run: RunSettings) -> Float[np.ndarray, "time"]:
-    return output_times("run.time", run.time, problem.input_dim, run.count)
-
-
-def memory_of_problem(problem: Problem, run: RunSettings) -> str:
-    """The memory that :func:`run_problem` needs at most, in a sentence."""
-    drawn, times = problem.draw(run.seed), _times_of(problem, run)
-    return memory_sentence(predicted_bytes([drawn], times, runs=run.runs, test_samples=run.test_samples))
-
-
-def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: Progress) -> str:
+def run_problem(
+    problem: Problem, run: RunSettings, folder: Path, *, progress: Progress, tell: Callable[[str], object] = print
+) -> str:
     """Run one problem: theory, SGD and the noise floor, their datasets and a figure, and M as a table.
 
     Parameters
@@ -65,6 +57,8 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
         ``theory-conventional.zarr``.
     progress
         Called with a stage and the fraction of it that is done.
+    tell
+        Called with a sentence about the memory that it needs.
 
     Returns
     -------
@@ -77,12 +71,15 @@ def run_problem(problem: Problem, run: RunSettings, folder: Path, *, progress: P
         If theory or SGD diverges; what came before is written all the same.
     """
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
+    instance, times = problem.draw(run.seed), output_times("run.time", run.time, problem.input_dim, run.count)
+    needed = predicted_bytes([instance], times, runs=run.runs, test_samples=run.test_samples)
+    tell(memory_sentence(needed))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DivergenceWarning)
-        tables = _run(problem.draw(run.seed), _times_of(problem, run), run, folder, progress)
-    diverged = [str(warning.message) for warning in caught if issubclass(warning.category, DivergenceWarning)]
-    if diverged:
-        raise DivergenceError(f"{diverged[0]} What came before is in {folder}.")
+        tables = _run(instance, times, run, folder, progress)
+    for warning in caught:
+        if issubclass(warning.category, DivergenceWarning):
+            raise DivergenceError(f"{warning.message} What came before is in {folder}.")
     return "\n\n".join(tables) + f"\nResults: {folder}"
 
 

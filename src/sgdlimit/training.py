@@ -58,8 +58,8 @@ class Schedule(Settings):
         >>> Schedule.of(lambda t: 1 / (1 + t), [0.0, 1.0, 3.0]).factors
         (1.0, 0.5, 0.25)
         """
-        points = np.asarray(times, dtype=np.float64)
-        values = np.broadcast_to(np.asarray(factor(points), dtype=np.float64), points.shape)
+        points = np.asarray(times, float)
+        values = np.broadcast_to(np.asarray(factor(points), float), points.shape)
         return cls(times=tuple(points.tolist()), factors=tuple(values.tolist()))
 
 
@@ -130,14 +130,6 @@ class Training(Settings):
     batch_size: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 1
     schedule: Schedule | None = None
 
-    def output_scale(self, units: int) -> float:
-        """s_n of a layer of n hidden units."""
-        return {"1": 1.0, "1/K": 1 / units, "1/sqrt(K)": units**-0.5}[self.output_normalization]
-
-    def output_rate(self, learning_rate: float) -> float:
-        """η_v, given η of the first layer."""
-        return learning_rate if self.output_learning_rate is None else self.output_learning_rate
-
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:
         """Factor of both rates at any times, from the schedule."""
         return np.ones(np.shape(t)) if self.schedule is None else self.schedule.factor(t)
@@ -146,17 +138,17 @@ class Training(Settings):
         self, learning_rate: float, K: int, M: int, switch_times: Float[ndarray, "switches"] | None = None
     ) -> LearningRule:
         """These options as numbers, for K student units and M units of the teacher of one task."""
+        scales = ({"1": 1.0, "1/K": 1 / n, "1/sqrt(K)": n**-0.5}[self.output_normalization] for n in (K, M))
         schedule = self.schedule
         return LearningRule(
-            learning_rate=learning_rate,
-            output_rate=self.output_rate(learning_rate),
-            student_scale=self.output_scale(K),
-            teacher_scale=self.output_scale(M),
+            learning_rate,
+            learning_rate if self.output_learning_rate is None else self.output_learning_rate,
+            *scales,
             label_noise=self.label_noise,
             weight_decay=self.weight_decay,
             batch_size=self.batch_size,
-            schedule_times=None if schedule is None else np.array(schedule.times),
-            schedule_factors=None if schedule is None else np.array(schedule.factors),
+            schedule_times=schedule and np.array(schedule.times),
+            schedule_factors=schedule and np.array(schedule.factors),
             switch_times=None if switch_times is None or len(switch_times) == 0 else switch_times,
         )
 
@@ -173,7 +165,7 @@ def task_units(teacher_output: Float[ndarray, "*tasks M"]) -> int:
     """Hidden units of the teacher of one task: all, or for several tasks the most that one of them uses."""
     if teacher_output.ndim == 1:
         return len(teacher_output)
-    return int(np.count_nonzero(teacher_output, axis=1).max())
+    return int(np.count_nonzero(teacher_output, 1).max())
 
 
 PLAIN = Training()

@@ -51,8 +51,6 @@ VARIABLES = {
 """The order parameters (9), (10) and (S48) by name. Only a teacher that changes has a ``task_error``, and only inputs
 in clusters have a ``mean_field``."""
 
-LONG_NAMES = {name: variable.long_name for name, variable in VARIABLES.items()}
-
 
 def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     """Distinct log-spaced output times, from the first SGD step to the last.
@@ -90,17 +88,13 @@ def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     wanted = min(int(count), int(steps))
     if wanted == steps:
         return np.arange(1, wanted + 1) / input_dim
-    points, rounds = wanted, 0
-    distinct = np.array([steps])
-    while wanted > 1:
+    points, rounds, distinct = wanted, 0, np.array([steps])
+    while len(distinct) < wanted:
         distinct = np.unique(np.rint(np.geomspace(1, steps, points)).astype(np.int64))
-        if len(distinct) >= wanted:
-            break
         rounds += 1
-        points += max(1, wanted - len(distinct), points // 8 if rounds > 100 else 0)  # nearly every step takes long
+        points += max(1, wanted - len(distinct), points // 8 * (rounds > 100))  # nearly every step takes long
     # One addition can reveal several new steps: thin the excess evenly, keeping both ends.
-    chosen = distinct[np.rint(np.linspace(0, len(distinct) - 1, wanted)).astype(np.int64)]
-    return chosen / input_dim
+    return distinct[np.rint(np.linspace(0, len(distinct) - 1, wanted)).astype(np.int64)] / input_dim
 
 
 def check_times(times: ArrayLike) -> np.ndarray:
@@ -144,18 +138,17 @@ def make_trajectory(
     xarray.Dataset
         With the dimensions of :data:`VARIABLES`, float64.
     """
-    times = np.asarray(times, dtype=np.float64)
     before = list(leading or ("run",))
     data = {}
     for name, values in variables.items():
-        array = np.asarray(values, dtype=np.float64)
+        array = np.asarray(values, float)
         quantity = name.removesuffix("_stderr")
         dims, long_name, _ = VARIABLES[quantity]
         if name != quantity:
             long_name = f"standard error of the {long_name}"
         data[name] = ((*before[: array.ndim - len(dims)], *dims), array, {"long_name": long_name})
-    coords = {"time": ("time", times, {"long_name": "time t = steps/N"})}
-    return xr.Dataset(data, coords={**(leading or {}), **coords}, attrs=make_attrs(attrs or {}))
+    time = "time", np.asarray(times, float), {"long_name": "time t = steps/N"}
+    return xr.Dataset(data, {**(leading or {}), "time": time}, make_attrs(attrs or {}))
 
 
 def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:

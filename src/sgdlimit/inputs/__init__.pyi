@@ -1,6 +1,4 @@
-from ._cluster_law import ClusterMixture as ClusterMixture
-from ._cluster_moments import MixtureMoments as MixtureMoments, mixture_moments as mixture_moments
-from ._empirical import Empirical as Empirical
+from ._data_laws import ClusterMixture as ClusterMixture, Empirical as Empirical
 from ._features import (
     FeatureTransform as FeatureTransform,
     check_features as check_features,
@@ -19,10 +17,12 @@ from ._moments import (
     GAUSSIAN_THEORIES as GAUSSIAN_THEORIES,
     THEORIES as THEORIES,
     InputMoments as InputMoments,
+    MixtureMoments as MixtureMoments,
     TheoryName as TheoryName,
+    assumed_clusters as assumed_clusters,
     input_mean as input_mean,
-    input_moments as input_moments,
     is_centred as is_centred,
+    moments_within as moments_within,
     root_mean_square as root_mean_square,
     root_of as root_of,
 )

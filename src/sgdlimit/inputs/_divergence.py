@@ -51,7 +51,7 @@ def mixture_divergence(
         I of every block and its variance.
     """
     lower = max(0.0, upper + len(informations) * float(weights @ np.log(weights)))
-    information, variance = np.sum(informations, axis=0)
+    information, variance = np.sum(informations, 0)
     value = min(max(upper - float(information), lower), upper)  # noise or rounding may pass a bound
     return Divergence(value, float(np.sqrt(variance)), lower, upper)
 
@@ -83,6 +83,6 @@ def _surprise(
     """−Σ_i p_i ln Σ_j p_j exp(−z·d_ij − |d_ij|²/2), d_ij = μ_i − μ_j: every component visited with the same z."""
     total = np.zeros(len(z))
     for weight, d in zip(weights, points[:, None] - points, strict=True):
-        exponent = np.log(weights) - np.square(d).sum(axis=-1) / 2 - z @ d.T  # (n, m)
-        total -= weight * np.logaddexp.reduce(exponent, axis=1)
+        exponent = np.log(weights) - (d**2).sum(-1) / 2 - z @ d.T  # (n, m)
+        total -= weight * np.logaddexp.reduce(exponent, 1)
     return total

@@ -58,7 +58,7 @@ class FeatureTransform:
         if self.kind == "hadamard":
             from scipy.linalg import hadamard
 
-            matrix = hadamard(self.size).astype(float)
+            matrix = hadamard(self.size)
         elif self.kind == "dct":
             from scipy.fft import dct
 

@@ -7,11 +7,16 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers
 from ._divergence import Divergence
+
+Samples = Float[ndarray, "count D"]
+Vector = Float[ndarray, "D"]
+Matrix = Float[ndarray, "D D"]
 
 MOST_CLUSTERS = 64
 """The most that mixture theory follows."""
@@ -52,8 +57,7 @@ class Clusters:
 
     def rescaled(self, location: Float[ndarray, "*D"], scale: Float[ndarray, "*D"]) -> "Clusters":
         """The clusters of (C − location)/scale."""
-        by_row = np.broadcast_to(scale, self.means.shape[1:])
-        roots = self.roots / (by_row[:, None] if self.roots.ndim == 3 else by_row)
+        roots = self.roots / (scale[..., None] if self.roots.ndim == 3 else scale)
         return Clusters(self.weights, (self.means - location) / scale, roots)
 
 
@@ -83,20 +87,20 @@ class LatentLaw(ABC):
             "ClusterMixture.from_sklearn(fitted), or use theory='moment-matched'."
         )
 
-    def reweighted(self, rng: np.random.Generator) -> "LatentLaw":
+    def reweighted(self, rng: Generator) -> "LatentLaw":
         """A finite set of samples with random probabilities, as for a bootstrap."""
         raise NotImplementedError
 
     @abstractmethod
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
+    def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` independent samples; ``dim`` is needed where the law fits any D."""
 
     @abstractmethod
-    def mean(self, dim: int) -> Float[ndarray, "D"]:
+    def mean(self, dim: int) -> Vector:
         """E C."""
 
     @abstractmethod
-    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
+    def covariance(self, dim: int) -> Matrix:
         """Σ_C = Cov C."""
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
@@ -139,15 +143,15 @@ class Gaussian(LatentLaw):
 
     law: Literal["gaussian"] = "gaussian"
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
+    def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` samples in R^dim."""
         return rng.standard_normal((count, self.check_dim(dim)))
 
-    def mean(self, dim: int) -> Float[ndarray, "D"]:
+    def mean(self, dim: int) -> Vector:
         """Zero."""
         return np.zeros(dim)
 
-    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
+    def covariance(self, dim: int) -> Matrix:
         """The identity."""
         return np.eye(dim)
 
@@ -191,26 +195,25 @@ class Affine(LatentLaw):
         return self.law.distinct_samples
 
     @property
-    def samples(self) -> Float[ndarray, "count D"]:
+    def samples(self) -> Samples:
         """The samples of C, shifted and rescaled, where C is drawn from a finite set."""
         return (self.law.samples - self.location) / self.scale  # type: ignore[attr-defined]
 
-    def reweighted(self, rng: np.random.Generator) -> "Affine":
+    def reweighted(self, rng: Generator) -> "Affine":
         """The samples of C with random probabilities; shift and scale stay."""
         return Affine(self.law.reweighted(rng), self.location, self.scale)
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
+    def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` independent samples."""
         return (self.law.sample(rng, count, dim) - self.location) / self.scale
 
-    def mean(self, dim: int) -> Float[ndarray, "D"]:
+    def mean(self, dim: int) -> Vector:
         """(E C − location)/scale."""
         return (self.law.mean(dim) - self.location) / self.scale
 
-    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
+    def covariance(self, dim: int) -> Matrix:
         """Σ_C, divided by the scales."""
-        scale = np.broadcast_to(self.scale, (dim,))
-        return self.law.covariance(dim) / np.multiply.outer(scale, scale)
+        return self.law.covariance(dim) / np.multiply.outer(self.scale, self.scale)
 
     def clusters(self, dim: int) -> Clusters:
         """The clusters of C, shifted and rescaled."""

@@ -3,14 +3,15 @@
 from itertools import product
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers, probabilities
 from ._divergence import Divergence, mixture_divergence, unit_information
-from ._law import MOST_CLUSTERS, Clusters, LatentLaw
+from ._law import MOST_CLUSTERS, Clusters, LatentLaw, Matrix, Samples, Vector
 
 
 class MixtureLaw(LatentLaw):
@@ -83,7 +84,7 @@ class MixtureLaw(LatentLaw):
         self.location, self.scale = np.zeros(rest), np.ones(rest)
         if standardize:
             self.location = self.weights @ self.means
-            self.scale = np.sqrt(1 + self.weights @ np.square(self.means - self.location))
+            self.scale = np.sqrt(1 + self.weights @ (self.means - self.location) ** 2)
 
     def __repr__(self) -> str:
         with np.printoptions(threshold=10, edgeitems=2, precision=6):
@@ -98,41 +99,40 @@ class MixtureLaw(LatentLaw):
         samples
             Samples of this law as it is, un-standardised; at least two.
         """
-        if self.standardize or np.any(self.location != 0):
+        if self.standardize or self.location.any():
             raise ProblemError("standardize: must be False (this law is standardised already).")
         samples = numbers("samples", samples, ("count", self.dim or "latent_dim"))
         if len(samples) < 2:
             raise ProblemError("samples: must be at least two. Draw more with sample().")
-        law = MixtureLaw(
-            self._by_coordinate(self.means, samples.shape[1]), weights=self.weights, block_size=self.block_size
-        )
-        law.location, law.scale = samples.mean(axis=0), samples.std(axis=0)
+        law = MixtureLaw(self._rows(samples.shape[1]), weights=self.weights, block_size=self.block_size)
+        law.location, law.scale = samples.mean(0), samples.std(0)
         return law
 
-    def _by_coordinate(self, means: Float[ndarray, "m *D"], dim: int) -> Float[ndarray, "m D"]:
+    def _rows(self, dim: int) -> Float[ndarray, "m D"]:
         """Means of every coordinate, also where all have the same."""
-        return np.broadcast_to(means.reshape(self.components, -1), (self.components, self.check_dim(dim)))
+        return np.broadcast_to(self.means.reshape(self.components, -1), (self.components, self.check_dim(dim)))
 
-    def sample(self, rng: np.random.Generator, count: int, dim: int | None = None) -> Float[ndarray, "count D"]:
+    def _chosen(self, components: Int[ndarray, "n blocks"], dim: int) -> Float[ndarray, "n D"]:
+        """Means of the components that the blocks chose."""
+        of_coordinates = np.repeat(components, dim // components.shape[1], 1)
+        return self._rows(dim)[of_coordinates, np.arange(dim)]
+
+    def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` samples in R^dim."""
         dim = self.check_dim(dim)
         blocks = rng.choice(self.components, size=(count, dim // self.block_size), p=self.weights)
-        chosen = np.repeat(blocks, self.block_size, axis=1)  # the component of every coordinate
-        offset = self._by_coordinate(self.means, dim)[chosen, np.arange(dim)]
-        return (rng.standard_normal((count, dim)) + offset - self.location) / self.scale
+        return (rng.standard_normal((count, dim)) + self._chosen(blocks, dim) - self.location) / self.scale
 
-    def mean(self, dim: int) -> Float[ndarray, "D"]:
+    def mean(self, dim: int) -> Vector:
         """E C; zero when standardised with exact moments."""
-        mean = (self.weights @ self.means - self.location) / self.scale
-        return np.broadcast_to(mean, (self.check_dim(dim),)).copy()
+        return (self.weights @ self.means - self.location) / self.scale + np.zeros(self.check_dim(dim))
 
-    def covariance(self, dim: int) -> Float[ndarray, "D D"]:
+    def covariance(self, dim: int) -> Matrix:
         """Σ_C: the identity plus the spread of the means within each block, divided by the scales."""
-        centred = self._by_coordinate(self.means - self.weights @ self.means, dim)
+        centred = self._rows(dim) - self.weights @ self.means
         block = np.arange(dim) // self.block_size
         between = (centred.T * self.weights) @ centred * (block[:, None] == block)
-        scale = np.broadcast_to(self.scale, (dim,))
-        return (np.eye(dim) + between) / np.multiply.outer(scale, scale)
+        return (np.eye(dim) + between) / np.multiply.outer(self.scale, self.scale)
 
     def clusters(self, dim: int) -> Clusters:
         """The clusters that choosing a component for every block makes, up to 64.
@@ -145,14 +145,13 @@ class MixtureLaw(LatentLaw):
         ProblemError
             If there are more.
         """
-        means, m = self._by_coordinate(self.means, dim), self.components
+        m = self.components
         size = self.block_size if m > 1 else dim
         blocks = dim // size
         if blocks * np.log(m) <= np.log(MOST_CLUSTERS) + 1e-9:
             choices = np.array(list(product(range(m), repeat=blocks)))
-            chosen = np.repeat(choices, size, axis=1)  # the component of every coordinate
-            roots = np.broadcast_to(np.ones(dim), chosen.shape)
-            clusters = Clusters(self.weights[choices].prod(axis=1), means[chosen, np.arange(dim)], roots)
+            means = self._chosen(choices, dim)
+            clusters = Clusters(self.weights[choices].prod(1), means, np.ones_like(means))
             return clusters.rescaled(self.location, self.scale)
         if size == 1:
             return Clusters(np.ones(1), self.mean(dim)[None], np.sqrt(self.covariance(dim).diagonal())[None])
@@ -191,5 +190,5 @@ class MixtureLaw(LatentLaw):
         centred, deviation = (self.means - self.location) / self.scale, 1 / self.scale
         upper = float((p @ centred**2).sum() / 2 + (deviation**2 - 1 - 2 * np.log(deviation)).sum() / 2)
         means = self.means.reshape(self.components, -1)
-        blocks = np.split(means, means.shape[1] // self.block_size, axis=1)
+        blocks = np.split(means, means.shape[1] // self.block_size, 1)
         return mixture_divergence(p, upper, [unit_information(block, p, samples, rng) for block in blocks])

@@ -1,19 +1,24 @@
-"""Gaussian equivalence: the second moments of inputs and teacher fields (paper, II.C)."""
+"""Gaussian equivalence: the second moments of inputs and teacher fields (paper, II.C), and those within clusters.
+
+Within cluster i the preactivation U is Gaussian with mean h^i = m_i F/√D and covariance FᵀΛ_iF/D. So X is
+a^i = E f(h^i + σz) plus a centred rest. Gaussian equivalence with the Hermite coefficients of f at h^i gives its
+covariances V_i and φ^i. The teacher's fields have the mean n^i = W̃m_i/√D. Theories that see no clusters assume one at
+the origin.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers
-from ._hermite import Coefficients
-from ._law import Gaussian, LatentLaw
-from ._manifold import Known, Nonlinearity
+from ._law import Clusters, Gaussian, LatentLaw
+from ._manifold import Coefficients, Known, Nonlinearity
 
 TheoryName = Literal["conventional", "moment-matched", "mixture"]
 """Theories by the moments that they use: those for Σ_C = I, for the true Σ_C, and within the clusters of the law."""
@@ -24,6 +29,9 @@ GAUSSIAN_THEORIES = THEORIES[:2]
 
 NO_MEAN = 1e-10
 """Means of the inputs below this part of their deviation are rounding errors of the quadrature."""
+
+EQUAL = 1e-8
+"""Clusters whose covariances agree to this part of their scale are of one kind. Quadrature errs by 1e-10."""
 
 
 @dataclass(frozen=True)
@@ -51,61 +59,133 @@ class InputMoments:
         double.
         """
         size = weights.shape[-1]
-        single = weights.dtype == np.float32
-        factor = self._single_factor if single else self.factor
+        factor = self._single_factor if weights.dtype == np.float32 else self.factor
         projected = weights @ factor.T  # (..., K, r), one product for each W, whose bits do not depend on its company
         weights, projected = np.asarray(weights, np.float64), np.asarray(projected, np.float64)
-        Q = (weights * self.diagonal) @ np.swapaxes(weights, -1, -2) + projected @ np.swapaxes(projected, -1, -2)
-        R = weights @ self.cross
-        return Q / size, R / size
+        Q = (weights * self.diagonal) @ weights.mT + projected @ projected.mT
+        return Q / size, weights @ self.cross / size
 
 
-def input_moments(
+@dataclass(frozen=True)
+class MixtureMoments:
+    """Means of the inputs and of the teacher's fields in each of c clusters, and covariances within them.
+
+    Clusters with the same covariances, such as two on opposite sides of the origin, are of one kind.
+    """
+
+    weights: Float[ndarray, "c"]
+    """p."""
+    input_mean: Float[ndarray, "c N"]
+    """a^i."""
+    teacher_mean: Float[ndarray, "c M"]
+    """n^i."""
+    kind: Int[ndarray, "c"]
+    kinds: tuple[InputMoments, ...]
+    """V, φ and T of each kind."""
+
+    @cached_property
+    def mean_overlap(self) -> Float[ndarray, "c c"]:
+        """A_ij = a^i·a^j/N."""
+        return self.input_mean @ self.input_mean.T / self.input_mean.shape[1]
+
+    @cached_property
+    def kind_weights(self) -> Float[ndarray, "kind"]:
+        """Probability of each kind."""
+        return np.bincount(self.kind, self.weights)
+
+    def averaged(self) -> InputMoments:
+        """Σ p_i V_i, Σ p_i φ^i and Σ p_i T^i."""
+        if len(self.kinds) == 1:
+            return self.kinds[0]
+
+        def mean(name: str) -> ndarray:
+            return np.tensordot(self.kind_weights, np.stack([getattr(kind, name) for kind in self.kinds]), 1)
+
+        with one_thread():
+            pairs = zip(self.kind_weights, self.kinds, strict=True)
+            low_rank = np.asarray(sum(p * (kind.factor.T @ kind.factor) for p, kind in pairs))
+        factor = root_of("latent", low_rank, smallest=1e-13)
+        return InputMoments(mean("diagonal"), factor, mean("cross"), mean("teacher_overlap"))
+
+
+def assumed_clusters(law: LatentLaw, dim: int, theory: TheoryName) -> Clusters:
+    """The clusters of the latent that a theory assumes; all but ``"mixture"`` assume one around zero.
+
+    Parameters
+    ----------
+    law, dim
+        Law and dimension of the latent.
+    theory
+        ``"conventional"`` assumes Σ_C = I whatever the law; ``"moment-matched"`` uses the law's own covariance;
+        ``"mixture"`` the components of the law.
+
+    Raises
+    ------
+    ProblemError
+        If the theory is moment-matched and the law has a mean: inputs with a mean have an eigenvalue of order N and no
+        limiting equations. If it is that of the mixture and the law has no Gaussian components, or more than 64.
+    """
+    if theory == "conventional":
+        law = Gaussian()
+    if theory == "mixture" or isinstance(law, Gaussian):
+        return law.clusters(dim)
+    mean, covariance = _moments_of(law, dim)
+    if not is_centred(mean, covariance):
+        raise ProblemError(
+            f"theory: 'moment-matched' needs a centred latent (got means up to {np.abs(mean).max():.3g}, which no "
+            "Gaussian theory can follow). Use standardize=True, for given inputs centre=True, or "
+            "theory='conventional'."
+        )
+    try:
+        with one_thread():
+            root = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:  # coordinates depend on each other, as those of data may
+        root = root_of("latent", covariance, smallest=-np.inf).T
+    return Clusters(np.ones(1), np.zeros((1, dim)), root[None])
+
+
+def moments_within(
     features: Float[ndarray, "D N"],
     teacher: Float[ndarray, "M D"],
     f: Known | Nonlinearity,
-    law: LatentLaw,
-    theory: str = "conventional",
-) -> InputMoments:
-    """Second moments of X = f(CF/√D) and ν = CW̃ᵀ/√D by Gaussian equivalence, (9)-(11) for any f and any Σ_C.
+    clusters: Clusters,
+    subtracted: Float[ndarray, "N"] | float = 0.0,
+) -> MixtureMoments:
+    """Moments of X = f(CF/√D) and ν = CW̃ᵀ/√D within clusters by Gaussian equivalence, (9)-(11) for any f and any Λ.
 
-    With σ_i² = F_iᵀΣ_C F_i/D and a_i, b_i, c_i the coefficients (12) of f at σ_i,
-    Ω = diag(c − a² − b²σ²) + diag(b) FᵀΣ_C F/D diag(b) and φ_m = √N diag(b) FᵀΣ_C W̃_m/D. These covariances do not
-    contain the mean a of the inputs, see :func:`input_mean`.
+    With σ_j² = F_jᵀΛF_j/D and a_j, b_j, c_j the coefficients (12) of f at σ_j and the cluster's mean of U_j,
+    V = diag(c − a² − b²σ²) + diag(b) FᵀΛF/D diag(b) and φ_m = √N diag(b) FᵀΛW̃_m/D.
 
     Parameters
     ----------
     features, teacher
         F and W̃.
-    f, law
-        The nonlinearity and the law of the latent.
-    theory
-        ``"conventional"`` assumes Σ_C = I whatever the law; ``"moment-matched"`` uses the law's own covariance.
-
-    Raises
-    ------
-    ProblemError
-        If the theory is moment-matched and the law has a mean. Inputs with a mean have an eigenvalue of order N and no
-        limiting equations.
+    f, clusters
+        The nonlinearity, and the latent as clusters.
+    subtracted
+        What is subtracted from all inputs, see :func:`input_mean`.
     """
-    root = features  # Σ_C^(1/2) F, with which FᵀΣ_C F = rootᵀ root
-    teacher_root = teacher
-    if theory == "moment-matched" and not isinstance(law, Gaussian):
-        mean, covariance = _moments_of(law, len(features))
-        if not is_centred(mean, covariance):
-            raise ProblemError(
-                f"theory: 'moment-matched' needs a centred latent (got means up to {np.abs(mean).max():.3g}, which no "
-                "Gaussian theory can follow). Use standardize=True, for given inputs centre=True, or "
-                "theory='conventional'."
+    h, teacher_mean = (clusters.means @ columns / np.sqrt(len(features)) for columns in (features, teacher.T))
+    means, kind, kinds, seen = [], [], [], []
+    root = teacher_root = deviation = np.empty(0)
+    for i, half in enumerate(clusters.roots):
+        # Neighbours often share their covariance, and with it all that does not depend on the mean.
+        if i == 0 or not np.array_equal(half, clusters.roots[i - 1]):
+            root, teacher_root = (
+                half[:, None] * columns if half.ndim == 1 else half.T @ columns for columns in (features, teacher.T)
             )
-        try:
-            with one_thread():
-                half = np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:  # coordinates depend on each other, as those of data may
-            half = root_of("latent", covariance, smallest=-np.inf).T
-        root, teacher_root = half.T @ features, teacher @ half
-    deviation = preactivation_deviation(root)
-    return moments_of(root, teacher_root, deviation, f.hermite(deviation))
+            deviation = preactivation_deviation(root)
+        coefficients = a, b, c = f.hermite(deviation, h[i])
+        means.append(a - subtracted)
+        slope = np.stack([b, c - a**2])
+        # The kind of an earlier cluster with the same covariances, else a new one.
+        alike = (np.allclose(slope, s, 0, EQUAL * np.abs(slope).max()) and np.array_equal(root, r) for s, r in seen)
+        k = next((k for k, same in enumerate(alike) if same), len(kinds))
+        if k == len(kinds):
+            kinds.append(moments_of(root, teacher_root.T, deviation, coefficients))
+            seen.append((slope, root))
+        kind.append(k)
+    return MixtureMoments(np.array(clusters.weights), np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
 
 
 def preactivation_deviation(root: Float[ndarray, "D N"]) -> Float[ndarray, "N"]:
@@ -117,7 +197,7 @@ def preactivation_deviation(root: Float[ndarray, "D N"]) -> Float[ndarray, "N"]:
         If one is not positive and finite.
     """
     deviation = np.sqrt(np.einsum("di,di->i", root, root) / len(root))  # without a copy of the squares
-    if not (np.isfinite(deviation).all() and deviation.min() > 0):
+    if not 0 < deviation.min() <= deviation.max() < np.inf:
         raise ProblemError(
             f"features: column {np.argmin(np.nan_to_num(deviation, posinf=-1, nan=-1))} must give a preactivation of "
             f"positive deviation (got {deviation.min():g}). Remove columns of zeros and values beyond 1e150."
@@ -132,15 +212,9 @@ def moments_of(
     coefficients: Coefficients,
 ) -> InputMoments:
     """Covariances (9)-(11), with root = Σ_C^(1/2) F, teacher_root = W̃ Σ_C^(1/2) and the coefficients (12) of f."""
-    D, N = root.shape
-    a, b, c = coefficients
-    factor = root * (b / np.sqrt(D))
-    return InputMoments(
-        diagonal=c - a**2 - b**2 * deviation**2,
-        factor=factor,
-        cross=np.sqrt(N / D) * factor.T @ teacher_root.T,
-        teacher_overlap=teacher_root @ teacher_root.T / D,
-    )
+    (D, N), (a, b, c) = root.shape, coefficients
+    diagonal, factor = c - a**2 - b**2 * deviation**2, root * (b / np.sqrt(D))
+    return InputMoments(diagonal, factor, np.sqrt(N / D) * factor.T @ teacher_root.T, teacher_root @ teacher_root.T / D)
 
 
 def is_centred(mean: Float[ndarray, "D"], covariance: Float[ndarray, "D D"]) -> bool:
@@ -155,10 +229,8 @@ def input_mean(features: Float[ndarray, "D N"], f: Known | Nonlinearity, law: La
     """
     if isinstance(f, Known):
         return None
-    carried = features
-    if not isinstance(law, Gaussian):
-        carried = _moments_of(law, len(features))[1] @ features
-    variance = np.einsum("di,di->i", features, carried) / len(features)
+    _, covariance = _moments_of(law, len(features))
+    variance = np.einsum("di,di->i", features, covariance @ features) / len(features)
     a, _, c = f.hermite(np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
     return None if np.abs(a).max() <= NO_MEAN * np.sqrt(c.max()) else a
 
@@ -186,7 +258,7 @@ def root_of(name: str, covariance: Float[ndarray, "D D"], smallest: float = 1e-1
 
 def root_mean_square(values: Float[ndarray, "N"]) -> float:
     """√(Σ x_i²/N)."""
-    return float(np.sqrt(np.mean(np.square(values))))
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[ndarray, "D"], Float[ndarray, "D D"]]:

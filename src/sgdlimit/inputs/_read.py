@@ -53,7 +53,7 @@ def read_samples(source: str) -> Float[np.ndarray, "count D"]:
         raise ProblemError(
             f"DATA: must be of shape (count, D), a sample in each row (got {array.shape} in {source!r})."
         )
-    return array.reshape(len(array), -1).astype(np.float64)
+    return array.reshape(len(array), -1).astype(float)
 
 
 def _named(name: str) -> Float[np.ndarray, "count D"]:
@@ -62,7 +62,7 @@ def _named(name: str) -> Float[np.ndarray, "count D"]:
     except ImportError:
         raise ProblemError(f"DATA: {name!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
     samples = getattr(datasets, f"load_{name}")().data
-    return samples[:, np.ptp(samples, axis=0) > 0]
+    return samples[:, np.ptp(samples, 0) > 0]
 
 
 def _array(path: str, member: str, archive: bool) -> np.ndarray:
@@ -107,4 +107,4 @@ def _table(path: str) -> Float[np.ndarray, "count D"]:
             f"DATA: line {cells.index[row] + 1}, column {column + 1} of {path!r} must be a number (got "
             f"{cells.iloc[row, column]!r}). Leave out such columns or lines."
         )
-    return cells.to_numpy(dtype=np.float64)
+    return cells.to_numpy(float)

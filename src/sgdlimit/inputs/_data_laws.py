@@ -1,0 +1,269 @@
+"""Laws that come from data: the samples themselves, or Gaussian clusters fitted to them."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from numpy.random import Generator
+from numpy.typing import ArrayLike
+
+from ..errors import ProblemError
+from ..resources import one_thread
+from ..settings import numbers, probabilities
+from ._divergence import Divergence
+from ._law import Clusters, LatentLaw, Matrix, Samples, Vector
+
+ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
+
+
+class _Points(LatentLaw):
+    """Points of given probabilities, here without anything around them."""
+
+    points: Samples
+    weights: Float[ndarray, "count"]
+    standardize: bool
+
+    def mean(self, dim: int) -> Vector:
+        """Σ p_i μ_i over the points μ."""
+        self.check_dim(dim)
+        return self.weights @ self.points
+
+    def covariance(self, dim: int) -> Matrix:
+        """Σ p_i μ_i μ_iᵀ less that of the mean."""
+        centred = self.points - self.mean(dim)
+        return (self.weights * centred.T) @ centred
+
+    def _described(self, what: str) -> str:
+        return f"{type(self).__name__}({what}{', standardized' if self.standardize else ''})"
+
+
+class Empirical(_Points):
+    """The empirical distribution of given samples: every draw is one of them, with replacement.
+
+    Its mean and covariance are exact for the inputs of SGD. Theory assumes fresh samples. After more steps than there
+    are samples SGD has used some twice, and its weights depend on them. The attributes ``distinct_samples`` and
+    ``epochs`` of a simulation report it.
+
+    Parameters
+    ----------
+    samples
+        Shape (count, D), more samples than coordinates.
+    standardize
+        Subtract the mean and divide by the deviation, coordinate by coordinate (19). Inputs with a mean have no
+        limiting equations, and moment-matched theory refuses them.
+
+    Raises
+    ------
+    ProblemError
+        If entries are not finite, a coordinate is constant or a copy of another one, or there are too few samples for
+        an invertible covariance.
+
+    Examples
+    --------
+    >>> law = Empirical(np.random.default_rng(0).normal(size=(500, 3)) + 5, standardize=True)
+    >>> bool(np.allclose(law.mean(3), 0)), bool(np.allclose(law.covariance(3).diagonal(), 1))
+    (True, True)
+    >>> law
+    Empirical(500 samples of 3 coordinates, standardized)
+    """
+
+    def __init__(self, samples: ArrayLike, *, standardize: bool = False) -> None:
+        array = numbers("samples", samples, ("count", "latent_dim"))
+        count, dim = array.shape
+        constant = np.flatnonzero(array.std(0) <= 1e-12 * np.abs(array).max(0))
+        if len(constant):
+            raise ProblemError(
+                f"samples: must vary in every coordinate ({len(constant)} of {dim} are constant, the first is "
+                f"{constant[0]}). Keep samples[:, samples.std(axis=0) > 0]."
+            )
+        if count <= dim:
+            raise ProblemError(
+                f"samples: must be at least {dim + 1} for a covariance of {dim} coordinates that can be inverted (got "
+                f"{count}). Give {10 * dim} for eigenvalues good to a third."
+            )
+        copies = np.argwhere(np.triu(1 - np.abs(np.corrcoef(array.T).reshape(dim, dim)) < ALIKE, 1))
+        if len(copies):
+            first, copy = copies[0]
+            raise ProblemError(
+                f"samples: must have coordinates that differ ({copy} is a copy of {first}, up to scale). Remove one of "
+                "each such pair."
+            )
+        self._set(array, bool(standardize), np.full(count, 1 / count))
+
+    def _set(self, array: Samples, standardize: bool, weights: Float[ndarray, "count"]) -> None:
+        if standardize:
+            array = array - weights @ array
+            array = array / np.sqrt(weights @ array**2)
+        array.setflags(write=False)
+        self.samples = self.points = array
+        self.standardize, self.weights, self.dim = standardize, weights, array.shape[1]
+
+    @property
+    def distinct_samples(self) -> int:
+        """Number of samples there are."""
+        return len(self.samples)
+
+    def reweighted(self, rng: Generator) -> "Empirical":
+        """The same samples with random probabilities, standardised again if they were.
+
+        A smooth bootstrap: unlike drawing with replacement it keeps every sample, and so every rare feature.
+        """
+        weights = rng.standard_exponential(len(self.samples))
+        other = object.__new__(Empirical)
+        other._set(self.samples, self.standardize, weights / weights.sum())
+        return other
+
+    def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
+        """Draw ``count`` of them, with replacement."""
+        self.check_dim(dim)
+        p = self.weights if np.ptp(self.weights) else None  # equal ones draw faster
+        return self.samples[rng.choice(len(self.samples), count, p=p)]
+
+    def __repr__(self) -> str:
+        """Numbers of samples and coordinates."""
+        return self._described(f"{len(self.samples)} samples of {self.dim} coordinates")
+
+
+class ClusterMixture(_Points):
+    """The mixture Σ_i p_i N(μ_i, Σ_i): one component for the whole latent vector.
+
+    Parameters
+    ----------
+    means
+        μ, shape (m, D).
+    covariances
+        Σ, shape (m, D, D), positive definite.
+    weights
+        p, shape (m,), positive, summing to one; uniform by default.
+    standardize
+        Subtract the mixture's mean and divide by its deviation, coordinate by coordinate (19), with the exact moments.
+
+    Raises
+    ------
+    ProblemError
+        If shapes do not fit, weights are no probabilities, or a covariance is not positive definite.
+
+    Examples
+    --------
+    >>> law = ClusterMixture([[-2.0, 0.0], [2.0, 0.0]], [np.eye(2), 4 * np.eye(2)])
+    >>> law.mean(2), law.covariance(2)
+    (array([0., 0.]), array([[6.5, 0. ], [0. , 2.5]]))
+    """
+
+    def __init__(
+        self, means: ArrayLike, covariances: ArrayLike, *, weights: ArrayLike | None = None, standardize: bool = False
+    ) -> None:
+        self.means = self.points = numbers("means", means, ("components", "latent_dim"))
+        self.components, self.dim = m, dim = self.means.shape
+        full = numbers("covariances", covariances, (m, dim, dim))
+        self.weights, self.standardize = probabilities("weights", weights, m), bool(standardize)
+        if not np.allclose(full, full.mT, rtol=1e-9, atol=1e-12):
+            raise ProblemError("covariances: must be symmetric. Give (Σ + Σᵀ)/2.")
+        try:
+            with one_thread():
+                self.roots = np.linalg.cholesky(full)  # lower triangular L with Σ = L Lᵀ, (m, D, D)
+        except np.linalg.LinAlgError:
+            raise ProblemError("covariances: must be positive definite. Add a little to their diagonals.") from None
+        if standardize:
+            location, scale = self.mean(dim), np.sqrt(np.diag(self.covariance(dim)))
+            self.means = self.points = (self.means - location) / scale
+            self.roots = self.roots / scale[:, None]
+
+    @classmethod
+    def from_sklearn(cls, fitted: Any, *, standardize: bool = False) -> "ClusterMixture":
+        """The law of a fitted ``sklearn.mixture.GaussianMixture``, of any ``covariance_type``.
+
+        Raises
+        ------
+        ProblemError
+            If it is not fitted.
+        """
+        if not hasattr(fitted, "means_"):
+            raise ProblemError(f"fitted: must be fitted (got a {type(fitted).__name__}). Call its fit(samples) first.")
+        means, given = np.asarray(fitted.means_), np.asarray(fitted.covariances_)
+        m, dim = means.shape
+        if fitted.covariance_type in ("full", "tied"):
+            covariances = np.broadcast_to(given, (m, dim, dim))
+        else:  # variances of every coordinate, or one for all
+            covariances = given.reshape(m, -1, 1) * np.eye(dim)
+        return cls(means, covariances, weights=fitted.weights_, standardize=standardize)
+
+    @classmethod
+    def fit(cls, samples: ArrayLike, components: int, *, seed: int = 0) -> "ClusterMixture":
+        """Fit Gaussian clusters to samples by expectation maximisation (scikit-learn).
+
+        Each cluster has its own covariance, or all share one, whichever has the smaller Bayesian information criterion.
+        The fitted law has the mean and covariance of the samples.
+
+        Parameters
+        ----------
+        samples
+            Shape (count, D).
+        components
+            Number of clusters, at most half the number of samples.
+        seed
+            Seed of the start of the fit.
+
+        Raises
+        ------
+        ProblemError
+            If scikit-learn is not installed, or there are too many clusters.
+        """
+        try:
+            from sklearn.mixture import GaussianMixture
+        except ImportError:
+            raise ProblemError("clusters: fitting needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
+        array = numbers("samples", samples, ("count", "latent_dim"))
+        if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
+            raise ProblemError(
+                f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
+            )
+        fitted = [
+            GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(array)
+            for kind in ("full", "tied")  # others change the covariance of the whole
+        ]
+        return cls.from_sklearn(min(fitted, key=lambda mixture: mixture.bic(array)))
+
+    def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
+        """Draw ``count`` independent samples."""
+        dim = self.check_dim(dim)
+        component, z = rng.choice(self.components, size=count, p=self.weights), rng.standard_normal((count, dim))
+        samples = self.means[component]
+        for i in range(self.components):
+            samples[component == i] += z[component == i] @ self.roots[i].T
+        return samples
+
+    def covariance(self, dim: int) -> Matrix:
+        """Σ p_i (Σ_i + μ_i μ_iᵀ) less that of the mean."""
+        within = np.einsum("i,iab,icb->ac", self.weights, self.roots, self.roots, optimize=True)
+        return within + super().covariance(dim)
+
+    def clusters(self, dim: int) -> Clusters:
+        """The components, each with its covariance."""
+        self.check_dim(dim)
+        return Clusters(self.weights, self.means, self.roots)
+
+    def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
+        """D_KL(law ‖ N(0, I)) (16), in nats, by Monte Carlo with its standard error.
+
+        The bounds are Σ p_i D_KL(N(μ_i, Σ_i) ‖ N(0, I)), by convexity, and that less the entropy H(p), the most that
+        components can tell.
+        """
+        C = self.sample(np.random.default_rng(seed), samples)
+        log_determinants = np.log(np.diagonal(self.roots, 0, 1, 2)).sum(1)
+        log_terms = [
+            np.log(p) - (np.linalg.solve(root, (C - mean).T) ** 2).sum(0) / 2 - log_determinant
+            for p, mean, root, log_determinant in zip(
+                self.weights, self.means, self.roots, log_determinants, strict=True
+            )
+        ]
+        ratios = np.logaddexp.reduce(log_terms) + (C**2).sum(1) / 2
+        squares = (self.roots**2).sum((1, 2)) + (self.means**2).sum(1)
+        upper = float(self.weights @ (squares - C.shape[1] - 2 * log_determinants)) / 2
+        lower = max(0.0, upper + float(self.weights @ np.log(self.weights)))
+        return Divergence(float(ratios.mean()), float(ratios.std() / np.sqrt(samples)), lower, upper)
+
+    def __repr__(self) -> str:
+        """Numbers of components and coordinates."""
+        return self._described(f"{self.components} components in {self.dim} dimensions")
