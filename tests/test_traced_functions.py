@@ -33,14 +33,14 @@ def hinge(x):
     ],
 )
 def test_kinks_are_found(function, positions, jumps, slope_jumps):
-    kinks = TracedFunction(function, "activation").kinks
+    kinks = TracedFunction(function).kinks
     np.testing.assert_allclose(kinks.positions, positions, atol=1e-12)
     np.testing.assert_allclose(kinks.jumps, jumps, atol=1e-8)
     np.testing.assert_allclose(kinks.slope_jumps, slope_jumps, atol=1e-8)
 
 
 def test_tables_are_the_functions():
-    functions = [TracedFunction(f, "activation") for f in (jnp.tanh, jax.nn.gelu, hinge, jnp.sign, lambda x: x**3)]
+    functions = [TracedFunction(f) for f in (jnp.tanh, jax.nn.gelu, hinge, jnp.sign, lambda x: x**3)]
     tables = Tables.of(functions)
     x = np.append(3 * np.random.default_rng(0).normal(size=20_000), [-64.5, 64.5, 1e6, -1e6])
     value, slope = np.empty_like(x), np.empty_like(x)
@@ -69,4 +69,4 @@ def test_tables_are_the_functions():
 def test_what_is_no_function_of_a_real_number_is_refused(function, complaint):
     for _ in range(2):  # JAX itself ends the process when it is given np.tanh for the second time
         with pytest.raises(ProblemError, match=complaint):
-            TracedFunction(function, "activation")
+            TracedFunction(function)

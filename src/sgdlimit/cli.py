@@ -294,14 +294,13 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
     """
 
     def usable(folder: Path) -> bool:
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return True
         note = folder / BEGUN
-        return bool(begun) and note.is_file() and note.read_text(encoding="utf-8") == begun
+        if begun and note.is_file():
+            return note.read_text(encoding="utf-8") == begun
+        return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
-    if out is None:
-        numbered = (default.with_name(f"{default.name}-{number}") for number in count(2))
-        out = next(filter(usable, chain([default], numbered)))
+    numbered = (default.with_name(f"{default.name}-{number}") for number in count(2))
+    out = out or next(filter(usable, chain([default], numbered)))
     if not usable(out):
         raise ProblemError(
             f"--out: {str(out)!r} exists and is not an empty folder; nothing is overwritten, name another"

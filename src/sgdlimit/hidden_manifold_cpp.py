@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
-from numpy import ndarray
+from numpy import ndarray, sqrt
 
 from .errors import ProblemError, unknown_name
 from .inputs import nonlinearity_named
@@ -90,18 +90,22 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     log, rows = _read_log(file(""))
     settings = _settings(log, path.name)
     sizes = {axis: int(settings[axis]) for axis in "NDKM"} | {"1": 1}
-    simulation, columns = _trajectory(rows, sizes["K"], sizes["M"], path.name)
-    ode = file("_ode") if file("_ode").exists() else None
+    units = sizes["K"], sizes["M"]
+    simulation, first = _trajectory(rows, *units, path.name)
+    ode = None
+    if file("_ode").exists():
+        ode, _ = _trajectory(_read_log(file("_ode"))[1], *units, file("_ode").name)
 
-    stored = {"v0": columns["v"][0], "A0": columns["A"][0]}  # without files of their own they are those of the log
+    stored = {"v0": first["v"], "A0": first["A"]}  # without files of their own they are those of the log
     for name, axes in STORED.items():
-        if name in stored and not file(f"_{name}").exists():
+        part, shape = file(f"_{name}"), tuple(sizes[axis] for axis in axes)
+        if name in stored and not part.exists():
             continue
-        stored[name], shape = read_armadillo(file(f"_{name}"), len(axes)), tuple(sizes[axis] for axis in axes)
+        stored[name] = read_armadillo(part, len(axes))
         if stored[name].shape != shape:
             raise ProblemError(
-                f"prefix: {file(f'_{name}').name} must be of shape {shape} as in the log (got {stored[name].shape}). "
-                "Take all files from one run."
+                f"prefix: {part.name} must be of shape {shape} as in the log (got {stored[name].shape}). Take all "
+                "files from one run."
             )
     features, student, teacher = _arrays(stored, sizes["N"], settings["f"], path.name)
     instance = Instance(
@@ -112,9 +116,7 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
         training=Training(output_learning_rate=None if settings["layers"] == "both" else 0.0),
         attrs={"source": path.name},
     )  # fmt: skip
-    return HiddenManifoldRun(
-        instance, simulation, ode and _trajectory(_read_log(ode)[1], sizes["K"], sizes["M"], ode.name)[0]
-    )
+    return HiddenManifoldRun(instance, simulation, ode)
 
 
 def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
@@ -199,8 +201,8 @@ def _read_log(path: Path) -> tuple[str, Float[ndarray, "time column"]]:
 
 def _trajectory(
     rows: Float[ndarray, "time column"], K: int, M: int, source: str
-) -> tuple[xr.Dataset, dict[str, Float[ndarray, "time column"]]]:
-    """Order parameters of a log, and its columns by name."""
+) -> tuple[xr.Dataset, dict[str, ndarray]]:
+    """Order parameters of a log, and its first row by the names of the columns."""
     counts = {"t": 1, "error": 1, "more": 2, "Q": K * (K + 1) // 2, "R": K * M, "T": M * (M + 1) // 2, "A": M, "v": K}
     ends = np.cumsum(list(counts.values()))
     if rows.shape[1] < ends[-1]:
@@ -222,7 +224,7 @@ def _trajectory(
         generalization_error=columns["error"][:, 0],
         attrs={"source": source, "theory" if source.endswith("_ode.dat") else "overlaps": "conventional"},
     )
-    return trajectory, columns
+    return trajectory, {name: values[0] for name, values in columns.items()}
 
 
 def _arrays(
@@ -240,7 +242,7 @@ def _arrays(
     student = _roots(np.moveaxis(stored["sigma0"], -1, 0))[:, :, -1].T  # Γ (K, D)
     teacher = np.einsum("kt,kmt->mt", student, r) / (student**2).sum(0)  # B (M, D)
     weights = np.zeros((K, N))
-    weights[:, :D] = student / np.sqrt(rhos)
+    weights[:, :D] = student / sqrt(rhos)
     # The rest of N W₀ lies outside the range of F, where all directions are alike.
     spare = min(K, N - D)
     weights[:, D : D + spare] = _roots(N * stored["W0"] - weights @ weights.T)[:, K - spare :]
@@ -252,19 +254,19 @@ def _arrays(
         "W0": weights @ weights.T / N,
     }
     for name, array in rebuilt.items():
-        difference = np.abs(array - stored[name]).max()
-        if difference > ROUNDING * np.abs(stored[name]).max():
+        difference = abs(array - stored[name]).max()
+        if difference > ROUNDING * abs(stored[name]).max():
             raise ProblemError(
                 f"prefix: {source}_{name}.dat contradicts the other files by {difference:.2g}. Take all from one run."
             )
     _, b, c = nonlinearity_named(NONLINEARITIES[nonlinearity]).hermite(np.ones(1))
-    carried = np.eye(D, N) * (b * np.sqrt(rhos * N / D))[:, None]
-    features = np.vstack([carried, np.eye(N) * np.sqrt(np.maximum(c - b**2, 0))])
+    carried = np.eye(D, N) * (b * sqrt(rhos * N / D))[:, None]
+    features = np.vstack([carried, np.eye(N) * sqrt(np.maximum(c - b**2, 0))])
     teacher = np.pad(teacher, ((0, 0), (0, N)))
-    return np.sqrt(D + N) * features, weights, np.sqrt((D + N) / D) * teacher
+    return sqrt(D + N) * features, weights, sqrt((D + N) / D) * teacher
 
 
 def _roots(matrices: Float[ndarray, "*n K K"]) -> Float[ndarray, "*n K K"]:
     """Eigenvectors of symmetric matrices, as columns, times the roots of their eigenvalues, the largest last."""
     values, vectors = np.linalg.eigh(matrices)
-    return vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
+    return vectors * sqrt(np.maximum(values, 0))[..., None, :]

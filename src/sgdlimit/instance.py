@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray
+from numpy import ndarray, sqrt
 from numpy.typing import ArrayLike
 
 from .errors import ProblemError, shown, unknown_name
@@ -200,7 +200,7 @@ class Instance:
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         D = len(root)
         return cls(
-            np.sqrt(D) * root, W, student_output, np.sqrt(D / N) * weights @ root.T, teacher_output,
+            sqrt(D) * root, W, student_output, sqrt(D / N) * weights @ root.T, teacher_output,
             nonlinearity="identity", **settings,
         )  # fmt: skip
 
@@ -266,16 +266,16 @@ class Instance:
         N = W.shape[1] if law.dim is None else law.dim
         mean, variance = law.mean(N), law.covariance(N).diagonal()
         attrs, location = dict(attrs or {}), np.zeros(N)
-        scale = np.sqrt(variance) if standardize else np.ones(N)
+        scale = sqrt(variance) if standardize else np.ones(N)
         if standardize or centre:
             location, attrs["input_mean"] = mean, root_mean_square(mean)
-        s = float(np.sqrt(np.mean(variance / scale**2)))
+        s = float(sqrt(np.mean(variance / scale**2)))
         # A law that needs no change stays as it is, because the known ones are sampled fastest.
-        if np.abs(location).max() > 1e-12 or np.abs(s * scale - 1).max() > 1e-12:
+        if abs(location).max() > 1e-12 or abs(s * scale - 1).max() > 1e-12:
             law = Affine(law, location, s * scale)
         else:
             s = 1.0
-        transform = FeatureTransform.scaled_identity(N, s * np.sqrt(N))
+        transform = FeatureTransform.scaled_identity(N, s * sqrt(N))
         return cls(
             transform.dense(), W, student_output, s * numbers("teacher", teacher), teacher_output,
             nonlinearity="identity", latent=law, transform=transform, attrs=attrs, **settings,
@@ -324,8 +324,9 @@ class Instance:
 
     def replace(self, **changes: Any) -> "Instance":
         """A copy with some fields changed: the same network under another law or activation."""
-        transform = None if "features" in changes else self.transform
-        return Instance(**(vars(self) | {"transform": transform} | changes))
+        if "features" in changes:
+            changes.setdefault("transform", None)
+        return Instance(**(vars(self) | changes))
 
     def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
         """The same learner with another task after this one: from a time on, another teacher labels the inputs.
@@ -352,13 +353,13 @@ class Instance:
         >>> two.teacher.shape, two.teacher_output.shape
         ((2, 10), (2, 2))
         """
+        from scipy.linalg import block_diag
+
         output = numbers("teacher_output", teacher_output, ("teacher_units",))
         weights = numbers("teacher", teacher, (len(output), self.latent_dim))
-        before = np.atleast_2d(self.teacher_output)
-        outputs = np.vstack([np.pad(before, ((0, 0), (0, len(output)))), np.pad(output, (before.shape[1], 0))])
         return self.replace(
             teacher=np.concatenate([self.teacher, weights]),
-            teacher_output=outputs,
+            teacher_output=block_diag(self.teacher_output, output),
             switch_times=np.append(self.switch_times, at),
         )
 

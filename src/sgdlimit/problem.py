@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
+from numpy.random import Generator, SeedSequence, default_rng
 from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
 
 from .errors import ProblemError, shown, unknown_name
@@ -47,15 +49,15 @@ class GaussianMixture(Settings):
     """
 
     law: Literal["gaussian-mixture"] = "gaussian-mixture"
-    components: Annotated[int, Field(ge=1, le=10**4, strict=True)]
+    components: int = Field(ge=1, le=10**4, strict=True)
     spread: Scale
     block_size: Dimension = 1
     standardize: Literal[True, False, "estimated"] = True
     weights: tuple[float, ...] | None = None
     shared_means: StrictBool = True
-    moment_samples: Annotated[int, Field(ge=2, le=10**7, strict=True)] = 10_000
+    moment_samples: int = Field(10_000, ge=2, le=10**7, strict=True)
 
-    def draw(self, latent_dim: int, rng: np.random.Generator) -> MixtureLaw:
+    def draw(self, latent_dim: int, rng: Generator) -> MixtureLaw:
         """Draw the means; the same generator state gives proportional means for every spread."""
         scalar = self.block_size == 1 and self.shared_means
         means = self.spread * rng.uniform(-1, 1, size=(self.components,) if scalar else (self.components, latent_dim))
@@ -138,13 +140,13 @@ class Problem(Settings):
     nonlinearity: str = "sign"
     centre: StrictBool = True
     features: str = "gaussian"
-    latent: Annotated[GaussianLatent | GaussianMixture, Field(discriminator="law")] = GaussianLatent()
+    latent: GaussianLatent | GaussianMixture = Field(GaussianLatent(), discriminator="law")
     student_scale: Scale = 1.0
     student_output_scale: Scale = 1.0
     teacher_scale: Scale = 1.0
     teacher_output_scale: Scale = 1.0
     output_weights: Literal["normal", "equal"] = "normal"
-    student_alignment: Annotated[Cosine, Field(ge=0)] = 0.0
+    student_alignment: float = Field(0.0, ge=0, le=1, strict=True)
     training: Training = PLAIN
     switch_times: tuple[Positive, ...] = ()
     task_similarity: Cosine = 0.0
@@ -171,10 +173,9 @@ class Problem(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        if isinstance(self.latent, GaussianMixture) and self.latent_dim % self.latent.block_size:
-            raise ValueError(
-                f"latent.block_size: must divide latent_dim {self.latent_dim} (got {self.latent.block_size})."
-            )
+        size = getattr(self.latent, "block_size", 1)
+        if self.latent_dim % size:
+            raise ValueError(f"latent.block_size: must divide latent_dim {self.latent_dim} (got {size}).")
         check_switch_times(self.switch_times)
         check_features(self.features, self.latent_dim, self.input_dim)
         return self
@@ -230,7 +231,7 @@ class Problem(Settings):
             numbers += D * (latent.components + (latent.standardize == "estimated") * latent.moment_samples)
         return 8 * numbers
 
-    def _outputs(self, units: int, rng: np.random.Generator) -> Float[np.ndarray, "units"]:
+    def _outputs(self, units: int, rng: Generator) -> Float[ndarray, "units"]:
         return rng.standard_normal(units) if self.output_weights == "normal" else np.ones(units)
 
     def draw_latent(self, seed: int) -> LatentLaw:
@@ -278,12 +279,12 @@ class RunSettings(Settings):
         Fresh samples on which the generalisation error of SGD is measured.
     """
 
-    seed: Annotated[int, Field(ge=0, strict=True)] = 0
-    time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
-    count: Annotated[int, Field(ge=2, strict=True)] = 200
-    runs: Annotated[int, Field(ge=1, strict=True)] = 5
+    seed: int = Field(0, ge=0, strict=True)
+    time: float = Field(100.0, gt=0, le=1e7, strict=True)
+    count: int = Field(200, ge=2, strict=True)
+    runs: int = Field(5, ge=1, strict=True)
     theory: TheoryName | tuple[TheoryName, ...] = "conventional"
-    test_samples: Annotated[int, Field(ge=2, strict=True)] = 4000
+    test_samples: int = Field(4000, ge=2, strict=True)
 
     @field_validator("theory", mode="before")
     @classmethod
@@ -318,10 +319,10 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     return validated(Problem, settings, path), validated(RunSettings, run, path, prefix="run.")
 
 
-def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
+def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:
     """The weights of an instance, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher unit."""
 
-    def unit(vectors: Float[np.ndarray, "K N"]) -> Float[np.ndarray, "K N"]:
+    def unit(vectors: Float[ndarray, "K N"]) -> Float[ndarray, "K N"]:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     W = instance.student
@@ -331,8 +332,8 @@ def _aligned(instance: Instance, cosine: float) -> Float[np.ndarray, "K N"]:
     return length * (cosine * towards + np.sqrt(1 - cosine**2) * across)
 
 
-def _streams(seed: int) -> list[np.random.Generator]:
+def _streams(seed: int) -> list[Generator]:
     """Independent generators for features, student, its output, teacher, its output and the law, in this order."""
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ProblemError(f"seed: must be a whole number from 0 (got {seed!r}).")
-    return [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(6)]
+    return [default_rng(stream) for stream in SeedSequence(seed).spawn(6)]

@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from numpy import ndarray
 
 from .comparison import compare, measured_for, over_entries, scatter
 from .diagnosis import diagnose
@@ -27,7 +29,7 @@ CHECK_TIMES = 200
 """Output times of a diagnosis."""
 
 
-def output_times(setting: str, time: float, input_dim: int, count: int = CHECK_TIMES) -> Float[np.ndarray, "time"]:
+def output_times(setting: str, time: float, input_dim: int, count: int = CHECK_TIMES) -> Float[ndarray, "time"]:
     """Log-spaced output times of a training of so many units of N steps.
 
     Raises
@@ -84,7 +86,7 @@ def run_problem(
 
 
 def _run(
-    instance: Instance, times: Float[np.ndarray, "time"], run: RunSettings, folder: Path, progress: Progress
+    instance: Instance, times: Float[ndarray, "time"], run: RunSettings, folder: Path, progress: Progress
 ) -> list[str]:
     """Compute and write everything; return the table of each theory."""
     theories = {}
@@ -92,11 +94,11 @@ def _run(
         theories[name] = solve(instance, times, theory=name)
         progress("theory", done / len(run.theories))
     options: dict[str, Any] = {"runs": run.runs, "seed": run.seed, "test_samples": run.test_samples}
-    sgd = simulate(instance, times, overlaps=run.theory, progress=lambda done: progress("SGD", done), **options)
+    sgd = simulate(instance, times, overlaps=run.theory, progress=partial(progress, "SGD"), **options)
     gaussian = instance.replace(latent=Gaussian())
     if isinstance(instance.latent, Gaussian):  # else the floor would be the run itself, not another one of its kind
         options["seed"] += 1
-    floor_sgd = simulate(gaussian, times, progress=lambda done: progress("noise floor", done), **options)
+    floor_sgd = simulate(gaussian, times, progress=partial(progress, "noise floor"), **options)
     floor = compare(solve(gaussian, times), floor_sgd)
     save(sgd, folder / "sgd.zarr")
     save(floor_sgd, folder / "gaussian_sgd.zarr")
@@ -131,7 +133,7 @@ def _table_of_discrepancies(result: xr.Dataset, theory: str, runs: int) -> str:
 
 def check_data(
     network: Instance,
-    times: Float[np.ndarray, "time"],
+    times: Float[ndarray, "time"],
     folder: Path,
     *,
     runs: int,
@@ -163,7 +165,7 @@ def check_data(
     samples = network.latent.samples  # type: ignore[attr-defined]
     fitted = None if clusters is None else ClusterMixture.fit(samples, clusters, seed=seed)
     found = diagnose(
-        network, times, runs=runs, seed=seed, clusters=fitted, progress=lambda done: progress("theory and SGD", done)
+        network, times, runs=runs, seed=seed, clusters=fitted, progress=partial(progress, "theory and SGD")
     )
     save(found.data, folder / "diagnosis.zarr")
     if found.centred is not None:

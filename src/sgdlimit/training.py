@@ -127,7 +127,7 @@ class Training(Settings):
     output_normalization: Literal["1", "1/K", "1/sqrt(K)"] = "1"
     label_noise: Rate = 0.0
     weight_decay: Rate = 0.0
-    batch_size: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 1
+    batch_size: int = Field(1, ge=1, le=10**6, strict=True)
     schedule: Schedule | None = None
 
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:

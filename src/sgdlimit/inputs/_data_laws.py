@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray
+from numpy import log, ndarray, sqrt
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
@@ -71,7 +71,7 @@ class Empirical(_Points):
     def __init__(self, samples: ArrayLike, *, standardize: bool = False) -> None:
         array = numbers("samples", samples, ("count", "latent_dim"))
         count, dim = array.shape
-        constant = np.flatnonzero(array.std(0) <= 1e-12 * np.abs(array).max(0))
+        constant = np.flatnonzero(array.std(0) <= 1e-12 * abs(array).max(0))
         if len(constant):
             raise ProblemError(
                 f"samples: must vary in every coordinate ({len(constant)} of {dim} are constant, the first is "
@@ -82,7 +82,7 @@ class Empirical(_Points):
                 f"samples: must be at least {dim + 1} for a covariance of {dim} coordinates that can be inverted (got "
                 f"{count}). Give {10 * dim} for eigenvalues good to a third."
             )
-        copies = np.argwhere(np.triu(1 - np.abs(np.corrcoef(array.T).reshape(dim, dim)) < ALIKE, 1))
+        copies = np.argwhere(np.triu(1 - abs(np.corrcoef(array.T).reshape(dim, dim)) < ALIKE, 1))
         if len(copies):
             first, copy = copies[0]
             raise ProblemError(
@@ -94,7 +94,7 @@ class Empirical(_Points):
     def _set(self, array: Samples, standardize: bool, weights: Float[ndarray, "count"]) -> None:
         if standardize:
             array = array - weights @ array
-            array = array / np.sqrt(weights @ array**2)
+            array = array / sqrt(weights @ array**2)
         array.setflags(write=False)
         self.samples = self.points = array
         self.standardize, self.weights, self.dim = standardize, weights, array.shape[1]
@@ -166,7 +166,7 @@ class ClusterMixture(_Points):
         except np.linalg.LinAlgError:
             raise ProblemError("covariances: must be positive definite. Add a little to their diagonals.") from None
         if standardize:
-            location, scale = self.mean(dim), np.sqrt(np.diag(self.covariance(dim)))
+            location, scale = self.mean(dim), sqrt(np.diag(self.covariance(dim)))
             self.means = self.points = (self.means - location) / scale
             self.roots = self.roots / scale[:, None]
 
@@ -251,9 +251,9 @@ class ClusterMixture(_Points):
         components can tell.
         """
         C = self.sample(np.random.default_rng(seed), samples)
-        log_determinants = np.log(np.diagonal(self.roots, 0, 1, 2)).sum(1)
+        log_determinants = log(np.diagonal(self.roots, 0, 1, 2)).sum(1)
         log_terms = [
-            np.log(p) - (np.linalg.solve(root, (C - mean).T) ** 2).sum(0) / 2 - log_determinant
+            log(p) - (np.linalg.solve(root, (C - mean).T) ** 2).sum(0) / 2 - log_determinant
             for p, mean, root, log_determinant in zip(
                 self.weights, self.means, self.roots, log_determinants, strict=True
             )
@@ -261,8 +261,8 @@ class ClusterMixture(_Points):
         ratios = np.logaddexp.reduce(log_terms) + (C**2).sum(1) / 2
         squares = (self.roots**2).sum((1, 2)) + (self.means**2).sum(1)
         upper = float(self.weights @ (squares - C.shape[1] - 2 * log_determinants)) / 2
-        lower = max(0.0, upper + float(self.weights @ np.log(self.weights)))
-        return Divergence(float(ratios.mean()), float(ratios.std() / np.sqrt(samples)), lower, upper)
+        lower = max(0.0, upper + float(self.weights @ log(self.weights)))
+        return Divergence(float(ratios.mean()), float(ratios.std() / sqrt(samples)), lower, upper)
 
     def __repr__(self) -> str:
         """Numbers of components and coordinates."""

@@ -81,8 +81,5 @@ def _surprise(
     z: Float[ndarray, "n rank"], points: Float[ndarray, "m rank"], weights: Float[ndarray, "m"]
 ) -> Float[ndarray, "n"]:
     """−Σ_i p_i ln Σ_j p_j exp(−z·d_ij − |d_ij|²/2), d_ij = μ_i − μ_j: every component visited with the same z."""
-    total = np.zeros(len(z))
-    for weight, d in zip(weights, points[:, None] - points, strict=True):
-        exponent = np.log(weights) - (d**2).sum(-1) / 2 - z @ d.T  # (n, m)
-        total -= weight * np.logaddexp.reduce(exponent, 1)
-    return total
+    exponents = (np.log(weights) - (d**2).sum(-1) / 2 - z @ d.T for d in points[:, None] - points)  # each (n, m)
+    return -(weights @ [np.logaddexp.reduce(exponent, 1) for exponent in exponents])

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+from numpy.random import Generator
 
 from ..errors import ProblemError, unknown_name
 
 FEATURES = ("gaussian", "orthogonal", "hadamard", "dct", "identity")
 
 
-def _orthogonal(D: int, N: int, rng: np.random.Generator) -> Float[ndarray, "D N"]:
+def _orthogonal(D: int, N: int, rng: Generator) -> Float[ndarray, "D N"]:
     """Uniformly random with orthogonal rows or columns."""
     basis, triangle = np.linalg.qr(rng.standard_normal((max(D, N), min(D, N))))
     basis *= np.where(triangle.diagonal() < 0, -1, 1) * np.sqrt(max(D, N))  # the signs make it uniform (Mezzadri 2007)
@@ -46,7 +47,7 @@ class FeatureTransform:
         return cls("identity", size, places, np.ones(size), places, np.full(size, scale))
 
     @classmethod
-    def draw(cls, kind: str, D: int, N: int, rng: np.random.Generator) -> "FeatureTransform":
+    def draw(cls, kind: str, D: int, N: int, rng: Generator) -> "FeatureTransform":
         """D random rows and N random columns (all of the longer side) of a transform, with random signs."""
         size = max(D, N)
         rows, columns = rng.permutation(size)[:D], rng.permutation(size)[:N]
@@ -88,7 +89,7 @@ def check_features(kind: str, latent_dim: int, input_dim: int) -> None:
 
 
 def draw_features(
-    kind: str, latent_dim: int, input_dim: int, rng: np.random.Generator
+    kind: str, latent_dim: int, input_dim: int, rng: Generator
 ) -> tuple[Float[ndarray, "D N"], FeatureTransform | None]:
     """Draw a feature matrix F whose columns have the squared length D on average.
 

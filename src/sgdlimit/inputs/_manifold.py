@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy import ndarray
+from numpy import exp, ndarray, pi, sqrt
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError, unknown_name
@@ -82,12 +82,7 @@ class Nonlinearity(TracedFunction):
     array([0.682689])
     """
 
-    code = TABULATED
-
-    def __init__(
-        self, function: Callable[[Any], Any], *, name: str | None = None, kinks: ArrayLike | None = None
-    ) -> None:
-        super().__init__(function, "nonlinearity", name=name, kinks=kinks)
+    what, code = "nonlinearity", TABULATED
 
     def hermite(self, deviation: Float[ndarray, "*shape"], mean: ArrayLike = 0.0) -> Coefficients:
         """The coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)² of (12) for U = h + σz.
@@ -119,8 +114,9 @@ class Nonlinearity(TracedFunction):
         for panels in PANELS:
             at_once = max(1, VALUES_AT_ONCE // (len(NODES) * (panels + len(self.kinks.positions))))
             starts = range(0, pairs.shape[1], at_once)
-            fine = np.hstack([self._integrals(*pairs[:, start : start + at_once, None], panels) for start in starts])
-            if (np.abs(fine - coarse) <= TOLERANCE * fine[2] ** [[0.5], [0.5], [1]]).all():
+            parts = [self._integrals(pairs[:, start : start + at_once, None], panels) for start in starts]
+            fine = np.hstack(parts)
+            if (abs(fine - coarse) <= TOLERANCE * fine[2] ** [[0.5], [0.5], [1]]).all():
                 a, b, c = fine[:, places.reshape(given.shape[1:])]
                 return Coefficients(a, b / given[0], c)
             coarse = fine
@@ -128,14 +124,15 @@ class Nonlinearity(TracedFunction):
             f"nonlinearity: {self.name!r} varies too fast for its Hermite coefficients. Smooth it, or give its kinks."
         )
 
-    def _integrals(self, sigma: Float[ndarray, "s 1"], h: Float[ndarray, "s 1"], panels: int) -> Float[ndarray, "3 s"]:
+    def _integrals(self, pairs: Float[ndarray, "2 s 1"], panels: int) -> Float[ndarray, "3 s"]:
         """E f, E z f and E f² for each deviation and mean."""
+        sigma, h = pairs
         # Every deviation has its own panels: a common grid, cut once more at the kinks seen from its mean.
         kinks = np.clip((self.kinks.positions - h) / sigma, -REACH, REACH)
         ends = np.sort(np.hstack([np.linspace(-REACH, REACH, panels + 1) + 0 * h, kinks]))
         half = np.diff(ends)[:, :, None] / 2
         z = (ends[:, :-1, None] + half) + half * NODES
-        weight = half * WEIGHTS * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        weight = half * WEIGHTS * exp(-(z**2) / 2) / sqrt(2 * pi)
         with np.errstate(over="ignore", invalid="ignore"):
             values = self.value(h[:, :, None] + sigma[:, :, None] * z)
             squares = weight * values**2
@@ -152,20 +149,20 @@ erf = ACTIVATIONS["erf"].value
 
 def _sign_hermite(deviation: ndarray, mean: ArrayLike = 0.0) -> Coefficients:
     z = np.asarray(mean) / deviation
-    return Coefficients(erf(z), np.sqrt(2 / np.pi) / deviation * np.exp(-(z**2) / 2), np.ones_like(z))
+    return Coefficients(erf(z), sqrt(2 / pi) / deviation * exp(-(z**2) / 2), np.ones_like(z))
 
 
 def _erf_hermite(deviation: ndarray, mean: ArrayLike = 0.0) -> Coefficients:
     """With erf(u/√2) the mean of sign(u + w) over w ~ N(0, 1); E f² is a bivariate probability, Owen's T."""
     from scipy.special import owens_t
 
-    wider: ndarray = np.sqrt(1 + deviation**2)
+    wider: ndarray = sqrt(1 + deviation**2)
     a, b, _ = _sign_hermite(wider, mean)
-    return Coefficients(a, b, 1 - 8 * owens_t(np.asarray(mean) / wider, 1 / np.sqrt(1 + 2 * deviation**2)))
+    return Coefficients(a, b, 1 - 8 * owens_t(np.asarray(mean) / wider, 1 / sqrt(1 + 2 * deviation**2)))
 
 
 def _identity_hermite(deviation: ndarray, mean: ArrayLike = 0.0) -> Coefficients:
-    a = mean + 0 * np.asarray(deviation)
+    a: ndarray = mean + 0 * deviation
     return Coefficients(a, np.ones_like(a), a**2 + deviation**2)
 
 

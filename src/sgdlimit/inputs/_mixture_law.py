@@ -53,12 +53,7 @@ class MixtureLaw(LatentLaw):
     """What every sample is then divided by: one, or the deviation it is standardised with."""
 
     def __init__(
-        self,
-        means: ArrayLike,
-        *,
-        weights: ArrayLike | None = None,
-        block_size: int = 1,
-        standardize: bool = False,
+        self, means: ArrayLike, *, weights: ArrayLike | None = None, block_size: int = 1, standardize: bool = False
     ) -> None:
         if not isinstance(standardize, bool | np.bool_):
             raise ProblemError(
@@ -110,12 +105,11 @@ class MixtureLaw(LatentLaw):
 
     def _rows(self, dim: int) -> Float[ndarray, "m D"]:
         """Means of every coordinate, also where all have the same."""
-        return np.broadcast_to(self.means.reshape(self.components, -1), (self.components, self.check_dim(dim)))
+        return self.means.reshape(self.components, -1) + np.zeros(self.check_dim(dim))
 
     def _chosen(self, components: Int[ndarray, "n blocks"], dim: int) -> Float[ndarray, "n D"]:
         """Means of the components that the blocks chose."""
-        of_coordinates = np.repeat(components, dim // components.shape[1], 1)
-        return self._rows(dim)[of_coordinates, np.arange(dim)]
+        return self._rows(dim)[np.repeat(components, dim // components.shape[1], 1), np.arange(dim)]
 
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` samples in R^dim."""
@@ -148,7 +142,7 @@ class MixtureLaw(LatentLaw):
         m = self.components
         size = self.block_size if m > 1 else dim
         blocks = dim // size
-        if blocks * np.log(m) <= np.log(MOST_CLUSTERS) + 1e-9:
+        if m**blocks <= MOST_CLUSTERS:
             choices = np.array(list(product(range(m), repeat=blocks)))
             means = self._chosen(choices, dim)
             clusters = Clusters(self.weights[choices].prod(1), means, np.ones_like(means))

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from numpy import ndarray
+from numpy import ndarray, sqrt
 
 from ..errors import ProblemError
 from ..resources import one_thread
@@ -61,7 +61,7 @@ class InputMoments:
         size = weights.shape[-1]
         factor = self._single_factor if weights.dtype == np.float32 else self.factor
         projected = weights @ factor.T  # (..., K, r), one product for each W, whose bits do not depend on its company
-        weights, projected = np.asarray(weights, np.float64), np.asarray(projected, np.float64)
+        weights, projected = weights.astype(float), projected.astype(float)
         Q = (weights * self.diagonal) @ weights.mT + projected @ projected.mT
         return Q / size, weights @ self.cross / size
 
@@ -132,7 +132,7 @@ def assumed_clusters(law: LatentLaw, dim: int, theory: TheoryName) -> Clusters:
     mean, covariance = _moments_of(law, dim)
     if not is_centred(mean, covariance):
         raise ProblemError(
-            f"theory: 'moment-matched' needs a centred latent (got means up to {np.abs(mean).max():.3g}, which no "
+            f"theory: 'moment-matched' needs a centred latent (got means up to {abs(mean).max():.3g}, which no "
             "Gaussian theory can follow). Use standardize=True, for given inputs centre=True, or "
             "theory='conventional'."
         )
@@ -165,7 +165,7 @@ def moments_within(
     subtracted
         What is subtracted from all inputs, see :func:`input_mean`.
     """
-    h, teacher_mean = (clusters.means @ columns / np.sqrt(len(features)) for columns in (features, teacher.T))
+    h, teacher_mean = (clusters.means @ columns / sqrt(len(features)) for columns in (features, teacher.T))
     means, kind, kinds, seen = [], [], [], []
     root = teacher_root = deviation = np.empty(0)
     for i, half in enumerate(clusters.roots):
@@ -179,12 +179,12 @@ def moments_within(
         means.append(a - subtracted)
         slope = np.stack([b, c - a**2])
         # The kind of an earlier cluster with the same covariances, else a new one.
-        alike = (np.allclose(slope, s, 0, EQUAL * np.abs(slope).max()) and np.array_equal(root, r) for s, r in seen)
-        k = next((k for k, same in enumerate(alike) if same), len(kinds))
-        if k == len(kinds):
+        within = EQUAL * abs(slope).max()
+        alike = (k for k, (s, r) in enumerate(seen) if np.allclose(slope, s, 0, within) and np.array_equal(root, r))
+        kind.append(next(alike, len(kinds)))
+        if kind[-1] == len(kinds):
             kinds.append(moments_of(root, teacher_root.T, deviation, coefficients))
             seen.append((slope, root))
-        kind.append(k)
     return MixtureMoments(np.array(clusters.weights), np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
 
 
@@ -196,7 +196,7 @@ def preactivation_deviation(root: Float[ndarray, "D N"]) -> Float[ndarray, "N"]:
     ProblemError
         If one is not positive and finite.
     """
-    deviation = np.sqrt(np.einsum("di,di->i", root, root) / len(root))  # without a copy of the squares
+    deviation = sqrt(np.einsum("di,di->i", root, root) / len(root))  # without a copy of the squares
     if not 0 < deviation.min() <= deviation.max() < np.inf:
         raise ProblemError(
             f"features: column {np.argmin(np.nan_to_num(deviation, posinf=-1, nan=-1))} must give a preactivation of "
@@ -213,13 +213,13 @@ def moments_of(
 ) -> InputMoments:
     """Covariances (9)-(11), with root = Σ_C^(1/2) F, teacher_root = W̃ Σ_C^(1/2) and the coefficients (12) of f."""
     (D, N), (a, b, c) = root.shape, coefficients
-    diagonal, factor = c - a**2 - b**2 * deviation**2, root * (b / np.sqrt(D))
-    return InputMoments(diagonal, factor, np.sqrt(N / D) * factor.T @ teacher_root.T, teacher_root @ teacher_root.T / D)
+    diagonal, factor = c - a**2 - b**2 * deviation**2, root * (b / sqrt(D))
+    return InputMoments(diagonal, factor, sqrt(N / D) * factor.T @ teacher_root.T, teacher_root @ teacher_root.T / D)
 
 
 def is_centred(mean: Float[ndarray, "D"], covariance: Float[ndarray, "D D"]) -> bool:
     """Whether a mean is small enough for equations that assume zero: 0.05 deviations in every coordinate."""
-    return bool(np.abs(mean).max() <= 0.05 * np.sqrt(max(covariance.diagonal().min(), 0)))
+    return bool(abs(mean).max() <= 0.05 * sqrt(max(covariance.diagonal().min(), 0)))
 
 
 def input_mean(features: Float[ndarray, "D N"], f: Known | Nonlinearity, law: LatentLaw) -> Float[ndarray, "N"] | None:
@@ -231,8 +231,8 @@ def input_mean(features: Float[ndarray, "D N"], f: Known | Nonlinearity, law: La
         return None
     _, covariance = _moments_of(law, len(features))
     variance = np.einsum("di,di->i", features, covariance @ features) / len(features)
-    a, _, c = f.hermite(np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
-    return None if np.abs(a).max() <= NO_MEAN * np.sqrt(c.max()) else a
+    a, _, c = f.hermite(sqrt(np.maximum(variance, np.finfo(float).tiny)))
+    return None if abs(a).max() <= NO_MEAN * sqrt(c.max()) else a
 
 
 def root_of(name: str, covariance: Float[ndarray, "D D"], smallest: float = 1e-12) -> Float[ndarray, "r D"]:
@@ -243,7 +243,7 @@ def root_of(name: str, covariance: Float[ndarray, "D D"], smallest: float = 1e-1
     ProblemError
         If the matrix is not symmetric or has a negative eigenvalue.
     """
-    if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-10 * np.abs(covariance).max()):
+    if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-10 * abs(covariance).max()):
         raise ProblemError(f"{name}: must have a symmetric covariance Σ. Give (Σ + Σᵀ)/2.")
     with one_thread():
         variances, directions = np.linalg.eigh(covariance)
@@ -253,12 +253,12 @@ def root_of(name: str, covariance: Float[ndarray, "D D"], smallest: float = 1e-1
             "a little to its diagonal."
         )
     kept = variances > smallest * variances[-1]
-    return np.sqrt(np.maximum(variances[kept], 0))[:, None] * directions[:, kept].T
+    return sqrt(np.maximum(variances[kept], 0))[:, None] * directions[:, kept].T
 
 
 def root_mean_square(values: Float[ndarray, "N"]) -> float:
     """√(Σ x_i²/N)."""
-    return float(np.sqrt(np.mean(values**2)))
+    return float(sqrt(np.mean(values**2)))
 
 
 def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[ndarray, "D"], Float[ndarray, "D D"]]:

@@ -6,6 +6,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from numpy import ndarray
 
 from ..errors import ProblemError
 
@@ -15,7 +16,7 @@ NAMED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 NO_ARRAY = (ValueError, EOFError, AttributeError, TypeError, BadZipFile)  # what numpy raises for files of other kinds
 
 
-def read_samples(source: str) -> Float[np.ndarray, "count D"]:
+def read_samples(source: str) -> Float[ndarray, "count D"]:
     """Samples, one in each row, from a file or by name.
 
     Parameters
@@ -56,7 +57,7 @@ def read_samples(source: str) -> Float[np.ndarray, "count D"]:
     return array.reshape(len(array), -1).astype(float)
 
 
-def _named(name: str) -> Float[np.ndarray, "count D"]:
+def _named(name: str) -> Float[ndarray, "count D"]:
     try:
         from sklearn import datasets
     except ImportError:
@@ -65,7 +66,7 @@ def _named(name: str) -> Float[np.ndarray, "count D"]:
     return samples[:, np.ptp(samples, 0) > 0]
 
 
-def _array(path: str, member: str, archive: bool) -> np.ndarray:
+def _array(path: str, member: str, archive: bool) -> ndarray:
     """The array of a .npy file, or a member of a .npz archive: the one named, or the only one."""
     try:
         content = np.load(path, allow_pickle=False)
@@ -87,11 +88,12 @@ def _array(path: str, member: str, archive: bool) -> np.ndarray:
     )
 
 
-def _table(path: str) -> Float[np.ndarray, "count D"]:
+def _table(path: str) -> Float[ndarray, "count D"]:
     """A table of numbers. A first line without any number is its headings."""
-    options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
     try:
-        cells = pd.read_csv(path, encoding="utf-8-sig", **options).fillna("")
+        cells = pd.read_csv(
+            path, encoding="utf-8-sig", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False
+        ).fillna("")
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ProblemError(
             f"DATA: {path!r} is not a csv file ({str(error).strip()}). Write it as UTF-8 text."

@@ -65,14 +65,14 @@ class Activation(TracedFunction):
     ) -> None:
         if not (np.ndim(accuracy) == 0 and np.isreal(accuracy) and 0 < accuracy < 1):
             raise ProblemError(f"accuracy: must be between 0 and 1 (got {accuracy!r}). Try 2e-3.")
-        super().__init__(function, "activation", name=name, kinks=kinks)
+        super().__init__(function, name=name, kinks=kinks)
         self.accuracy = float(accuracy)
 
     @classmethod
     def _unchecked(cls, name: str, function: Callable[[Any], Any], **known: Any) -> "Activation":
         """An activation that is known to be fine, so that JAX is imported only when it is used."""
         activation = cls.__new__(cls)
-        TracedFunction.__init__(activation, function, "activation", name=name, check=False)
+        TracedFunction.__init__(activation, function, name=name, check=False)
         vars(activation).update(accuracy=ACCURACY, **known)
         return activation
 

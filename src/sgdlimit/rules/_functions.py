@@ -41,8 +41,6 @@ class TracedFunction:
     ----------
     function
         Takes a JAX scalar and returns one; no Python branches on its value.
-    what
-        What it is, for errors: ``"activation"`` or ``"nonlinearity"``.
     name
         Its name in provenance; by default the function's name.
     kinks
@@ -58,24 +56,25 @@ class TracedFunction:
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> leaky = TracedFunction(lambda x: jnp.where(x > 0, x, 0.1 * x), "activation", name="leaky")
+    >>> leaky = TracedFunction(lambda x: jnp.where(x > 0, x, 0.1 * x), name="leaky")
     >>> leaky.slope([-1.0, 2.0]), leaky.kinks.positions
     (array([0.1, 1. ]), array([0.]))
     """
 
+    what = "activation"
+    """What it is, for errors."""
     _in_numpy: tuple[Callable[[Any], Any], ...] = ()
     """Value and slope without JAX, where they are known."""
 
     def __init__(
         self,
         function: Callable[[Any], Any],
-        what: str,
         *,
         name: str | None = None,
         kinks: ArrayLike | None = None,
         check: bool = True,
     ) -> None:
-        self.function, self.what = function, what
+        self.function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self._given_kinks = None if kinks is None else np.sort(np.atleast_1d(np.asarray(kinks, dtype=np.float64)))
         if check:
