@@ -263,7 +263,7 @@ class Instance:
         law = inputs
         if not isinstance(law, LatentLaw):
             law = ClusterMixture.from_sklearn(inputs) if hasattr(inputs, "covariance_type") else Empirical(inputs)
-        N = W.shape[1] if law.dim is None else law.dim
+        N = law.dim or W.shape[1]
         mean, variance = law.mean(N), law.covariance(N).diagonal()
         attrs, location = dict(attrs or {}), np.zeros(N)
         scale = sqrt(variance) if standardize else np.ones(N)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.random import Generator, SeedSequence, default_rng
-from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, field_validator, model_validator
 
 from .errors import ProblemError, shown, unknown_name
 from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, TheoryName, check_features, draw_features
@@ -21,10 +21,10 @@ from .training import PLAIN, Training, check_switch_times
 OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
 """Settings that an instance takes as they are."""
 
-Cosine = Annotated[float, Field(ge=-1, le=1, strict=True)]
-Dimension = Annotated[int, Field(ge=1, le=10**6, strict=True)]
-Scale = Annotated[float, Field(ge=0, le=1e6, strict=True)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Cosine = Annotated[StrictFloat, Field(ge=-1, le=1)]
+Dimension = Annotated[StrictInt, Field(ge=1, le=10**6)]
+Scale = Annotated[StrictFloat, Field(ge=0, le=1e6)]
+Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 
 
 class GaussianMixture(Settings):
@@ -49,13 +49,13 @@ class GaussianMixture(Settings):
     """
 
     law: Literal["gaussian-mixture"] = "gaussian-mixture"
-    components: int = Field(ge=1, le=10**4, strict=True)
+    components: StrictInt = Field(ge=1, le=10**4)
     spread: Scale
     block_size: Dimension = 1
     standardize: Literal[True, False, "estimated"] = True
     weights: tuple[float, ...] | None = None
     shared_means: StrictBool = True
-    moment_samples: int = Field(10_000, ge=2, le=10**7, strict=True)
+    moment_samples: StrictInt = Field(default=10_000, ge=2, le=10**7)
 
     def draw(self, latent_dim: int, rng: Generator) -> MixtureLaw:
         """Draw the means; the same generator state gives proportional means for every spread."""
@@ -140,13 +140,13 @@ class Problem(Settings):
     nonlinearity: str = "sign"
     centre: StrictBool = True
     features: str = "gaussian"
-    latent: GaussianLatent | GaussianMixture = Field(GaussianLatent(), discriminator="law")
+    latent: GaussianLatent | GaussianMixture = Field(default=GaussianLatent(), discriminator="law")
     student_scale: Scale = 1.0
     student_output_scale: Scale = 1.0
     teacher_scale: Scale = 1.0
     teacher_output_scale: Scale = 1.0
     output_weights: Literal["normal", "equal"] = "normal"
-    student_alignment: float = Field(0.0, ge=0, le=1, strict=True)
+    student_alignment: StrictFloat = Field(default=0.0, ge=0, le=1)
     training: Training = PLAIN
     switch_times: tuple[Positive, ...] = ()
     task_similarity: Cosine = 0.0
@@ -192,14 +192,19 @@ class Problem(Settings):
             A non-negative integer.
         """
         features, student, student_output, teacher, teacher_output, _ = _streams(seed)
-        needed, free = self._bytes(), available_bytes()
+        N, D, K, M, latent = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.latent
+        units = M * (1 + len(self.switch_times))
+        kept = 2 * N * D + K * N + units * D + K * (K + units) + units**2  # numbers in an instance and while it is made
+        if self.features in ("dct", "hadamard"):
+            kept += max(N, D) ** 2
+        if isinstance(latent, GaussianMixture):
+            kept += D * (latent.components + (latent.standardize == "estimated") * latent.moment_samples)
+        needed, free = 8 * kept, available_bytes()
         if needed > free:
             raise ProblemError(
-                f"input_dim: must fit into {free / 2**30:.1f} GiB of free memory (got {self.input_dim} with latent_dim "
-                f"{self.latent_dim}, {self.student_units} student_units and {self.teacher_units} teacher_units, which "
-                f"needs {needed / 2**30:.1f} GiB). Make one of them smaller."
+                f"input_dim: must fit into {free / 2**30:.1f} GiB of free memory (got {N} with latent_dim {D}, {K} "
+                f"student_units and {M} teacher_units, which needs {needed / 2**30:.1f} GiB). Make one of them smaller."
             )
-        N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
         matrix, transform = draw_features(self.features, D, N, features)
         instance = Instance(
             matrix,
@@ -219,17 +224,6 @@ class Problem(Settings):
             fresh = self.teacher_scale * teacher.standard_normal((M, D))
             instance = instance.then(similarity * first + np.sqrt(1 - similarity**2) * fresh, output, at)
         return instance
-
-    def _bytes(self) -> int:
-        """Memory for the arrays of an instance and the steps that make them."""
-        N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
-        latent = self.latent
-        M *= 1 + len(self.switch_times)
-        numbers = 2 * N * D + K * N + M * D + K * (K + M) + M * M
-        numbers += max(N, D) ** 2 * (self.features in ("dct", "hadamard"))
-        if isinstance(latent, GaussianMixture):
-            numbers += D * (latent.components + (latent.standardize == "estimated") * latent.moment_samples)
-        return 8 * numbers
 
     def _outputs(self, units: int, rng: Generator) -> Float[ndarray, "units"]:
         return rng.standard_normal(units) if self.output_weights == "normal" else np.ones(units)
@@ -279,12 +273,12 @@ class RunSettings(Settings):
         Fresh samples on which the generalisation error of SGD is measured.
     """
 
-    seed: int = Field(0, ge=0, strict=True)
-    time: float = Field(100.0, gt=0, le=1e7, strict=True)
-    count: int = Field(200, ge=2, strict=True)
-    runs: int = Field(5, ge=1, strict=True)
+    seed: StrictInt = Field(default=0, ge=0)
+    time: StrictFloat = Field(default=100.0, gt=0, le=1e7)
+    count: StrictInt = Field(default=200, ge=2)
+    runs: StrictInt = Field(default=5, ge=1)
     theory: TheoryName | tuple[TheoryName, ...] = "conventional"
-    test_samples: int = Field(4000, ge=2, strict=True)
+    test_samples: StrictInt = Field(default=4000, ge=2)
 
     @field_validator("theory", mode="before")
     @classmethod

@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from pydantic import Field, model_validator
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from .errors import ProblemError
 from .settings import Settings, numbers
 
-Rate = Annotated[float, Field(ge=0, le=1e6, strict=True)]
+Rate = Annotated[StrictFloat, Field(ge=0, le=1e6)]
 
 
 class Schedule(Settings):
@@ -127,7 +127,7 @@ class Training(Settings):
     output_normalization: Literal["1", "1/K", "1/sqrt(K)"] = "1"
     label_noise: Rate = 0.0
     weight_decay: Rate = 0.0
-    batch_size: int = Field(1, ge=1, le=10**6, strict=True)
+    batch_size: StrictInt = Field(default=1, ge=1, le=10**6)
     schedule: Schedule | None = None
 
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:

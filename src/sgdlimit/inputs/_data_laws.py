@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers, probabilities
-from ._divergence import Divergence
-from ._law import Clusters, LatentLaw, Matrix, Samples, Vector
+from ._law import Clusters, Divergence, LatentLaw, Matrix, Samples, Vector
 
 ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 
@@ -97,19 +96,15 @@ class Empirical(_Points):
             array = array / sqrt(weights @ array**2)
         array.setflags(write=False)
         self.samples = self.points = array
-        self.standardize, self.weights, self.dim = standardize, weights, array.shape[1]
-
-    @property
-    def distinct_samples(self) -> int:
-        """Number of samples there are."""
-        return len(self.samples)
+        self.distinct_samples, self.dim = array.shape
+        self.standardize, self.weights = standardize, weights
 
     def reweighted(self, rng: Generator) -> "Empirical":
         """The same samples with random probabilities, standardised again if they were.
 
         A smooth bootstrap: unlike drawing with replacement it keeps every sample, and so every rare feature.
         """
-        weights = rng.standard_exponential(len(self.samples))
+        weights = rng.standard_exponential(self.distinct_samples)
         other = object.__new__(Empirical)
         other._set(self.samples, self.standardize, weights / weights.sum())
         return other
@@ -118,7 +113,7 @@ class Empirical(_Points):
         """Draw ``count`` of them, with replacement."""
         self.check_dim(dim)
         p = self.weights if np.ptp(self.weights) else None  # equal ones draw faster
-        return self.samples[rng.choice(len(self.samples), count, p=p)]
+        return rng.choice(self.samples, count, p=p)
 
     def __repr__(self) -> str:
         """Numbers of samples and coordinates."""
@@ -252,12 +247,9 @@ class ClusterMixture(_Points):
         """
         C = self.sample(np.random.default_rng(seed), samples)
         log_determinants = log(np.diagonal(self.roots, 0, 1, 2)).sum(1)
-        log_terms = [
-            log(p) - (np.linalg.solve(root, (C - mean).T) ** 2).sum(0) / 2 - log_determinant
-            for p, mean, root, log_determinant in zip(
-                self.weights, self.means, self.roots, log_determinants, strict=True
-            )
-        ]
+        parts = zip(self.means, self.roots, strict=True)
+        distances = np.array([(np.linalg.solve(root, (C - mean).T) ** 2).sum(0) for mean, root in parts])
+        log_terms = (log(self.weights) - log_determinants)[:, None] - distances / 2
         ratios = np.logaddexp.reduce(log_terms) + (C**2).sum(1) / 2
         squares = (self.roots**2).sum((1, 2)) + (self.means**2).sum(1)
         upper = float(self.weights @ (squares - C.shape[1] - 2 * log_determinants)) / 2

@@ -12,13 +12,6 @@ from ..errors import ProblemError, unknown_name
 FEATURES = ("gaussian", "orthogonal", "hadamard", "dct", "identity")
 
 
-def _orthogonal(D: int, N: int, rng: Generator) -> Float[ndarray, "D N"]:
-    """Uniformly random with orthogonal rows or columns."""
-    basis, triangle = np.linalg.qr(rng.standard_normal((max(D, N), min(D, N))))
-    basis *= np.where(triangle.diagonal() < 0, -1, 1) * np.sqrt(max(D, N))  # the signs make it uniform (Mezzadri 2007)
-    return basis.T if D < N else basis
-
-
 @dataclass(frozen=True)
 class FeatureTransform:
     """Features that are part of an orthogonal transform, F_ij = row_factors_i H[rows_i, columns_j] column_factors_j.
@@ -45,13 +38,6 @@ class FeatureTransform:
         """F = scale · I."""
         places = np.arange(size)
         return cls("identity", size, places, np.ones(size), places, np.full(size, scale))
-
-    @classmethod
-    def draw(cls, kind: str, D: int, N: int, rng: Generator) -> "FeatureTransform":
-        """D random rows and N random columns (all of the longer side) of a transform, with random signs."""
-        size = max(D, N)
-        rows, columns = rng.permutation(size)[:D], rng.permutation(size)[:N]
-        return cls(kind, size, rows, rng.choice([-1.0, 1.0], size=D), columns, rng.choice([-1.0, 1.0], size=N))
 
     def dense(self) -> Float[ndarray, "D N"]:
         """F as a matrix."""
@@ -124,12 +110,18 @@ def draw_features(
            [0., 4.]])
     """
     check_features(kind, latent_dim, input_dim)
+    size = max(latent_dim, input_dim)
     if kind == "gaussian":
         return rng.standard_normal((latent_dim, input_dim)), None
     if kind == "orthogonal":
-        return _orthogonal(latent_dim, input_dim, rng), None
+        basis, triangle = np.linalg.qr(rng.standard_normal((size, min(latent_dim, input_dim))))
+        # The signs make it uniform (Mezzadri 2007).
+        basis *= np.where(triangle.diagonal() < 0, -1, 1) * np.sqrt(size)
+        return basis.T if latent_dim < input_dim else basis, None
     if kind == "identity":
-        transform = FeatureTransform.scaled_identity(latent_dim, np.sqrt(latent_dim))
+        transform = FeatureTransform.scaled_identity(size, np.sqrt(size))
     else:
-        transform = FeatureTransform.draw(kind, latent_dim, input_dim, rng)
+        rows, columns = rng.permutation(size)[:latent_dim], rng.permutation(size)[:input_dim]
+        signs = [rng.choice([-1.0, 1.0], len(places)) for places in (rows, columns)]
+        transform = FeatureTransform(kind, size, rows, signs[0], columns, signs[1])
     return transform.dense(), transform

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers
-from ._divergence import Divergence
 
 Samples = Float[ndarray, "count D"]
 Vector = Float[ndarray, "D"]
@@ -61,6 +60,26 @@ class Clusters:
         return Clusters(self.weights, (self.means - location) / scale, roots)
 
 
+class Divergence(NamedTuple):
+    """A Kullback–Leibler divergence in nats, with its standard error and rigorous bounds.
+
+    The standard error is 0 where the value was found by quadrature.
+
+    Examples
+    --------
+    >>> float(Divergence(1.5, 0.0, 1.0, 2.0))
+    1.5
+    """
+
+    value: float
+    standard_error: float
+    lower: float
+    upper: float
+
+    def __float__(self) -> float:
+        return self.value
+
+
 class LatentLaw(ABC):
     """What a law of the latent C must offer. Subclass it to bring your own.
 
@@ -68,11 +87,8 @@ class LatentLaw(ABC):
     """
 
     dim: int | None = None
-
-    @property
-    def distinct_samples(self) -> int | None:
-        """Number of samples to draw from; None where every draw is a fresh one, as theory assumes."""
-        return None
+    distinct_samples: int | None = None
+    """Number of samples to draw from; None where every draw is a fresh one, as theory assumes."""
 
     def clusters(self, dim: int) -> Clusters:
         """The Gaussian components that ``theory="mixture"`` starts from, for laws that have some.
@@ -184,15 +200,10 @@ class Affine(LatentLaw):
     """
 
     def __init__(self, law: LatentLaw, location: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
-        self.law, self.dim = law, law.dim
+        self.law, self.dim, self.distinct_samples = law, law.dim, law.distinct_samples
         self.location, self.scale = numbers("location", location), numbers("scale", scale)
         if (self.scale <= 0).any():
             raise ProblemError(f"scale: must be positive (got {self.scale}).")
-
-    @property
-    def distinct_samples(self) -> int | None:
-        """Number of samples of C."""
-        return self.law.distinct_samples
 
     @property
     def samples(self) -> Samples:

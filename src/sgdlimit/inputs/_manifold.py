@@ -19,7 +19,7 @@ REACH = 14.0
 TOLERANCE = 1e-12
 """Change of the coefficients, relative to E f², when all panels are halved."""
 
-PANELS = 2 ** np.arange(4, 15)
+PANELS = [2**power for power in range(4, 15)]
 VALUES_AT_ONCE = 2**22
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 

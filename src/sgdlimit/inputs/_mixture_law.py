@@ -4,14 +4,19 @@ from itertools import product
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy import ndarray
+from numpy import exp, log, ndarray, pi, sqrt
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers, probabilities
-from ._divergence import Divergence, mixture_divergence, unit_information
-from ._law import MOST_CLUSTERS, Clusters, LatentLaw, Matrix, Samples, Vector
+from ._law import MOST_CLUSTERS, Clusters, Divergence, LatentLaw, Matrix, Samples, Vector
+
+# The trapezoidal rule converges exponentially here: for components d apart the nearest singularity of the logarithm is
+# π/d off the real axis, where the normal weight is below exp(−d²/8). At this step the error is under 1e-13 for any d.
+_NODES = np.arange(-10, 10 + 1 / 32, 1 / 16)
+_WEIGHTS = exp(-(_NODES**2) / 2) / sqrt(2 * pi) / 16
+_FLAT = 1e-8  # means that vary less than this along a direction change I by less than 1e-15
 
 
 class MixtureLaw(LatentLaw):
@@ -79,7 +84,7 @@ class MixtureLaw(LatentLaw):
         self.location, self.scale = np.zeros(rest), np.ones(rest)
         if standardize:
             self.location = self.weights @ self.means
-            self.scale = np.sqrt(1 + self.weights @ (self.means - self.location) ** 2)
+            self.scale = sqrt(1 + self.weights @ (self.means - self.location) ** 2)
 
     def __repr__(self) -> str:
         with np.printoptions(threshold=10, edgeitems=2, precision=6):
@@ -148,7 +153,7 @@ class MixtureLaw(LatentLaw):
             clusters = Clusters(self.weights[choices].prod(1), means, np.ones_like(means))
             return clusters.rescaled(self.location, self.scale)
         if size == 1:
-            return Clusters(np.ones(1), self.mean(dim)[None], np.sqrt(self.covariance(dim).diagonal())[None])
+            return Clusters(np.ones(1), self.mean(dim)[None], sqrt(self.covariance(dim).diagonal())[None])
         raise ProblemError(
             f"block_size: must make at most {MOST_CLUSTERS} clusters for theory='mixture' (got {m}^{blocks}, {blocks} "
             f"blocks of {m} components). Use theory='moment-matched', standardised if the law has a mean."
@@ -182,7 +187,40 @@ class MixtureLaw(LatentLaw):
         """
         p, rng = self.weights, np.random.default_rng(seed)
         centred, deviation = (self.means - self.location) / self.scale, 1 / self.scale
-        upper = float((p @ centred**2).sum() / 2 + (deviation**2 - 1 - 2 * np.log(deviation)).sum() / 2)
+        upper = float((p @ centred**2).sum() / 2 + (deviation**2 - 1 - 2 * log(deviation)).sum() / 2)
         means = self.means.reshape(self.components, -1)
         blocks = np.split(means, means.shape[1] // self.block_size, 1)
-        return mixture_divergence(p, upper, [unit_information(block, p, samples, rng) for block in blocks])
+        information, variance = np.sum([_information(block, p, samples, rng) for block in blocks], 0)
+        # I adds up over independent blocks and lies between 0 and the entropy H(p) of each.
+        lower = max(0.0, upper + len(blocks) * float(p @ log(p)))
+        value = min(max(upper - float(information), lower), upper)  # noise or rounding may pass a bound
+        return Divergence(value, float(sqrt(variance)), lower, upper)
+
+
+def _information(
+    means: Float[ndarray, "m B"], weights: Float[ndarray, "m"], samples: int, rng: Generator
+) -> tuple[float, float]:
+    """Information about its component in a sample of unit deviation, and the variance of the estimate.
+
+    It depends on the sample only along the directions that the means span. Along one direction by quadrature, to 1e-12;
+    along more by Monte Carlo.
+    """
+    left, length, _ = np.linalg.svd(means - weights @ means, full_matrices=False)
+    spanned = length > max(_FLAT, 1e-13 * length[0])
+    points = left[:, spanned] * length[spanned]  # the means in coordinates of their own span, (m, rank)
+    if points.shape[1] == 1:
+        return float(_WEIGHTS @ _surprise(_NODES[:, None], points, weights)), 0.0
+    if samples < 4:
+        raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
+    z = rng.standard_normal((samples // 2, points.shape[1]))
+    # Antithetic: for close components the odd part is most of the noise.
+    draws = (_surprise(z, points, weights) + _surprise(-z, points, weights)) / 2
+    return float(draws.mean()), float(draws.var(ddof=1) / len(draws))
+
+
+def _surprise(
+    z: Float[ndarray, "n rank"], points: Float[ndarray, "m rank"], weights: Float[ndarray, "m"]
+) -> Float[ndarray, "n"]:
+    """−Σ_i p_i ln Σ_j p_j exp(−z·d_ij − |d_ij|²/2), d_ij = μ_i − μ_j: every component visited with the same z."""
+    exponents = (log(weights) - (d**2).sum(-1) / 2 - z @ d.T for d in points[:, None] - points)  # each (n, m)
+    return -(weights @ [np.logaddexp.reduce(exponent, 1) for exponent in exponents])

@@ -37,7 +37,12 @@ def read_samples(source: str) -> Float[ndarray, "count D"]:
     (1797, 61)
     """
     if source in NAMED and not Path(source).exists():
-        return _named(source)
+        try:
+            from sklearn import datasets
+        except ImportError:
+            raise ProblemError(f"DATA: {source!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
+        samples = getattr(datasets, f"load_{source}")().data
+        return samples[:, np.ptp(samples, 0) > 0]
     path, _, member = source.partition(":") if ".npz:" in source.lower() else (source, "", "")
     suffix = Path(path).suffix.lower()
     if suffix not in (".npy", ".npz", ".csv"):
@@ -55,15 +60,6 @@ def read_samples(source: str) -> Float[ndarray, "count D"]:
             f"DATA: must be of shape (count, D), a sample in each row (got {array.shape} in {source!r})."
         )
     return array.reshape(len(array), -1).astype(float)
-
-
-def _named(name: str) -> Float[ndarray, "count D"]:
-    try:
-        from sklearn import datasets
-    except ImportError:
-        raise ProblemError(f"DATA: {name!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
-    samples = getattr(datasets, f"load_{name}")().data
-    return samples[:, np.ptp(samples, 0) > 0]
 
 
 def _array(path: str, member: str, archive: bool) -> ndarray:
@@ -90,10 +86,9 @@ def _array(path: str, member: str, archive: bool) -> ndarray:
 
 def _table(path: str) -> Float[ndarray, "count D"]:
     """A table of numbers. A first line without any number is its headings."""
+    options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
     try:
-        cells = pd.read_csv(
-            path, encoding="utf-8-sig", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False
-        ).fillna("")
+        cells = pd.read_csv(path, encoding="utf-8-sig", **options).fillna("")
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ProblemError(
             f"DATA: {path!r} is not a csv file ({str(error).strip()}). Write it as UTF-8 text."
@@ -109,4 +104,4 @@ def _table(path: str) -> Float[ndarray, "count D"]:
             f"DATA: line {cells.index[row] + 1}, column {column + 1} of {path!r} must be a number (got "
             f"{cells.iloc[row, column]!r}). Leave out such columns or lines."
         )
-    return cells.to_numpy(float)
+    return cells.to_numpy(dtype=float)
