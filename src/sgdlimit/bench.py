@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import DivergenceWarning
+from .instance import Instance
 from .papers.bae_jeong_2024 import PRESETS, reproduce
 from .problem import GaussianMixture, Problem
 from .random import fill_normals
@@ -36,15 +37,13 @@ from .theory import (
     spectrum,
     start,
 )
-from .training import PLAIN
 
 PRESET = PRESETS["paper"]
 STEPS = PRESET.steps
-ACTIVATIONS = ("erf", "relu")
 
 
 class Row(NamedTuple):
-    """One measurement: what, how long, and the bare limit it is a multiple of (NaN where there is none)."""
+    """One measurement: what, how long, and the bare limit it is a multiple of."""
 
     what: str
     seconds: float
@@ -95,13 +94,10 @@ def table(rows: list[Row], path: Path | None = None) -> str:
         measured = [row._asdict() | {"ratio": row.ratio} for row in rows]
         machine = {**provenance(), "cores": cores()}
         path.write_text(json.dumps({"machine": machine, "rows": measured}, indent=1), encoding="utf-8")
-    lines = [f"{'':58}{'seconds':>10}{'limit':>10}{'ratio':>8}"]
-    for row in rows:
-        line = f"{row.what:58}{row.seconds:10.4f}"
-        if np.isfinite(row.limit_seconds):
-            line += f"{row.limit_seconds:10.4f}{row.ratio:8.3f}  {row.limit}"
-        lines.append(line)
-    return "\n".join(lines)
+    head = f"{'':58}{'seconds':>10}{'limit':>10}{'ratio':>8}"
+    return "\n".join(
+        [head, *(f"{r.what:58}{r.seconds:10.4f}{r.limit_seconds:10.4f}{r.ratio:8.3f}  {r.limit}" for r in rows)]
+    )
 
 
 def _once(call: Callable[[], object]) -> float:
@@ -119,13 +115,11 @@ def _seconds(call: Callable[[], object], repeats: int = 5) -> float:
 
 def _bare_product() -> float:
     """The float32 product CF alone, for all steps of a run: blocks of 4096 × D × N on all cores."""
-    D, N = PRESET.problem.latent_dim, PRESET.problem.input_dim
+    D, N, rows, blocks = PRESET.problem.latent_dim, PRESET.problem.input_dim, 4096, 6
     rng = np.random.default_rng(0)
-    latent = rng.standard_normal((4096, D), dtype=np.float32)
-    features = rng.standard_normal((D, N), dtype=np.float32)
-    out = np.empty((4096, N), np.float32)
-    blocks = 6
-    return _seconds(lambda: [np.matmul(latent, features, out=out) for _ in range(blocks)]) * STEPS / (4096 * blocks)
+    latent, features = (rng.standard_normal(shape, dtype=np.float32) for shape in ((rows, D), (D, N)))
+    out = np.empty((rows, N), np.float32)
+    return _seconds(lambda: [np.matmul(latent, features, out=out) for _ in range(blocks)]) * STEPS / (rows * blocks)
 
 
 def _against_product(what: str, call: Callable[[], object], share: int = 1, repeats: int = 5) -> Row:
@@ -145,34 +139,34 @@ def _first_task() -> Conditions:
     return Conditions(plan, plan.task(0), threads=1)
 
 
+def _instances(problem: Problem = PRESET.problem) -> list[Instance]:
+    """An instance with each of the activations."""
+    return [problem.draw(0).replace(activation=name) for name in ("erf", "relu")]
+
+
 def _sgd() -> Iterator[Row]:
     """One run, and the runs of a task of the grid, some of which are shared by several conditions."""
-    instance = PRESET.problem.draw(0).replace(activation="erf")
-    yield _against_product("one SGD run, sampling and measuring included", lambda: simulate(instance, PRESET.times))
+    one = partial(simulate, _instances()[0], PRESET.times)
+    yield _against_product("one SGD run, sampling and measuring included", one)
     task = _first_task()
     conditions, count = task.instances, len(task.keys)
-
-    def run() -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DivergenceWarning)
-            simulate_together(conditions, PRESET.times, test_samples=0)
-
-    row = _against_product(f"each of the {count} SGD runs of a task of the grid", run, share=count, repeats=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        run = partial(simulate_together, conditions, PRESET.times, test_samples=0)
+        row = _against_product(f"each of the {count} SGD runs of a task of the grid", run, share=count, repeats=3)
     yield row
     each = row.seconds * count / len(conditions)
     yield row._replace(what=f"the same, shared by the {len(conditions)} that differ", seconds=each)
 
 
-def _right_hand_sides(
-    nodes: Spectrum, v: Any, v_teacher: Any, *, activation: str, learning_rate: float, times: np.ndarray
-) -> float:
+def _right_hand_sides(instance: Instance, nodes: Spectrum) -> float:
     """Seconds of the right-hand sides of a solution, in one compiled loop."""
     import jax
     import jax.numpy as jnp
 
-    integrals = integrals_for(activation)
-    case = Case(nodes, v, v_teacher, PLAIN.rule(learning_rate, len(v), len(v_teacher)))
-    steps = int(order_parameters(case, times, Solver(integrals)).steps)
+    integrals = integrals_for(instance.activation)
+    case = Case(nodes, instance.student_output, instance.teacher_output, instance.rule)
+    steps = int(order_parameters(case, PRESET.times, Solver(integrals)).steps)
     with jax.enable_x64(True):
         state, fixed = start(case)
 
@@ -184,14 +178,19 @@ def _right_hand_sides(
         return _seconds(lambda: jax.block_until_ready(loop(state)), 3)
 
 
+def _solving(function: Callable[..., object], instance: Instance, nodes: Any, **settings: Any) -> Callable[[], object]:
+    """A call that solves an instance on nodes."""
+    outputs = instance.student_output, instance.teacher_output
+    settings = {"learning_rate": instance.learning_rate, "activation": instance.activation} | settings
+    return partial(function, nodes, *outputs, times=PRESET.times, **settings)
+
+
 def _theory(what: str, problem: Problem, repeats: int) -> Iterator[Row]:
     """A warm solution beside as many evaluations of the right-hand side as it takes, alone."""
-    instance = problem.draw(0)
-    case = spectrum(instance), instance.student_output, instance.teacher_output
-    for name in ACTIVATIONS:
-        settings: Any = {"activation": name, "learning_rate": problem.learning_rate, "times": PRESET.times}
-        seconds = _seconds(lambda settings=settings: solve_spectrum(*case, **settings), repeats)
-        yield Row(f"{what}, {name}", seconds, "right-hand sides", _right_hand_sides(*case, **settings))
+    for instance in _instances(problem):
+        nodes, name = spectrum(instance), instance.activation.name
+        seconds = _seconds(_solving(solve_spectrum, instance, nodes), repeats)
+        yield Row(f"{what}, {name}", seconds, "right-hand sides", _right_hand_sides(instance, nodes))
 
 
 def _mixture() -> Iterator[Row]:
@@ -200,22 +199,19 @@ def _mixture() -> Iterator[Row]:
     problem = PRESET.problem.model_copy(update={"latent": latent})
     normals = np.empty((32 * STEPS // 1000, 1000 * (problem.student_units + problem.teacher_units)), np.float32)
     limit = _seconds(lambda: fill_normals(np.uint32(1), np.uint32(2), 0, normals), 3) / cores()
-    for name in ACTIVATIONS:
-        solved = partial(solve, problem.draw(0).replace(activation=name), PRESET.times, theory="mixture")
-        yield Row(f"mixture theory warm, 32 chains, {name}", _seconds(solved, 3), "normal numbers", limit)
+    for instance in _instances(problem):
+        seconds = _seconds(partial(solve, instance, PRESET.times, theory="mixture"), 3)
+        yield Row(f"mixture theory warm, 32 chains, {instance.activation.name}", seconds, "normal numbers", limit)
 
 
 def _batch() -> Iterator[Row]:
     """256 theories: 32 instances, each at 8 learning rates."""
-    instances = [PRESET.problem.draw(seed) for seed in range(32)]
-    spectra = [spectrum(instance, nodes=70) for instance in instances]
-    outputs = instances[0].student_output, instances[0].teacher_output
+    spectra = [spectrum(PRESET.problem.draw(seed), nodes=70) for seed in range(32)]
     rates = np.repeat(np.geomspace(0.05, 0.4, 8), 32)
-    for name in ACTIVATIONS:
-        settings: Any = {"activation": name, "times": PRESET.times}
-        seconds = _seconds(partial(solve_many, spectra * 8, *outputs, learning_rate=rates, **settings), 3) / 256
-        limit = _right_hand_sides(spectra[0], *outputs, learning_rate=0.2, **settings) / cores()
-        yield Row(f"each of 256 theories, 70 nodes, {name}", seconds, "right-hand sides", limit)
+    for instance in _instances():
+        seconds = _seconds(_solving(solve_many, instance, spectra * 8, learning_rate=rates), 3) / 256
+        limit = _right_hand_sides(instance, spectra[0]) / cores()
+        yield Row(f"each of 256 theories, 70 nodes, {instance.activation.name}", seconds, "right-hand sides", limit)
 
 
 def _large_instance() -> Iterator[Row]:
@@ -256,15 +252,15 @@ def _processes() -> Iterator[Row]:
     def process(*arguments: str) -> float:
         return _seconds(lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True))
 
-    for name in ACTIVATIONS:
+    for name in ("erf", "relu"):
         command = [sys.executable, "-c", FIRST_CALLS.replace("ACTIVATION", repr(name))]
         with tempfile.TemporaryDirectory() as folder:
-            settings: Any = {"env": os.environ | {"SGDLIMIT_CACHE_DIR": folder}, "text": True, "check": True}
-            printed = [subprocess.run(command, stdout=subprocess.PIPE, **settings).stdout for _ in range(4)]
-        first, warm = np.array([text.split() for text in printed], dtype=float).T
+            environment = os.environ | {"SGDLIMIT_CACHE_DIR": folder}
+            printed = [subprocess.check_output(command, env=environment, text=True).split() for _ in range(4)]
+        first, warm = np.array(printed, dtype=float).T
         limit = "the second call", float(np.median(warm))
         yield Row(f"theory, first call ever, {name}", float(first[0]), *limit)
         yield Row(f"theory, first call in a process, {name}", float(np.median(first[1:])), *limit)
-    bare = process("-c", "pass")
-    yield Row("import sgdlimit", process("-c", "import sgdlimit"), "python alone", bare)
-    yield Row("sgdlimit --help", process("-m", "sgdlimit", "--help"), "python alone", bare)
+    bare = "python alone", process("-c", "pass")
+    yield Row("import sgdlimit", process("-c", "import sgdlimit"), *bare)
+    yield Row("sgdlimit --help", process("-m", "sgdlimit", "--help"), *bare)

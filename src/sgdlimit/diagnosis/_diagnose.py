@@ -96,9 +96,9 @@ def diagnose(
     >>> sl.diagnose(problem.draw(seed=0), sl.log_times(2000, 200, 60), runs=3, field_samples=500).verdict
     'conventional'
     """
-    check_whole("runs", runs, 3)
-    check_whole("field_times", field_times, 1)
-    check_whole("field_samples", field_samples, 100)
+    check_whole(3, runs=runs)
+    check_whole(1, field_times=field_times)
+    check_whole(100, field_samples=field_samples)
     instance = source if isinstance(source, Instance) else default_network(source, seed=seed)
     if times is None:
         times = log_times(100 * instance.input_dim, instance.input_dim)

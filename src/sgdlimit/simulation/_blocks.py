@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Float32, Int
-from numpy import ndarray
+from jaxtyping import Array, Float, Float32, Int
+from numpy import float32, ndarray
 
 from ..inputs import Known, Nonlinearity
 from ..rules import ACTIVATIONS, Activation
@@ -20,10 +20,10 @@ from ._kernel import Students
 from ._sources import BLOCK
 from ._stream import Stream
 
-ROOT_HALF = np.float32(np.sqrt(0.5))
+ROOT_HALF = float32(np.sqrt(0.5))
 
 KNOWN: dict[str, Callable[[Array], Array]] = {
-    "sign": lambda u: jnp.where(jnp.signbit(u), np.float32(-1), np.float32(1)),
+    "sign": lambda u: jnp.where(jnp.signbit(u), float32(-1), float32(1)),
     "erf": lambda u: lax.erf(u * ROOT_HALF),
     "identity": lambda u: u,
 }
@@ -39,7 +39,6 @@ class Setting(NamedTuple):
     """None for given inputs, which stay as they are."""
     functions: tuple[Activation, ...]
     """Activations that are not built in, in the order of their codes."""
-    labelled: bool
 
 
 class State(NamedTuple):
@@ -62,18 +61,14 @@ class Sample(NamedTuple):
     """What a sample brings besides its products."""
 
     number: Int[Array, ""]
-    begins: Bool[Array, ""]
-    """Whether it is the first of a batch."""
-    label: Float32[Array, ""]
-    """If given."""
     noise: Float32[Array, ""]
+    """Of its label."""
     factor: Float32[Array, ""]
     """What the schedule multiplies both rates with."""
     task: Int[Array, ""]
 
 
-OF_RUNS = Sample._make([None, None, None, 0, None, None])
-OF_CHAINS = Sample._make([None, None, None, None, 0, None])
+OF_RUNS, OF_CHAINS = Sample._make([None, 0, None, None]), Sample._make([None, None, 0, None])
 """Which of its parts differ between the runs, and between the chains of a run."""
 
 
@@ -89,7 +84,7 @@ def train_together(
     stream, output_samples = streams[0], runs[0].output_samples
     projection, rule = stream.projection, stream.chains.rule
     f = stream.instances[0].f if projection else None
-    setting = Setting(stream.input_dim, rule.batch_size, f, tuple(stream.functions), len(stream.labels) > 0)
+    setting = Setting(stream.input_dim, rule.batch_size, f, tuple(stream.functions))
     matrices = [
         jnp.asarray(projection.triangle if source.isotropic else projection.matrix)
         for source in stream.sources
@@ -111,8 +106,7 @@ def train_together(
                 state = _advance(state, chains, products, samples, sample - first, size=size, setting=setting)
                 sample += size
             if sample == output_samples[wanted]:
-                state = _flush(state)
-                student, output = np.asarray(state.students.student), np.asarray(state.students.output)
+                student, output = np.asarray(state.updated()), np.asarray(state.students.output)
                 for run, students in enumerate(runs):
                     students.kept_student[:, wanted] = student[run, :, :, : setting.N]
                     students.kept_output[:, wanted] = output[run]
@@ -124,14 +118,14 @@ def train_together(
 
 def _single(arrays: Any) -> Any:
     """Arrays in single precision, on the device."""
-    return jax.tree.map(lambda x: jnp.array(x, jnp.float32 if x.dtype.kind == "f" else jnp.int32), arrays)
+    return jax.tree.map(lambda x: jnp.array(x, jfloat32 if x.dtype.kind == "f" else jnp.int32), arrays)
 
 
 def _state(runs: Sequence[Students]) -> State:
     """All chains of all runs as they begin, along the first two axes."""
     moving = [run._replace(output_samples=None, kept_student=None, kept_output=None) for run in runs]
     students = _single(jax.tree.map(lambda *parts: np.stack(parts), *moving))
-    shrink = jnp.ones(students.diverged_sample.shape, jnp.float32)
+    shrink = jnp.ones(students.diverged_sample.shape, jfloat32)
     return State(students, jnp.zeros_like(students.output), shrink, jnp.zeros_like(students.student[:, :, 0]))
 
 
@@ -153,19 +147,10 @@ def _products(
 def _samples(streams: Sequence[Stream], first: int) -> Sample:
     """The samples of a block along the first axis; the noise has an axis of runs, the factors have one of chains."""
     chains, number = streams[0].chains, np.arange(first, first + BLOCK)
-    blocks = [stream.block(first, BLOCK, np.empty(0, np.float32)) for stream in streams]
+    blocks = [stream.block(first, BLOCK, np.empty(0, float32)) for stream in streams]
     noise = np.stack([block.noise for block in blocks], axis=1)
     task = np.searchsorted(chains.switch_samples, number, side="right")
-    begins = number % chains.rule.batch_size == 0
-    label = np.resize(blocks[0].labels, BLOCK)  # the last block may have fewer, and where there are none they are 0
-    return Sample(*_single((number, begins, label, noise, blocks[0].factors.T, task)))
-
-
-@partial(jax.jit, donate_argnums=0)
-def _flush(state: State) -> State:
-    """Apply the update that waits."""
-    students = state.students._replace(student=state.updated())
-    return State(students, jnp.zeros_like(state.pending), jnp.ones_like(state.shrink), state.row)
+    return Sample(*_single((number, noise, blocks[0].factors.T, task)))
 
 
 @partial(jax.jit, static_argnames=("size", "setting"), donate_argnums=0)
@@ -197,20 +182,19 @@ def _step(
     N, f, students, rule = setting.N, setting.f, state.students, chain.rule
     first, second = products[chain.sources[0]], products[chain.sources[1]]
     U = chain.gains * (first + chain.coefficients * second + chain.shifts)
-    label = sample.label
-    if not setting.labelled:
-        outputs = chain.teacher_output[sample.task]
-        g, _ = _value_and_slope(chain.teacher_activations, U[N : N + len(outputs)], setting)
-        label = jnp.sum(outputs * g) + rule.label_noise * sample.noise
+    outputs = chain.teacher_output[sample.task]
+    g, _ = _value_and_slope(chain.teacher_activations, U[N : N + len(outputs)], setting)
+    label = jnp.sum(outputs * g) + rule.label_noise * sample.noise
     X = U[:N] if f is None else KNOWN[f.name](U[:N]) if isinstance(f, Known) else jnp.vectorize(f.function)(U[:N])
     X = jnp.pad(X - chain.centres if chain.centres.size else X, (0, len(U) - N))
 
+    begins = sample.number % setting.batch_size == 0
     student, output = state.updated(), students.output
     seen_student, v = student, output
     if setting.batch_size > 1:
-        seen_student = jnp.where(sample.begins, student, students.seen_student)
-        v = jnp.where(sample.begins, output, students.seen_output)
-    root = np.float32(np.sqrt(N))
+        seen_student = jnp.where(begins, student, students.seen_student)
+        v = jnp.where(begins, output, students.seen_output)
+    root = float32(np.sqrt(N))
     field = jnp.sum(seen_student * X, axis=-1) / root
     hidden, slope = _value_and_slope(chain.activations, field, setting)
     error = rule.student_scale * jnp.sum(v * hidden) - label
@@ -218,7 +202,7 @@ def _step(
     alive = going & jnp.isfinite(error)
     share = rule.student_scale * error / setting.batch_size
     rate, output_rate = sample.factor * rule.learning_rate, sample.factor * rule.output_rate
-    decay = jnp.where(sample.begins, rate * rule.weight_decay / N, 0)
+    decay = jnp.where(begins, rate * rule.weight_decay / N, 0)
     students = students._replace(
         student=student,
         output=output - jnp.where(alive, output_rate / N * hidden * share, 0),

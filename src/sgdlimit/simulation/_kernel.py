@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 from numba import njit
-from numpy import ndarray
+from numpy import float32, float64, ndarray
 
 from ..inputs import TABULATED
 from ..rules import Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
@@ -64,14 +64,10 @@ class Block(NamedTuple):
 
     first: int
     """Samples before the block."""
-    size: int
-    """Samples to take."""
     products: Float32[ndarray, "source sample width"]
     """Preactivations of N inputs, fields of M teacher units, and padding."""
     noise: Float[ndarray, "sample"]
-    """Normals for the labels."""
-    labels: Float[ndarray, "sample"]
-    """Given labels; empty where the teacher labels."""
+    """Normals for the labels, or given labels: their teacher has no units and their noise is 1."""
     factors: Float[ndarray, "chain sample"]
     """What the schedules multiply the rates with."""
 
@@ -103,15 +99,12 @@ def _form_input(products, chains, c, shifted, s, row, r):
     coefficient, gain = chains.coefficients[c], chains.gains[c]
     shifts, centres = chains.shifts, chains.centres
     size = row.shape[1]
-    one = np.float32(1)
+    one = float32(1)
     if chains.f == SIGN:  # in one pass; and for a positive gain, the sign does without it
-        if shifted:
+        if shifted or coefficient != 0:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
                 row[r, j] = math.copysign(one, u)
-        elif coefficient != 0:
-            for j in range(size):
-                row[r, j] = math.copysign(one, products[first, s, j] + coefficient * products[second, s, j])
         else:
             for j in range(size):
                 row[r, j] = math.copysign(one, products[first, s, j])
@@ -120,16 +113,16 @@ def _form_input(products, chains, c, shifted, s, row, r):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
     if chains.f == ERF_INPUT:
         for j in range(size):
-            row[r, j] = erf_and_gauss(np.float64(row[r, j]))[0]
+            row[r, j] = erf_and_gauss(float64(row[r, j]))[0]
     if chains.f == TABULATED:
         for j in range(size):
-            row[r, j] = smooth_part(chains.f_tables, 0, np.float64(row[r, j]))[0]
+            row[r, j] = smooth_part(chains.f_tables, 0, float64(row[r, j]))[0]
         kinks = chains.f_tables.kinks
         for k in range(kinks.shape[1]):  # a pass for each, because a loop in the loop above would not vectorise
-            position, jump, slope = np.float32(kinks[0, k, 0]), np.float32(kinks[0, k, 1]), np.float32(kinks[0, k, 2])
+            position, jump, slope = float32(kinks[0, k, 0]), float32(kinks[0, k, 1]), float32(kinks[0, k, 2])
             for j in range(size):
                 u = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
-                row[r, j] += jump + slope * (u - position) if u > position else np.float32(0)
+                row[r, j] += jump + slope * (u - position) if u > position else float32(0)
     for j in range(centres.shape[1]):
         row[r, j] -= centres[c, j]
 
@@ -166,7 +159,7 @@ def _update_and_fields(student, seen_student, i, begins, pending, p, row, old, n
     paired = K - K % 2 if begins else 0
     for k in range(0, paired, 2):  # two units at a time share the loads of the rows
         back_k, back_l = pending[p, k], pending[p, k + 1]
-        total_k, total_l = np.float32(0), np.float32(0)
+        total_k, total_l = float32(0), float32(0)
         for j in range(width):
             w_k = student[i, k, j] - back_k * row[old, j]
             w_l = student[i, k + 1, j] - back_l * row[old, j]
@@ -176,24 +169,12 @@ def _update_and_fields(student, seen_student, i, begins, pending, p, row, old, n
             total_l += w_l * row[new, j]
         field[k], field[k + 1] = total_k, total_l
     for k in range(paired, K):
-        back_k, total_k = pending[p, k], np.float32(0)
+        back_k, total_k = pending[p, k], float32(0)
         for j in range(width):
             w_k = student[i, k, j] - back_k * row[old, j]
             student[i, k, j] = w_k
             total_k += (w_k if begins else seen_student[i, k, j]) * row[new, j]
         field[k] = total_k
-
-
-@njit(inline="always", fastmath=FAST)
-def _apply(student, i, pending, p, row, new, shrink):
-    """The update that waits, and the weight decay."""
-    whole = np.float32(shrink[p])
-    for k in range(student.shape[1]):
-        back = pending[p, k]
-        for j in range(student.shape[2]):
-            student[i, k, j] = whole * (student[i, k, j] - back * row[new, j])
-        pending[p, k] = 0
-    shrink[p] = 1
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -209,13 +190,13 @@ def sgd_block(block, chains, students, begin, end):
     K, width = students.student.shape[1:]
     N = students.kept_student.shape[3]
     most = max(1, FIRST_CACHE // (4 * K * width))
-    row, labels = np.zeros((2, width), np.float32), np.zeros((most, SUB_BLOCK))
-    pending, shrink = np.zeros((most, K), np.float32), np.ones(most)
+    row, labels = np.zeros((2, width), float32), np.zeros((most, SUB_BLOCK))
+    pending, shrink = np.zeros((most, K), float32), np.ones(most)
     field, hidden, slope = np.zeros(K), np.zeros(K), np.zeros(K)
     start = 0
-    while start < block.size:
+    while start < len(block.noise):
         task = np.searchsorted(chains.switch_samples, block.first + start, side="right")
-        stop = min(start + SUB_BLOCK, block.size)
+        stop = min(start + SUB_BLOCK, len(block.noise))
         if task < chains.switch_samples.shape[0]:
             stop = min(stop, chains.switch_samples[task] - block.first)
         c = begin
@@ -225,10 +206,7 @@ def sgd_block(block, chains, students, begin, end):
             while shared < end and shared - c < most and chains.same_input[shared]:
                 shared += 1
             for i in range(c, shared):
-                if block.labels.shape[0] > 0:
-                    labels[i - c, : stop - start] = block.labels[start:stop]
-                else:
-                    _form_labels(block.products, chains, i, task, N, start, stop, labels, i - c)
+                _form_labels(block.products, chains, i, task, N, start, stop, labels, i - c)
                 for s in range(start, stop):
                     labels[i - c, s - start] += chains.rule.label_noise[i] * block.noise[s]
             _train(
@@ -270,7 +248,7 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
                 if batch_size > 1:
                     for k in range(K):
                         for j in range(row.shape[1]):
-                            seen_student[i, k, j] = np.float32(unit) * student[i, k, j]
+                            seen_student[i, k, j] = float32(unit) * student[i, k, j]
             prediction, scale = 0.0, rule.student_scale[i]
             for k in range(K):
                 hidden[k], slope[k] = activation_and_slope(chains.activations[i], unit / root * field[k], chains.tables)
@@ -289,7 +267,13 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
                 pending[p, k] = rate / root * scale * v * share * slope[k] / shrink[p]
                 output[i, k] -= output_rate / N * scale * hidden[k] * share
             if kept or s == stop - 1:
-                _apply(student, i, pending, p, row, new, shrink)
+                # What waits is applied; fields are of no use here.
+                _update_and_fields(student, seen_student, i, True, pending, p, row, new, new, field)
+                for k in range(K):
+                    pending[p, k] = 0
+                    for j in range(row.shape[1]):
+                        student[i, k, j] *= float32(shrink[p])
+                shrink[p] = 1
             if kept:
                 students.kept_student[i, place] = student[i, :, :N]
                 students.kept_output[i, place] = output[i]
@@ -316,7 +300,7 @@ def losses(fields, activation, tables, output, labels):
     hidden, slope, difference = np.empty((K, samples)), np.empty(samples), np.empty(samples)
     for t in range(times):
         for k in range(K):
-            values_and_slopes(activation, fields[t, k].astype(np.float64), 0, samples, tables, hidden[k], slope)
+            values_and_slopes(activation, fields[t, k].astype(float64), 0, samples, tables, hidden[k], slope)
         for task in range(len(labels)):
             difference[:] = -labels[task]
             for k in range(K):

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 from xarray import Dataset
 
@@ -13,59 +14,47 @@ from ..inputs import InputMoments
 from ..instance import Instance
 from ..trajectory import make_trajectory
 from ._kernel import Students, losses
-from ._sources import BLOCK
-from ._stream import Stream
+from ._stream import Products, Stream
 
 TIMES_AT_ONCE = 25  # output times in one task
 LARGEST_WEIGHT = 1e18  # its square is finite in single precision
-
-TestBlock = tuple[Float32[ndarray, "source step width"], int]
-"""Products that all conditions of a stream share, and how many of their samples are used."""
 
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
 """What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
 
 
-def test_blocks(stream: Stream, count: int, pool: Executor) -> list[TestBlock]:
-    """So many samples of a stream as blocks."""
-    starts = range(0, count, BLOCK)
-    products = pool.map(stream.products, starts)
-    return [(each, min(BLOCK, count - start)) for each, start in zip(products, starts, strict=True)]
-
-
+@dataclass
 class Record:
     """What is measured of one condition: NaN at output times that a run has not reached, or after it diverged."""
 
-    def __init__(
-        self,
-        instance: Instance,
-        condition: int,
-        overlaps: str | tuple[str, ...],
-        moments: Sequence[Moments],
-        times: Float[ndarray, "time"],
-        runs: int,
-    ) -> None:
-        self.instance, self.condition, self.times = instance, condition, times
-        self.overlaps, self.moments = overlaps, moments
-        self.attrs: dict[str, Any] = {}
-        self.variables: dict[str, Float[ndarray, "run time ..."]] = {}
-        """Q and R with an axis of overlaps after the time, v, mean fields, and errors with their standard errors."""
-        self.kept: dict[str, list[ndarray]] = {}
-        """What else is kept of each run."""
-        self.runs = 0
-        """How many have begun."""
-        self.reached, self.diverged_at = np.zeros(runs, int), np.full(runs, np.nan)
-        """How many output times each run reached with finite weights, and when it diverged."""
-        self._test_set: tuple[Float32[ndarray, "sample N"], Float[ndarray, "task sample"]] | None = None
+    instance: Instance
+    condition: int
+    overlaps: str | tuple[str, ...]
+    moments: Sequence[Moments]
+    times: Float[ndarray, "time"]
+    reached: Int[ndarray, "run"]
+    """How many output times each run reached with finite weights."""
+    diverged_at: Float[ndarray, "run"]
+    """When each run diverged, else NaN."""
+    runs: int = 0
+    """How many have begun."""
+    attrs: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, Float[ndarray, "run time ..."]] = field(default_factory=dict)
+    """Q and R with an axis of overlaps after the time, v, mean fields, and errors with their standard errors."""
+    kept: dict[str, list[ndarray]] = field(default_factory=dict)
+    """What else is kept of each run."""
+    test_set: tuple[Float32[ndarray, "sample N"], Float[ndarray, "task sample"]] | None = None
+    """Inputs and labels of the run that is measured."""
 
     def measure(
-        self, run: int, stream: Stream, students: Students, until: int, tests: Sequence[TestBlock], pool: Executor
+        self, run: int, stream: Stream, students: Students, until: int, tests: Products, pool: Executor
     ) -> None:
-        """Measure a run at the next output times, ``until`` in all, or until it diverged."""
-        if tests and self._test_set is None:
-            formed = pool.map(lambda test: stream.formed(self.condition, *test), tests)
-            inputs, labels = zip(*formed, strict=True)
-            self._test_set = np.concatenate(inputs), np.concatenate(labels, axis=1)
+        """Measure a run at the next output times, ``until`` in all, or until it diverged.
+
+        ``tests`` are the products of a test set.
+        """
+        if self.test_set is None and tests.shape[1]:
+            self.test_set = stream.formed(self.condition, tests, tests.shape[1])
         self.runs, start = run + 1, int(self.reached[run])
         self._reach(run, stream, students, until)
         stop = int(self.reached[run])
@@ -77,7 +66,7 @@ class Record:
             empty = np.full((len(self.reached), len(self.times), *values.shape[1:]), np.nan)
             self.variables.setdefault(name, empty)[run, start:stop] = values
         if until == len(self.times):
-            self._test_set = None  # the next run has its own
+            self.test_set = None  # the next run has its own
 
     def _reach(self, run: int, stream: Stream, students: Students, until: int) -> None:
         """Find how many output times up to ``until`` have weights with finite squares, and when the run diverged."""
@@ -105,8 +94,8 @@ class Record:
         for _, mean in self.moments:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
-        if self._test_set is not None:
-            inputs, labels = self._test_set
+        if self.test_set is not None:
+            inputs, labels = self.test_set
             times, K, N = student.shape
             fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
             # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
@@ -149,8 +138,9 @@ def records_of(
             known[key] = instance.moments(theory), None
         return known[key]
 
-    return [
-        Record(instance, condition, names, [moments(instance, theory) for theory in named], times, runs)
-        for condition, (instance, names) in enumerate(zip(instances, overlaps, strict=True))
-        for named in [(names,) if isinstance(names, str) else names]
-    ]
+    records = []
+    for condition, (instance, names) in enumerate(zip(instances, overlaps, strict=True)):
+        measured = [moments(instance, theory) for theory in ([names] if isinstance(names, str) else names)]
+        reached, diverged_at = np.zeros(runs, int), np.full(runs, np.nan)
+        records.append(Record(instance, condition, names, measured, times, reached, diverged_at))
+    return records

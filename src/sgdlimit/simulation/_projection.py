@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, Float32
 from numba import njit
-from numpy import ndarray
+from numpy import float32, ndarray
 
 from ..inputs import FeatureTransform
 from ..resources import one_thread
@@ -15,6 +15,9 @@ TILE = 16
 """Hadamard's transform takes so many latent vectors side by side: one vector register of float32."""
 
 FAST = {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"}
+
+Latents = Float32[ndarray, "step D"]
+Products = Float32[ndarray, "step width"]
 
 
 def padded(columns: int) -> int:
@@ -51,7 +54,7 @@ class Projection:
         return np.hstack([self.features, self.teacher.T]) / np.sqrt(len(self.features))
 
     def _padded(self, array: Float[ndarray, "row column"]) -> Float32[ndarray, "row width"]:
-        return np.pad(array.astype(np.float32), ((0, 0), (0, self.width - array.shape[1])))
+        return np.pad(array.astype(float32), ((0, 0), (0, self.width - array.shape[1])))
 
     @cached_property
     def matrix(self) -> Float32[ndarray, "D width"]:
@@ -68,15 +71,11 @@ class Projection:
 
     def shifts(self, locations: Float[ndarray, "condition D"]) -> Float32[ndarray, "condition width"]:
         """What subtracting locations from the latent does to the product."""
-        shifts = np.zeros((len(locations), self.width), np.float32)
-        moved = locations.any(axis=1)
-        if moved.any():
-            shifts[moved] = self._padded(-locations[moved] @ self.exact)
-        return shifts
+        if not locations.any():
+            return np.zeros((len(locations), self.width), float32)
+        return self._padded(-locations @ self.exact)
 
-    def multiply(
-        self, latent: Float32[ndarray, "step D"], out: Float32[ndarray, "step width"], *, isotropic: bool = False
-    ) -> None:
+    def multiply(self, latent: Latents, out: Products, *, isotropic: bool = False) -> None:
         """Write the product of latent vectors; isotropic ones are in rotated coordinates."""
         if self.transform is not None:
             return self._transformed(latent, out, self.transform)
@@ -89,21 +88,19 @@ class Projection:
             np.matmul(latent[:, :rows], matrix[:rows, start:stop], out=out[:, start:stop])
         return None
 
-    def unrotated(self, normals: Float32[ndarray, "step D"]) -> Float32[ndarray, "step D"]:
+    def unrotated(self, normals: Latents) -> Latents:
         """The latent vectors zQᵀ whose product isotropic ones give."""
         if not self.rotates:
             return normals
         with one_thread():
             Q = np.linalg.qr(self.exact, mode="complete").Q
-        return (normals @ Q.T).astype(np.float32)
+        return (normals @ Q.T).astype(float32)
 
-    def _transformed(
-        self, latent: Float32[ndarray, "step D"], out: Float32[ndarray, "step width"], transform: FeatureTransform
-    ) -> None:
+    def _transformed(self, latent: Latents, out: Products, transform: FeatureTransform) -> None:
         """Write the product by the fast transform."""
         N, root = transform.shape[1], np.sqrt(len(self.features))
         rows, columns, teacher = (
-            np.ascontiguousarray(factors, np.float32)
+            np.ascontiguousarray(factors, float32)
             for factors in (transform.row_factors, transform.column_factors / root, self.teacher.T / root)
         )
         if transform.kind == "identity":
@@ -113,10 +110,10 @@ class Projection:
         else:
             from scipy.fft import idct
 
-            work = np.zeros((len(latent), transform.size), np.float32)
+            work = np.zeros((len(latent), transform.size), float32)
             work[:, transform.rows] = latent * rows
             work = np.asarray(idct(work, axis=1, norm="ortho", overwrite_x=True))
-            np.multiply(work[:, transform.columns], columns * np.float32(np.sqrt(transform.size)), out=out[:, :N])
+            np.multiply(work[:, transform.columns], columns * float32(np.sqrt(transform.size)), out=out[:, :N])
         np.matmul(latent, teacher, out=out[:, N : N + len(self.teacher)])
 
 
@@ -124,7 +121,7 @@ class Projection:
 def hadamard_product(latent, rows, row_factors, columns, column_factors, size, out):
     """out[:, :N] = CF, F = diag(row factors) H[rows][:, columns] diag(column factors), H Hadamard's matrix."""
     count, D = latent.shape
-    work = np.empty((size, TILE), np.float32)
+    work = np.empty((size, TILE), float32)
     for first in range(0, count, TILE):
         tile = min(TILE, count - first)
         work[:] = 0

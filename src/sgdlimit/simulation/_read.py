@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,10 +25,11 @@ ENGINES = ("auto", "numba", "jax")
 Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
-def check_whole(name: str, value: object, least: int) -> None:
+def check_whole(least: int, **values: object) -> None:
     """Refuse what is not a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ProblemError(f"{name}: must be a whole number ≥ {least} (got {value!r}). Give one.")
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise ProblemError(f"{name}: must be a whole number ≥ {least} (got {value!r}). Give one.")
 
 
 def check_engine(name: str) -> str:
@@ -44,11 +46,11 @@ def check_engine(name: str) -> str:
     return "numba" if jax.default_backend() == "cpu" else "jax"
 
 
-def check_overlaps(overlaps: object, count: int, allowed: Sequence[str] = THEORIES) -> Sequence[str | tuple[str, ...]]:
+def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str] = THEORIES) -> Sequence[str | tuple[str, ...]]:
     """The theory or theories that each of several instances is measured with."""
     own = isinstance(overlaps, list) and len(overlaps) == count and not any(isinstance(x, str) for x in overlaps)
     checked = []
-    for names in overlaps if own and isinstance(overlaps, list) else [overlaps] * count:
+    for names in overlaps if own else [overlaps] * count:
         several = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()
         if not several or len(set(several)) < len(several) or not set(several) <= set(allowed):
             raise ProblemError(
@@ -122,14 +124,14 @@ def predicted_bytes(
     stream, threads = stream_of(instances), threads or cores()
     D, (K, N) = instances[0].latent_dim, instances[0].student.shape
     block = 4 * BLOCK * stream.width * len(stream.sources)
-    weights = 4 * len(instances) * K * len(check_times(times)) * N
+    weights = 4 * len(instances) * K * N * len(check_times(times))
     students = weights + 4 * len(instances) * K * stream.width + block
     # The test set's products and inputs, and for each thread the local fields of some output times.
     test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
-    dense = stream.projection is not None and stream.projection.transform is None
-    matrices = 16 * D * stream.width * dense + (4 + 8) * D * N
-    working = (threads + 1) * block + 4 * BLOCK * D * threads * len(stream.sources) + test_set + matrices
-    return students * (runs if check_engine(engine) == "jax" else 1) + working + weights * runs * keep_weights
+    matrices = (4 + 8) * D * N + (16 * D * stream.width if instances[0].transform is None else 0)
+    at_once = runs if check_engine(engine) == "jax" else 1
+    working = (threads + 1) * block + 4 * BLOCK * D * threads + test_set + matrices
+    return students * at_once + working + weights * runs * keep_weights
 
 
 def refuse_memory(needed: int, of_inputs: int) -> None:

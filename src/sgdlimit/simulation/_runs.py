@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +15,7 @@ from ..inputs import GAUSSIAN_THEORIES, THEORIES
 from ..instance import Instance
 from ..resources import cores
 from ..trajectory import check_times
-from ._measure import Record, records_of, test_blocks
+from ._measure import Record, records_of
 from ._read import (
     Data,
     check_engine,
@@ -29,6 +28,8 @@ from ._read import (
 )
 from ._stream import TEST, TRAINING, Samples, stream_of
 from ._train import Here, trained_blocks, workers
+
+EXACTNESS = "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error"
 
 KEPT = {
     "C": ("run", "step", "latent"),
@@ -149,7 +150,7 @@ def simulate_together(
     each instance; one dataset for each instance is returned.
     """
     threads = cores() if threads is None else threads
-    check_whole("threads", threads, 1)
+    check_whole(1, threads=threads)
     kept, records = "CXy" * keep_inputs + "W" * keep_weights, []
     with threadpool_limits(limits=1, user_api="blas"), workers(threads) as pool:
         for done, measured in _recorded(
@@ -182,8 +183,8 @@ def _recorded(
     Yields the part of the work that is done after every block and, where something was measured, all records.
     ``kept`` are letters of :data:`KEPT`.
     """
-    for name, value, least in (("runs", runs, 1), ("seed", seed, 0), ("test_samples", test_samples, 0)):
-        check_whole(name, value, least)
+    check_whole(1, runs=runs)
+    check_whole(0, seed=seed, test_samples=test_samples)
     if data is not None and runs != 1:
         raise ProblemError(f"runs: must be 1 on given data, or all runs would be the same (got {runs}). Use runs=1.")
     engine, times = check_engine(engine), check_times(times)
@@ -200,6 +201,8 @@ def _recorded(
     stream = stream_of(instances, given[1:] or given) if given else drawn
     streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
     attrs = {
+        "kind": "simulation",
+        "exactness": EXACTNESS,
         "seed": int(seed),
         "engine": engine,
         "test_samples": int(test_samples),
@@ -207,15 +210,17 @@ def _recorded(
     }
     records = records_of(instances, overlaps, times, runs)
     for record in records:
-        record.attrs = _provenance(record.instance, samples, attrs)
-    reached, tests = [0] * runs, []
+        distinct = None if given else record.instance.latent.distinct_samples
+        reuse = {} if distinct is None else {"distinct_samples": distinct, "epochs": samples / distinct}
+        record.attrs = record.instance.provenance(**attrs, **reuse)
+    reached, tests = [0] * runs, np.empty((1, 0, 0), np.float32)
     for run, students, trained, done in trained_blocks(streams, output_samples, pool, threads=threads, engine=engine):
         until = int(np.searchsorted(output_samples, trained, side="right"))
         if until == reached[run] or not (live or until == len(times)):
             yield done, None
             continue
-        if reached[run] == 0:
-            tests = test_blocks(drawn.with_keys(seed, run, TEST), test_samples, pool)
+        if reached[run] == 0 < test_samples:
+            tests = drawn.with_keys(seed, run, TEST).products_of(test_samples, pool)
         for record in records:
             record.measure(run, drawn, students, until, tests, pool)
             if not live and record.reached[run] == 0:
@@ -226,21 +231,12 @@ def _recorded(
             extra = {"W": students.kept_student[record.condition]} if "W" in kept else {}
             if "X" in kept:
                 drawn_again = streams[run].samples(record.condition, end=samples)
-                taken = given if len(given) == 3 else Samples.joined([*drawn_again])
-                extra |= {name: array[:samples] for name, array in zip("CXy", taken, strict=True)}
+                taken = Samples(*given) if len(given) == 3 else Samples.joined([*drawn_again])
+                extra |= zip("CXy", taken.part(slice(samples)), strict=True)
             for name, array in extra.items():
                 record.kept.setdefault(name, []).append(array)
         reached[run] = until
         yield done, records
-
-
-def _provenance(instance: Instance, samples: int, attrs: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of a trajectory, also about samples that were not all fresh ones."""
-    distinct = instance.latent.distinct_samples
-    if distinct is not None and attrs["data"] == "drawn":
-        attrs = attrs | {"distinct_samples": distinct, "epochs": samples / distinct}
-    exactness = "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error"
-    return instance.provenance(kind="simulation", exactness=exactness, **attrs)
 
 
 def _whole(record: Record) -> Dataset:

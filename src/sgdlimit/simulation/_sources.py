@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
-from numpy import ndarray
+from numpy import float32, ndarray
 
 from ..errors import ProblemError
 from ..inputs import Gaussian, LatentLaw, MixtureLaw
@@ -44,7 +44,7 @@ def _components(
     law: MixtureLaw, means: Float[ndarray, "m *D"], dim: int, scale: Float32[ndarray, "D"] | None = None
 ) -> Source:
     """The mean of the component that each block of coordinates drew, and z times ``scale`` if there is one."""
-    rows = np.ascontiguousarray(np.broadcast_to(means.reshape(law.components, -1), (law.components, dim)), np.float32)
+    rows = np.ascontiguousarray(np.broadcast_to(means.reshape(law.components, -1), (law.components, dim)), float32)
     # Cumulated weights of the components, in units of 2⁻³².
     thresholds = np.minimum(np.cumsum(law.weights)[:-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
 
@@ -103,6 +103,6 @@ def condition_of(
         unit = _components(law, np.round(law.means / spread, 12), dim) if spread > 0 else Z
         return Z, unit, spread, 1 / float(np.mean(law.scale)), np.broadcast_to(law.location, (dim,))
     else:  # coordinates have scales of their own, which do not commute with F
-        scale = np.broadcast_to(1 / law.scale, (dim,)).astype(np.float32)
+        scale = np.broadcast_to(1 / law.scale, (dim,)).astype(float32)
         alone = _components(law, (law.means - law.location) / law.scale, dim, scale)
     return alone, alone, 0.0, 1.0, np.zeros(dim)

@@ -9,12 +9,13 @@ cost of the whole computation, are taken once per source, and every condition is
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
-from numpy import ndarray
+from numpy import float32, ndarray
 
 from ..errors import ProblemError
 from ..inputs import Nonlinearity
@@ -30,6 +31,9 @@ TRAINING, TEST = 0, 1
 """The last word of a stream's keys says what its samples are for."""
 
 
+Products = Float32[ndarray, "source step width"]
+
+
 class Samples(NamedTuple):
     """Some samples in the order in which SGD takes them."""
 
@@ -41,6 +45,10 @@ class Samples(NamedTuple):
     def joined(cls, parts: Sequence["Samples"]) -> "Samples":
         """Several as one."""
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def part(self, where: slice) -> "Samples":
+        """Some of them."""
+        return Samples(*(values[where] for values in self))
 
 
 @dataclass(frozen=True)
@@ -76,14 +84,12 @@ class Stream:
 
     def latents(self, first: int) -> Float32[ndarray, "source step D"]:
         """Draw the latent vectors of a block from every source."""
-        latents = np.empty((len(self.sources), BLOCK, self.locations.shape[1]), np.float32)
+        latents = np.empty((len(self.sources), BLOCK, self.locations.shape[1]), float32)
         for source, latent in zip(self.sources, latents, strict=True):
             source.fill(self.keys, first, latent)
         return latents
 
-    def products(
-        self, first: int, out: Float32[ndarray, "source step width"] | None = None
-    ) -> Float32[ndarray, "source step width"]:
+    def products(self, first: int, out: Products | None = None) -> Products:
         """Draw the latent vectors of a block and multiply them: one matrix product per source.
 
         Always a whole block, so that a shorter run has the bits of a longer one.
@@ -91,30 +97,37 @@ class Stream:
         latents = self.latents(first)
         if self.projection is None:
             return latents
-        out = np.zeros((*latents.shape[:2], self.width), np.float32) if out is None else out
+        out = np.zeros((*latents.shape[:2], self.width), float32) if out is None else out
         for source, latent, product in zip(self.sources, latents, out, strict=True):
             self.projection.multiply(latent, product, isotropic=source.isotropic)
         return out
 
-    def block(self, first: int, size: int, products: Float32[ndarray, "source step width"]) -> Block:
+    def products_of(self, count: int, pool: Executor) -> Products:
+        """The products of the first samples."""
+        blocks = [*pool.map(self.products, range(0, count, BLOCK))]
+        return np.ascontiguousarray(np.concatenate(blocks, axis=1)[:, :count])
+
+    def block(self, first: int, size: int, products: Products) -> Block:
         """Products with what else the compiled loop needs of their samples."""
         rule = self.chains.rule
         times = np.arange(first, first + size) // rule.batch_size / self.input_dim
         factors = np.array([instance.training.factor(times) for instance in self.instances])
         noise = self.label_noise(first, size) if rule.label_noise.any() else np.zeros(size)
-        return Block(first, size, products, noise, self.labels[first : first + size], factors)
+        return Block(first, products, noise, factors)
 
     def label_noise(self, first: int, count: int) -> Float[ndarray, "count"]:
-        """Independent normals for the labels of some samples, the same for all conditions."""
-        normals = np.empty((count, 1), np.float32)
+        """Independent normals for the labels of some samples, the same for all conditions; or labels that are given."""
+        if len(self.labels):
+            return np.resize(self.labels[first : first + count], count)
+        normals = np.empty((count, 1), float32)
         fill_normals(*key_of(*self.keys, LABELS), first, normals)
         return normals[:, 0].astype(np.float64)
 
     def formed(
-        self, condition: int, products: Float32[ndarray, "source step width"], count: int
+        self, condition: int, products: Products, count: int
     ) -> tuple[Float32[ndarray, "count N"], Float[ndarray, "task count"]]:
         """The first inputs of a block as one condition sees them, and their labels without noise in every task."""
-        inputs = np.empty((count, self.input_dim), np.float32)
+        inputs = np.empty((count, self.input_dim), float32)
         labels = np.empty((len(self.chains.switch_samples) + 1, count))
         inputs_and_labels(products, self.chains, condition, inputs, labels)
         return inputs, labels
@@ -170,40 +183,40 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     D = first.latent_dim if projection else padded(first.input_dim)
     conditions = [condition_of(instance.latent, D, given) for instance in instances]
     sources = {source.name: source for condition in conditions for source in condition[:2]}
-    places = {name: place for place, name in enumerate(sources)}
-    chosen = np.array([[places[source.name] for source in condition[:2]] for condition in conditions])
-    coefficients, gains = np.array([condition[2:4] for condition in conditions], np.float32).T.copy()
+    names = list(sources)
+    chosen = np.array([[names.index(source.name) for source in condition[:2]] for condition in conditions])
+    coefficients, gains = np.array([condition[2:4] for condition in conditions], float32).T.copy()
     exact = np.array([condition[4] for condition in conditions])
-    locations = exact.astype(np.float32)
+    locations = exact.astype(float32)
     alike = np.column_stack([chosen, coefficients, gains, locations])
-    codes, functions = codes_of(
-        [*(i.activation for i in instances), *(i.teacher_activation or i.activation for i in instances)]
-    )
-    rules, f = [instance.rule for instance in instances], first.f
-    numbers = np.array([rule[:6] for rule in rules], np.float64).T.copy()
-    outputs = [rule.teacher_scale * np.atleast_2d(i.teacher_output) for i, rule in zip(instances, rules, strict=True)]
+    teachers = [instance.teacher_activation or instance.activation for instance in instances]
+    codes, functions = codes_of([*(instance.activation for instance in instances), *teachers])
+    activations, teacher_activations = np.array(codes).reshape(2, -1)
+    numbers, f = np.array([instance.rule[:6] for instance in instances], np.float64).T.copy(), first.f
     batch_size = first.training.batch_size
+    rule = first.rule._make([*numbers, batch_size, None, None, None])
+    outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rule.teacher_scale[:, None, None]
+    labels = np.empty(0)
+    if len(given) == 2:  # in the place of a teacher without units and of its noise
+        labels, outputs, rule = given[1], outputs[:, :, :0], rule._replace(label_noise=np.ones(len(instances)))
     chains = Chains(
         sources=chosen,
         coefficients=coefficients,
         gains=gains,
-        shifts=projection.shifts(exact) if projection else np.zeros((len(instances), D), np.float32),
+        shifts=projection.shifts(exact) if projection else np.zeros((len(instances), D), float32),
         same_input=np.append(False, (alike[1:] == alike[:-1]).all(axis=1)),
         f=f.code if projection else -1,  # given inputs stay as they are
         f_tables=Tables.of([f] if isinstance(f, Nonlinearity) else []),
         centres=_centres(instances, given=projection is None),
-        activations=np.array(codes[: len(instances)]),
-        teacher_activations=np.array(codes[len(instances) :]),
+        activations=activations,
+        teacher_activations=teacher_activations,
         tables=Tables.of(functions),
-        teacher_output=np.stack(outputs),
+        teacher_output=outputs,
         # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
         switch_samples=batch_size * np.ceil(first.switch_times * first.input_dim - 1e-6).astype(np.int64),
-        rule=first.rule._make([*numbers, batch_size, None, None, None]),
+        rule=rule,
     )
-    labels = given[1] if len(given) == 2 else np.empty(0)
-    return Stream(
-        instances, list(sources.values()), projection, locations.astype(np.float32), chains, functions, labels
-    )
+    return Stream(instances, list(sources.values()), projection, locations, chains, functions, labels)
 
 
 def _check_alike(instances: Sequence[Instance]) -> Instance:
@@ -233,7 +246,7 @@ def _centres(instances: Sequence[Instance], given: bool) -> Float32[ndarray, "ch
     """The means that are subtracted from inputs that are not given; instances under one law share theirs."""
     laws = {id(i.latent): i for i in instances if i.centre and not given}
     means = {law: mean for law, i in laws.items() if (mean := i.input_mean()) is not None}
-    centres = np.zeros((len(instances), instances[0].input_dim if means else 0), np.float32)
+    centres = np.zeros((len(instances), instances[0].input_dim if means else 0), float32)
     for row, instance in zip(centres, instances, strict=True):
         row[:] = means.get(id(instance.latent), 0)
     return centres

@@ -63,15 +63,14 @@ def trained_blocks(
 def initial_students(instances: Sequence[Instance], output_samples: Int[ndarray, "time"], width: int) -> Students:
     """The students as they begin, in rows of ``width``."""
     output = np.stack([i.student_output for i in instances])
-    (chains, K), times, N = output.shape, len(output_samples), instances[0].input_dim
-    student = np.zeros((chains, K, width), np.float32)
+    chains, N, times = len(output), instances[0].input_dim, len(output_samples)
+    student = np.zeros((*output.shape, width), np.float32)
     student[:, :, :N] = [i.student for i in instances]
-    kept_student, kept_output = np.empty((chains, times, K, N), np.float32), np.empty((chains, times, K))
-    if output_samples[0] == 0:
-        kept_student[:, 0], kept_output[:, 0] = student[:, :, :N], output
     seen = student.copy() if instances[0].training.batch_size > 1 else student[:, :0].copy()
-    diverged = np.full(chains, -1)
-    return Students(student, output, seen, output.copy(), diverged, output_samples, kept_student, kept_output)
+    kept_student, kept_output = (np.repeat(kept[:, None], times, axis=1) for kept in (student[:, :, :N], output))
+    return Students(
+        student, output, seen, output.copy(), np.full(chains, -1), output_samples, kept_student, kept_output
+    )
 
 
 def ahead(pool: Executor, make: Callable[[int], ndarray], total: int, count: int) -> Iterator[tuple[int, ndarray]]:
@@ -99,4 +98,4 @@ def _trained(stream: Stream, students: Students, pool: Executor, threads: int) -
         block = stream.block(first, min(BLOCK, total - first), products)
         train = partial(sgd_block, block, stream.chains, students)
         list(pool.map(train, bounds[:-1], bounds[1:]))
-        yield first + block.size
+        yield min(first + BLOCK, total)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
-import numpy as np
 from jaxtyping import Float, Float32
+from numpy import ndarray
 
 from ..errors import ProblemError
 from ..inputs import Gaussian
@@ -24,23 +24,25 @@ if TYPE_CHECKING:
 __all__ = ["HiddenManifold", "HiddenManifoldDataset", "batches", "make_hidden_manifold"]
 
 
+Pairs = tuple[Float32[ndarray, "sample N"], Float[ndarray, "sample"]]
+"""X and y."""
+
+
 class HiddenManifold(NamedTuple):
     """Samples with what they were made from."""
 
-    X: Float32[np.ndarray, "sample N"]
+    X: Float32[ndarray, "sample N"]
     """Inputs."""
-    y: Float[np.ndarray, "sample"]
+    y: Float[ndarray, "sample"]
     """Labels."""
-    latent: Float32[np.ndarray, "sample D"]
+    latent: Float32[ndarray, "sample D"]
     """C, which the teacher sees."""
     instance: Instance
     """Features, teacher and a student to start from: what :func:`sgdlimit.solve` and :func:`sgdlimit.simulate` take."""
 
 
 @overload
-def make_hidden_manifold(
-    n_samples: int = ..., *, return_X_y: Literal[True] = ..., **settings: Any
-) -> tuple[Float32[np.ndarray, "sample N"], Float[np.ndarray, "sample"]]: ...
+def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[True] = ..., **settings: Any) -> Pairs: ...
 
 
 @overload
@@ -59,7 +61,7 @@ def make_hidden_manifold(
     seed: int = 0,
     return_X_y: bool = True,
     **settings: Any,
-) -> tuple[Float32[np.ndarray, "sample N"], Float[np.ndarray, "sample"]] | HiddenManifold:
+) -> Pairs | HiddenManifold:
     """Inputs X = f(CF/√D) on a hidden manifold and labels y = Σ ṽ g(CW̃ᵀ/√D) of a teacher that sees the latent C.
 
     They are the samples that ``simulate(problem.draw(seed), times, seed=seed)`` trains its first run on, bit for bit.
@@ -85,7 +87,7 @@ def make_hidden_manifold(
 
     Returns
     -------
-    tuple of np.ndarray, or HiddenManifold
+    tuple of ndarray, or HiddenManifold
         X, shape (n_samples, N), float32, and y, shape (n_samples,), float64; with ``return_X_y=False`` also the latent
         C, shape (n_samples, D), and the instance.
 
@@ -104,7 +106,7 @@ def make_hidden_manifold(
     >>> X.shape, y.shape
     ((200, 30), (200,))
     """
-    check_whole("n_samples", n_samples, 1)
+    check_whole(1, n_samples=n_samples)
     defaults: dict[str, Any] = {"student_units": teacher_units, "learning_rate": 0.2}
     problem = Problem(
         **{**defaults, **settings},
@@ -154,19 +156,21 @@ def batches(
     >>> [len(batch.labels) for batch in batches(problem.draw(seed=0), 400, samples=1000)]
     [400, 400, 200]
     """
-    check_whole("batch_size", batch_size, 1)
+    check_whole(1, batch_size=batch_size)
     return _cut(blocks_of(instance, samples, seed=seed, run=run), int(batch_size))
 
 
 def _cut(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
     """Blocks as batches of another size."""
-    waiting = Samples(*(np.empty(0),) * 3)
-    for number, block in enumerate(blocks):
-        waiting = Samples.joined([waiting, block]) if number else block
-        whole = len(waiting.labels) // size * size
-        for start in range(0, whole, size):
-            yield Samples(*(part[start : start + size] for part in waiting))
-        waiting = Samples(*(part[whole:] for part in waiting))
+    waiting = next(blocks)
+    while True:
+        while len(waiting.labels) >= size:
+            yield waiting.part(slice(size))
+            waiting = waiting.part(slice(size, None))
+        block = next(blocks, None)
+        if block is None:
+            break
+        waiting = Samples.joined([waiting, block])
     if len(waiting.labels):
         yield waiting
 
@@ -178,9 +182,9 @@ def blocks_of(
 
     Of the blocks only ``first``, ``first + step``, …; ``samples`` is where the stream ends.
     """
-    for name, value, least in (("samples", samples, 1), ("seed", seed, 0), ("run", run, 0)):
-        if value is not None:
-            check_whole(name, value, least)
+    if samples is not None:
+        check_whole(1, samples=samples)
+    check_whole(0, seed=seed, run=run)
     stream = stream_of([instance]).with_keys(seed, run, TRAINING)
     return stream.samples(0, first=first, step=step, end=samples)
 
