@@ -118,14 +118,14 @@ def train_together(
 
 def _single(arrays: Any) -> Any:
     """Arrays in single precision, on the device."""
-    return jax.tree.map(lambda x: jnp.array(x, jfloat32 if x.dtype.kind == "f" else jnp.int32), arrays)
+    return jax.tree.map(lambda x: jnp.array(x, jnp.float32 if x.dtype.kind == "f" else jnp.int32), arrays)
 
 
 def _state(runs: Sequence[Students]) -> State:
     """All chains of all runs as they begin, along the first two axes."""
     moving = [run._replace(output_samples=None, kept_student=None, kept_output=None) for run in runs]
     students = _single(jax.tree.map(lambda *parts: np.stack(parts), *moving))
-    shrink = jnp.ones(students.diverged_sample.shape, jfloat32)
+    shrink = jnp.ones(students.diverged_sample.shape, jnp.float32)
     return State(students, jnp.zeros_like(students.output), shrink, jnp.zeros_like(students.student[:, :, 0]))
 
 
