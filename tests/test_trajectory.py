@@ -86,6 +86,9 @@ def test_M_is_taken_run_by_run_then_averaged():
     np.testing.assert_allclose(result["M"].sel(quantity="v"), 0.3)
     np.testing.assert_allclose(result["M_stderr"].sel(quantity="v"), np.std([0.2, 0.4], ddof=1) / np.sqrt(2))
     assert np.isnan(sl.compare(theory, runs.isel(run=[0]))["M_stderr"]).all()
+    lost = sl.compare(theory, trajectory([1.0, 1.0], runs=[-0.2, 0.4, np.nan]))  # a run that diverged is left out
+    np.testing.assert_allclose(lost["M"], result["M"])
+    np.testing.assert_allclose(lost["M_stderr"], result["M_stderr"])
 
 
 def test_the_noise_floor_stands_beside_M_and_gives_the_verdict():

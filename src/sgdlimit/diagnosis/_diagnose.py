@@ -108,15 +108,18 @@ def diagnose(
     assumed = {"conventional": instance.replace(latent=Gaussian())}
     if centred:
         assumed["moment-matched"] = instance.replace(latent=ClusterMixture(np.zeros((1, D)), covariance[None]))
-    without = _without_clusters(instance, clusters)
-    if not without:
+    notes = {}
+    try:
+        (clusters or instance.latent).clusters(D)
         assumed["mixture"] = instance.replace(latent=clusters) if clusters else instance
+    except ProblemError as error:  # the law of the data has no clusters, and none were given to stand for it
+        if clusters:
+            raise
+        notes["without_mixture"] = str(error).partition(": ")[2].split(". ")[0]
     run: dict[str, Any] = {"times": times, "runs": runs, "seed": seed, "test_samples": test_samples}
     measured, weights = _compare(instance, assumed, run, lambda done: progress(done if centred else done / 2))
     fields = structure(instance, weights, field_times=field_times, samples=field_samples, seed=seed)
-    data = measured.merge(fields, combine_attrs="no_conflicts").reindex(theory=list(THEORIES))
-    if without:
-        data.attrs["without_mixture"] = without
+    data = measured.merge(fields, combine_attrs="no_conflicts").reindex(theory=list(THEORIES)).assign_attrs(notes)
     if centred:
         return judge(data)
     less_mean = diagnose(
@@ -128,17 +131,6 @@ def diagnose(
         progress=lambda done: progress((1 + done) / 2),
     )
     return judge(data, less_mean)
-
-
-def _without_clusters(instance: Instance, clusters: LatentLaw | None) -> str:
-    """Why mixture theory cannot be asked about the law of the data; empty where it can, or clusters stand for it."""
-    try:
-        (clusters or instance.latent).clusters(instance.latent_dim)
-    except ProblemError as error:
-        if clusters is not None:
-            raise
-        return str(error).partition(": ")[2].split(". ")[0]
-    return ""
 
 
 def _compare(

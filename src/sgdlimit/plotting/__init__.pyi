@@ -6,7 +6,6 @@ from ._draw import (
     GREY as GREY,
     SERIES as SERIES,
     TIME as TIME,
-    Series as Series,
     add_legend as add_legend,
     draw as draw,
     draw_marks as draw_marks,

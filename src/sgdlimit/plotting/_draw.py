@@ -169,9 +169,7 @@ def add_legend(figure: Figure, handles: list[Any], title: str = "", ncols: int |
     figure.legend(handles=handles, title=title, loc="outside upper center", ncols=columns, columnspacing=1.3)
 
 
-def chosen(
-    quantities: Sequence[str] | None, default: Sequence[str], known: Sequence[str], missing: str = "{}"
-) -> list[str]:
+def chosen(quantities: Sequence[str] | None, default: Sequence[str], known: Sequence[str], missing: str) -> list[str]:
     """The quantities to show, checked against those there are; ``missing`` is the complaint about others."""
     names = np.atleast_1d(default if quantities is None else quantities).tolist()
     wrong = [name for name in names if name not in known]

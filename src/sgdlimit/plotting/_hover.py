@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 HIDDEN = "_"  # what a label begins with that matplotlib's legends leave out
 UNNAMED = ("_child", "_nolegend_")  # labels that matplotlib gives itself
-DIGITS = (5, 4)  # of x and y
 
 SYMBOLS = {
     r"\epsilon": "ε", r"\alpha": "α", r"\eta": "η", r"\lambda": "λ", r"\nu": "ν", r"\omega": "ω", r"\pm": "±",
@@ -100,10 +99,7 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
         # As shares of the panel, where its edges are 0 and 1; NaN is not within.
         within = abs((axes.transData - axes.transAxes).transform(points) - 0.5) <= 0.5 + 1e-9
         if (seen := within.all(axis=1)).any():
-            x, y = (
-                np.array([float(f"{value:.{digits}g}") for value in values])
-                for values, digits in zip(points[seen].T, DIGITS, strict=True)
-            )
+            x, y = np.char.mod([["%.5g"], ["%.4g"]], points[seen].T).astype(float)
             curves.append(Curve(plain(label.removeprefix(HIDDEN)), x, y))
     left, bottom, width, height = axes.get_window_extent().transformed(figure.transFigure.inverted()).bounds
     box = (left, 1 - bottom - height, width, height)
@@ -113,8 +109,7 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
 def _axis(axis: XAxis | YAxis, others: Sequence[XAxis | YAxis]) -> Axis:
     """An axis with the first label there is: its own, of one that it is shared with, or of the panel on its left."""
     label = next(filter(None, (each.get_label_text() for each in (axis, *others))), "")
-    low, high = map(float, axis.get_view_interval())
-    return Axis(plain(label), axis.get_scale() == "log", low, high)
+    return Axis(plain(label), axis.get_scale() == "log", *axis.get_view_interval())
 
 
 def plain(text: str) -> str:

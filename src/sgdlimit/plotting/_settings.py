@@ -135,11 +135,10 @@ def _followed(kl: DataArray, x: str, along: str | None) -> str:
         choices = ", ".join(map(repr, wide if field == "along" else ["kl", *wide]))
         raise ProblemError(f"{field}: {axis!r} is no axis with more than one value; use {choices}")
     kl = kl.mean(set(kl.dims) & {"instance"})
-    spans = {dim: float((kl.max(dim) - kl.min(dim)).max()) for dim in wide}
-    if max(spans.values(), default=0.0) > 0:
-        return max(spans, key=lambda dim: spans[dim])
-    axes = f", {', '.join(map(repr, wide))}" if wide else ""
-    raise ProblemError(f"x: 'kl' is the same in all of these results; use an axis of the grid{axes}")
+    if kl.max() > kl.min():
+        return max(wide, key=lambda dim: float((kl.max(dim) - kl.min(dim)).max()))
+    axes = ", ".join(["the grid", *map(repr, wide)])
+    raise ProblemError(f"x: 'kl' is the same in all of these results; use an axis of {axes}")
 
 
 @styled
@@ -237,7 +236,7 @@ def optimal_schedule(study: Dataset) -> Figure:
         style = series._asdict() | {"linestyle": "", "ms": 3.5}
         draw(panel, x[marked], one["sgd"][marked], one["stderr"][marked], bars=True, **style)
 
-    marked = np.unique(np.searchsorted(t, np.geomspace(max(t[0], t[-1] / 1e4), t[-1], 14)).clip(0, len(t) - 1))
+    marked = np.unique(np.searchsorted(t, np.geomspace(max(t[0], t[-1] / 1e4), t[-1], 14)))
     names = {"schedule": "best schedule", study.attrs["theory_constant"]: "best constant rate"}
     handles = []
     for name, series in each(names):
@@ -251,8 +250,7 @@ def optimal_schedule(study: Dataset) -> Figure:
     final.axhline(float(best["theory"]), color=DARK)
     low, high = (float(best["sgd"] + sign * best["stderr"]) for sign in (-1, 1))
     final.axhspan(low, high, color=DARK, alpha=0.2, lw=0)
-    rate.set(xlabel=TIME, ylabel=r"learning rate $\eta(t)$")
-    rate.set_ylim(bottom=0)
+    rate.set(xlabel=TIME, ylabel=r"learning rate $\eta(t)$", ylim=(0, None))
     error.set(xlabel=TIME, ylabel=r"generalisation error $\epsilon_g$", xscale="log", yscale="log")
     final.set(xlabel=r"constant rate $\eta$", ylabel=r"final $\epsilon_g$", xscale="log")
     value_ticks(final, eta, [f"{value:.2g}" for value in eta])

@@ -111,14 +111,14 @@ def diagnosis(data: Dataset) -> Figure:
     matplotlib.figure.Figure
     """
     figure = new_figure(5.6)
-    panels = figure.subplots(2, 3).ravel()
+    ratios, *curves, fields, spectrum = panels = figure.subplots(2, 3).ravel()
     names = data["M_runs"].dropna("theory", how="all")["theory"].values.tolist()
     theories = {name: look._replace(linestyle=ls) for name, look, ls in zip(names, SERIES, DASHES, strict=False)}
-    _draw_margins(panels[0], data, theories)
-    for panel, name in zip(panels[1:4], SHOWN, strict=True):
+    _draw_margins(ratios, data, theories)
+    for panel, name in zip(curves, SHOWN, strict=True):
         _draw_diagonal(panel, data, name, theories)
-    _draw_fields(panels[4], data)
-    _draw_spectrum(panels[5], data)
+    _draw_fields(fields, data)
+    _draw_spectrum(spectrum, data)
     finish(panels)
     handles = [
         *(key(name, **series._asdict()) for name, series in theories.items()),
@@ -155,10 +155,10 @@ def _draw_diagonal(panel: Axes, data: Dataset, name: str, theories: Mapping[str,
     times = data["time"].values
     units = DataArray(range(min(data.sizes["student"], data.sizes["teacher"])), dims="student")
     diagonal = data[[f"{name}_theory", f"{name}_sgd"]].isel(student=units, teacher=units, missing_dims="ignore")
-    for number, (theory, series) in enumerate(theories.items()):
+    for theory, series in theories.items():
         curves, runs = (values.rename(name) for values in diagonal.sel(theory=theory).values())
         draw_entries(panel, curves, colors=[series.color], ls=series.linestyle, lw=1.5)
-        if name == "R" or number == 0:  # SGD's v and ε_g do not depend on the theory it is measured by
+        if name == "R" or theory == "conventional":  # SGD's v and ε_g do not depend on the theory it is measured by
             color = series.color if name == "R" else "black"
             draw_entries(panel, runs, colors=[color], marks=marks_along(times)[0], **SYMBOLS[0])
     scale = "log" if name == "generalization_error" else "linear"
