@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.papers.bae_jeong_2024._mixture_theory import MixtureStudy
 from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
+from sgdlimit.papers.bae_jeong_2024._studies import MixtureStudy
 from sgdlimit.problem import load_problem
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

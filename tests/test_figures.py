@@ -18,6 +18,7 @@ from sgdlimit.errors import ProblemError
 from sgdlimit.inputs import MixtureLaw
 from sgdlimit.papers.bae_jeong_2024 import (
     Study,
+    _beyond as beyond_findings,
     _findings as findings,
     discrepancy_against_kl,
     discrepancy_table,
@@ -34,8 +35,8 @@ from sgdlimit.papers.bae_jeong_2024 import (
     write_table,
 )
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
-from sgdlimit.papers.bae_jeong_2024._published import COLUMNS, PUBLISHED
 from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means
+from sgdlimit.papers.bae_jeong_2024._tables import COLUMNS, PUBLISHED
 from sgdlimit.plotting import SERIES, saturation_time, save_figure, trajectory
 
 ACTIVATIONS = ["relu", "erf"]
@@ -400,7 +401,7 @@ def test_example_dynamics_draws_the_mixture_theory_beside_the_conventional(traje
     means = ensemble["R"].sel(activation="erf").mean("run").values.reshape(60, -1)
     np.testing.assert_allclose(drawn[2], means[:, 0])
     assert abs(drawn[12] - own["R"].mean("run").values[:, 0, 0]).max() < 1e-12
-    text = findings.mixture_example_verdict(trajectories[1], ensemble, "erf", "mixture")
+    text = findings.mixture_example(trajectories[1], ensemble, "erf", "mixture").text
     assert "the mean of 10 runs differs from the mean of 4 chains" in text
 
 
@@ -413,17 +414,17 @@ def test_discrepancy_shows_both_theories_relative_to_their_scales(grid):
         own = grid[[f"M_mixture_{name}"]].sel(activation="erf", components=2)[f"M_mixture_{name}"]
         expected = own.mean(ENTRIES[name]) / (2 * SCALE[name])
         np.testing.assert_allclose(curves[4].get_ydata(), expected.mean("instance"))
-    assert "theory diverged in no case" in findings.mixture_discrepancy_verdict(grid, "erf").lower()
+    assert "theory diverged in no case" in findings.mixture_discrepancy(grid, "erf").text.lower()
 
 
 def test_mixture_theory_figure_and_its_words():
     data = synthetic_mixture()
     assert_labelled(mixture_theory(data), 4)
-    assert "to 0.003" in findings.mixture_size_verdict(data)
-    assert "0.97 ± 0.05 at η = 0.2" in findings.mixture_fluctuations(data)
-    assert "no step up to 0.4 differs" in findings.mixture_precision_verdict(data)
+    assert "to 0.003" in beyond_findings.mixture_sizes(data).text
+    assert "0.97 ± 0.05 at η = 0.2" in beyond_findings.mixture_fluctuations(data).text
+    assert "no step up to 0.4 differs" in beyond_findings.mixture_precision(data).text
     wrong = data.assign(step_error=10 * data["step_error"])
-    assert "steps differ from the finest" in findings.mixture_precision_verdict(wrong)
+    assert "steps differ from the finest" in beyond_findings.mixture_precision(wrong).text
 
 
 def test_finite_size_collapses_and_says_when_the_exponent_differs():
@@ -433,8 +434,8 @@ def test_finite_size_collapses_and_says_when_the_exponent_differs():
         curves = [line.get_ydata() for line in data_lines(panel, 20)]
         assert len(curves) == 3
         np.testing.assert_allclose(curves[0], curves[2], rtol=0.05)  # planted: on one curve but for the scatter
-    assert "all agree with −½" in findings.size_verdict(synthetic_sizes())
-    assert "M(Q) (20.0)" in findings.size_verdict(synthetic_sizes(exponent=-0.3))
+    assert "all agree with −½" in beyond_findings.sizes(synthetic_sizes()).text
+    assert "M(Q) (20.0)" in beyond_findings.sizes(synthetic_sizes(exponent=-0.3)).text
 
 
 def test_figures_of_laws(grid, means):
@@ -466,7 +467,7 @@ def test_series_stay_apart_in_grey():
 def test_table_is_the_mean_over_kept_instances(grid, tmp_path):
     table = discrepancy_table(grid, "relu")
     assert list(table.columns) == list(COLUMNS)
-    assert list(table.index) == list(PUBLISHED["relu"].frame().index)
+    assert list(table.index) == list(PUBLISHED["relu"].index)
     kept = grid.sel(activation="relu", standardized=True, components=2).isel(instance=[0, 2, 3, 4, 5])
     assert table.loc["M_{α=3}", "Q0,1"] == pytest.approx(kept["M_Q"].sel(spread=3).values[:, 0, 1].mean())
     assert table.loc["M_{α=9}", "v1"] == pytest.approx(kept["M_v"].sel(spread=9).values[:, 1].mean())
@@ -478,7 +479,7 @@ def test_table_is_the_mean_over_kept_instances(grid, tmp_path):
 
 
 def test_published_numbers_as_printed():
-    erf, relu = PUBLISHED["erf"].frame(), PUBLISHED["relu"].frame()
+    erf, relu = PUBLISHED["erf"], PUBLISHED["relu"]
     assert erf.shape == relu.shape == (11, 10)
     assert (erf.loc["M_{α=0}", "Q0,0"], erf.loc["M_{α=6}", "Q1,1"], erf.loc["M_{α=9}", "v1"]) == (0.090, 0.096, 0.015)
     assert (relu.loc["M_{α=4}", "Q1,1"], relu.loc["M_{α=3}", "v0"], relu.loc["E[|X|]", "R1,1"]) == (0.044, 0.008, 0.165)
@@ -562,7 +563,7 @@ def test_report_holds_every_figure_and_number(tmp_path, grid, blocks, trajectori
     assert "alert(1)</script>" not in html
     assert "&lt;script&gt;of a store" in html
     for activation in ACTIVATIONS:
-        for table in (discrepancy_table(grid, activation), PUBLISHED[activation].frame()):
+        for table in (discrepancy_table(grid, activation), PUBLISHED[activation]):
             for value in table.to_numpy().ravel():
                 assert f"<td>{value:.3f}</td>" in html
         for standardized in (False, True):
@@ -607,20 +608,20 @@ def test_report_of_the_smallest_study(tmp_path, trajectories, ensemble, means, b
 
 
 def test_verdicts_follow_the_numbers(grid, blocks, trajectories):
-    assert "theory and SGD agree" in findings.discrepancy_verdict(grid, "erf", True)
-    raw = findings.discrepancy_verdict(grid, "erf", False)
+    assert "theory and SGD agree" in findings.discrepancy(grid, "erf", True).text
+    raw = findings.discrepancy(grid, "erf", False).text
     assert "do not agree everywhere" in raw
     levelled = grid.assign({f"M_{name}": grid[f"M_{name}"].clip(max=SCALE[name]) for name in ENTRIES})
-    assert "does not level off" not in findings.discrepancy_verdict(levelled, "erf", False)
+    assert "does not level off" not in findings.discrepancy(levelled, "erf", False).text
     theory, sgd = trajectories
-    assert "theory and SGD differ" in findings.example_verdict(theory, sgd, "relu", "mixture")
-    assert "theory and SGD agree" in findings.example_verdict(theory, sgd, "relu", "standardized mixture")
-    text = findings.block_verdict(blocks, "relu", True)
+    assert "theory and SGD differ" in findings.example(theory, sgd, "relu", "mixture").text
+    assert "theory and SGD agree" in findings.example(theory, sgd, "relu", "standardized mixture").text
+    text = findings.block_sizes(blocks, "relu", True).text
     assert "conventional theory holds for B = 1 and fails for B = 5" in text
     assert "mixture theory holds for B = 1, 500 (it does not apply to B = 5, 20)" in text
-    assert "moment-matched theory does not apply" in findings.block_verdict(blocks, "relu", False)
-    claim = " ".join(findings.claim_and_replacement(grid, blocks, "erf"))
+    assert "moment-matched theory does not apply" in findings.block_sizes(blocks, "relu", False).text
+    claim = " ".join(line.text for line in findings.claim_and_replacement(grid, blocks, "erf"))
     assert "The claim holds where each coordinate draws its component by itself" in claim
     assert "The mixture theory replaces it there" in claim
     far = blocks.assign(noise_mixture_Q=0 * blocks["noise_mixture_Q"])  # without the scatter that explains it
-    assert "mixture theory holds for no B" in findings.block_verdict(far, "relu", True)
+    assert "mixture theory holds for no B" in findings.block_sizes(far, "relu", True).text

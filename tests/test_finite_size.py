@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit.papers.bae_jeong_2024._finite_size import finite_size
+from sgdlimit.papers.bae_jeong_2024._studies import finite_size
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from scipy.integrate import dblquad
 from scipy.special import erf
 
 import sgdlimit as sl
-from sgdlimit.papers.bae_jeong_2024 import _findings as findings, lemma_correlation, lemma_expectation
+from sgdlimit.papers.bae_jeong_2024 import _beyond as findings, lemma_correlation, lemma_expectation
 from sgdlimit.papers.bae_jeong_2024._lemmas import CONSTRUCTIONS, Pair, function_correlation, function_expectation
 
 SHAPE = [-0.48, 0.69, -0.08]  # skewed, as three uniform draws are
@@ -72,7 +72,7 @@ def test_the_lemma_as_printed_is_of_first_order_and_the_next_term_makes_it_secon
     np.testing.assert_allclose(smooth, 2, atol=0.05)
     np.testing.assert_allclose(to_first_order.sel(construction="combination", pair="sign, sign"), 3, atol=0.05)
     np.testing.assert_allclose(to_first_order.drop_sel(construction="combination"), 1, atol=0.1)
-    text = findings.correlation_verdict(correlations)
+    text = findings.correlation(correlations).text
     assert "second order or higher for: combination" in text
     assert "first order for: common noise, common component" in text
 
@@ -115,7 +115,7 @@ def test_where_the_condition_or_the_conclusion_fails_is_marked(expectations):
     assert holds.sel(function=["identity", "square"]).all()
     assert not holds.sel(function="relu", components=2)  # the condition is met, and still
     assert holds.sel(function="erf", components=2)  # and the other way round
-    assert "relu: condition met, conclusion holds in" in findings.expectation_verdict(expectations)
+    assert "relu: condition met, conclusion holds in" in findings.expectation(expectations).text
 
 
 def test_sums_of_many_coordinates_meet_the_lemma(expectations):

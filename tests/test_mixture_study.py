@@ -8,8 +8,8 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.papers.bae_jeong_2024._grids import blocks
-from sgdlimit.papers.bae_jeong_2024._mixture_theory import MixtureStudy, mixture_theory
 from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
+from sgdlimit.papers.bae_jeong_2024._studies import MixtureStudy, mixture_theory
 from sgdlimit.sweep import Plan, Sweep, SweepRun, compute_sweep
 from sgdlimit.sweep._task import compute
 

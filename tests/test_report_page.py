@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from browser import scrolls_sideways
 from sgdlimit.inputs import MixtureLaw
 from sgdlimit.papers.bae_jeong_2024 import Study, discrepancy_against_kl, example_dynamics, write_report
-from sgdlimit.papers.bae_jeong_2024._left_out import case_name, trajectories_of
+from sgdlimit.papers.bae_jeong_2024._grids import case_name, trajectories_of
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
 from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means
 from sgdlimit.plotting import Panel, hover_panels, named, save_figure, trajectory

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
+from xarray import Dataset
 
 from ..simulation import simulate_together
 from ..theory import Optimum, solve
@@ -20,7 +21,7 @@ def schedule_against_constant(
     theory: str = "conventional",
     constant_factors: Sequence[float] = (0.5, 0.7, 1.0, 1.4, 2.0),
     test_samples: int = 4000,
-) -> xr.Dataset:
+) -> Dataset:
     """SGD with the best schedule and with constant rates around the best one, on common random numbers.
 
     Parameters
@@ -47,25 +48,19 @@ def schedule_against_constant(
         compare with the constant rate that theory finds best, ``theory_constant``.
     """
     factors = sorted({*constant_factors, 1.0})
-    base, training = optimum.constant_rate / optimum.constant.learning_rate, optimum.constant.training
-    schedules = [Schedule(times=(0.0,), factors=(base * factor,)) for factor in factors]
-    constants = [
-        optimum.constant.replace(training=training.model_copy(update={"schedule": schedule})) for schedule in schedules
-    ]
-    instances = [optimum.scheduled, *constants]
+    instance, base = optimum.constant, optimum.constant_rate / optimum.constant.learning_rate
+    instances = [optimum.scheduled]
+    for factor in factors:
+        schedule = Schedule(times=(0.0,), factors=(base * factor,))
+        instances.append(instance.replace(training=instance.training.model_copy(update={"schedule": schedule})))
     simulated = simulate_together(instances, times, runs=runs, seed=seed, test_samples=test_samples)
     solved = [solve(instance, times, theory) for instance in instances]
-    rates = [instance.learning_rate * instance.training.factor(times) for instance in instances]
-    names = [f"{rate[0]:.4g}" for rate in rates[1:]]
+    rates = np.stack([instance.learning_rate * instance.training.factor(times) for instance in instances])
+    names = [f"{rate:.4g}" for rate in rates[1:, 0]]
     label = xr.IndexVariable("rate", ["schedule", *names])
-    data = xr.Dataset(
-        {
-            "learning_rate": (("rate", "time"), np.stack(rates)),
-            "theory": xr.concat([theory["generalization_error"] for theory in solved], dim=label),
-            "sgd": xr.concat([sgd["generalization_error"] for sgd in simulated], dim=label),
-        }
-    )
-    final = data["sgd"].isel(time=-1)
+    error, sgd = (xr.concat([run["generalization_error"] for run in found], dim=label) for found in (solved, simulated))
+    data = Dataset({"learning_rate": (("rate", "time"), rates), "theory": error, "sgd": sgd})
+    final = sgd.isel(time=-1)
     best = {"gain": names[final[1:].mean("run").values.argmin()], "gain_over_theory": names[factors.index(1.0)]}
     attrs: dict[str, str | float] = {"theory_constant": best["gain_over_theory"], "best_constant": best["gain"]}
     for name, constant in best.items():

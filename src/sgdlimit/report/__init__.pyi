@@ -1,6 +1,8 @@
 from ._contents import (
+    Finding as Finding,
     Page as Page,
     Picture as Picture,
+    Report as Report,
     Section as Section,
     Table as Table,
     numbers as numbers,

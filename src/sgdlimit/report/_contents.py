@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
@@ -36,15 +35,21 @@ class Table(NamedTuple):
     """Whether it is words rather than numbers."""
 
 
+class Finding(NamedTuple):
+    """A sentence about what was measured, with the table that it follows from, or one of both."""
+
+    text: str = ""
+    table: Table | None = None
+
+
 class Section(NamedTuple):
-    """A heading, what is claimed, what was measured, and the figures and tables that show it."""
+    """A heading, what is claimed, what was found, and the figures that show it."""
 
     title: str
     claim: str = ""
     """What it is measured against, under the heading :attr:`source`."""
-    measured: Sequence[str] = ()
+    found: Sequence[Finding] = ()
     figures: Sequence[str] = ()
-    tables: Sequence[Table] = ()
     pages: bool = False
     """Whether it lists the pages about single cases."""
     source: str = "The paper claims"
@@ -53,6 +58,16 @@ class Section(NamedTuple):
     def id(self) -> str:
         """The anchor, made of the title."""
         return slug(self.title)
+
+    @property
+    def measured(self) -> list[str]:
+        """The sentences."""
+        return [finding.text for finding in self.found if finding.text]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables, in the order of their sentences."""
+        return [finding.table for finding in self.found if finding.table]
 
 
 class Page(NamedTuple):
@@ -67,6 +82,28 @@ class Page(NamedTuple):
     def id(self) -> str:
         """The anchor, made of the name of the figure."""
         return slug(self.figure)
+
+
+class Report(NamedTuple):
+    """All that is on one page of results."""
+
+    title: str
+    """The title of the window."""
+    heading: str
+    lead: str
+    """A sentence below the heading."""
+    question: str
+    """What the study answers."""
+    summary: Mapping[str, Sequence[str]]
+    """The results in short, by topic."""
+    settings: Mapping[str, str]
+    """What was computed."""
+    sections: Sequence[Section]
+    pages: Sequence[Page]
+    pictures: Mapping[str, Picture]
+    """The figures by the names that sections and pages use. Those that none of them shows come at the end."""
+    provenance: Mapping[str, str]
+    """What it was computed with: versions, seeds, wall time, command."""
 
 
 def slug(text: str) -> str:
@@ -91,12 +128,6 @@ def formula(text: str) -> Markup:
 
 def numbers(caption: str, table: pd.DataFrame, form: str = "{}", *, index: bool = True) -> Table:
     """A table of numbers, – where there is none."""
-
-    def cell(value: object) -> str:
-        return "–" if isinstance(value, float) and np.isnan(value) else form.format(value)
-
-    rows = [
-        [str(name)] * index + [cell(value) for value in row]
-        for name, row in zip(table.index, table.values, strict=True)
-    ]
+    cells = table.map(lambda value: "–" if pd.isna(value) else form.format(value))
+    rows = [[str(name)] * index + row for name, *row in cells.itertuples()]
     return Table(caption, [""] * index + [str(name) for name in table.columns], rows, text=not index)

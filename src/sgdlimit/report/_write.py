@@ -2,51 +2,22 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from ..plotting import Panel
-from ._contents import Page, Picture, Section, formula
+from ._contents import Picture, Report, Section, formula
 
 
-def write_page(
-    path: Path,
-    *,
-    title: str,
-    heading: str,
-    lead: str,
-    question: str,
-    summary: Mapping[str, Sequence[str]],
-    settings: Mapping[str, str],
-    sections: Sequence[Section],
-    pages: Sequence[Page],
-    pictures: Mapping[str, Picture],
-    provenance: Mapping[str, str],
-) -> None:
-    """Write the page.
-
-    Parameters
-    ----------
-    path
-        The file to write, usually ``index.html``.
-    title, heading, lead, question
-        The title of the window, the heading, a sentence below it, and the question that the study answers.
-    summary
-        The results in short, by topic.
-    settings, provenance
-        What was computed, and with what: versions, seeds, wall time, command.
-    sections, pages
-        The rest, in this order. Pictures that no section or page shows come at the end.
-    pictures
-        The figures by the names that sections and pages use.
-    """
-    placed = {name for section in sections for name in section.figures} | {page.figure for page in pages}
-    others = [name for name in pictures if name not in placed]
+def write_page(path: Path, report: Report) -> None:
+    """Write a report to a file, usually ``index.html``."""
+    placed = {name for section in report.sections for name in section.figures} | {page.figure for page in report.pages}
+    others = [name for name in report.pictures if name not in placed]
+    further = [Section("Further figures", figures=others)] if others else []
     environment = Environment(
         loader=PackageLoader("sgdlimit.report"),
         autoescape=True,
@@ -55,21 +26,10 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.filters |= {"formula": formula, "embedded": _embedded, "readings": _readings}
-    html = environment.get_template("page.html.j2").render(
-        title=title,
-        heading=heading,
-        lead=lead,
-        question=question,
-        summary=summary,
-        settings=settings,
-        sections=[*sections, *([Section("Further figures", figures=others)] if others else [])],
-        pages=pages,
-        pictures=pictures,
-        provenance=provenance,
-    )
+    contents = report._asdict() | {"sections": [*report.sections, *further]}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html, encoding="utf-8")
+    path.write_text(environment.get_template("page.html.j2").render(contents), encoding="utf-8")
 
 
 def _embedded(picture: Picture) -> str:
@@ -86,13 +46,11 @@ def _embedded(picture: Picture) -> str:
 def _readings(panels: Sequence[Panel]) -> str:
     """What can be read off a figure as JSON that may stand in HTML; curves over the same points share them."""
     points: dict[tuple[float, ...], int] = {}
-
-    def shared(panel: Panel) -> list[Any]:
-        return [
-            (curve.name, points.setdefault(tuple(curve.x.tolist()), len(points)), curve.y.tolist())
-            for curve in panel.curves
+    drawn = []
+    for *axes, curves in panels:
+        shared = [
+            (curve.name, points.setdefault(tuple(curve.x.tolist()), len(points)), curve.y.tolist()) for curve in curves
         ]
-
-    drawn = [(*panel[:-1], shared(panel)) for panel in panels]
+        drawn.append((*axes, shared))
     text = json.dumps({"x": list(points), "panels": drawn}, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("&", "\\u0026")

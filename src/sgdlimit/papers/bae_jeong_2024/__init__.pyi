@@ -1,11 +1,12 @@
-from ._figure_discrepancy import discrepancy_against_kl as discrepancy_against_kl
-from ._figure_dynamics import example_dynamics as example_dynamics
-from ._figure_finite_size import finite_size as finite_size
-from ._figure_laws import kl_against_spread as kl_against_spread, sample_mean_law as sample_mean_law
+from ._figure_discrepancy import discrepancy_against_kl as discrepancy_against_kl, universality as universality
 from ._figure_lemmas import lemma_correlation as lemma_correlation, lemma_expectation as lemma_expectation
-from ._figure_mixture_theory import mixture_theory as mixture_theory
-from ._figure_universality import universality as universality
-from ._figures import paper_figures as paper_figures
+from ._figure_studies import finite_size as finite_size, mixture_theory as mixture_theory
+from ._figures import (
+    example_dynamics as example_dynamics,
+    kl_against_spread as kl_against_spread,
+    paper_figures as paper_figures,
+    sample_mean_law as sample_mean_law,
+)
 from ._page import write_report as write_report
 from ._paper import PRESETS as PRESETS
 from ._reproduction import memory_of_preset as memory_of_preset, redraw as redraw, reproduce as reproduce

@@ -1,36 +1,34 @@
 """Means over matrix entries (20) of the studies' datasets, relative to the scale of Q, R and v, and which count."""
 
 import numpy as np
-import pandas as pd
 import xarray as xr
+from xarray import DataArray, Dataset
 
 from ...comparison import mean_and_error
 
 METRICS = ("Q", "R", "v")
 
 
-def keep(dataset: xr.Dataset, activation: str) -> xr.Dataset:
+def keep(dataset: Dataset, activation: str) -> Dataset:
     """The part of a dataset that belongs to one activation and its kept instances: all, where it does not say."""
-    chosen = dataset.sel(activation=activation, drop=True) if "activation" in dataset.dims else dataset
+    chosen = dataset.sel(activation=activation, drop=True)
     return chosen.isel(instance=np.flatnonzero(chosen["kept"])) if "kept" in chosen else chosen
 
 
-def diverged(dataset: xr.Dataset) -> xr.DataArray:
+def diverged(dataset: Dataset) -> DataArray:
     """Whether an SGD run left the finite numbers, by instance and condition."""
-    if "diverged" in dataset:
-        return dataset["diverged"].astype(bool)
-    return dataset["M_v"].isnull().any("student")
+    return dataset["diverged"] if "diverged" in dataset else dataset["M_v"].isnull().any("student")
 
 
-def entry_means(dataset: xr.Dataset, prefix: str) -> xr.DataArray:
+def entry_means(dataset: Dataset, prefix: str = "") -> DataArray:
     """Means over the entries of Q, R and v (20), along ``quantity``; NaN where an entry is."""
-    entries = ("student", "student_", "teacher")
     variables = {name: dataset[prefix + name] for name in METRICS}
-    means = {name: x.mean([dim for dim in entries if dim in x.dims], skipna=False) for name, x in variables.items()}
-    return xr.Dataset(means).to_array("quantity")
+    entries = {"student", "student_", "teacher"}
+    means = {name: x.mean(entries & {*x.dims}, skipna=False) for name, x in variables.items()}
+    return Dataset(means).to_array("quantity")
 
 
-def relative(dataset: xr.Dataset, M: str = "M_", scale: str = "scale_") -> xr.DataArray:
+def relative(dataset: Dataset, M: str = "M_", scale: str = "scale_") -> DataArray:
     """M of Q, R and v over the mean |x| of SGD's, both means over entries: comparable between theories.
 
     Theories measure the same weights with covariances of their own, so that their Q and R differ in size.
@@ -38,27 +36,24 @@ def relative(dataset: xr.Dataset, M: str = "M_", scale: str = "scale_") -> xr.Da
     return entry_means(dataset, M) / entry_means(dataset, scale)
 
 
-def relative_floor(dataset: xr.Dataset) -> xr.DataArray:
+def relative_floor(dataset: Dataset) -> DataArray:
     """The relative M of Gaussian SGD against the conventional theory, mean over instances."""
     return mean_and_error(relative(dataset, "floor_", "floor_scale_"))[0]
 
 
-def theory_floor(condition: xr.Dataset, theory: str) -> xr.DataArray:
-    """M over the scale that noise alone makes: that of Gaussian SGD, mean over instances.
+def theory_floor(blocks: Dataset) -> DataArray:
+    """M over the scale that noise alone makes in each theory: that of Gaussian SGD, mean over instances.
 
     For the mixture theory the scatter between members of its ensemble adds to it, in quadrature: a single run does not
     average over the mean fields, whatever N.
     """
-    floor = relative_floor(condition)
-    if theory != "mixture" or "noise_mixture_Q" not in condition:
-        return floor
-    scatter = mean_and_error(relative(condition, "noise_mixture_"))[0]
-    return (floor**2 + scatter.fillna(0.0) ** 2) ** 0.5
+    scatter = mean_and_error(relative(blocks, "noise_mixture_"))[0].fillna(0.0) * (blocks["theory"] == "mixture")
+    return (relative_floor(blocks) ** 2 + scatter**2) ** 0.5
 
 
-def by_size(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+def by_size(values: DataArray) -> tuple[DataArray, DataArray]:
     """Mean over the samples of each N, along ``size``, and its standard error."""
-    sizes = np.unique(values["size"])
-    groups = [mean_and_error(values.isel(sample=np.flatnonzero(values["size"] == size)), "sample") for size in sizes]
-    place = pd.Index(sizes, name="size")
-    return xr.concat([mean for mean, _ in groups], place), xr.concat([error for _, error in groups], place)
+    groups = [(size, *mean_and_error(group, "sample")) for size, group in values.groupby("size")]
+    sizes, means, errors = zip(*groups, strict=True)
+    place = xr.IndexVariable("size", list(sizes))
+    return xr.concat(means, place), xr.concat(errors, place)

@@ -1,10 +1,11 @@
 """What the studies share: cases stacked into one dataset, one case for each (size, seed), and power laws."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from xarray import DataArray, Dataset
 
 from ...errors import ProblemError
 from ...problem import Problem
@@ -15,17 +16,23 @@ Progress = Callable[[float], None]
 """Gets the fraction done."""
 
 
+SETTINGS = {"activation": "erf", "learning_rate": 0.2}
+"""Of the studies against N."""
+
+
 def half_problem(size: int, **settings: Any) -> Problem:
     """The problem of the studies against N: D = N/2 and K = M = 2."""
-    return Problem(input_dim=size, latent_dim=round(LATENT_RATIO * size), student_units=2, teacher_units=2, **settings)
+    latent_dim = round(LATENT_RATIO * size)
+    return Problem(input_dim=size, latent_dim=latent_dim, student_units=2, teacher_units=2, **SETTINGS | settings)
 
 
-def stacked(cases: Iterable[Any], **along: Sequence[Any]) -> Any:
+def stacked(cases: Iterable[Any], **along: Iterable[Any]) -> Any:
     """Datasets or arrays along new dimensions, given for each combination of the labels, the last dimension fastest."""
     cases = list(cases)
     for dim, labels in reversed(along.items()):
-        groups = [cases[first : first + len(labels)] for first in range(0, len(cases), len(labels))]
-        cases = [xr.concat(group, xr.IndexVariable(dim, list(labels)), join="outer") for group in groups]
+        place = xr.IndexVariable(dim, [*labels])
+        groups = [cases[first : first + place.size] for first in range(0, len(cases), place.size)]
+        cases = [xr.concat(group, place, join="outer") for group in groups]
     return cases[0]
 
 
@@ -46,20 +53,19 @@ def check_sizes(name: str, instances: Mapping[int, int]) -> list[int]:
 
 
 def over_sizes(
-    instances: Mapping[int, int], first_instance: int, study: Callable[[int, int], xr.Dataset], progress: Progress
-) -> xr.Dataset:
+    instances: Mapping[int, int], first_instance: int, study: Callable[[int, int], Dataset], progress: Progress
+) -> Dataset:
     """What ``study(size, seed)`` finds for every instance, along ``sample``; progress grows with the work, N³."""
     drawn = [(N, first_instance + number) for N in sorted(instances) for number in range(instances[N])]
-    work = np.cumsum([size**3 for size, _ in drawn])
-    samples = []
-    for (size, seed), done in zip(drawn, work / work[-1], strict=True):
-        samples.append(study(size, seed))
-        progress(float(done))
     sizes, seeds = np.transpose(drawn)
+    samples = []
+    for case, done in zip(drawn, np.cumsum(sizes**3) / np.sum(sizes**3), strict=True):
+        samples.append(study(*case))
+        progress(float(done))
     return xr.concat(samples, dim="sample").assign_coords(size=("sample", sizes), seed=("sample", seeds))
 
 
-def power_law(y: xr.DataArray, x: xr.DataArray) -> dict[str, xr.DataArray]:
+def power_law(y: DataArray, x: DataArray) -> dict[str, DataArray]:
     """Least squares for ln y = ln prefactor + exponent · ln x along the dimension of x."""
     dim = x.dims
     x, y = xr.ufuncs.log(x), xr.ufuncs.log(y)

@@ -1,20 +1,26 @@
-"""Figures 3, 5, S3 and S4: the discrepancy M (18)-(20) between theory and SGD against D_KL(P ‖ N) (16)."""
+"""Figures of the discrepancy M (18)-(20) between theory and SGD.
 
+Figures 3, 5, S3 and S4 show it against D_KL(P ‖ N) (16), those of universality against the block size.
+"""
+
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
+from xarray import DataArray, Dataset
 
-from ...comparison import mean_and_error
+from ...comparison import AGREEMENT, mean_and_error
 from ...plotting import (
     ACTIVATION_LABELS,
     SERIES,
     TIME,
     add_legend,
     draw,
+    draw_marks,
     each,
     entries,
     finish,
@@ -24,23 +30,34 @@ from ...plotting import (
     shade,
     shade_key,
     styled,
+    value_ticks,
 )
-from ._averages import METRICS, diverged, entry_means, keep, relative
+from ._averages import METRICS, diverged, entry_means, keep, relative, relative_floor, theory_floor
+from ._findings import LAWS
 
 INSET_ROOM = 0.52  # share of the panel's height kept free for the inset
 INSET_SGD = {"color": SERIES[1].color, "lw": 2.4, "alpha": 0.75}
 INSET_THEORY = {"color": "black", "lw": 1.0, "ls": (0, (4, 2))}
 SCALE = {"color": "black", "ls": ":", "lw": 1.1}
+THEORIES = {
+    "conventional": (SERIES[0], r"conventional ($\Sigma_C = I$)"),
+    "moment-matched": (SERIES[3], r"moment-matched (true $\Sigma_C$)"),
+    "mixture": (SERIES[1], "mixture"),
+}
+DASHES = (0, (1.2, 1.2))
+"""The line of the smaller α; the largest has full lines."""
+SCATTER: dict[str, Any] = {"ls": "", "marker": "_", "ms": 11, "mew": 1.6, "color": THEORIES["mixture"][0].color}
+ERRORS = "± standard error"
 
 
 @styled
 def discrepancy_against_kl(
-    grid: xr.Dataset,
+    grid: Dataset,
     activation: str,
     standardized: bool,
     *,
-    theory: xr.Dataset | None = None,
-    sgd: xr.Dataset | None = None,
+    theory: Dataset | None = None,
+    sgd: Dataset | None = None,
 ) -> Figure:
     """M(Q), M(R) and M(v) against the mean D_KL of the un-standardised mixture, one curve for each m.
 
@@ -72,119 +89,195 @@ def discrepancy_against_kl(
     -------
     matplotlib.figure.Figure
     """
-    chosen = keep(grid, activation).sel(standardized=standardized, drop=True)
-    both = not standardized and "M_mixture_Q" in chosen
-    inset = theory is not None and sgd is not None
-    kl = mean_and_error(chosen["kl"])[0]
-    lost = [diverged(chosen)]
-    curves, floors = [entry_means(chosen, "M_")], [entry_means(chosen, "floor_")]
-    if both:
-        lost.append(lost[0] | chosen["mixture_diverged"])
-        curves.append(relative(chosen, "M_mixture_", "scale_mixture_"))
-        floors.append(relative(chosen, "floor_", "floor_scale_"))
-    counts = [part.sum("instance") for part in lost]
-    scales = entry_means(chosen, "scale_").mean([dim for dim in curves[0].dims if dim != "quantity"])
-    figure = new_figure(5.4 if both else 3.9 if inset else 3.2)
-    panels: Any = figure.subplots(1 + both, 3, squeeze=False, sharex="col")
+    chosen, law = keep(grid, activation).sel(standardized=standardized, drop=True), LAWS[standardized]
+    kl, lost = mean_and_error(chosen["kl"])[0], diverged(chosen)
+    scales = entry_means(chosen, "scale_").groupby("quantity").mean(...)
+    # For each row of panels M, its noise floor, M of another theory behind it, and which runs diverged.
+    rows = [(entry_means(chosen, "M_"), entry_means(chosen, "floor_"), None, lost)]
+    titles, where, more = [], "a", ""
+    if not standardized and "M_mixture_Q" in chosen:
+        lost = lost | chosen["mixture_diverged"]
+        floors = relative(chosen, "floor_", "floor_scale_")
+        rows.append((relative(chosen, "M_mixture_", "scale_mixture_"), floors, relative(chosen), lost))
+        titles, where = ["conventional theory", "", "", "mixture theory", "faint: conventional"], "a, d"
+        more = f"; {int(lost.sum())} with those where the mixture theory did"
+    insets = []
+    if theory is not None and sgd is not None:
+        mixture = "standardized mixture" if standardized else "mixture"
+        insets = [theory.sel(activation=activation), sgd.sel(activation=activation, law=mixture)]
+    figure = new_figure(5.4 if titles else 3.9 if insets else 3.2)
+    panels: Any = figure.subplots(len(rows), 3, squeeze=False, sharex="col")
     for row, column in np.ndindex(panels.shape):
         panel, name = panels[row, column], METRICS[column]
-        M, floor = (values.sel(quantity=name) for values in (curves[row], floors[row]))
-        drawn = _draw_floor(panel, floor)
-        if row:
-            drawn += _draw_faint(panel, kl, relative(chosen).sel(quantity=name))
-        drawn += _draw_curves(panel, kl, M, counts[row] if name == "Q" else 0 * counts[row])
+        M, floor, behind = (x if x is None else x.sel(quantity=name) for x in rows[row][:3])
+        drawn = _draw_curves(panel, kl, M, floor, behind, rows[row][3].sum("instance") * (name == "Q"))
         if standardized:
-            drawn.append(float(scales.sel(quantity=name)))
+            drawn.append(scales.sel(quantity=name))
             panel.axhline(drawn[-1], **SCALE)
-        _fit(panel, drawn, INSET_ROOM if inset else 0.0)
-        if theory is not None and sgd is not None:
-            law = "standardized mixture" if standardized else "mixture"
-            _draw_inset(panel, theory[name].sel(activation=activation), sgd[name].sel(activation=activation, law=law))
+        _fit(panel, drawn, INSET_ROOM if insets else 0.0)
+        if insets:
+            _draw_inset(panel, *(part[name] for part in insets))
         panel.set_ylabel(rf"$\mathcal{{M}}({name})" + (rf"\,/\,E|{name}|$" if row else "$"))
-    for panel in panels[-1]:
-        panel.set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
-    finish(panels, ["conventional theory", "", "", "mixture theory", "faint: conventional"] if both else ())
+        panels[-1, column].set_xlabel(r"$D_{\mathrm{KL}}(P\,\|\,\mathcal{N})$ [nats]")
+    finish(panels, titles)
     handles = [*keys("$m={}$", kl["components"].values), shade_key("noise floor", alpha=1)]
     if standardized:
         handles.append(key(r"mean scale $E|\cdot|$", **SCALE))
-    if inset:
+    if insets:
         handles += [key("inset: SGD", **INSET_SGD), key("inset: theory", **INSET_THEORY)]
-    law = "standardised" if standardized else "un-standardised"
-    title = (
-        f"{ACTIVATION_LABELS[activation]}, {law} mixtures, mean of {chosen.sizes['instance']} instances "
-        "± standard error"
-    )
-    totals = [int(count.sum()) for count in counts]
-    if any(totals):
-        where, more = ("a, d", f"; {totals[1]} with those where the mixture theory did") if both else ("a", "")
-        title += f"\nhollow marker, number in {where}: runs that diverged and are left out ({totals[0]} in all{more})"
-    add_legend(figure, handles, title, ncols=4 if inset else None)
+    title = f"{ACTIVATION_LABELS[activation]}, {law} mixtures, mean of {chosen.sizes['instance']} instances {ERRORS}"
+    if lost.any():
+        total = int(rows[0][3].sum())
+        title += f"\nhollow marker, number in {where}: runs that diverged and are left out ({total} in all{more})"
+    add_legend(figure, handles, title, ncols=4 if insets else None)
     return figure
 
 
-def _draw_floor(panel: Axes, floor: xr.DataArray) -> list[float]:
-    """The noise floor ±1 standard error; returns the values drawn."""
-    mean, error = (float(value.fillna(0)) for value in mean_and_error(floor))
-    shade(panel, mean - error, mean + error, line=mean)
-    return [mean - error, mean + error]
+def _draw_curves(
+    panel: Axes, kl: DataArray, M: DataArray, floor: DataArray, behind: DataArray | None, lost: DataArray
+) -> list[Any]:
+    """A curve with its band for each m, over the noise floor and the curves of another theory.
 
-
-def _draw_faint(panel: Axes, kl: xr.DataArray, M: xr.DataArray) -> list[float]:
-    """The conventional theory behind the curves of the mixture theory."""
-    mean = mean_and_error(M)[0]
-    for m, series in each(kl["components"].values):
-        style = {"color": series.color, "ls": series.linestyle, "alpha": 0.35, "lw": 1.1}
-        draw(panel, kl.sel(components=m), mean.sel(components=m), name=f"m={m}, conventional", **style)
-    return mean.values.ravel().tolist()
-
-
-def _draw_curves(panel: Axes, kl: xr.DataArray, M: xr.DataArray, lost: xr.DataArray) -> list[float]:
-    """A curve with its band for each m; returns the values drawn, NaN where every run diverged."""
+    Returns the values drawn, NaN where every run diverged.
+    """
+    mean, error = (value.fillna(0) for value in mean_and_error(floor))
+    drawn = [mean - error, mean + error]
+    shade(panel, *drawn, line=mean)
+    if behind is not None:
+        drawn.append(mean_and_error(behind)[0])
+        for m, series in each(kl["components"].values):
+            style = {"color": series.color, "ls": series.linestyle, "alpha": 0.35, "lw": 1.1}
+            draw(panel, kl.sel(components=m), drawn[-1].sel(components=m), name=f"m={m}, conventional", **style)
     means, errors = mean_and_error(M)
-    some = M.isnull().any("instance") & means.notnull()
+    partly = M.isnull().any("instance") & means.notnull()
     across = panel.get_xaxis_transform()
     for m, series in each(kl["components"].values):
-        x, mean, error, hollow, count = (values.sel(components=m).values for values in (kl, means, errors, some, lost))
+        x, mean, error, hollow, count = (y.sel(components=m).values for y in (kl, means, errors, partly, lost))
         draw(panel, x, mean, error, name=f"m={m}", **series.line)
         panel.plot(x[hollow], mean[hollow], series.marker, mfc="white", mec=series.color, zorder=4)
         gone = np.isnan(mean)
         panel.plot(x[gone], np.full(gone.sum(), 0.96), "x", color=series.color, mew=1.4, transform=across)
         for at in np.flatnonzero(count):
-            point, coordinates = ((x[at], 0.96), across) if gone[at] else ((x[at], mean[at]), "data")
+            y, coordinates = (0.96, across) if gone[at] else (mean[at], "data")
             style = {"color": series.color, "fontsize": 8, "textcoords": "offset points"}
-            panel.annotate(f"{count[at]:.0f}", point, xycoords=coordinates, xytext=(4, -8), **style)
+            panel.annotate(f"{count[at]:.0f}", (x[at], y), xycoords=coordinates, xytext=(4, -8), **style)
     # A band that reaches to almost nothing on the log axis, as of two instances far apart, does not set its range.
     errors = errors.fillna(0)
-    low, high = (means - errors).clip(min=means / 3), means + errors
-    return [*low.values.ravel(), *high.values.ravel()]
+    return [*drawn, (means - errors).clip(min=means / 3), means + errors]
 
 
-def _fit(panel: Axes, drawn: list[float], room: float) -> None:
+def _fit(panel: Axes, drawn: list[Any], room: float) -> None:
     """A log axis around the values drawn, whose upper ``room`` share lies above them."""
-    positive = [value for value in drawn if value > 0]  # neither NaN nor a band that reaches below zero
-    if not positive:
+    values = np.concatenate([np.ravel(part) for part in drawn])
+    positive = values[values > 0]  # neither NaN nor a band that reaches below zero
+    if not positive.size:
         panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")
         return
-    low, high = min(positive) / 1.6, max(positive) * 1.5
+    low, high = positive.min() / 1.6, positive.max() * 1.5
     panel.set(yscale="log", ylim=(low, low * (high / low) ** (1 / (1 - room))))
 
 
-def _draw_inset(panel: Axes, theory: xr.DataArray, sgd: xr.DataArray) -> None:
+def _draw_inset(panel: Axes, theory: DataArray, sgd: DataArray) -> None:
     """Evolution of the last entry: theory dashed, over the mean SGD run with a band of ±1 standard deviation."""
-    entry, curve = entries(theory)[-1]
-    label = rf"${entry[0]}_{{{entry[1:]}}}(t)$"
-    runs = entries(sgd)[-1][1]
-    times = curve["time"].values
+    (entry, curve), (_, runs) = entries(theory)[-1], entries(sgd)[-1]
+    label, times = rf"${entry[0]}_{{{entry[1:]}}}(t)$", curve["time"].values
     inset = panel.inset_axes((0.22, 1.06 - INSET_ROOM, 0.7, INSET_ROOM - 0.1))
     draw(inset, times, runs.mean("run").values, runs.std("run").values, name=f"{label}, SGD", **INSET_SGD)
     draw(inset, times, curve.values, name=f"{label}, theory", **INSET_THEORY)
     inset.set_xlabel(TIME).set_visible(False)  # for those who read values off
     inset.set_ylabel(label).set_visible(False)
-    inset.set(xscale="log", xlim=times[[0, -1]])
-    inset.xaxis.set_major_locator(LogLocator(numticks=4))
-    inset.xaxis.set_minor_locator(NullLocator())
     low, high = inset.get_ylim()
-    inset.set_ylim(low, high + 0.28 * (high - low))  # room for the label
+    inset.set(xscale="log", xlim=times[[0, -1]], ylim=(low, high + 0.28 * (high - low)))  # room for the label
+    inset.xaxis.set_major_locator(LogLocator(numticks=4))
     inset.yaxis.set_major_locator(MaxNLocator(3))
+    inset.minorticks_off()
     inset.tick_params(labelsize=8, length=2, pad=2)
     inset.text(0.05, 0.95, label, transform=inset.transAxes, va="top", fontsize=9.5)
+
+
+@styled
+def universality(blocks: Dataset, activation: str, *, spreads: Sequence[float] | None = None) -> Figure:
+    """M over the scale of Q, R, v against the block size B for each theory and two α, un-standardised and standardised.
+
+    M is relative to the mean |x| of SGD's Q, R or v as the theory measures it, because theories do so in different
+    units. Curves are the mean over instances with a band of ±1 standard error. The grey line is the noise floor,
+    Gaussian SGD against the conventional theory; the grey band reaches up to :data:`~sgdlimit.comparison.AGREEMENT`
+    times it. A bar in the colour of the mixture theory is what the scatter between its own members makes of M for a
+    single run, which adds to its noise floor. Markers are filled up to that factor times the floor, where theory holds,
+    and hollow above. A theory has no marker where it does not apply. Runs and theories that diverged are left out of
+    the means and counted in the title.
+
+    Parameters
+    ----------
+    blocks
+        ``M_Q`` (instance, activation, standardized, theory, spread, block_size, student, student_), ``M_R``, ``M_v``,
+        the scales ``scale_Q`` …, the floors ``floor_Q`` and ``floor_scale_Q`` (instance, activation, …),
+        ``noise_mixture_Q`` (instance, activation, standardized, spread, block_size, …), ``diverged`` and
+        ``theory_diverged``.
+    activation
+        ``"relu"`` or ``"erf"``.
+    spreads
+        The α to show, at most two; by default the first above 0 and the last.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    chosen = keep(blocks, activation)
+    positive = [float(spread) for spread in chosen["spread"].values if spread > 0] or [0.0]
+    spreads = spreads or sorted({positive[0], positive[-1]})
+    styles = {spread: "-" if spread == max(spreads) else DASHES for spread in spreads}
+    kinds, sizes = chosen["standardized"].values.tolist(), chosen["block_size"].values
+    (means, errors), floors = mean_and_error(relative(chosen)), relative_floor(chosen)
+    holds = means < AGREEMENT * theory_floor(chosen)
+    noise = mean_and_error(relative(chosen, "noise_mixture_"))[0]
+    figure = new_figure(1.9 + 2.2 * len(kinds))
+    panels: Any = figure.subplots(len(kinds), 3, sharex=True, sharey="col", squeeze=False)
+    for spread, theory, kind, name in product(styles, chosen["theory"].values, kinds, METRICS):
+        place = {"spread": spread, "theory": theory, "standardized": kind, "quantity": name}
+        mean, error, filled = (values.sel(place).values for values in (means, errors, holds))
+        panel, series = panels[kinds.index(kind), METRICS.index(name)], THEORIES[theory][0]
+        label = rf"$\alpha={spread:g}$"
+        draw(panel, sizes, mean, error, name=f"{theory}, {label}", color=series.color, ls=styles[spread])
+        draw_marks(panel, sizes, mean, filled, series)
+        if theory == "mixture":
+            draw(panel, sizes, noise.sel(place), name=f"scatter of the mixture theory, {label}", **SCATTER)
+    for name, column in zip(METRICS, panels.T, strict=True):
+        floor, last = float(floors.sel(quantity=name)), column[-1]
+        last.set(xscale="log", yscale="log", xlabel="block size $B$")
+        low, high = last.get_ylim()
+        low = min(low, floor / 1.5)
+        last.set_ylim(low, max(high, 1.2 * AGREEMENT * floor))
+        for panel in column:
+            shade(panel, low, AGREEMENT * floor, line=floor)
+            panel.set_ylabel(rf"$\mathcal{{M}}({name})\,/\,E|{name}|$")
+        value_ticks(last, sizes, _spaced(sizes))
+    finish(panels, [text for kind in kinds for text in (LAWS[kind], "", "")])
+    handles = [
+        key(label, color=series.color, marker=series.marker)
+        for theory, (series, label) in THEORIES.items()
+        if theory in chosen["theory"].values
+    ]
+    handles += [
+        key("scatter between members of the mixture theory", **SCATTER),
+        *(key(rf"$\alpha={spread:g}$", ls=ls) for spread, ls in styles.items()),
+        shade_key(rf"$\mathcal{{M}}$ < {AGREEMENT:g} × noise floor of Gaussian SGD"),
+        key("hollow: beyond noise", ls="", marker="s", mfc="white"),
+    ]
+    title = f"{ACTIVATION_LABELS[activation]}, mean of {chosen.sizes['instance']} instances {ERRORS}"
+    lost = int(chosen["diverged"].where(chosen["spread"] > 0, False).sum())
+    theories = int(chosen["theory_diverged"].sum())
+    if lost or theories:
+        title += f"\ndiverged and left out: {lost} SGD runs, mixture theory {theories} times"
+    add_legend(figure, handles, title, ncols=2)
+    return figure
+
+
+def _spaced(sizes: np.ndarray) -> list[str]:
+    """Labels of the sizes that have room, from the largest down."""
+    labels, last = [], np.inf
+    for size in sizes[::-1]:
+        room = size < last / 2.5
+        labels.append(str(size) if room else "")
+        last = size if room else last
+    return labels[::-1]

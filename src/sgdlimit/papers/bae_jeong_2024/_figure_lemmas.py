@@ -1,8 +1,8 @@
 """Lemmas V.1 and V.3 in numbers: the error of each, its order, and in grey where a condition or the lemma fails."""
 
 import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
+from xarray import Dataset
 
 from ...plotting import (
     FLOOR,
@@ -20,7 +20,7 @@ from ...plotting import (
     styled,
     value_ticks,
 )
-from ._findings import SECOND_ORDER
+from ._beyond import SECOND_ORDER
 
 NAMES = {"relu": "ReLU", "erf": "erf", "sign": "sgn", "cube": "$x^3$", "identity": "$x$", "square": "$x^2$"}
 ORDERS = {0: ((0, (4, 1.6)), "as printed (21)"), 1: ("-", r"with $\epsilon\,E[u_1 f]\,E[u_2 g]$")}
@@ -34,7 +34,7 @@ HOLLOW = {"marker": "o", "mfc": "white", "ls": ""}
 
 
 @styled
-def lemma_correlation(data: xr.Dataset, *, spread: float | None = None) -> Figure:
+def lemma_correlation(data: Dataset, *, spread: float | None = None) -> Figure:
     """Lemma V.1: the error against ε at one α, and at one ε against the distance of the mixture from N(0, 1).
 
     Dashed is the lemma as printed, solid with the term of first order. Markers are filled where that leaves an error of
@@ -56,18 +56,19 @@ def lemma_correlation(data: xr.Dataset, *, spread: float | None = None) -> Figur
     middle = float(epsilons[np.argmin(abs(np.log(epsilons / 0.01)))])
     figure = new_figure(5.6)
     panels = figure.subplots(2, data.sizes["construction"], sharey="row")
-    titles = [str(name) for name in data["construction"].values]
-    pairs = {str(pair): ", ".join(NAMES[f] for f in str(pair).split(", ")) for pair in data["pair"].values}
-    for (upper, lower), name in zip(panels.T, titles, strict=True):
+    names = data["construction"].values
+    pairs = {pair: ", ".join(NAMES[f] for f in pair.split(", ")) for pair in data["pair"].values}
+    for (upper, lower), name in zip(panels.T, names, strict=True):
         chosen = data.sel(construction=name)
         for (pair, functions), series in each(pairs.items()):
-            curves, second = chosen["remainder"].sel(pair=pair), chosen["slope"].sel(order=1, pair=pair) > SECOND_ORDER
+            one = chosen.sel(pair=pair)
             for order, (style, which) in ORDERS.items():
-                curve = curves.sel(order=order, spread=spread)
+                curve = one["remainder"].sel(order=order, spread=spread)
                 draw(upper, epsilons, curve, name=f"{functions}, {which}", color=series.color, ls=style)
-            curve = curves.sel(order=1, spread=spread).values[::3]
-            draw_marks(upper, epsilons[::3], curve, np.full(len(curve), bool(second.sel(spread=spread))), series)
-            curve = curves.sel(order=1, epsilon=middle).values
+            second, curve = one["slope"].sel(order=1) > SECOND_ORDER, one["remainder"].sel(order=1)
+            marks = curve.sel(spread=spread).values[::3]
+            draw_marks(upper, epsilons[::3], marks, second.sel(spread=spread).values, series)
+            curve = curve.sel(epsilon=middle).values
             draw(lower, kl, curve, name=functions, color=series.color)
             draw_marks(lower, kl, curve, second.values, series)
         for power, label, at in ((1, r"$\epsilon$", (2e-3, 1.5e-2)), (2, r"$\epsilon^2$", (1.4e-3, 8e-6))):
@@ -77,12 +78,12 @@ def lemma_correlation(data: xr.Dataset, *, spread: float | None = None) -> Figur
             if lower is panels[1, 0]:
                 lower.annotate(label, (kl[0], middle**power), (2, -3), textcoords="offset points", va="top")
         upper.axvspan(float(chosen["largest"].sel(spread=spread)), 1, color=FLOOR, lw=0, alpha=0.7, zorder=0)
-        limits = {"xlim": (epsilons[0] / 1.2, epsilons[-1] * 1.2), "ylim": (1e-10, 2)}
-        upper.set(xscale="log", yscale="log", xlabel=r"$\epsilon = E\,u_1 u_2$", **limits)
+        upper.set(xscale="log", yscale="log", xlabel=r"$\epsilon = E\,u_1 u_2$")
+        upper.set(xlim=(epsilons[0] / 1.2, epsilons[-1] * 1.2), ylim=(1e-10, 2))
         lower.set(xscale="log", yscale="log", xlabel=r"$D_{\mathrm{KL}}(u_1\,\|\,\mathcal{N})$ [nats]")
     panels[0, 0].set_ylabel(rf"error of Lemma V.1, $\alpha = {spread:g}$")
     panels[1, 0].set_ylabel(rf"error to first order, $\epsilon = {middle:.2g}$")
-    finish(panels, [TITLES.get(name, name) for name in titles])
+    finish(panels, [TITLES[name] for name in names])
     handles = [
         *keys("{}", pairs.values(), linestyle="-"),
         *(key(label, ls=style) for style, label in ORDERS.values()),
@@ -95,7 +96,7 @@ def lemma_correlation(data: xr.Dataset, *, spread: float | None = None) -> Figur
 
 
 @styled
-def lemma_expectation(data: xr.Dataset, *, functions: tuple[str, ...] = ("erf", "relu", "sign")) -> Figure:
+def lemma_expectation(data: Dataset, *, functions: tuple[str, ...] = ("erf", "relu", "sign")) -> Figure:
     """Lemma V.3: |E_P f − E_N f| of one coordinate against D_KL, and of a sum of D coordinates against D.
 
     Where the difference is not negligible the panel is grey: there the lemma's conclusion fails. Markers are filled
@@ -117,16 +118,15 @@ def lemma_expectation(data: xr.Dataset, *, functions: tuple[str, ...] = ("erf", 
     spreads = [float(a) for a in data["spread"].values if a > 0]
     shown = [spreads[k] for k in sorted({0, len(spreads) // 2, len(spreads) - 1})]
     counts, tolerance = data["count"].values, data.attrs["relative_tolerance"]
+    scales = tolerance / data["tolerance"]
+    differences, sums = (abs(data[name]) * scales for name in ("difference", "sum_difference"))
     for (upper, lower), f in zip(panels.T, functions, strict=True):
-        chosen = data.sel(function=f)
-        scale = tolerance / float(chosen["tolerance"])
         for m, series in each(data["components"].values):
-            one = chosen.sel(components=m)
-            kl, curve = one["kl"].values, abs(one["difference"].values) * scale
+            kl, curve = data["kl"].sel(components=m).values, differences.sel(function=f, components=m).values
             draw(upper, kl, curve, name=f"m={m}", color=series.color, ls=series.linestyle)
-            draw_marks(upper, kl, curve, one["condition"].values, series)
+            draw_marks(upper, kl, curve, data["condition"].sel(function=f, components=m).values, series)
         for spread, series in each(shown):
-            curve = abs(chosen["sum_difference"].sel(spread=spread)) * scale
+            curve = sums.sel(function=f, spread=spread)
             draw(lower, counts, curve, name=rf"$\alpha={spread:g}$", **series.line)
         for power, at in ((0.5, 0.25), (1.0, 0.02)):
             lower.plot(counts, at * counts**-power, **GUIDE)
@@ -142,7 +142,7 @@ def lemma_expectation(data: xr.Dataset, *, functions: tuple[str, ...] = ("erf", 
     panels[0, 0].set_ylabel(r"$|E_P f - E_{\mathcal{N}} f|\,/\,\sqrt{E_{\mathcal{N}} f^2}$")
     panels[1, 0].set_ylabel(rf"the same for $U$, $m = {data.attrs['sum_components']}$")
     panels[1, -1].legend(handles=keys(r"$\alpha={:g}$", shown), loc="lower left")
-    for power, at in ((r"-1/2", (16, 0.11)), (r"-1", (2, 4e-3))):
+    for power, at in (("-1/2", (16, 0.11)), ("-1", (2, 4e-3))):
         panels[1, 0].text(*at, f"$D^{{{power}}}$", ha="center", va="center")
     finish(panels, [f"$f$ = {NAMES[f]}" for f in functions] * 2)
     handles = keys("$m={}$", data["components"].values)

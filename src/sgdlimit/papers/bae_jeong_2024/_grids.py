@@ -1,13 +1,23 @@
 """From the sweeps of a preset to the datasets of the figures: M against the law, its floors, and the paper's selection.
 
-The grid is the paper's; the block-size study goes beyond it, to correlated coordinates where universality ends.
+The grid is the paper's; the block-size study goes beyond it, to correlated coordinates where universality ends. Of the
+instances that the selection leaves out, how each began, and how its Gaussian SGD moved away from the equations.
 """
 
-import xarray as xr
+from functools import partial
 
-QUANTITIES = ("Q", "R", "v")
-ENTRIES = ["student", "student_"]
-DIFFERS = "dropped, Gaussian SGD and ODE differ"
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from xarray import DataArray, Dataset
+
+from ...theory import field_covariance, generalization_error, integrals_for, signed_weights
+from ._averages import METRICS
+from ._paper import Preset
+
+PLACE = ("instance", "activation")
+START = (["student", "student_"], ["student", "teacher"], ["student"])
+"""Dimensions of Q, R and v at one time."""
 
 KEPT_INSTANCES = 10
 AGREEMENT_OF_GAUSSIAN = 0.1
@@ -15,7 +25,7 @@ AGREEMENT_OF_GAUSSIAN = 0.1
 of Gaussian SGD, averaged over entries, above a tenth of the mean |Q|."""
 
 
-def grid(results: xr.Dataset) -> xr.Dataset:
+def grid(results: Dataset) -> Dataset:
     """M against α for every m, standardised or not, for every instance: Figures 3, 5, S2-S4, Tables I and II.
 
     Parameters
@@ -40,7 +50,7 @@ def grid(results: xr.Dataset) -> xr.Dataset:
     within = raw.sel(theory="mixture", drop=True)
     found |= _of_quantities(results.sel(theory="conventional", drop=True), M="M", scale="scale")
     found |= _of_quantities(within, M="M_mixture", scale="scale_mixture", noise="noise_mixture")
-    dataset = xr.Dataset(found).assign(
+    dataset = Dataset(found).assign(
         kl=raw["kl"].isel(activation=0, drop=True),
         diverged=results["diverged_at"].notnull(),
         mixture_diverged=within["theory_diverged_at"].notnull(),
@@ -48,7 +58,7 @@ def grid(results: xr.Dataset) -> xr.Dataset:
     return dataset.assign(kept_instances(dataset)).assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN)
 
 
-def blocks(results: xr.Dataset) -> xr.Dataset:
+def blocks(results: Dataset) -> Dataset:
     """M against block size and α for all three theories, m = 2, standardised and not.
 
     Block size 1 draws every coordinate's component by itself; D is a clustered data set. Each coordinate has means of
@@ -72,7 +82,7 @@ def blocks(results: xr.Dataset) -> xr.Dataset:
     """
     results, found = _with_floors(results, "spread", "block_size")
     found |= _of_quantities(results, M="M", scale="scale", noise="noise_mixture")
-    dataset = xr.Dataset(found).assign(
+    dataset = Dataset(found).assign(
         kl=results["kl"].sel(standardized=True, drop=True).isel(activation=0, drop=True),
         diverged=results["diverged_at"].notnull(),
         theory_diverged=results["theory_diverged_at"].notnull().any("theory"),
@@ -82,40 +92,115 @@ def blocks(results: xr.Dataset) -> xr.Dataset:
     return dataset.transpose(*order).assign_attrs(components=2)
 
 
-def _with_floors(results: xr.Dataset, *laws: str) -> tuple[xr.Dataset, dict[str, xr.DataArray]]:
+def _with_floors(results: Dataset, *laws: str) -> tuple[Dataset, dict[str, DataArray]]:
     """The results of a sweep, and ``floor_*`` and ``floor_scale_*`` of Gaussian SGD, which do not depend on the law."""
-    results = results.squeeze("run", drop=True).rename(standardize="standardized")
-    results = results.drop_vars("completed", errors="ignore")
+    results = results.squeeze("run", drop=True).drop_vars("completed").rename(standardize="standardized")
     first = results.isel(dict.fromkeys(("standardized", *laws), 0), drop=True)
     return results, _of_quantities(first, floor="floor", floor_scale="floor_scale")
 
 
-def _of_quantities(results: xr.Dataset, **names: str) -> dict[str, xr.DataArray]:
+def _of_quantities(results: Dataset, **names: str) -> dict[str, DataArray]:
     """Variables of Q, R and v by new names: ``M="M_mixture"`` gives ``M_mixture_Q``, ``M_mixture_R``, ..."""
-    return {f"{new}_{name}": results[f"{old}_{name}"] for name in QUANTITIES for old, new in names.items()}
+    return {f"{new}_{name}": results[f"{old}_{name}"] for name in METRICS for old, new in names.items()}
 
 
-def kept_instances(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
+def kept_instances(dataset: Dataset) -> dict[str, DataArray]:
     """The paper's selection: of the instances whose Gaussian SGD and ODE agree, the first ten.
 
     Parameters
     ----------
     dataset
-        With ``floor_Q`` and ``scale_Q`` over (instance, activation, ...).
+        With ``floor_Q`` and ``floor_scale_Q`` over (instance, activation) and entries.
 
     Returns
     -------
     dict
-        ``kept`` and ``reason``, both (instance, activation): why an instance was dropped, or that it was kept.
+        ``kept``, ``reason`` and ``gaussian_share``, all (instance, activation): why an instance was dropped, or that it
+        was kept, and M(Q) of its Gaussian SGD over the mean |Q|.
     """
-    gaussian = dataset["scale_Q"].isel(standardized=0, components=0, drop=True).sel(spread=0.0, drop=True)
-    share = (dataset["floor_Q"].mean(ENTRIES) / gaussian.mean(ENTRIES)).transpose("instance", "activation")
+    share = (dataset["floor_Q"].mean(START[0]) / dataset["floor_scale_Q"].mean(START[0])).transpose(*PLACE)
     agrees = share <= AGREEMENT_OF_GAUSSIAN
     kept = agrees & (agrees.cumsum("instance") <= KEPT_INSTANCES)
 
-    def reason(kept: bool, agrees: bool, share: float) -> str:
-        dropped = f"not needed, {KEPT_INSTANCES} that agree came before" if agrees else DIFFERS
+    def reason(kept, agrees, share):
+        unneeded = f"not needed, {KEPT_INSTANCES} that agree came before"
+        dropped = unneeded if agrees else "dropped, Gaussian SGD and ODE differ"
         return f"{'kept' if kept else dropped}: M(Q) of Gaussian SGD is {share:.3f} of mean |Q|"
 
     reasons = xr.apply_ufunc(reason, kept, agrees, share, vectorize=True)
     return {"kept": kept, "reason": reasons, "gaussian_share": share}
+
+
+def case_name(instance: int, activation: str) -> str:
+    """What a left-out instance is called under one activation, in figures and on pages.
+
+    Examples
+    --------
+    >>> case_name(12, "relu")
+    'left_out_12_relu'
+    """
+    return f"left_out_{instance}_{activation}"
+
+
+def left_out(results: Dataset, grid: Dataset, preset: Preset) -> Dataset:
+    """The trajectories of every instance that is left out under an activation, on Gaussian inputs.
+
+    Parameters
+    ----------
+    results
+        Results of the sweep :meth:`Preset.grid_sweep`. Its conditions with spread 0 are Gaussian.
+    grid
+        What :func:`~sgdlimit.papers.bae_jeong_2024.grid` made of it.
+    preset
+        Whose instances they are.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``case``, with the labels ``instance``, ``activation`` and ``reason``; none where every instance is kept.
+        ``Q``, ``R`` and ``v`` of one SGD run (case, time, entries) and ``theory_Q`` and so on, ``start_Q`` and so on
+        (case, entries) at t = 0, and ``generalization_error``: for SGD theory computes it from the order parameters,
+        because the sweep does not measure it.
+    """
+    left = np.nonzero(~grid["kept"].transpose(*PLACE).values)
+    place = {dim: ("case", index) for dim, index in zip(PLACE, left, strict=True)}
+    gaussian = results.squeeze("run").sel(spread=0.0, theory="conventional").isel(standardize=0, components=0)
+    names = [*METRICS, *(f"theory_{name}" for name in METRICS), "theory_generalization_error"]
+    cases = gaussian[names].isel(place).drop_attrs()
+    cases = cases.drop_vars({*cases.coords} - {*PLACE, "time"})
+    cases = cases.assign_coords(activation=cases["activation"].astype("U8"), reason=grid["reason"].isel(place).variable)
+    error, *start = xr.apply_ufunc(
+        partial(_error_and_start, preset),
+        *(cases[name] for name in (*PLACE, *METRICS)),
+        input_core_dims=[[], [], *(["time", *dims] for dims in START)],
+        output_core_dims=[["time"], *START],
+        vectorize=True,
+        output_dtypes=[float] * 4,  # for no case at all
+    )
+    return cases.assign(generalization_error=error, **dict(zip(("start_Q", "start_R", "start_v"), start, strict=True)))
+
+
+def _error_and_start(preset: Preset, seed: int, activation: str, *order: Float[np.ndarray, "time ..."]) -> tuple:
+    """ε_g (S48) of Gaussian fields with the Q, R and v of a run, NaN where it has none; and Q, R and v at t = 0."""
+    import jax
+    import jax.numpy as jnp
+
+    instance = preset.problem.draw(int(seed)).replace(activation=str(activation))
+    moments, integrals, v0 = instance.moments(), integrals_for(instance.activation), instance.student_output
+
+    def error(Q, R, v):
+        signed = signed_weights(instance.rule, v, jnp.asarray(instance.teacher_output))
+        covariance = field_covariance(Q, R, jnp.asarray(moments.teacher_overlap))
+        return generalization_error(covariance, signed, len(v0), integrals)
+
+    with jax.enable_x64(True):
+        errors = np.asarray(jax.vmap(error)(*map(jnp.asarray, order)))
+    return errors, *moments.overlaps(instance.student), v0
+
+
+def trajectories_of(cases: Dataset, place: int) -> tuple[Dataset, Dataset]:
+    """Theory and SGD of one case, as trajectories with the variables of :mod:`sgdlimit.trajectory`."""
+    names = [*METRICS, "generalization_error"]
+    theory = {f"theory_{name}": name for name in names}
+    case = cases.isel(case=place)
+    return case[list(theory)].rename(theory), case[names].expand_dims("run")

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import combinations
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike
-from scipy.special import gammaln
+from scipy.stats import multinomial
+from xarray import DataArray, Dataset
 
 from ...errors import ProblemError
 from ...inputs import MixtureLaw
-from ._cases import power_law
+from ._cases import power_law, stacked
 from ._sample_means import FUNCTIONS, components_of
 
 Array = np.ndarray
@@ -26,56 +28,56 @@ EPSILONS = tuple(np.geomspace(1e-3, 0.3, 13).tolist())
 SMALLEST = 4  # the number of ε from which the slope is taken
 STRONGEST = 0.95  # correlation within a component; at 1 the two variables are one
 _FAR = 9.0  # the normal density beyond it is below rounding
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(120)
+_NODES, _WEIGHTS = (x[:, None] for x in leggauss(120))
 
 
 class Pair(NamedTuple):
-    """The law of (u1, u2): a mixture of bivariate Gaussians."""
+    """The law of (u1, u2): a mixture of bivariate Gaussians, whose widths may be the same in all components."""
 
     weights: Float[np.ndarray, "n"]
     means: Float[np.ndarray, "n 2"]
-    deviations: Float[np.ndarray, "n 2"]
-    correlation: Float[np.ndarray, "n"]
+    deviations: Float[np.ndarray, "*n 2"]
+    correlation: Float[np.ndarray, "n"] | float
     """Within each component."""
+
+    def average(self, which: int, integrand: Callable[[Array, Array], Array]) -> float:
+        """The mean of integrand(x, z) for x = m + s z, one variable: Gauss-Legendre on either side of x = 0."""
+        means, deviations = self.means[:, which], self.deviations[..., which]
+        kink = np.clip(-means / deviations, -_FAR, _FAR)
+        below, above = (kink + _FAR) / 2, (_FAR - kink) / 2
+        z = np.concatenate([below * (_NODES + 1) - _FAR, above * (_NODES + 1) + kink])  # (240, n)
+        density = np.concatenate([below * _WEIGHTS, above * _WEIGHTS]) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        return float((integrand(means + deviations * z, z) * density).sum(axis=0) @ self.weights)
 
     def product_mean(self, f: str, g: str) -> float:
         """E f(u1) g(u2): over u2 in closed form, over u1 by quadrature, to rounding."""
-        slope = self.deviations[:, 1] * self.correlation
-        rest = self.deviations[:, 1] * np.sqrt(1 - self.correlation**2)
-        x, z, density = _quadrature(self.means[:, 0], self.deviations[:, 0])
-        given = FUNCTIONS[g].normal_mean(self.means[:, 1, None] + slope[:, None] * z, rest[:, None])
-        return float(self.weights @ (FUNCTIONS[f].value(x) * given * density).sum(axis=1))
+        mean, deviation, rho = self.means[:, 1], self.deviations[..., 1], self.correlation
+
+        def integrand(x: Array, z: Array) -> Array:
+            given = FUNCTIONS[g].normal_mean(mean + deviation * rho * z, deviation * np.sqrt(1 - rho**2))
+            return FUNCTIONS[f].value(x) * given
+
+        return self.average(0, integrand)
 
     def mean(self, f: str, which: int) -> float:
         """E f(u) of one variable, in closed form."""
-        return float(self.weights @ FUNCTIONS[f].normal_mean(self.means[:, which], self.deviations[:, which]))
+        return float(self.weights @ FUNCTIONS[f].normal_mean(self.means[:, which], self.deviations[..., which]))
 
     def moment(self, f: str, which: int) -> float:
         """E u f(u) of one variable."""
-        x, _, density = _quadrature(self.means[:, which], self.deviations[:, which])
-        return float(self.weights @ (x * FUNCTIONS[f].value(x) * density).sum(axis=1))
-
-
-def _quadrature(means: Array, deviations: Array) -> tuple[Array, Array, Array]:
-    """Points x of N(m, s²), z = (x − m)/s and weights, shape (n, 240): Gauss-Legendre on either side of x = 0."""
-    kink = np.clip(-means / deviations, -_FAR, _FAR)[:, None]
-    below, above = (kink + _FAR) / 2, (_FAR - kink) / 2
-    z = np.concatenate([below * (_NODES + 1) - _FAR, above * (_NODES + 1) + kink], axis=1)
-    weights = np.concatenate([below * _WEIGHTS, above * _WEIGHTS], axis=1)
-    return means[:, None] + deviations[:, None] * z, z, weights * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        return self.average(which, lambda x, z: x * FUNCTIONS[f].value(x))
 
 
 def _combination(points: Array, s: float, p: Array, epsilon: float) -> Pair:
     """u2 = ε u1 + √(1 − ε²) z with a Gaussian z: u1 a latent coordinate C_r, u2 a preactivation U_i that it enters."""
     deviation = np.sqrt(epsilon**2 * s**2 + 1 - epsilon**2)
-    means, deviations = np.multiply.outer(points, [1, epsilon]), np.tile([s, deviation], (len(points), 1))
-    return Pair(p, means, deviations, np.full_like(points, epsilon * s / deviation))
+    means = np.multiply.outer(points, [1, epsilon])
+    return Pair(p, means, np.array([s, deviation]), epsilon * s / deviation)
 
 
 def _common_noise(points: Array, s: float, p: Array, epsilon: float) -> Pair:
     """Components are drawn independently; the Gaussian noise within them is correlated."""
-    means = np.stack([np.repeat(points, len(points)), np.tile(points, len(points))], axis=1)
-    return Pair(np.outer(p, p).ravel(), means, np.full_like(means, s), np.full(len(means), epsilon / s**2))
+    return Pair(np.outer(p, p).ravel(), np.array([*product(points, points)]), np.array([s, s]), epsilon / s**2)
 
 
 def _common_component(points: Array, s: float, p: Array, epsilon: float) -> Pair:
@@ -88,7 +90,7 @@ def _common_component(points: Array, s: float, p: Array, epsilon: float) -> Pair
 class Construction(NamedTuple):
     """A way to correlate two standardised mixture variables weakly."""
 
-    pair: Callable[[Array, float, Array, float], Pair]
+    pair: Callable[..., Pair]
     largest: Callable[[float], float]
     """Largest ε for a deviation s within the components."""
 
@@ -100,7 +102,7 @@ CONSTRUCTIONS = {
 }
 
 
-def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: ArrayLike = EPSILONS) -> xr.Dataset:
+def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: ArrayLike = EPSILONS) -> Dataset:
     """Lemma V.1: the error of its approximation of E f(u1) g(u2), against ε = E u1 u2 and the distance from N.
 
     To order 0 the approximation is Σ p_k p_l ⟨f⟩_k ⟨g⟩_l (21). Order 1 adds ε E[u1 f(u1)] E[u2 g(u2)], the
@@ -140,7 +142,7 @@ def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: A
         raise ProblemError(f"spreads: must be greater than 0 (got {list(spreads)}). At 0 there are no components.")
     laws = _laws(shape, spreads)
     coords = {"order": [0, 1], "construction": list(CONSTRUCTIONS), "pair": list(FUNCTION_PAIRS), "epsilon": epsilons}
-    data = xr.Dataset(coords=coords, attrs={"shape": np.asarray(shape, dtype=float).tolist()})
+    data = Dataset(coords=coords, attrs={"shape": np.asarray(shape, dtype=float).tolist()})
     remainder = _each(_remainder, data["order"], data["construction"], data["pair"], laws, data["epsilon"])
     start = remainder.isel(epsilon=slice(SMALLEST))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -166,7 +168,7 @@ def _remainder(order: int, construction: str, functions: str, law: MixtureLaw, e
 
 def function_expectation(
     shapes: Mapping[int, ArrayLike], spreads: Sequence[float], counts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128)
-) -> xr.Dataset:
+) -> Dataset:
     """Lemma V.3: E f under a standardised mixture less E f under N(0, 1), in closed form, with the lemma's condition.
 
     The dataset holds the same for the sum U = D^(−1/2) Σ C_r over D independent coordinates of the mixture. This sum is
@@ -208,11 +210,10 @@ def function_expectation(
         raise ProblemError(
             f"shapes: one must have at most three components (got {list(shapes)}). Sums of more have too many terms."
         )
-    laws = xr.concat([_laws(shape, spreads) for shape in shapes.values()], xr.IndexVariable("components", list(shapes)))
-    D = xr.DataArray(list(counts), coords=[("count", list(counts))])
-    f = xr.DataArray(list(FUNCTIONS), coords=[("function", list(FUNCTIONS))])
-    third = xr.DataArray([function.third_derivative for function in FUNCTIONS.values()], coords=f.coords)
-    data = xr.Dataset(
+    laws = stacked([_laws(shape, spreads) for shape in shapes.values()], components=shapes)
+    D, f = Dataset(coords={"count": list(counts), "function": list(FUNCTIONS)}).coords.values()
+    third = _each(lambda name: FUNCTIONS[name].third_derivative, f)
+    data = Dataset(
         {
             "difference": _each(_difference, f, laws, 1),
             "higher_order": third * _each(_third_absolute_moment, laws) / 6,
@@ -227,32 +228,32 @@ def function_expectation(
     )
 
 
-def _laws(shape: ArrayLike, spreads: Sequence[float]) -> xr.DataArray:
+def _laws(shape: ArrayLike, spreads: Sequence[float]) -> DataArray:
     """The standardised mixtures of one shape as objects, over ``spread``."""
     points = np.asarray(shape, dtype=float)
     if points.ndim != 1 or not np.ptp(points) > 0:
         raise ProblemError(f"shape: must be a vector of m ≥ 2 means that differ (got {points.tolist()}).")
     laws = [MixtureLaw(spread * points, standardize=True) for spread in spreads]
-    return xr.DataArray(laws, coords=[("spread", list(spreads))])
+    return DataArray(laws, coords=[("spread", list(spreads))])
 
 
-def _each(call: Callable[..., Any], *arrays: Any) -> xr.DataArray:
+def _each(call: Callable[..., Any], *arrays: Any) -> DataArray:
     """Call a function of scalars for all combinations of the entries of arrays."""
     return xr.apply_ufunc(call, *arrays, vectorize=True)
 
 
 @cache
 def _occupations(count: int, m: int) -> Float[np.ndarray, "state m"]:
-    """How many of ``count`` coordinates may have which of m components: bars between stars."""
-    bars = np.array(list(combinations(range(count + m - 1), m - 1))).reshape(-1, m - 1)
-    edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, count + m - 1)))
-    return np.diff(edges, axis=1) - 1.0
+    """How many of ``count`` coordinates may have which of m components."""
+    first = np.indices((count + 1,) * (m - 1)).reshape(m - 1, -1)
+    occupations = np.vstack([first, count - first.sum(axis=0)]).T
+    return occupations[occupations[:, -1] >= 0]
 
 
 def _difference(f: str, law: MixtureLaw, count: int) -> float:
     """E f(U) − E f(N(0, 1)), U the scaled sum of D = count coordinates: a mixture over their occupations."""
     (points, s), members, E = components_of(law), _occupations(count, law.components), FUNCTIONS[f].normal_mean
-    weights = np.exp(gammaln(count + 1) - gammaln(members + 1).sum(axis=1) + members @ np.log(law.weights))
+    weights = multinomial.pmf(members, count, law.weights)
     return weights @ E(members @ points / np.sqrt(count), s) - E(0.0, 1.0)
 
 
@@ -263,12 +264,10 @@ def _divergence(law: MixtureLaw) -> float:
 
 def _root_mean_square(f: str) -> float:
     """√(E f²) under N(0, 1)."""
-    x, _, density = _quadrature(np.zeros(1), np.ones(1))
-    return np.sqrt((np.square(FUNCTIONS[f].value(x)) * density).sum())
+    normal = _combination(np.zeros(1), 1.0, np.ones(1), 0.0)
+    return normal.average(0, lambda x, z: np.square(FUNCTIONS[f].value(x))) ** 0.5
 
 
 def _third_absolute_moment(law: MixtureLaw) -> float:
     """E|x|³."""
-    points, s = components_of(law)
-    x, _, density = _quadrature(points, np.full_like(points, s))
-    return law.weights @ (np.abs(x) ** 3 * density).sum(axis=1)
+    return _combination(*components_of(law), law.weights, 0.0).average(0, lambda x, z: np.abs(x) ** 3)

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ...comparison import AGREEMENT
-from ...plotting import ACTIVATION_LABELS, Panel
-from ...report import Picture, write_page
+from pandas import DataFrame
+from xarray import DataArray, Dataset
+
+from ...comparison import AGREEMENT, discrepancy, magnitude
+from ...plotting import ACTIVATION_LABELS, Panel, entries
+from ...report import Finding, Page, Picture, Report, Section, numbers, write_page
 from . import _findings as findings
+from ._averages import METRICS, diverged
 from ._captions import CAPTIONS, LEFT_OUT
-from ._dropped import left_out, pages
+from ._grids import case_name, trajectories_of
 from ._sections import sections
 from ._study import Study
 from ._tables import flatness, flatness_statement
@@ -60,18 +63,17 @@ def write_report(
         By the name of a figure what can be read off it, see :func:`sgdlimit.plotting.hover_panels`. Figures without
         readings are plain pictures.
     """
-    about = pages(study)
+    about = [_page(study.grid, study.cases, place) for place in range(study.cases.sizes["case"])]
     small = {page.figure: f"{page.title}. {LEFT_OUT}" for page in about}
     captions = {**CAPTIONS, **small}
-    write_page(
-        path,
+    report = Report(
         title=f"SGD on Gaussian mixtures: a reproduction ({preset})",
         heading="Learning dynamics on Gaussian mixtures, theory beside SGD",
         lead=LEAD.format(preset),
         question=QUESTION,
         summary=_summary(study),
         settings=_settings(study),
-        sections=[*sections(study), left_out(study)],
+        sections=[*sections(study), _left_out(study)],
         pages=about,
         pictures={
             name: Picture(
@@ -85,21 +87,21 @@ def write_report(
         },
         provenance=provenance,
     )
+    write_page(path, report)
 
 
 def _summary(study: Study) -> dict[str, list[str]]:
     """The results in short, by topic."""
     grid, blocks, names = study.grid, study.blocks, study.activations
     flat = [name for name in names if 2 in grid["components"].values]
+    standardized, raw = ([findings.discrepancy(grid, name, law).text for name in names] for law in findings.LAWS)
     return {
-        "Standardised mixtures": [findings.discrepancy_verdict(grid, name, True) for name in names],
+        "Standardised mixtures": standardized,
         "Flat in α?": [f"{ACTIVATION_LABELS[name]}: {flatness_statement(flatness(grid, name))}" for name in flat],
-        "Un-standardised mixtures": [findings.discrepancy_verdict(grid, name, False) for name in names],
-        "Un-standardised, with the mixture theory": [
-            findings.mixture_discrepancy_verdict(grid, name) for name in names
-        ],
+        "Un-standardised mixtures": raw,
+        "Un-standardised, with the mixture theory": [findings.mixture_discrepancy(grid, name).text for name in names],
         "Blocks of correlated coordinates": [
-            findings.block_verdict(blocks, name, law) for law in findings.LAWS for name in names
+            findings.block_sizes(blocks, name, law).text for law in findings.LAWS for name in names
         ],
     }
 
@@ -107,13 +109,8 @@ def _summary(study: Study) -> dict[str, list[str]]:
 def _settings(study: Study) -> dict[str, str]:
     """What was computed, by name."""
     grid, blocks, theory, sgd = study.grid, study.blocks, study.examples_theory, study.examples_sgd
-
-    def listed(values: Any) -> str:
-        return ", ".join(f"{value:g}" for value in values.values)
-
     kept = ", ".join(
-        f"{int(count)} ({ACTIVATION_LABELS[name]})"
-        for name, count in zip(study.activations, grid["kept"].sum("instance").values, strict=True)
+        f"{count} ({ACTIVATION_LABELS[name]})" for name, count in grid["kept"].sum("instance").to_series().items()
     )
     example = ", ".join(f"{key} {sgd.attrs[key]}" for key in ("components", "spread", "instance") if key in sgd.attrs)
     problem, times = json.loads(grid.attrs.get("problem", "{}")), theory["time"].values
@@ -123,10 +120,87 @@ def _settings(study: Study) -> dict[str, str]:
         "Student and teacher": f"K = {theory.sizes['student']}, M = {theory.sizes['teacher']} hidden units",
         "Activations": ", ".join(ACTIVATION_LABELS[name] for name in study.activations),
         "Time": f"t = steps/N from {times[0]:g} to {times[-1]:g}, {len(times)} log-spaced points",
-        "Components m": listed(grid["components"]),
-        "Range α of the means": listed(grid["spread"]),
+        "Components m": _listed(grid["components"]),
+        "Range α of the means": _listed(grid["spread"]),
         "Instances": f"{grid.sizes['instance']}, of which kept: {kept}",
         "Example": f"{example}; {sgd.sizes['run']} SGD runs",
-        "Block sizes B": f"{listed(blocks['block_size'])}; α = {listed(blocks['spread'])}; "
+        "Block sizes B": f"{_listed(blocks['block_size'])}; α = {_listed(blocks['spread'])}; "
         f"{blocks.sizes['instance']} instances",
     }
+
+
+def _listed(values: DataArray) -> str:
+    return ", ".join(f"{value:g}" for value in values.values)
+
+
+def _left_out(study: Study) -> Section:
+    """How many instances and runs were left out, by which rule, with a link to the page of each instance."""
+    grid, blocks = study.grid, study.blocks
+    rows = grid[["kept", "reason"]].to_dataframe(dim_order=["activation", "instance"]).query("~kept").reset_index()
+    dropped = rows.replace({"activation": ACTIVATION_LABELS})[["instance", "activation", "reason"]]
+    count = f"{grid.sizes['instance']} × {grid.sizes['activation']}"
+    first = Finding(f"None of the {count} instances was left out: every instance is in the means, so none has a page.")
+    if len(dropped):
+        first = Finding(
+            f"{len(dropped)} of {count} instances are not in the means; each has a page.",
+            numbers("Instances left out of the means", dropped, index=False),
+        )
+    mixture = (
+        f"The mixture theory diverged {int(grid['mixture_diverged'].sum())} times in the grid and "
+        f"{int(blocks['theory_diverged'].sum())} times in the block-size study; those M are not in the means."
+    )
+    return Section(
+        "What was left out",
+        "Of 20 different Gaussian mixtures those where the ODE and the SGD of the simple Gaussian differ significantly "
+        "are excluded, and 10 are sampled. It gives no threshold. Here a mixture means an instance, with F and weights "
+        "of its own.",
+        [first, _divergences("grid", grid), _divergences("block-size study", blocks), Finding(mixture)],
+        pages=True,
+        source="The paper says",
+    )
+
+
+def _divergences(name: str, dataset: Dataset) -> Finding:
+    """How many SGD runs diverged, by condition, kept instances or not."""
+    rows = diverged(dataset).sum("instance").rename("diverged").to_dataframe().query("diverged > 0").reset_index()
+    if rows.empty:
+        return Finding(f"No SGD runs of the {name} diverged.")
+    words = {"activation": ACTIVATION_LABELS, "standardized": {True: "yes", False: "no"}}
+    titles = {"standardized": "standardised", "components": "m", "spread": "α", "block_size": "B"}
+    table = rows.assign(of=dataset.sizes["instance"]).replace(words).rename(columns=titles)
+    return Finding(
+        f"{rows['diverged'].sum()} SGD runs of the {name} diverged.",
+        numbers(f"Diverged runs, {name}", table, index=False),
+    )
+
+
+def _page(grid: Dataset, cases: Dataset, place: int) -> Page:
+    """Why one instance was left out, what that concerns, and its trajectories."""
+    case = cases.isel(case=place)
+    seed, activation = int(case["instance"]), str(case["activation"].values)
+    label = ACTIVATION_LABELS[activation]
+    laws = grid["diverged"].sel(instance=seed, activation=activation).to_series()
+    lost = [f"{findings.LAWS[law]}, m = {m}, α = {spread:g}" for law, m, spread in laws.index[laws]]
+    facts = {
+        "Instance": f"seed {seed}: F, W, v, W̃ and ṽ are drawn with it",
+        "Activation": label,
+        "Why": str(case["reason"].values),
+        "Rule": "an instance counts where M(Q) of Gaussian SGD is at most "
+        f"{grid.attrs.get('agreement_of_gaussian', 'a set share')} of the mean |Q|, and is among the first ten that do",
+        "Not in the means of": f"all {len(laws)} conditions of {label}: standardised and not, "
+        f"m = {_listed(grid['components'])}, α = {_listed(grid['spread'])}",
+        "SGD that diverged": "; ".join(lost) or "none of its runs",
+    }
+    # Every order parameter: at t = 0, its M and its mean size.
+    theory, runs = trajectories_of(cases, place)
+    start = Dataset({name: case[f"start_{name}"] for name in METRICS})
+    columns = {"at t = 0": start, "M of Gaussian SGD": discrepancy(theory, runs), "mean |x|": magnitude(runs)}
+    table = DataFrame(
+        {
+            title: {label: value.item() for name in METRICS for label, value in entries(values[name])}
+            for title, values in columns.items()
+        }
+    )
+    table["M / mean |x|"] = table["M of Gaussian SGD"] / table["mean |x|"]
+    caption = "Order parameters at the start, and how far SGD is from the equations"
+    return Page(f"Instance {seed}, {label}", facts, case_name(seed, activation), numbers(caption, table, "{:.3g}"))

@@ -1,12 +1,12 @@
 """The paper's experiments as data: presets, their grids, and the example dynamics."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import xarray as xr
+from xarray import Dataset
 
 from ...errors import DivergenceError, DivergenceWarning
 from ...inputs import THEORIES, Gaussian, MixtureLaw
@@ -17,7 +17,10 @@ from ...sweep import Sweep, SweepRun
 from ...theory import solve, solve_mixture
 from ...trajectory import log_times
 from ._cases import Progress, half_problem, stacked
-from ._mixture_theory import MixtureStudy
+from ._studies import MixtureStudy
+
+EXAMPLE = {"components": 2, "spread": 9.0}
+"""The mixture of the example dynamics."""
 
 BLOCK_STEP = 0.4
 """Largest step of the mixture theory's integration for blocks.
@@ -38,8 +41,6 @@ class Preset:
     block_spreads: tuple[float, ...] = (0.0, 3.0, 6.0, 9.0)
     block_sizes: tuple[int, ...] = (1, 5, 20, 500)
     activations: tuple[str, ...] = ("relu", "erf")
-    example_components: int = 2
-    example_spread: float = 9.0
     example_runs: int = 10
     example_chains: int = 32
     chains: int = 8
@@ -51,10 +52,9 @@ class Preset:
     """Instances of each N in the finite-size study, and its last t."""
     sizes_time: float = 10.0
     mixture_study: MixtureStudy = field(default_factory=MixtureStudy)
-    lemma_components: tuple[int, ...] = (2, 3, 5)
     steps: int = 100_000
     first_instance: int = 0
-    problem: Problem = field(default=half_problem(1000, activation="relu", learning_rate=0.2))
+    problem: Problem = field(default=half_problem(1000, activation="relu"))
 
     @property
     def times(self) -> np.ndarray:
@@ -70,56 +70,45 @@ class Preset:
 
     def example_law(self, *, standardize: bool) -> MixtureLaw:
         """The mixture of the example dynamics."""
-        return self.law(components=self.example_components, spread=self.example_spread, standardize=standardize)
+        return self.law(**EXAMPLE, standardize=standardize)
 
     def mean_shapes(self) -> dict[int, np.ndarray]:
-        """Component means of the first instance's scalar mixtures at α = 1, shape (m,) for each m."""
-        return {m: self.law(components=m, spread=1.0, standardize=False).means for m in self.lemma_components}
+        """Component means of the first instance's scalar mixtures at α = 1, shape (m,) for each m of the lemmas."""
+        return {m: self.law(components=m, spread=1.0, standardize=False).means for m in (2, 3, 5)}
 
     def work(self) -> dict[str, int]:
         """What the stages that grow with the preset have to do: numbers of SGD runs, or sums of N³."""
 
         def runs(instances: int, laws: tuple, spreads: tuple) -> int:
-            return instances * (1 + 2 * len(laws) * sum(spread > 0 for spread in spreads))
+            return instances * (1 + 2 * len(laws) * np.count_nonzero(spreads))
 
-        def cubes(instances: Mapping[int, int]) -> int:
-            return sum(count * size**3 for size, count in instances.items())
-
+        sizes = {"finite size": self.sizes, "mixture theory": self.mixture_study.sizes}
         return {
             "grid": runs(self.instances, self.components, self.spreads),
             "blocks": runs(self.block_instances, self.block_sizes, self.block_spreads),
-            "finite size": cubes(self.sizes),
-            "mixture theory": cubes(self.mixture_study.sizes),
-        }
+        } | {stage: sum(count * size**3 for size, count in counts.items()) for stage, counts in sizes.items()}
 
     def grid_sweep(self) -> Sweep:
         """Standardised and un-standardised mixtures of every m and α."""
-        grid = {"latent.components": self.components, "latent.spread": self.spreads}
-        return self._sweep(self.instances, {"block_size": 1}, grid, ("conventional", "mixture"), chains=self.chains)
+        grid = {"components": self.components, "spread": self.spreads}
+        theories = ("conventional", "mixture")
+        return self._sweep(grid, {"block_size": 1}, instances=self.instances, theories=theories, chains=self.chains)
 
     def block_sweep(self) -> Sweep:
         """Mixtures of two components that blocks of coordinates draw together, each with means of its own."""
-        latent = {"components": 2, "shared_means": False}
-        grid = {"latent.spread": self.block_spreads, "latent.block_size": self.block_sizes}
-        return self._sweep(self.block_instances, latent, grid, THEORIES, chains=8, largest_step=BLOCK_STEP)
+        grid, latent = {"spread": self.block_spreads, "block_size": self.block_sizes}, {"components": 2}
+        run = {"instances": self.block_instances, "theories": THEORIES, "chains": 8, "largest_step": BLOCK_STEP}
+        return self._sweep(grid, latent | {"shared_means": False}, **run)
 
-    def _sweep(
-        self, instances: int, latent: Mapping[str, Any], grid: Mapping[str, tuple], theories: Sequence[str], **run: Any
-    ) -> Sweep:
+    def _sweep(self, grid: Mapping[str, tuple], latent: Mapping[str, Any], **run: Any) -> Sweep:
         """Every law of the grid, standardised and not, under every activation."""
-        problem = self.problem.model_dump(mode="json", exclude_none=True, exclude={"activation", "latent"})
+        problem = self.problem.model_dump(mode="json", exclude_none=True, exclude={"activation"})
+        laws = {f"latent.{name}": values for name, values in {"standardize": (False, True), **grid}.items()}
+        time, count = self.steps / self.problem.input_dim, len(self.times)
         return Sweep(
-            problem={**problem, "latent": {"law": "gaussian-mixture", **latent}},
-            grid={"activation": self.activations, "latent.standardize": (False, True), **grid},
-            run=SweepRun(
-                instances=instances,
-                first_instance=self.first_instance,
-                time=self.steps / self.problem.input_dim,
-                count=len(self.times),
-                theories=tuple(theories),
-                test_samples=0,
-                **run,
-            ),
+            problem=problem | {"latent": {"law": "gaussian-mixture", **latent}},
+            grid={"activation": self.activations, **laws},
+            run=SweepRun(first_instance=self.first_instance, time=time, count=count, test_samples=0, **run),
         )
 
 
@@ -148,46 +137,44 @@ PRESETS = {
 """``paper`` is everything; ``quick`` has the same sizes and steps on a thinner grid."""
 
 
-def examples(preset: Preset, progress: Progress) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+def examples(preset: Preset, progress: Progress) -> list[Dataset]:
     """The example dynamics of Figures 2 and 4: ten SGD runs under three laws, the ODE, and the theory of the mixture.
 
     Returns
     -------
-    tuple of xarray.Dataset
+    list of xarray.Dataset
         Conventional theory over (activation, time, ...); SGD over (activation, law, run, time, ...) with law in
         gaussian, mixture and standardized mixture, where ``Q_mixture`` and ``R_mixture`` are measured with the
         covariances of the mixture theory; and the mixture theory of the law mixture, an ensemble over (activation,
         run, time, ...). What diverged is NaN from then on.
     """
     seed, times, activations = preset.first_instance, preset.times, preset.activations
-    mixture = preset.example_law(standardize=False)
-    laws = {"gaussian": Gaussian(), "mixture": mixture, "standardized mixture": preset.example_law(standardize=True)}
+    mixture, standardized = (preset.example_law(standardize=standardize) for standardize in (False, True))
+    laws = {"gaussian": Gaussian(), "mixture": mixture, "standardized mixture": standardized}
     drawn = preset.problem.draw(seed)
     bare = [drawn.replace(activation=activation) for activation in activations]
     conditions = [instance.replace(latent=law) for instance in bare for law in laws.values()]
-    overlaps = ("conventional", "mixture")
+    settings = {"runs": preset.example_runs, "overlaps": ("conventional", "mixture"), "progress": progress}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         theory = [solve(instance, times) for instance in bare]
-        runs = simulate_together(
-            conditions, times, runs=preset.example_runs, seed=seed, overlaps=overlaps, progress=progress
-        )
+        runs = simulate_together(conditions, times, seed=seed, **settings)
         ensembles = [_ensemble(instance.replace(latent=mixture), times, preset.example_chains) for instance in bare]
-    attrs = {"components": preset.example_components, "spread": preset.example_spread, "instance": seed}
-    return (
-        stacked(theory, activation=activations).assign_attrs(attrs),
-        stacked(map(_both_overlaps, runs), activation=activations, law=list(laws)).assign_attrs(attrs),
-        stacked(ensembles, activation=activations).assign_attrs(attrs),
+    solved = (
+        stacked(theory, activation=activations),
+        stacked(map(_both_overlaps, runs), activation=activations, law=laws),
+        stacked(ensembles, activation=activations),
     )
+    return [dataset.assign_attrs(**EXAMPLE, instance=seed) for dataset in solved]
 
 
-def _both_overlaps(run: xr.Dataset) -> xr.Dataset:
+def _both_overlaps(run: Dataset) -> Dataset:
     """Q and R as conventional theory defines them, and ``Q_mixture`` and ``R_mixture``."""
     within = run[["Q", "R"]].sel(overlaps="mixture", drop=True).rename(Q="Q_mixture", R="R_mixture")
     return run.drop_vars("mean_field").sel(overlaps="conventional", drop=True).assign(within)
 
 
-def _ensemble(instance: Instance, times: np.ndarray, chains: int) -> xr.Dataset:
+def _ensemble(instance: Instance, times: np.ndarray, chains: int) -> Dataset:
     """The mixture theory of an example, without output times where it diverges before the first."""
     try:
         return solve_mixture(instance, times, chains=chains)

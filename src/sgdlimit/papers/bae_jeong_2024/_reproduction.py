@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import xarray as xr
+from xarray import Dataset
 
 from ...errors import ProblemError
 from ...plotting import hover_panels, save_figure
@@ -18,14 +18,12 @@ from ...sweep import Conditions, Plan, Sweep, compute_sweep, provenance
 from ...trajectory import load, save
 from ._cases import Progress
 from ._figures import paper_figures
-from ._finite_size import finite_size
-from ._grids import blocks, grid
-from ._left_out import left_out
+from ._grids import blocks, grid, left_out
 from ._lemmas import function_correlation, function_expectation
-from ._mixture_theory import mixture_theory
 from ._page import write_report
 from ._paper import PRESETS, Preset, examples
 from ._sample_means import sample_means
+from ._studies import finite_size, mixture_theory
 from ._study import Study
 from ._tables import discrepancy_table, flatness, write_table
 
@@ -34,7 +32,7 @@ RESULT = "index.html"
 
 LEMMA_SPREADS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0)  # the same in every preset: they cost seconds
 
-Compute = Callable[[Progress], Iterable[xr.Dataset]]
+Compute = Callable[[Progress], Iterable[Dataset]]
 
 
 def reproduce(
@@ -116,26 +114,20 @@ class Stages:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.datasets: dict[str, xr.Dataset] = {}
-        self.seconds: dict[str, float] = {}
+        self.folder, self.datasets, self.seconds = folder, {}, {}
         self.read = False
         """Whether an earlier attempt had finished a stage."""
 
-    def run(self, names: Sequence[str], compute: Callable[[], Iterable[xr.Dataset]]) -> None:
+    def run(self, names: Sequence[str], compute: Callable[[], Iterable[Dataset]]) -> None:
         """Compute or read the datasets of a stage; the stage counts as finished when all of them are written."""
-        paths = {name: self.folder / f"{name}.zarr" for name in names}
-        if all(path.exists() for path in paths.values()):
+        paths = [self.folder / f"{name}.zarr" for name in names]
+        if all(path.exists() for path in paths):
             self.read = True
-            self.datasets |= {name: load(path) for name, path in paths.items()}
-            return
-        for (name, path), dataset in zip(paths.items(), compute(), strict=True):
-            unfinished = path.with_suffix(".partial")
-            for left in (unfinished, path):  # by an attempt that was interrupted here
-                shutil.rmtree(left, ignore_errors=True)
-            save(dataset, unfinished)
-            unfinished.rename(path)
-            self.datasets[name] = dataset
+        else:
+            for path, dataset in zip(paths, compute(), strict=True):
+                shutil.rmtree(path, ignore_errors=True)  # of an attempt that was interrupted in this stage
+                save(dataset, path)
+        self.datasets |= zip(names, map(load, paths), strict=True)
 
     @contextmanager
     def timed(self, label: str) -> Iterator[None]:
@@ -149,38 +141,33 @@ class Stages:
         return f"{sum(self.seconds.values()):.0f} s ({stages})"
 
 
-def _stages(preset: Preset, sweeps: Path, workers: int | None) -> Mapping[str, tuple[tuple[str, ...], Compute]]:
+def _stages(preset: Preset, sweeps: Path, workers: int | None) -> Mapping[str, tuple[Sequence[str], Compute]]:
     """What is computed, by stage: the names of its datasets, and how."""
+    shapes, seed = preset.mean_shapes(), {"first_instance": preset.first_instance}
 
-    def swept(name: str, sweep: Sweep, progress: Progress) -> xr.Dataset:
+    def swept(name: str, sweep: Sweep, progress: Progress) -> Dataset:
         return compute_sweep(sweep, sweeps / f"{name}.zarr", workers=workers, progress=progress).load()
 
-    def grid_and_cases(progress: Progress) -> Iterator[xr.Dataset]:
+    def grid_and_cases(progress: Progress) -> Iterator[Dataset]:
         results = swept("grid", preset.grid_sweep(), progress)
         yield (found := grid(results))
         yield left_out(results, found, preset)
 
-    first, shapes = preset.first_instance, preset.mean_shapes()
+    def lemmas(progress: Progress) -> Iterator[Dataset]:
+        yield function_correlation(shapes[3], LEMMA_SPREADS[1:])
+        yield function_expectation(shapes, LEMMA_SPREADS)
+
     return {
-        "examples": (("examples_theory", "examples_sgd", "examples_mixture"), partial(examples, preset)),
-        "grid": (("grid", "cases"), grid_and_cases),
-        "blocks": (("blocks",), lambda done: [blocks(swept("blocks", preset.block_sweep(), done))]),
-        "sample means": (("sample_means",), lambda done: [sample_means(preset.example_law(standardize=True))]),
+        "examples": (["examples_theory", "examples_sgd", "examples_mixture"], partial(examples, preset)),
+        "grid": (["grid", "cases"], grid_and_cases),
+        "blocks": (["blocks"], lambda done: [blocks(swept("blocks", preset.block_sweep(), done))]),
+        "sample means": (["sample_means"], lambda done: [sample_means(preset.example_law(standardize=True))]),
         "finite size": (
-            ("sizes",),
-            lambda done: [finite_size(preset.sizes, time=preset.sizes_time, first_instance=first, progress=done)],
+            ["sizes"],
+            lambda done: [finite_size(preset.sizes, time=preset.sizes_time, progress=done, **seed)],
         ),
-        "mixture theory": (
-            ("mixture",),
-            lambda done: [mixture_theory(preset.mixture_study, first_instance=first, progress=done)],
-        ),
-        "lemmas": (
-            ("correlations", "expectations"),
-            lambda done: [
-                function_correlation(shapes[3], LEMMA_SPREADS[1:]),
-                function_expectation(shapes, LEMMA_SPREADS),
-            ],
-        ),
+        "mixture theory": (["mixture"], lambda done: [mixture_theory(preset.mixture_study, progress=done, **seed)]),
+        "lemmas": (["correlations", "expectations"], lemmas),
     }
 
 
@@ -201,13 +188,14 @@ def redraw(name: str, folder: Path, out: Path) -> None:
     ProblemError
         If there is no such figure or reproduction.
     """
+    data = folder / "data"
     if not (folder / RESULT).is_file():
         raise ProblemError(
             f"folder: {str(folder)!r} holds no finished reproduction. Give a folder that `sgdlimit reproduce` wrote."
         )
-    if not (folder / "data" / "cases.zarr").exists():
+    if not (data / "cases.zarr").exists():
         raise ProblemError(f"folder: {str(folder)!r} is of an older version or incomplete. Reproduce into a new one.")
-    drawings = paper_figures(Study(**{name: load(folder / "data" / f"{name}.zarr") for name in Study._fields}))
+    drawings = paper_figures(Study(*(load(data / f"{name}.zarr") for name in Study._fields)))
     if name not in drawings:
         raise ProblemError(f"figure: {name!r} is not in this reproduction; use one of {', '.join(drawings)}")
     save_figure(drawings[name](), out.parent, out.stem, suffixes=[out.suffix])
@@ -223,11 +211,11 @@ def memory_of_preset(preset_name: str) -> str:
 def _provenance(preset: Preset, stages: Stages) -> dict[str, str]:
     """What the report says of its origin."""
     found, first = provenance(), preset.first_instance
-    packages = ("sgdlimit", "numpy", "numba", "jax", "diffrax")
+    versions = [f"{name} {found[name]}" for name in ("sgdlimit", "numpy", "numba", "jax", "diffrax")]
     return {
         "command": f"sgdlimit reproduce --preset {preset.name}" + (f" --seed {first}" if first else ""),
         "instances": f"seeds {first} to {first + preset.instances - 1}",
         "wall time": str(stages),
-        "versions": ", ".join(f"{name} {found[name]}" for name in packages) + f", Python {found['python']}",
+        "versions": f"{', '.join(versions)}, Python {found['python']}",
         "machine": found["machine"],
     }

@@ -1,11 +1,14 @@
-"""Tables I and II: M (18) of every order parameter against α, and whether it is flat."""
+"""Tables I and II, measured here and as printed: M (18) of every order parameter against α, and whether it is flat."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
+from pandas import DataFrame
 from scipy.special import stdtr, stdtrit
+from xarray import DataArray, Dataset
 
 from ...comparison import mean_and_error
 from ._averages import METRICS, keep
@@ -14,9 +17,7 @@ FLAT_ENOUGH = 0.25
 """M is not called flat where a change over all α of this share of its mean cannot be excluded."""
 
 
-def discrepancy_table(
-    grid: xr.Dataset, activation: str, *, components: int = 2, standardized: bool = True
-) -> pd.DataFrame:
+def discrepancy_table(grid: Dataset, activation: str, *, components: int = 2, standardized: bool = True) -> DataFrame:
     """Table I (erf) or II (ReLU): the mean over kept instances of M (18), and the mean scale E|X| in the last row.
 
     Parameters
@@ -35,14 +36,12 @@ def discrepancy_table(
     pandas.DataFrame
         Rows ``M_{α=0}``, … and ``E[|X|]``; columns ``Q0,0`` … ``v1``. E|X| is the mean over α too.
     """
-    M = _by_entry(grid, "M", activation, components, standardized)
-    scale = _by_entry(grid, "scale", activation, components, standardized)
-    rows = [f"M_{{α={spread:g}}}" for spread in M["spread"].values] + ["E[|X|]"]
-    values = np.vstack([mean_and_error(M)[0].values, mean_and_error(scale)[0].mean("spread").values])
-    return pd.DataFrame(values, index=rows, columns=M["entry"].values)
+    M, scale = (_by_entry(grid, prefix, activation, components, standardized) for prefix in ("M_", "scale_"))
+    mean, size = mean_and_error(M)[0].values, mean_and_error(scale)[0].mean("spread").values
+    return _frame(M["spread"].values, mean, size, M["entry"].values)
 
 
-def flatness(grid: xr.Dataset, activation: str, *, components: int = 2, standardized: bool = True) -> pd.DataFrame:
+def flatness(grid: Dataset, activation: str, *, components: int = 2, standardized: bool = True) -> DataFrame:
     """Slope of M against α, entry by entry: least squares within each kept instance, then the mean over instances.
 
     All α of an instance share its noise and network, so the scatter of slopes over instances is the honest error.
@@ -58,31 +57,26 @@ def flatness(grid: xr.Dataset, activation: str, *, components: int = 2, standard
         * ``p``, two-sided, of a zero slope by Student's t,
         * ``instances``, the number of those with M at every α.
     """
-    M = _by_entry(grid, "M", activation, components, standardized)
+    M = _by_entry(grid, "M_", activation, components, standardized)
     spread = M["spread"] - M["spread"].mean()
     slopes = (M * spread).sum("spread", skipna=False) / (spread**2).sum("spread")  # NaN if a run diverged
-    slope, error = (values.values for values in mean_and_error(slopes))
-    count = slopes.count("instance").values
-    mean = mean_and_error(M.mean("spread", skipna=False))[0].values
-    span = float(M["spread"].max() - M["spread"].min())
-    freedom = np.maximum(count - 1, 1)
-    ratio = np.divide(np.abs(slope), error, out=np.full(slope.shape, np.nan), where=error > 0)
-    return pd.DataFrame(
-        {
-            "slope": slope,
-            "standard error": error,
-            "mean M": mean,
-            "change": slope * span,
-            "share": slope * span / mean,
-            "limit": (np.abs(slope) + stdtrit(freedom, 0.975) * error) * span / mean,
-            "p": 2 * stdtr(freedom, -ratio),
-            "instances": count,
-        },
-        index=M["entry"].values,
-    )
+    (slope, error), mean = mean_and_error(slopes), mean_and_error(M.mean("spread", skipna=False))[0]
+    count, span = slopes.count("instance"), spread.max() - spread.min()
+    freedom = (count - 1).clip(1)
+    columns = {
+        "slope": slope,
+        "standard error": error,
+        "mean M": mean,
+        "change": slope * span,
+        "share": slope * span / mean,
+        "limit": (abs(slope) + stdtrit(freedom, 0.975) * error) * span / mean,
+        "p": 2 * stdtr(freedom, -abs(slope) / error.where(error > 0)),
+        "instances": count,
+    }
+    return Dataset(columns).to_dataframe().rename_axis(None)
 
 
-def flatness_statement(table: pd.DataFrame) -> str:
+def flatness_statement(table: DataFrame) -> str:
     """What :func:`flatness` found, in a sentence or two."""
     tested = table.dropna(subset=["p"])
     if tested.empty:
@@ -103,17 +97,15 @@ def flatness_statement(table: pd.DataFrame) -> str:
     )
 
 
-def markdown(table: pd.DataFrame, digits: int = 3) -> str:
+def markdown(table: DataFrame, digits: int = 3) -> str:
     """A table in Markdown, numbers with ``digits`` decimals."""
-    rows = [["", *map(str, table.columns)], ["---"] + ["---:"] * len(table.columns)]
-    rows += [
-        [str(name).replace("|", r"\|"), *(f"{value:.{digits}f}" for value in row)]
-        for name, row in zip(table.index, table.values, strict=True)
-    ]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    rows = [["", *table.columns], ["---"] + ["---:"] * table.shape[1]]
+    for name, *row in table.map(f"{{:.{digits}f}}".format).itertuples():
+        rows.append([name.replace("|", r"\|"), *row])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def write_table(table: pd.DataFrame, folder: Path, name: str, digits: int = 3) -> tuple[Path, Path]:
+def write_table(table: DataFrame, folder: Path, name: str, digits: int = 3) -> tuple[Path, Path]:
     """Write ``name.csv``, in full precision, and ``name.md``, rounded, into ``folder``; returns both paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,13 +115,60 @@ def write_table(table: pd.DataFrame, folder: Path, name: str, digits: int = 3) -
     return csv, md
 
 
-def _by_entry(grid: xr.Dataset, prefix: str, activation: str, components: int, standardized: bool) -> xr.DataArray:
+def _by_entry(grid: Dataset, prefix: str, activation: str, components: int, standardized: bool) -> DataArray:
     """Every entry of Q, R and v side by side: (instance, spread, entry)."""
     chosen = keep(grid, activation).sel(components=components, standardized=standardized, drop=True)
     columns, labels = [], []
     for name in METRICS:
-        values = chosen[f"{prefix}_{name}"]
-        dims = [dim for dim in ("student", "student_", "teacher") if dim in values.dims]
-        columns.append(values.stack(entry=dims, create_index=False).transpose("instance", "spread", "entry"))
-        labels += [name + ",".join(map(str, index)) for index in np.ndindex(*(values.sizes[dim] for dim in dims))]
+        values = chosen[prefix + name].transpose("instance", "spread", ...)
+        columns.append(values.stack(entry=values.dims[2:], create_index=False))
+        labels += [name + ",".join(map(str, place)) for place in np.ndindex(values.shape[2:])]
     return xr.concat(columns, "entry").assign_coords(entry=labels)
+
+
+def _frame(spreads: Iterable[float], M: Iterable[Any], scale: Iterable[float], columns: Sequence[str]) -> DataFrame:
+    """Rows of M for each α and of the scale E|X|, a column for each order parameter."""
+    return DataFrame([*M, scale], [*(f"M_{{α={spread:g}}}" for spread in spreads), "E[|X|]"], columns)
+
+
+COLUMNS = ("Q0,0", "Q0,1", "Q1,0", "Q1,1", "R0,0", "R0,1", "R1,0", "R1,1", "v0", "v1")
+
+
+TABLES = {"erf": "Table I", "relu": "Table II"}
+PUBLISHED = {
+    "erf": _frame(
+        range(10),
+        [
+            [0.090, 0.040, 0.035, 0.093, 0.030, 0.036, 0.036, 0.032, 0.012, 0.014],
+            [0.083, 0.044, 0.039, 0.092, 0.028, 0.036, 0.036, 0.032, 0.012, 0.013],
+            [0.091, 0.044, 0.037, 0.092, 0.028, 0.036, 0.036, 0.032, 0.013, 0.015],
+            [0.086, 0.044, 0.039, 0.095, 0.028, 0.035, 0.037, 0.032, 0.012, 0.014],
+            [0.091, 0.041, 0.037, 0.094, 0.028, 0.038, 0.037, 0.033, 0.013, 0.014],
+            [0.085, 0.042, 0.037, 0.088, 0.028, 0.037, 0.036, 0.031, 0.013, 0.014],
+            [0.083, 0.043, 0.036, 0.096, 0.027, 0.034, 0.036, 0.032, 0.012, 0.014],
+            [0.088, 0.044, 0.040, 0.092, 0.027, 0.036, 0.037, 0.032, 0.013, 0.014],
+            [0.090, 0.042, 0.037, 0.094, 0.029, 0.036, 0.037, 0.032, 0.012, 0.014],
+            [0.083, 0.041, 0.037, 0.089, 0.029, 0.035, 0.036, 0.030, 0.013, 0.015],
+        ],
+        [0.995, 0.093, 0.093, 0.988, 0.088, 0.126, 0.129, 0.085, 0.488, 0.508],
+        COLUMNS,
+    ),
+    "relu": _frame(
+        range(10),
+        [
+            [0.037, 0.036, 0.038, 0.041, 0.024, 0.024, 0.026, 0.028, 0.006, 0.006],
+            [0.037, 0.035, 0.038, 0.041, 0.024, 0.025, 0.027, 0.027, 0.007, 0.006],
+            [0.036, 0.036, 0.038, 0.039, 0.025, 0.025, 0.026, 0.028, 0.006, 0.006],
+            [0.035, 0.035, 0.039, 0.040, 0.025, 0.025, 0.027, 0.028, 0.008, 0.006],
+            [0.037, 0.036, 0.037, 0.044, 0.025, 0.025, 0.026, 0.031, 0.006, 0.006],
+            [0.037, 0.037, 0.037, 0.041, 0.025, 0.026, 0.027, 0.028, 0.006, 0.007],
+            [0.035, 0.036, 0.037, 0.042, 0.025, 0.024, 0.027, 0.028, 0.006, 0.006],
+            [0.037, 0.035, 0.038, 0.041, 0.025, 0.026, 0.027, 0.028, 0.007, 0.007],
+            [0.037, 0.036, 0.038, 0.039, 0.025, 0.024, 0.026, 0.027, 0.006, 0.006],
+            [0.036, 0.033, 0.040, 0.038, 0.026, 0.025, 0.026, 0.028, 0.006, 0.006],
+        ],
+        [0.847, 0.053, 0.064, 1.009, 0.053, 0.089, 0.072, 0.165, 0.507, 0.597],
+        COLUMNS,
+    ),
+}
+"""What the paper printed by activation, m = 2, standardised mixtures: M for α = 0, …, 9 and E|X|."""
