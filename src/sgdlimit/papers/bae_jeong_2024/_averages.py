@@ -1,10 +1,10 @@
 """Means over matrix entries (20) of the studies' datasets, relative to the scale of Q, R and v, and which count."""
 
 import numpy as np
-import xarray as xr
 from xarray import DataArray, Dataset
 
 from ...comparison import mean_and_error
+from ._cases import stacked
 
 METRICS = ("Q", "R", "v")
 
@@ -22,10 +22,9 @@ def diverged(dataset: Dataset) -> DataArray:
 
 def entry_means(dataset: Dataset, prefix: str = "") -> DataArray:
     """Means over the entries of Q, R and v (20), along ``quantity``; NaN where an entry is."""
-    variables = {name: dataset[prefix + name] for name in METRICS}
-    entries = {"student", "student_", "teacher"}
-    means = {name: x.mean(entries & {*x.dims}, skipna=False) for name, x in variables.items()}
-    return Dataset(means).to_array("quantity")
+    variables = dataset[[prefix + name for name in METRICS]]
+    means = variables.mean(["student", "student_", "teacher"], skipna=False)
+    return means.to_dataarray("quantity").assign_coords(quantity=[*METRICS])
 
 
 def relative(dataset: Dataset, M: str = "M_", scale: str = "scale_") -> DataArray:
@@ -53,7 +52,6 @@ def theory_floor(blocks: Dataset) -> DataArray:
 
 def by_size(values: DataArray) -> tuple[DataArray, DataArray]:
     """Mean over the samples of each N, along ``size``, and its standard error."""
-    groups = [(size, *mean_and_error(group, "sample")) for size, group in values.groupby("size")]
-    sizes, means, errors = zip(*groups, strict=True)
-    place = xr.IndexVariable("size", list(sizes))
-    return xr.concat(means, place), xr.concat(errors, place)
+    both = values.groupby("size").map(lambda group: stacked(mean_and_error(group, "sample"), of=["mean", "error"]))
+    mean, error = both.transpose("of", "size", ...)
+    return mean, error

@@ -1,21 +1,12 @@
 """The names of the figures, and what stands below each: its message, then what it shows how."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
-
-
-class Names(NamedTuple):
-    """The figures of one activation: on un-standardised mixtures and on standardised ones, and against block size."""
-
-    dynamics: tuple[str, str]
-    discrepancy: tuple[str, str]
-    blocks: str
-
 
 FIGURES = {
-    "relu": Names(("figure_2", "figure_4"), ("figure_3", "figure_5"), "universality_relu"),
-    "erf": Names(("figure_2_erf", "figure_4_erf"), ("figure_S3", "figure_S4"), "universality_erf"),
+    "relu": ("figure_2", "figure_3", "figure_4", "figure_5", "universality_relu"),
+    "erf": ("figure_2_erf", "figure_S3", "figure_4_erf", "figure_S4", "universality_erf"),
 }
+"""For each activation: dynamics and discrepancy un-standardised, the same standardised, and against the block size."""
 
 BESIDE = (
     "Left: conventional theory. Right: mixture theory, which measures Q and R within the clusters. Lines are theory, "

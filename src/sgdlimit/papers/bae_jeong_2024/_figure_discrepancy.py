@@ -92,13 +92,13 @@ def discrepancy_against_kl(
     chosen, law = keep(grid, activation).sel(standardized=standardized, drop=True), LAWS[standardized]
     kl, lost = mean_and_error(chosen["kl"])[0], diverged(chosen)
     scales = entry_means(chosen, "scale_").groupby("quantity").mean(...)
-    # For each row of panels M, its noise floor, M of another theory behind it, and which runs diverged.
-    rows = [(entry_means(chosen, "M_"), entry_means(chosen, "floor_"), None, lost)]
+    # For each row of panels M, its noise floor, and which runs diverged.
+    rows = [(entry_means(chosen, "M_"), entry_means(chosen, "floor_"), lost)]
     titles, where, more = [], "a", ""
     if not standardized and "M_mixture_Q" in chosen:
         lost = lost | chosen["mixture_diverged"]
         floors = relative(chosen, "floor_", "floor_scale_")
-        rows.append((relative(chosen, "M_mixture_", "scale_mixture_"), floors, relative(chosen), lost))
+        rows.append((relative(chosen, "M_mixture_", "scale_mixture_"), floors, lost))
         titles, where = ["conventional theory", "", "", "mixture theory", "faint: conventional"], "a, d"
         more = f"; {int(lost.sum())} with those where the mixture theory did"
     insets = []
@@ -108,9 +108,10 @@ def discrepancy_against_kl(
     figure = new_figure(5.4 if titles else 3.9 if insets else 3.2)
     panels: Any = figure.subplots(len(rows), 3, squeeze=False, sharex="col")
     for row, column in np.ndindex(panels.shape):
-        panel, name = panels[row, column], METRICS[column]
-        M, floor, behind = (x if x is None else x.sel(quantity=name) for x in rows[row][:3])
-        drawn = _draw_curves(panel, kl, M, floor, behind, rows[row][3].sum("instance") * (name == "Q"))
+        panel, name, (M, floor, gone) = panels[row, column], METRICS[column], rows[row]
+        behind = relative(chosen).sel(quantity=name) if row else None
+        counts = gone.sum("instance") * (name == "Q")
+        drawn = _draw_curves(panel, kl, counts, M.sel(quantity=name), floor.sel(quantity=name), behind)
         if standardized:
             drawn.append(scales.sel(quantity=name))
             panel.axhline(drawn[-1], **SCALE)
@@ -127,22 +128,22 @@ def discrepancy_against_kl(
         handles += [key("inset: SGD", **INSET_SGD), key("inset: theory", **INSET_THEORY)]
     title = f"{ACTIVATION_LABELS[activation]}, {law} mixtures, mean of {chosen.sizes['instance']} instances {ERRORS}"
     if lost.any():
-        total = int(rows[0][3].sum())
+        total = int(rows[0][2].sum())
         title += f"\nhollow marker, number in {where}: runs that diverged and are left out ({total} in all{more})"
     add_legend(figure, handles, title, ncols=4 if insets else None)
     return figure
 
 
 def _draw_curves(
-    panel: Axes, kl: DataArray, M: DataArray, floor: DataArray, behind: DataArray | None, lost: DataArray
+    panel: Axes, kl: DataArray, lost: DataArray, M: DataArray, floor: DataArray, behind: DataArray | None = None
 ) -> list[Any]:
     """A curve with its band for each m, over the noise floor and the curves of another theory.
 
     Returns the values drawn, NaN where every run diverged.
     """
-    mean, error = (value.fillna(0) for value in mean_and_error(floor))
-    drawn = [mean - error, mean + error]
-    shade(panel, *drawn, line=mean)
+    mean, error = (float(value.fillna(0)) for value in mean_and_error(floor))
+    shade(panel, mean - error, mean + error, line=mean)
+    drawn: list[Any] = [mean - error, mean + error]
     if behind is not None:
         drawn.append(mean_and_error(behind)[0])
         for m, series in each(kl["components"].values):
@@ -233,12 +234,14 @@ def universality(blocks: Dataset, activation: str, *, spreads: Sequence[float] |
     noise = mean_and_error(relative(chosen, "noise_mixture_"))[0]
     figure = new_figure(1.9 + 2.2 * len(kinds))
     panels: Any = figure.subplots(len(kinds), 3, sharex=True, sharey="col", squeeze=False)
-    for spread, theory, kind, name in product(styles, chosen["theory"].values, kinds, METRICS):
-        place = {"spread": spread, "theory": theory, "standardized": kind, "quantity": name}
+    for (spread, ls), theory, (row, column) in product(
+        styles.items(), chosen["theory"].values, np.ndindex(panels.shape)
+    ):
+        place = {"spread": spread, "theory": theory, "standardized": kinds[row], "quantity": METRICS[column]}
         mean, error, filled = (values.sel(place).values for values in (means, errors, holds))
-        panel, series = panels[kinds.index(kind), METRICS.index(name)], THEORIES[theory][0]
+        panel, series = panels[row, column], THEORIES[theory][0]
         label = rf"$\alpha={spread:g}$"
-        draw(panel, sizes, mean, error, name=f"{theory}, {label}", color=series.color, ls=styles[spread])
+        draw(panel, sizes, mean, error, name=f"{theory}, {label}", color=series.color, ls=ls)
         draw_marks(panel, sizes, mean, filled, series)
         if theory == "mixture":
             draw(panel, sizes, noise.sel(place), name=f"scatter of the mixture theory, {label}", **SCATTER)

@@ -77,7 +77,7 @@ def finite_size(data: Dataset, *, quantity: str = "Q") -> Figure:
 def _draw_fall(panel: Axes, data: Dataset) -> None:
     """M of each quantity against N with its fit, a line of slope −½, and the exponents."""
     lines, sizes = ["exponent of $N$"], np.unique(data["size"])
-    means, errors = by_size(np.log(data["M"]))  # of ln M, which is what is fitted
+    means, errors = by_size(data["M"].pipe(np.log))  # of ln M, which is what is fitted
     for name, series in each(data["quantity"].values):
         one = data.sel(quantity=name)
         mean, error = (values.sel(quantity=name).values for values in (means, errors))

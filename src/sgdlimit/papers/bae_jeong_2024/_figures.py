@@ -25,7 +25,6 @@ from ...plotting import (
     each,
     finish,
     key,
-    named,
     new_figure,
     new_panels,
     shade_key,
@@ -85,22 +84,17 @@ def example_dynamics(
     setting = [ACTIVATION_LABELS[activation]]
     if "components" in sgd.attrs:
         setting.append(rf"$m={sgd.attrs['components']}$, $\alpha={sgd.attrs['spread']:g}$")
-    chosen, labels = (
-        sgd.sel(activation=activation),
-        ("Gaussian", "mixture" if law == "mixture" else "standardised mixture"),
-    )
-    groups = [
-        Runs(f"SGD, {label}", chosen.sel(law=name), place)
-        for place, (name, label) in enumerate(zip(("gaussian", law), labels, strict=True))
-    ]
+    gaussian, own = (sgd.sel(activation=activation, law=name) for name in ("gaussian", law))
+    runs = Runs(f"SGD, {law.replace('ized', 'ised')}", own, 1)
+    groups = [Runs("SGD, Gaussian", gaussian), runs]
     columns = [(theory.sel(activation=activation), groups)]
     panels: Any
     titles = []
     if mixture is None:
         figure, panels = new_panels(len(QUANTITIES))
     else:
-        own = groups[1].data.assign(Q=groups[1].data["Q_mixture"], R=groups[1].data["R_mixture"])
-        columns.append((mixture.sel(activation=activation), [groups[1]._replace(data=own)]))
+        within = own.assign(Q=own["Q_mixture"], R=own["R_mixture"])
+        columns.append((mixture.sel(activation=activation), [runs._replace(data=within)]))
         figure, titles = new_figure(8.4), ["conventional theory (ODE)", "mixture theory"]
         panels = figure.subplots(4, 2, sharex=True)
         for panel in panels[-1]:
@@ -108,8 +102,8 @@ def example_dynamics(
         for left, right in panels[[0, 3]]:  # ε_g and v are the same for both theories
             right.sharey(left)
     for row, name in zip(np.reshape(panels, (4, -1)), QUANTITIES, strict=True):
-        for panel, (drawn, runs) in zip(row, columns, strict=True):
-            draw_quantity(panel, name, drawn, runs, named=panel is row[-1])
+        for panel, column in zip(row, columns, strict=True):
+            draw_quantity(panel, name, *column, named=panel is row[-1])
         for panel in row[1:]:
             panel.set_ylabel("")
     finish(panels, titles)
@@ -142,11 +136,11 @@ def sample_mean_law(data: Dataset) -> Figure:
             edges = np.arange(edges[0] - step / 2, edges[-1] + width, width)
         for law, bars in BARS.items():
             heights = panel.hist(means.sel(law=law), bins=edges, density=True, **bars)[0]
-            named(panel.plot((edges[1:] + edges[:-1]) / 2, heights, ls="")[0], LABELS[law])
+            draw(panel, (edges[1:] + edges[:-1]) / 2, heights, name=LABELS[law], ls="")
             panel.axvline(float(exact.sel(law=law)), ymax=0.84, **EXACT[law])
-        difference = float(exact.sel(law="mixture") - exact.sel(law="normal"))
-        same = abs(difference) < 1e-12
-        verdict = r"E_P f = E_{\mathcal{N}} f" if same else rf"E_P f - E_{{\mathcal{{N}}}} f = {difference:+.3f}"
+        P, N = exact.sel(law=["mixture", "normal"]).values
+        difference = rf"E_P f - E_{{\mathcal{{N}}}} f = {P - N:+.3f}"
+        verdict = difference if abs(P - N) >= 1e-12 else r"E_P f = E_{\mathcal{N}} f"
         panel.text(0.5, 0.96, f"${verdict}$", transform=panel.transAxes, ha="center", va="top")
         panel.set(xlabel=r"sample mean of $f(x)$", ylim=(0, 1.25 * panel.get_ylim()[1]))
     panels[0].set_ylabel("probability density")
@@ -205,13 +199,14 @@ def paper_figures(study: Study) -> dict[str, Callable[[], Figure]]:
     theory, sgd, grid, cases = study.examples_theory, study.examples_sgd, study.grid, study.cases
     figures: dict[str, Callable[[], Figure]] = {}
     for activation in study.activations:
-        names = FIGURES[activation]
-        raw, standardized = names.dynamics
-        figures[raw] = partial(example_dynamics, theory, sgd, activation, "mixture", mixture=study.examples_mixture)
-        figures[names.discrepancy[0]] = partial(discrepancy_against_kl, grid, activation, False)
-        figures[standardized] = partial(example_dynamics, theory, sgd, activation, "standardized mixture")
-        beside = partial(discrepancy_against_kl, grid, activation, True, theory=theory, sgd=sgd)
-        figures |= {names.discrepancy[1]: beside, names.blocks: partial(universality, study.blocks, activation)}
+        drawings = (
+            partial(example_dynamics, theory, sgd, activation, "mixture", mixture=study.examples_mixture),
+            partial(discrepancy_against_kl, grid, activation, False),
+            partial(example_dynamics, theory, sgd, activation, "standardized mixture"),
+            partial(discrepancy_against_kl, grid, activation, True, theory=theory, sgd=sgd),
+            partial(universality, study.blocks, activation),
+        )
+        figures |= zip(FIGURES[activation], drawings, strict=True)
     figures |= {
         "figure_S1": partial(sample_mean_law, study.sample_means),
         "figure_S2": partial(kl_against_spread, grid),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pandas import DataFrame, Series
+from pandas import DataFrame
 from xarray import DataArray, Dataset
 
 from ...comparison import AGREEMENT, compare, mean_and_error
@@ -85,7 +85,7 @@ def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
     if len(changes) and not standardized:
         levels = [
             f"{name} {'levels off' if abs(change) < ASYMPTOTE else 'does not level off'} ({change:+.0%})"
-            for name, change in changes.items()
+            for name, change in changes.to_dict().items()
         ]
         text += f" Over the last third of the α {', '.join(levels)}; a change below {ASYMPTOTE:.0%} counts as level."
     return Finding(text, shown)
@@ -159,7 +159,7 @@ def block_ratios(blocks: Dataset, activation: str, standardized: bool) -> DataFr
         for name in METRICS
         for form, values in {"M({0})/E|{0}|, %": 100 * M, "M({0})/floor": M / theory_floor(chosen)}.items()
     }
-    return DataFrame(columns)[chosen["applicable"].to_series()]
+    return DataFrame(columns).loc[chosen["applicable"].to_series()]
 
 
 def block_sizes(blocks: Dataset, activation: str, standardized: bool) -> Finding:
@@ -169,14 +169,14 @@ def block_sizes(blocks: Dataset, activation: str, standardized: bool) -> Finding
     worst, label, law = _worst(table), ACTIVATION_LABELS[activation], LAWS[standardized]
     parts = []
     for theory in chosen["theory"].values:
-        known = worst.get(theory, Series())
+        known = {size: M for (name, size), M in worst.items() if name == theory}
         holds = [f"{size}" for size, M in known.items() if M <= AGREEMENT]
         fails = [f"{size} ({ratio(M)} ×)" for size, M in known.items() if not M <= AGREEMENT]
         left = [f"{size}" for size in chosen["block_size"].values if size not in known]
         text = f"the {theory} theory holds for " + (f"B = {', '.join(holds)}" if holds else "no B")
         text += f" and fails for B = {', '.join(fails)}" if fails else ""
         text += f" (it does not apply to B = {', '.join(left)})" if left else ""
-        parts.append(text if len(known) else f"the {theory} theory does not apply")
+        parts.append(text if known else f"the {theory} theory does not apply")
     lost, theories = int(chosen["diverged"].sum()), int(chosen["theory_diverged"].sum())
     end = f"{lost} SGD runs and {theories} mixture theories diverged." if lost or theories else "Nothing diverged."
     alpha = f"α = {float(chosen['spread']):g}"
@@ -194,7 +194,7 @@ def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> li
     label = ACTIVATION_LABELS[activation]
     if keep(grid, activation).sizes["instance"] == 0:
         return [Finding(f"{label}: {NOTHING}")]
-    most = discrepancy_numbers(grid, activation, True)["largest/floor"].max()
+    most = discrepancy_numbers(grid, activation, True)["largest/floor"].to_numpy().max()
     lines = [
         f"{label}. The claim {'holds' if most <= AGREEMENT else 'does not hold everywhere'} where each coordinate "
         f"draws its component by itself: up to α = {float(grid['spread'].max()):g} M is at most {most:.1f} × the noise "
@@ -255,12 +255,12 @@ def _largest_spread(blocks: Dataset, activation: str, standardized: bool) -> Dat
     return keep(blocks, activation).sel(standardized=standardized, spread=blocks["spread"].max())
 
 
-def _worst(ratios: DataFrame) -> Series:
-    """The largest of M(Q), M(R), M(v) over their floors, by row; NaN if one is."""
-    return ratios.filter(like="/floor").max(axis=1, skipna=False)
+def _worst(ratios: DataFrame) -> dict[Any, float]:
+    """The largest of M(Q), M(R), M(v) over their floors, by theory and block size; NaN if one is."""
+    return ratios.filter(like="/floor").max(axis=1, skipna=False).to_dict()
 
 
-def _agree(ratios: Series) -> bool:
+def _agree(ratios: Any) -> bool:
     return bool((ratios <= AGREEMENT).all())
 
 
@@ -269,7 +269,7 @@ def _table(columns: Mapping[str, DataArray], row: str = "M({0})") -> DataFrame:
     return DataFrame({name: x.values for name, x in columns.items()}, index=[row.format(name) for name in METRICS])
 
 
-def _multiples(ratios: Series) -> str:
+def _multiples(ratios: Any) -> str:
     return ", ".join(f"{name} is {ratio(value)} ×" for name, value in ratios.items())
 
 

@@ -110,7 +110,7 @@ def _settings(study: Study) -> dict[str, str]:
     """What was computed, by name."""
     grid, blocks, theory, sgd = study.grid, study.blocks, study.examples_theory, study.examples_sgd
     kept = ", ".join(
-        f"{count} ({ACTIVATION_LABELS[name]})" for name, count in grid["kept"].sum("instance").to_series().items()
+        f"{count} ({ACTIVATION_LABELS[str(name)]})" for name, count in grid["kept"].sum("instance").to_series().items()
     )
     example = ", ".join(f"{key} {sgd.attrs[key]}" for key in ("components", "spread", "instance") if key in sgd.attrs)
     problem, times = json.loads(grid.attrs.get("problem", "{}")), theory["time"].values
@@ -137,7 +137,7 @@ def _left_out(study: Study) -> Section:
     """How many instances and runs were left out, by which rule, with a link to the page of each instance."""
     grid, blocks = study.grid, study.blocks
     rows = grid[["kept", "reason"]].to_dataframe(dim_order=["activation", "instance"]).query("~kept").reset_index()
-    dropped = rows.replace({"activation": ACTIVATION_LABELS})[["instance", "activation", "reason"]]
+    dropped = rows.replace({"activation": ACTIVATION_LABELS}).filter(["instance", "activation", "reason"])
     count = f"{grid.sizes['instance']} × {grid.sizes['activation']}"
     first = Finding(f"None of the {count} instances was left out: every instance is in the means, so none has a page.")
     if len(dropped):
@@ -180,7 +180,7 @@ def _page(grid: Dataset, cases: Dataset, place: int) -> Page:
     seed, activation = int(case["instance"]), str(case["activation"].values)
     label = ACTIVATION_LABELS[activation]
     laws = grid["diverged"].sel(instance=seed, activation=activation).to_series()
-    lost = [f"{findings.LAWS[law]}, m = {m}, α = {spread:g}" for law, m, spread in laws.index[laws]]
+    lost = [f"{findings.LAWS[law]}, m = {m}, α = {spread:g}" for law, m, spread in laws.index[laws.to_numpy()].tolist()]
     facts = {
         "Instance": f"seed {seed}: F, W, v, W̃ and ṽ are drawn with it",
         "Activation": label,

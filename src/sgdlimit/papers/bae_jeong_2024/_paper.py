@@ -80,7 +80,7 @@ class Preset:
         """What the stages that grow with the preset have to do: numbers of SGD runs, or sums of N³."""
 
         def runs(instances: int, laws: tuple, spreads: tuple) -> int:
-            return instances * (1 + 2 * len(laws) * np.count_nonzero(spreads))
+            return instances * (1 + 2 * len(laws) * sum(spread > 0 for spread in spreads))
 
         sizes = {"finite size": self.sizes, "mixture theory": self.mixture_study.sizes}
         return {

@@ -32,8 +32,6 @@ def sections(study: Study) -> list[Section]:
     """Everything but what was left out, in the order of the paper."""
     grid, blocks, names = study.grid, study.blocks, study.activations
     tables = [name for name in ("erf", "relu") if name in names and 2 in grid["components"].values]
-    both = [findings.block_sizes(blocks, name, law) for law in findings.LAWS for name in names]
-    by_name = [Finding(table=found.table) for first in range(len(names)) for found in both[first :: len(names)]]
     return [
         Section(
             "What the paper claims, where it holds, and what replaces it",
@@ -59,8 +57,8 @@ def sections(study: Study) -> list[Section]:
             "Where universality holds and where it ends",
             "Not varied. Equation (17) leaves open whether each coordinate draws its component by itself "
             "(block size B = 1, which Lemma V.1 supports) or all together (B = D, a clustered data set).",
-            [*(Finding(found.text) for found in both), *by_name],
-            [FIGURES[name].blocks for name in names],
+            [findings.block_sizes(blocks, name, law) for law in findings.LAWS for name in names],
+            [FIGURES[name][-1] for name in names],
             source=findings.IN_PAPER,
         ),
         *beyond_the_paper(study),
@@ -74,7 +72,7 @@ def _dynamics(study: Study, standardized: bool) -> Section:
     if not standardized:
         found += [findings.mixture_example(sgd, study.examples_mixture, name, law) for name in names]
     title = f"Example dynamics, {findings.LAWS[standardized]} mixture"
-    return Section(title, DYNAMICS[standardized], found, [FIGURES[name].dynamics[standardized] for name in names])
+    return Section(title, DYNAMICS[standardized], found, [FIGURES[name][2 * standardized] for name in names])
 
 
 def _discrepancy(study: Study, standardized: bool) -> Section:
@@ -84,7 +82,7 @@ def _discrepancy(study: Study, standardized: bool) -> Section:
     if not standardized:
         found += [findings.mixture_discrepancy(grid, name) for name in names]
     title = f"Discrepancy against D_KL, {findings.LAWS[standardized]} mixtures"
-    return Section(title, DISCREPANCY[standardized], found, [FIGURES[name].discrepancy[standardized] for name in names])
+    return Section(title, DISCREPANCY[standardized], found, [FIGURES[name][2 * standardized + 1] for name in names])
 
 
 def _distance(grid: Dataset) -> Finding:

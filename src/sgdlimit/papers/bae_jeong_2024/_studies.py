@@ -204,9 +204,8 @@ def _against_size(study: MixtureStudy, first_instance: int, progress: Progress) 
 
 def _by_quantity(dataset: Dataset, keep: str = "") -> DataArray:
     """Mean of each quantity over everything but one dimension, along (keep, quantity)."""
-    dataset = dataset[QUANTITIES]
-    means = dataset.mean([dim for dim in dataset.dims if dim != keep])
-    return means.drop_attrs().to_array("quantity").transpose(..., "quantity")
+    means = dataset[QUANTITIES].mean({*dataset[QUANTITIES].dims} - {keep})
+    return means.drop_attrs().to_dataarray("quantity").transpose(..., "quantity")
 
 
 def _precision(study: MixtureStudy, seed: int) -> Dataset:

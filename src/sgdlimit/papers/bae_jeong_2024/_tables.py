@@ -1,6 +1,6 @@
 """Tables I and II, measured here and as printed: M (18) of every order parameter against α, and whether it is flat."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def _by_entry(grid: Dataset, prefix: str, activation: str, components: int, stan
     return xr.concat(columns, "entry").assign_coords(entry=labels)
 
 
-def _frame(spreads: Iterable[float], M: Iterable[Any], scale: Iterable[float], columns: Sequence[str]) -> DataFrame:
+def _frame(spreads: Iterable[float], M: Iterable[Any], scale: Iterable[float], columns: Any) -> DataFrame:
     """Rows of M for each α and of the scale E|X|, a column for each order parameter."""
     return DataFrame([*M, scale], [*(f"M_{{α={spread:g}}}" for spread in spreads), "E[|X|]"], columns)
 
