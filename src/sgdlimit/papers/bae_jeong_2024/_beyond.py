@@ -10,7 +10,6 @@ from ._averages import METRICS, by_size
 from ._findings import IN_PAPER, SHORT, number
 from ._study import Study
 
-AXES = {"theory": "theory, {}", "quantity": "M({})"}
 SECOND_ORDER = 1.5
 """An error with a larger slope in ε is of second order or higher; with a smaller one a linear term is missing."""
 
@@ -61,8 +60,8 @@ def sizes(sizes: Dataset) -> Finding:
         verdict = f"{', '.join(far)} differ from −½ by more than that" if far else "all agree with −½"
         parts.append(f"against the theory of {known} {verdict}")
     counts = ", ".join(f"{count} of N = {N}" for N, count in _counts(sizes).items())
-    rows, columns = ([form.format(name) for name in sizes[dim].values] for dim, form in AXES.items())
-    table = DataFrame(_intervals(exponent, error).values, rows, columns)
+    table = DataFrame(_intervals(exponent, error).to_pandas())
+    table = table.rename(index=lambda name: f"theory, {name}", columns=lambda name: f"M({name})")
     return Finding(
         f"The exponents of N, to three standard errors: {'; '.join(parts)} (instances: {counts}). The least certain "
         f"exponent is known to ±{float(error.max()):.2f}.",

@@ -34,10 +34,10 @@ _NODES, _WEIGHTS = (x[:, None] for x in leggauss(120))
 class Pair(NamedTuple):
     """The law of (u1, u2): a mixture of bivariate Gaussians, whose widths may be the same in all components."""
 
-    weights: Float[np.ndarray, "n"]
-    means: Float[np.ndarray, "n 2"]
-    deviations: Float[np.ndarray, "*n 2"]
-    correlation: Float[np.ndarray, "n"] | float
+    weights: Float[Array, "n"]
+    means: Float[Array, "n 2"]
+    deviations: Float[Array, "*n 2"]
+    correlation: Float[Array, "n"] | float
     """Within each component."""
 
     def average(self, which: int, integrand: Callable[[Array, Array], Array]) -> float:
@@ -243,7 +243,7 @@ def _each(call: Callable[..., Any], *arrays: Any) -> DataArray:
 
 
 @cache
-def _occupations(count: int, m: int) -> Float[np.ndarray, "state m"]:
+def _occupations(count: int, m: int) -> Float[Array, "state m"]:
     """How many of ``count`` coordinates may have which of m components."""
     first = np.indices((count + 1,) * (m - 1)).reshape(m - 1, -1)
     occupations = np.vstack([first, count - first.sum(axis=0)]).T
