@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,8 +177,8 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     small = sl.Problem(
         input_dim=80, latent_dim=40, student_units=2, teacher_units=2, activation="relu", learning_rate=0.1
     )
-    tiny = replace(
-        PRESETS["quick"], problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40),
+    tiny = PRESETS["quick"]._replace(
+        problem=small, steps=400, example_runs=2, block_sizes=(1, 5, 20, 40),
         block_spreads=(0.0, 9.0), sizes={100: 2, 200: 1}, sizes_time=1.0, example_chains=3, chains=2,
         mixture_study=MixtureStudy(
             sizes={40: 2, 80: 2}, sizes_time=1.0, chains=2, step_size=40, step_time=2.0, step_chains=4, runs=2,

@@ -1,7 +1,6 @@
 """The studies of the mixture theory, at small sizes: what they compute is what they say."""
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,7 +58,7 @@ def test_mean_fields_of_sgd_fluctuate_as_in_theory(study):
 @pytest.mark.parametrize("change", [{"sizes": {30: 2, 40: 2}}, {"runs": 1}, {"steps": (0.1,)}])
 def test_bad_settings_are_named(change):
     with pytest.raises(sl.ProblemError, match=next(iter(change))):
-        mixture_theory(replace(STUDY, **change))
+        mixture_theory(STUDY._replace(**change))
 
 
 def small(block_size: int, **changes) -> sl.Problem:
@@ -105,8 +104,8 @@ def test_noise_is_the_m_of_one_more_member():
 
 def test_blocks_ask_every_theory_that_applies(tmp_path):
     problem = PRESETS["quick"].problem.model_copy(update={"input_dim": 80, "latent_dim": 40})
-    preset = replace(
-        PRESETS["quick"], problem=problem, steps=800, block_instances=1, block_sizes=(1, 5, 20, 40),
+    preset = PRESETS["quick"]._replace(
+        problem=problem, steps=800, block_instances=1, block_sizes=(1, 5, 20, 40),
         block_spreads=(0.0, 6.0), activations=("erf",),
     )  # fmt: skip
     data = blocks(compute_sweep(preset.block_sweep(), tmp_path / "blocks.zarr", workers=0).load())

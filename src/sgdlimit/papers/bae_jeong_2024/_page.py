@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pandas import DataFrame
 from xarray import DataArray, Dataset
@@ -179,8 +180,8 @@ def _page(grid: Dataset, cases: Dataset, place: int) -> Page:
     case = cases.isel(case=place)
     seed, activation = int(case["instance"]), str(case["activation"].values)
     label = ACTIVATION_LABELS[activation]
-    laws = grid["diverged"].sel(instance=seed, activation=activation).to_series()
-    lost = [f"{findings.LAWS[law]}, m = {m}, α = {spread:g}" for law, m, spread in laws.index[laws.to_numpy()].tolist()]
+    laws: Any = grid["diverged"].sel(instance=seed, activation=activation).to_series()
+    lost = [f"{findings.LAWS[law]}, m = {m}, α = {spread:g}" for law, m, spread in laws.index[laws]]
     facts = {
         "Instance": f"seed {seed}: F, W, v, W̃ and ṽ are drawn with it",
         "Activation": label,

@@ -2,8 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from xarray import Dataset
@@ -29,8 +28,7 @@ Steps of 0.1 and 0.4 differ by 0.0002 in the mean Q, a tenth of M of the quietes
 """
 
 
-@dataclass(frozen=True)
-class Preset:
+class Preset(NamedTuple):
     """A size of the reproduction; everything but the grid is the paper's in all of them."""
 
     name: str
@@ -48,13 +46,13 @@ class Preset:
 
     The standard error of its mean Q is 0.001, a tenth of the noise of a run.
     """
-    sizes: Mapping[int, int] = field(default_factory=lambda: {250: 12, 500: 8, 1000: 8, 2000: 4})
+    sizes: Mapping[int, int] = {250: 12, 500: 8, 1000: 8, 2000: 4}
     """Instances of each N in the finite-size study, and its last t."""
     sizes_time: float = 10.0
-    mixture_study: MixtureStudy = field(default_factory=MixtureStudy)
+    mixture_study: MixtureStudy = MixtureStudy()
     steps: int = 100_000
     first_instance: int = 0
-    problem: Problem = field(default=half_problem(1000, activation="relu"))
+    problem: Problem = half_problem(1000, activation="relu")
 
     @property
     def times(self) -> np.ndarray:

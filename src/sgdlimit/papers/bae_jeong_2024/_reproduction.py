@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def reproduce(
     SweepError
         If it was interrupted in a sweep.
     """
-    preset = replace(PRESETS[preset_name], first_instance=first_instance)
+    preset = PRESETS[preset_name]._replace(first_instance=first_instance)
     stages = Stages(folder / "data")
     for label, (names, compute) in _stages(preset, folder / "sweeps", workers).items():
         with stages.timed(label):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -100,11 +100,10 @@ def _limit(instance: Instance) -> Spectrum:
     return marchenko_pastur(LATENT_RATIO, Q, T, nodes=LIMIT_NODES)
 
 
-@dataclass(frozen=True)
-class MixtureStudy:
+class MixtureStudy(NamedTuple):
     """Sizes of the study. The inputs are two clusters, standardised, D = N/2, K = M = 2."""
 
-    sizes: Mapping[int, int] = field(default_factory=lambda: {250: 16, 500: 12, 1000: 8})
+    sizes: Mapping[int, int] = {250: 16, 500: 12, 1000: 8}
     """Instances of each N, one SGD run each."""
     sizes_time: float = 5.0
     chains: int = 8
@@ -179,7 +178,7 @@ def mixture_theory(study: MixtureStudy, *, first_instance: int = 0, progress: Pr
         for done, part in ((0.75, _precision), (1.0, _fluctuations)):
             parts.append(part(study, first_instance))
             progress(done)
-    settings = {name: value for name, value in vars(study).items() if np.isscalar(value)}
+    settings = {name: value for name, value in study._asdict().items() if np.isscalar(value)}
     return xr.merge(parts).assign_attrs(SETTINGS | settings, spread=SPREAD, latent_ratio=LATENT_RATIO)
 
 
