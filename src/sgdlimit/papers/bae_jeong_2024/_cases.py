@@ -11,13 +11,11 @@ from ...errors import ProblemError
 from ...problem import Problem
 
 LATENT_RATIO = 0.5
+SETTINGS = {"activation": "erf", "learning_rate": 0.2}
+"""The studies against N use these."""
 
 Progress = Callable[[float], None]
-"""Gets the fraction done."""
-
-
-SETTINGS = {"activation": "erf", "learning_rate": 0.2}
-"""Of the studies against N."""
+"""It is called with the fraction done."""
 
 
 def half_problem(size: int, **settings: Any) -> Problem:

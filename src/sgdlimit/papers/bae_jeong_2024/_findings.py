@@ -214,7 +214,7 @@ def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> li
             "step",
             [largest],
         ),
-    ):  # the second is the first to be said
+    ):  # in reverse, because each comes right after the claim
         table = block_ratios(blocks, activation, standardized)
         worst, share = _worst(table), table.filter(like="%")
         pairs = []

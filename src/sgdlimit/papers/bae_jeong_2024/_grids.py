@@ -1,7 +1,7 @@
 """From the sweeps of a preset to the datasets of the figures: M against the law, its floors, and the paper's selection.
 
-The grid is the paper's; the block-size study goes beyond it, to correlated coordinates where universality ends. Of the
-instances that the selection leaves out, how each began, and how its Gaussian SGD moved away from the equations.
+The grid is the paper's; the block-size study goes beyond it, to correlated coordinates where universality ends. For
+each instance that the selection leaves out, a dataset has its start and how its Gaussian SGD left the equations.
 """
 
 from functools import partial
