@@ -1,5 +1,6 @@
 """Figures of the studies against N: how SGD approaches theory, and how good the mixture theory is."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,10 @@ from ._averages import METRICS, by_size
 TITLES = {"instance": "theory of the instance", "infinite size": "theory of infinite size"}
 DASHED = {"ls": "--", "lw": 1}
 LOG = {"xscale": "log", "yscale": "log"}
-KINDS: dict[str, tuple[bool, dict[str, Any]]] = {
-    "with the term of order $1/N$": (True, {"ls": "-"}),
-    "without the term of order $1/N$": (False, {"ls": ":", "mfc": "white"}),
-}
+KINDS: Any = (
+    (True, "with the term of order $1/N$", {"ls": "-"}),
+    (False, "without the term of order $1/N$", {"ls": ":", "mfc": "white"}),
+)
 
 
 @styled
@@ -110,15 +111,29 @@ def mixture_theory(data: Dataset) -> Figure:
     matplotlib.figure.Figure
     """
     figure, attrs = new_figure(6.2), data.attrs
-    sizes, step, chains, rates = panels = figure.subplots(2, 2).ravel()
-    _draw_sizes(sizes, data)
-    _draw_errors(step, data["step_error"], data["step_noise"], "what Monte Carlo alone makes")
-    step.set(xlabel=r"largest step, in units of $t$", ylabel="difference to the finest")
-    low, high = step.get_ylim()
-    step.set_ylim(low, 2 * high)  # room for the legend
-    _draw_errors(chains, data["ensemble_error"], data["ensemble_expected"], r"spread/$\sqrt{\mathrm{chains}}$")
-    chains.set(xlabel="chains", ylabel="rms error of the mean")
-    _draw_fluctuations(rates, data)
+    against_size, against_step, against_chains, against_rate = panels = figure.subplots(2, 2).ravel()
+    means, errors = by_size(data["M"])
+    for (name, series), (finite, label, style) in product(each(METRICS), KINDS):
+        mean, error = (values.sel(quantity=name, finite_term=finite) for values in (means, errors))
+        look = {"color": series.color, "marker": series.marker, **style}
+        draw(against_size, mean["size"], mean, error, bars=True, name=f"${name}$, {label}", **look)
+    against_size.set(**LOG, xlabel="input dimension $N$", ylabel=r"$\mathcal{M}$, mean over instances")
+    value_ticks(against_size, means["size"].values)
+    against_size.legend(handles=[key(label, color=DARK, marker="o", **style) for _, label, style in KINDS])
+    _draw_errors(against_step, data["step_error"], data["step_noise"], "what Monte Carlo alone makes")
+    low, high = against_step.get_ylim()  # twice as high, with room for the legend
+    against_step.set(xlabel=r"largest step, in units of $t$", ylabel="difference to the finest", ylim=(low, 2 * high))
+    label = r"spread/$\sqrt{\mathrm{chains}}$"
+    _draw_errors(against_chains, data["ensemble_error"], data["ensemble_expected"], label)
+    against_chains.set(xlabel="chains", ylabel="rms error of the mean")
+    rates = data["learning_rate"].values
+    theory, measured = (data["spread"] ** 2).mean(["student", "cluster"]).sel(source=["theory", "SGD"]).values ** 0.5
+    against_rate.plot(rates, theory, color=SERIES[0].color, label="mixture theory")
+    error = measured * (data["ratio_stderr"] / data["ratio"]).values
+    draw(against_rate, rates, measured, error, bars=True, ls="", marker="o", color=SERIES[1].color, label="SGD")
+    against_rate.set(**LOG, xlabel=r"learning rate $\eta$", ylabel="standard deviation of $M$")
+    value_ticks(against_rate, rates)
+    against_rate.legend()
     titles = [
         rf"one SGD run, $t \leq {attrs['sizes_time']:g}$",
         f"step of integration, {attrs['step_chains']} chains",
@@ -134,19 +149,6 @@ def mixture_theory(data: Dataset) -> Figure:
     return figure
 
 
-def _draw_sizes(panel: Axes, data: Dataset) -> None:
-    """M of single runs against N, with and without the term of order 1/N."""
-    means, errors = by_size(data["M"])
-    for name, series in each(METRICS):
-        for label, (finite, style) in KINDS.items():
-            mean, error = (values.sel(quantity=name, finite_term=finite) for values in (means, errors))
-            look = {"color": series.color, "marker": series.marker, **style}
-            draw(panel, mean["size"], mean, error, bars=True, name=f"${name}$, {label}", **look)
-    panel.set(**LOG, xlabel="input dimension $N$", ylabel=r"$\mathcal{M}$, mean over instances")
-    value_ticks(panel, means["size"].values)
-    panel.legend(handles=[key(label, color=DARK, marker="o", **style) for label, (_, style) in KINDS.items()])
-
-
 def _draw_errors(panel: Axes, error: DataArray, chance: DataArray, label: str) -> None:
     """An error against what controls it, as markers, and what chance alone makes of it, dashed."""
     x = error[error.dims[0]]
@@ -156,15 +158,3 @@ def _draw_errors(panel: Axes, error: DataArray, chance: DataArray, label: str) -
     panel.set(**LOG)
     value_ticks(panel, x.values)
     panel.legend(handles=[key(label, **DASHED)])
-
-
-def _draw_fluctuations(panel: Axes, data: Dataset) -> None:
-    """The spread of the mean fields against the learning rate, in theory and SGD."""
-    rates = data["learning_rate"].values
-    theory, measured = (data["spread"] ** 2).mean(["student", "cluster"]).sel(source=["theory", "SGD"]).values ** 0.5
-    panel.plot(rates, theory, color=SERIES[0].color, label="mixture theory")
-    error = measured * (data["ratio_stderr"] / data["ratio"]).values
-    draw(panel, rates, measured, error, bars=True, ls="", marker="o", color=SERIES[1].color, label="SGD")
-    panel.set(**LOG, xlabel=r"learning rate $\eta$", ylabel="standard deviation of $M$")
-    value_ticks(panel, rates)
-    panel.legend()

@@ -43,9 +43,10 @@ def example(theory: Dataset, sgd: Dataset, activation: str, law: str) -> Finding
     }
     table = _table(columns | {"mean scale": entry_means(abs(theory)).mean("time")})
     ratios = table["mixture, all times"] / table["Gaussian, all times"]
+    verdict = "agree" if (ratios <= AGREEMENT).all() else "differ"
     final = sgd["generalization_error"].isel(time=-1).mean("run")
     return Finding(
-        f"{label}: theory and SGD {'agree' if _agree(ratios) else 'differ'}. {_multiples(ratios)} its value on "
+        f"{label}: theory and SGD {verdict}. {_multiples(ratios)} its value on "
         f"Gaussian inputs. At the end ε_g is {number(final.sel(law=law))} on the mixture, "
         f"{number(final.sel(law='gaussian'))} on Gaussian inputs and {number(errors[-1])} in theory. Saturation "
         f"begins at t = {start:.3g}: from there ε_g of the theory is within a factor {SATURATION_FACTOR:g} of its "
@@ -77,8 +78,9 @@ def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
     if count == 0:
         return Finding(f"{label}: {NOTHING}", shown)
     ratios, changes = table["largest/floor"], table["late change"].dropna()
+    verdict = "agree" if (ratios <= AGREEMENT).all() else "do not agree everywhere"
     text = (
-        f"{label}, mean of {count} instances: theory and SGD {'agree' if _agree(ratios) else 'do not agree everywhere'}"
+        f"{label}, mean of {count} instances: theory and SGD {verdict}"
         f". At its largest over m and α > 0, {_multiples(ratios)} its noise floor, and the largest mean M is "
         f"{table['largest/scale'].max():.1%} of the scale of its order parameter."
     )
@@ -258,10 +260,6 @@ def _largest_spread(blocks: Dataset, activation: str, standardized: bool) -> Dat
 def _worst(ratios: DataFrame) -> dict[Any, float]:
     """The largest of M(Q), M(R), M(v) over their floors, by theory and block size; NaN if one is."""
     return ratios.filter(like="/floor").max(axis=1, skipna=False).to_dict()
-
-
-def _agree(ratios: Any) -> bool:
-    return bool((ratios <= AGREEMENT).all())
 
 
 def _table(columns: Mapping[str, DataArray], row: str = "M({0})") -> DataFrame:

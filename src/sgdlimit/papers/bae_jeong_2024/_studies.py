@@ -13,7 +13,7 @@ from ...errors import DivergenceWarning, ProblemError
 from ...instance import Instance
 from ...problem import GaussianMixture
 from ...simulation import simulate, simulate_together
-from ...theory import Spectrum, marchenko_pastur, reduce, solve_mixture, solve_spectrum, spectrum
+from ...theory import marchenko_pastur, reduce, solve_mixture, solve_spectrum, spectrum
 from ...trajectory import log_times
 from ._averages import METRICS
 from ._cases import LATENT_RATIO, SETTINGS, Progress, check_sizes, half_problem, over_sizes, power_law, stacked
@@ -83,7 +83,9 @@ def finite_size(
     def study(size: int, seed: int) -> Dataset:
         """M and the deviations of one SGD run from both theories."""
         instance = half_problem(size).draw(seed)
-        outputs, spectra = (instance.student_output, instance.teacher_output), (spectrum(instance), _limit(instance))
+        outputs = instance.student_output, instance.teacher_output
+        Q, T = (W @ W.T / W.shape[1] for W in (instance.student, instance.teacher))
+        spectra = spectrum(instance), marchenko_pastur(LATENT_RATIO, Q, T, nodes=LIMIT_NODES)
         solved = [solve_spectrum(reduce(nodes, NODES), *outputs, times=times, **SETTINGS) for nodes in spectra]
         theory = stacked(solved, theory=["instance", "infinite size"])[[*METRICS]]
         sgd = simulate(instance, times, seed=seed, test_samples=0)[[*METRICS]].squeeze("run", drop=True)
@@ -92,12 +94,6 @@ def finite_size(
 
     data = over_sizes(instances, first_instance, study, progress).transpose("theory", "quantity", "sample", "time")
     return data.assign(power_law(data["M"], data["size"])).assign_attrs(**SETTINGS, latent_ratio=LATENT_RATIO)
-
-
-def _limit(instance: Instance) -> Spectrum:
-    """The spectrum of infinite size with the initial overlaps of an instance."""
-    Q, T = (W @ W.T / W.shape[1] for W in (instance.student, instance.teacher))
-    return marchenko_pastur(LATENT_RATIO, Q, T, nodes=LIMIT_NODES)
 
 
 class MixtureStudy(NamedTuple):
