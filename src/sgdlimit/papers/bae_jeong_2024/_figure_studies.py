@@ -29,10 +29,10 @@ from ._averages import METRICS, by_size
 TITLES = {"instance": "theory of the instance", "infinite size": "theory of infinite size"}
 DASHED = {"ls": "--", "lw": 1}
 LOG = {"xscale": "log", "yscale": "log"}
-KINDS: Any = (
+KINDS: list[Any] = [
     (True, "with the term of order $1/N$", {"ls": "-"}),
     (False, "without the term of order $1/N$", {"ls": ":", "mfc": "white"}),
-)
+]
 
 
 @styled

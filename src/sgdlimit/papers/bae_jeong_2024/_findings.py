@@ -43,7 +43,7 @@ def example(theory: Dataset, sgd: Dataset, activation: str, law: str) -> Finding
     }
     table = _table(columns | {"mean scale": entry_means(abs(theory)).mean("time")})
     ratios = table["mixture, all times"] / table["Gaussian, all times"]
-    verdict = "agree" if (ratios <= AGREEMENT).all() else "differ"
+    verdict = "agree" if np.all(ratios <= AGREEMENT) else "differ"
     final = sgd["generalization_error"].isel(time=-1).mean("run")
     return Finding(
         f"{label}: theory and SGD {verdict}. {_multiples(ratios)} its value on "
@@ -78,7 +78,7 @@ def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
     if count == 0:
         return Finding(f"{label}: {NOTHING}", shown)
     ratios, changes = table["largest/floor"], table["late change"].dropna()
-    verdict = "agree" if (ratios <= AGREEMENT).all() else "do not agree everywhere"
+    verdict = "agree" if np.all(ratios <= AGREEMENT) else "do not agree everywhere"
     text = (
         f"{label}, mean of {count} instances: theory and SGD {verdict}"
         f". At its largest over m and α > 0, {_multiples(ratios)} its noise floor, and the largest mean M is "
