@@ -37,7 +37,7 @@ def main(runs: int, steps: int) -> dict:
     """Measure."""
     output_steps = np.unique(np.rint(np.geomspace(1, steps, 240)).astype(int))
     plan = Plan(PRESETS["paper"].grid_sweep())
-    stream = stream_of(Conditions(plan, plan.task(0), threads=1).instances)
+    stream = stream_of(Conditions(plan, 0).instances)
     streams = [stream.with_keys(0, run, 0) for run in range(runs)]
     count = runs * len(stream.instances)
 

@@ -22,6 +22,7 @@ from faults import (
     assert_same_bits,
     broken_syntax,
     check_one_sentence,
+    chunk_key,
     files_of,
     fill,
     in_this_process,
@@ -31,7 +32,7 @@ from faults import (
     wrong_values,
 )  # fmt: skip
 from sgdlimit.sweep import SweepStore, run_sweep
-from sgdlimit.sweep._engine import InProcess
+from sgdlimit.sweep._engine import Engine
 
 KILLS, EVERY, TOML, DAMAGED = 50, 41, 1000, 150
 
@@ -50,7 +51,7 @@ def half_written(store):
         return True
     plan = small_plan()
     return any(
-        (store / plan.chunk_key("Q", index)).exists() and not (store / "tasks" / f"{index}.json").exists()
+        (store / chunk_key(plan, "Q", index)).exists() and not (store / "tasks" / f"{index}.json").exists()
         for index in range(len(plan))
     )
 
@@ -82,7 +83,7 @@ def test_killed_at_random_moments_of_real_work(tmp_path, forks):
     """Processes that compute, killed one after the other until the sweep is done, and then the next sweep."""
     plan = small_plan(instances=12)
     with SweepStore(tmp_path / "whole.zarr", plan) as store:
-        run_sweep(store, InProcess())
+        run_sweep(store, Engine())
     expected = sl.open_sweep(tmp_path / "whole.zarr").load()
     toml, rng = write_toml(tmp_path / "s.toml", instances=12), np.random.default_rng()
     kills = inside = sweeps = 0

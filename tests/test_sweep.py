@@ -130,7 +130,7 @@ def test_a_grid_over_training_and_whole_tables(tmp_path):
     )
     plan = Plan(sweep)
     assert len(plan) == 1
-    assert plan.task(0).shape == (1, 2, 2, 2)
+    assert len(plan.conditions(0)) == 8
     data = sl.compute_sweep(sweep, tmp_path / "tables.zarr", workers=0).load()
     assert data["latent"].values.tolist() == ['{"law": "gaussian"}', '{"components": 3, "spread": 2.0}']
     assert "Q" not in data
@@ -175,7 +175,7 @@ def test_the_example_and_the_page_have_valid_sweeps():
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in SweepRun.model_fields)
     plan = Plan(LAWS)
-    names = {name for name in plan.variables if not name.startswith(("M_", "scale_", "floor_", "noise_", "theory_"))}
+    names = {name for name in plan.template if not name.startswith(("M_", "scale_", "floor_", "noise_", "theory_"))}
     assert all(f"`{name}`" in page for name in names)
 
 

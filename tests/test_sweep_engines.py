@@ -21,7 +21,7 @@ from sgdlimit.errors import ProblemError
 from sgdlimit.sweep import Plan, Sweep, SweepStore, _cluster as cluster, _engine as engine, run_sweep
 from sgdlimit.sweep._command import Where
 from sgdlimit.sweep._cost import Cost
-from sgdlimit.sweep._engine import Engine, InProcess, Stop
+from sgdlimit.sweep._engine import Engine, Stop
 
 SETTINGS = """
 [problem]
@@ -67,7 +67,7 @@ def plan(tmp_path) -> Plan:
 def here(tmp_path_factory) -> dict:
     """Checksums of what this process computes; it also compiles for the workers."""
     folder = tmp_path_factory.mktemp("here")
-    run(InProcess(), folder / "here", Plan(Sweep.from_toml(settings(folder))))
+    run(Engine(), folder / "here", Plan(Sweep.from_toml(settings(folder))))
     return checksums(folder / "here")
 
 
@@ -276,7 +276,8 @@ def batch_system(tmp_path, monkeypatch) -> Path:
 @contextmanager
 def jobs_of(system: str, folder: Path, **values: object) -> Iterator[None]:
     """What a user has in ~/.config/dask/jobqueue.yaml."""
-    cluster.import_dask_jobqueue()
+    with engine.handlers_kept():
+        import dask_jobqueue as _  # noqa: F401
     values = {"cores": 1, "memory": "4GB", "interface": "lo", "local-directory": str(folder)} | values
     with config.set({f"jobqueue.{system}.{name}": value for name, value in values.items()}):
         yield
@@ -317,7 +318,7 @@ def test_batch_systems_that_give_no_jobs(tmp_path, batch_system):
     with pytest.raises(ProblemError, match=r"needs jobqueue.slurm.cores and jobqueue.slurm.memory and jobq.*interface"):
         cluster.batch_cluster("slurm", 1)
     (batch_system.parent / "bin" / "sbatch").write_text("#!/bin/sh\necho invalid partition: x >&2\nexit 1\n")
-    with jobs_of("slurm", tmp_path), pytest.raises(ProblemError, match=r"no jobs \(invalid partition: x\); describe"):
+    with jobs_of("slurm", tmp_path), pytest.raises(ProblemError, match=r"no jobs \(invalid partition: x\)\. Correct"):
         cluster.batch_cluster("slurm", 1)
     (batch_system.parent / "bin" / "qsub").unlink()
     with jobs_of("pbs", tmp_path), pytest.raises(ProblemError, match=r"--cluster: 'pbs' gives no jobs \(.*'qsub'\)"):
@@ -358,9 +359,16 @@ def test_tls(tmp_path, here, command, monkeypatch):
         for wrong, sentence in {
             ("--tls-ca-file", ca, "--tls-cert", other_certificate, "--tls-key", other_key): "no scheduler answers at",
             ("--tls-ca-file", other_ca, "--tls-cert", certificate, "--tls-key", key): "no scheduler answers at",
-            ("--tls-ca-file", ca, "--tls-cert", certificate, "--tls-key", other_key): "are of no use for TLS (",
-            ("--tls-ca-file", ca, "--tls-cert", certificate, "--tls-key", "no.pem"): "--tls-key: 'no.pem' is no file",
-            (): "none are given: are of no use for TLS; give the PEM files",
+            ("--tls-ca-file", ca, "--tls-cert", certificate, "--tls-key", other_key): "must be usable for TLS (got",
+            (
+                "--tls-ca-file",
+                ca,
+                "--tls-cert",
+                certificate,
+                "--tls-key",
+                "no.pem",
+            ): "--tls-key: must be a file (got 'no.pem')",
+            (): "must be usable for TLS (got nothing: no certificate). Give the PEM files",
         }.items():
             ended = command(*given, "--out", "refused", *wrong)
             assert ended.returncode == 2
@@ -382,16 +390,21 @@ def test_contradictions():
     for where, sentence in (
         (
             lambda: Where(workers=2, scheduler="tcp://a:1"),
-            "--scheduler: 'tcp://a:1' contradicts --workers; give one of them",
+            "--scheduler: must not be given with --workers (got 'tcp://a:1'). Remove one.",
         ),
-        (lambda: Where(tls_cert="c.pem"), "--tls-ca-file, --tls-cert, --tls-key: are for a scheduler"),
-        (lambda: Where(scheduler="a:1"), "--scheduler: 'a:1' is no address; give one such as tcp://"),
+        (
+            lambda: Where(files=(None, "c.pem", None)),
+            "--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got None)",
+        ),
+        (
+            lambda: Where(scheduler="tcp://127.0.0.1:9", files=(None, None, "key.pem")),
+            "--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got 'tcp://127.0.0.1:9'). Give its --scheduler tls://",
+        ),
+        (lambda: Where(scheduler="a:1"), "--scheduler: must be an address (got 'a:1'). Write it as tcp://"),
     ):
         with pytest.raises(ProblemError) as refused:
             where()
         assert str(refused.value).startswith(sentence)
-    with pytest.raises(ProblemError, match=r"is of no use with 'tcp://127\.0\.0\.1:9'; give an address with tls://"):
-        cluster.running_scheduler("tcp://127.0.0.1:9", key="key.pem")
 
 
 def test_workers_are_started_where_they_pay(monkeypatch):

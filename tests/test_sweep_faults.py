@@ -16,7 +16,7 @@ import sgdlimit as sl
 from faults import RUN, Forks, MadeUp, assert_same_bits, fill, made_up, small_plan, sweep_of, write_toml
 from sgdlimit.errors import SweepError
 from sgdlimit.sweep import Plan, SweepStore, run_sweep
-from sgdlimit.sweep._engine import InProcess, Outcome, Stop
+from sgdlimit.sweep._engine import Engine, Outcome, Stop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as Unix does")
 
@@ -72,10 +72,10 @@ def test_killed_at_a_random_moment_of_real_work(tmp_path, toml):
     assert before >= 1
     with SweepStore(out, plan) as store:
         assert len(store.finished) == before
-        assert run_sweep(store, InProcess()).computed == len(plan) - before
+        assert run_sweep(store, Engine()).computed == len(plan) - before
         assert not store.damage()
     with SweepStore(tmp_path / "whole.zarr", plan) as store:
-        run_sweep(store, InProcess())
+        run_sweep(store, Engine())
     assert_same_bits(sl.open_sweep(out).load(), sl.open_sweep(tmp_path / "whole.zarr").load())
 
 
@@ -116,7 +116,7 @@ def test_a_disk_on_which_it_would_not_fit(command, tmp_path, toml, monkeypatch):
     monkeypatch.setattr(cost.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 100))
     done = command("sweep", toml, "--out", tmp_path / "s.zarr")
     assert done.returncode == 2
-    assert "may take 3.10 kiB more and 100 B are free there; name another disk" in done.stderr
+    assert "may take 3.10 kiB more and 100 B are free there. Name another disk" in done.stderr
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -154,11 +154,11 @@ def test_paths_that_may_not_be_used(shared, forks):
     fill(shared / "secret.zarr")
     (shared / "secret.zarr").chmod(0o700)
     for out, log, status, words in (
-        ("parent/s.zarr", "log", 2, "cannot be written to (Permission denied); name another"),
+        ("parent/s.zarr", "log", 2, "cannot be written to (Permission denied). Name another"),
         ("secret.zarr", "log", 1, "Permission denied"),
         ("s.toml/s.zarr", "log", 2, "cannot be written to (Not a directory)"),
         ("s.zarr", "parent/log", 2, "--log: "),
-        ("s.zarr", "none/log", 2, "cannot be written to (No such file or directory); name another file"),
+        ("s.zarr", "none/log", 2, "cannot be written to (No such file or directory). Name another file"),
         ("s.zarr", "parent", 2, "cannot be written to"),
     ):
         found = forks.run("sweep", toml, "--out", shared / out, "--log", shared / log, user=NOBODY)
@@ -223,7 +223,7 @@ def test_ctrl_c_twice_drops_the_task(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with SweepStore(tmp_path / "s.zarr", plan) as store:
-        summary = run_sweep(store, InProcess(press), stop=stop)
+        summary = run_sweep(store, Engine(press), stop=stop)
         assert begun == [0, 0]
         assert summary.interrupted
         assert summary.finished == 0
@@ -268,7 +268,7 @@ def test_what_diverges_is_recorded_and_errors_stop_after_some(tmp_path):
 def test_sgd_that_diverges_does_not_stop_a_sweep(tmp_path):
     plan = Plan(sweep_of(grid={"learning_rate": [0.1, 1e6]}, run=RUN | {"instances": 1}))
     with SweepStore(tmp_path / "s.zarr", plan) as store:
-        summary = run_sweep(store, InProcess())
+        summary = run_sweep(store, Engine())
     assert summary.complete
     assert summary.diverged == 1
     found = sl.open_sweep(tmp_path / "s.zarr")["diverged_at"].values
@@ -277,8 +277,6 @@ def test_sgd_that_diverges_does_not_stop_a_sweep(tmp_path):
 
 
 def test_a_log_that_is_lost_does_not_stop_a_sweep(tmp_path):
-    from sgdlimit.sweep._run import Log
-
-    log = Log(tmp_path / "none" / "log")
+    log = tmp_path / "none" / "log"
     with SweepStore(tmp_path / "s.zarr", small_plan()) as store:
         assert run_sweep(store, MadeUp(), log=log).complete

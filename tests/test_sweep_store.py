@@ -15,7 +15,18 @@ import zarr
 from numcodecs import get_codec
 
 import sgdlimit as sl
-from faults import DAMAGES, MadeUp, assert_same_bits, files_of, fill, made_up, refused_or_right, small_plan, write_toml
+from faults import (
+    DAMAGES,
+    MadeUp,
+    assert_same_bits,
+    chunk_key,
+    files_of,
+    fill,
+    made_up,
+    refused_or_right,
+    small_plan,
+    write_toml,
+)
 from sgdlimit._store import DamagedError, _sealed, check_metadata, digest
 from sgdlimit.sweep import SweepStore, _store as store_module, run_sweep
 
@@ -54,8 +65,8 @@ def test_an_interrupted_sweep_shows_what_is_finished_and_goes_on(tmp_path, whole
 def test_a_chunk_without_a_record_is_not_read_and_is_written_over(store, whole):
     plan = small_plan()
     (store / "tasks" / "3.json").unlink()
-    for name in plan.variables:
-        (store / plan.chunk_key(name, 3)).write_bytes(b"half of a chunk")
+    for name in plan.template:
+        (store / chunk_key(plan, name, 3)).write_bytes(b"half of a chunk")
     assert np.isnan(sl.open_sweep(store)["v"].values[1, 2]).all()
     with SweepStore(store, plan) as opened:
         assert opened.missing() == [3]
@@ -68,7 +79,7 @@ def test_damage_is_named_and_repaired(store, whole, how):
     """Of every kind of file one: never wrong numbers, an error with the name of the file, and --repair mends it."""
     plan, rng = small_plan(), np.random.default_rng(5)
     keys = ["v/zarr.json", "learning_rate/c/0", "time/zarr.json", "zarr.json", "tasks/3.json", "record.json"]
-    for key in [plan.chunk_key("Q", 2), plan.chunk_key("v", 3), *keys]:
+    for key in [chunk_key(plan, "Q", 2), chunk_key(plan, "v", 3), *keys]:
         whole_file = (store / key).read_bytes()
         DAMAGES[how](store / key, rng)
         said = refused_or_right(store, whole[1])
@@ -80,7 +91,7 @@ def test_damage_is_named_and_repaired(store, whole, how):
             assert key in str(caught.value) or "no sweep" in str(caught.value)
         if key != keys[-1]:
             (store / key).write_bytes(whole_file)
-    for key in [plan.chunk_key("Q", 2), plan.chunk_key("v", 3), *keys[:-1]]:
+    for key in [chunk_key(plan, "Q", 2), chunk_key(plan, "v", 3), *keys[:-1]]:
         DAMAGES[how](store / key, rng)
     with SweepStore(store, plan, repair=True) as opened:
         opened.settle_damage()
@@ -102,12 +113,12 @@ def test_any_flipped_bit_is_found(store, whole):
 def test_a_chunk_or_record_of_another_task_is_refused(store):
     """Both are whole, so that nothing in them alone shows that they belong elsewhere."""
     plan = small_plan()
-    chunk = plan.chunk_key("v", 2)
-    shutil.copy(store / plan.chunk_key("v", 0), store / chunk)
+    chunk = chunk_key(plan, "v", 2)
+    shutil.copy(store / chunk_key(plan, "v", 0), store / chunk)
     with SweepStore(store, plan) as opened:
         assert opened.damage() == {2: [f"{chunk} is damaged"]}
     opened = sl.open_sweep(store)
-    with pytest.raises(DamagedError, match=rf"{chunk} in .* of task 2 \(instance 1, .*\) is damaged; .* --repair"):
+    with pytest.raises(DamagedError, match=rf"{chunk} in .* of task 2 \(instance 1, .*\) is damaged\. .* --repair"):
         opened["v"].load()
     assert opened["kl"].notnull().all()
     shutil.copy(store / "tasks" / "0.json", store / "tasks" / "4.json")
@@ -133,8 +144,8 @@ def test_a_part_of_a_chunk_is_refused(store):
 
     plan = small_plan()
     tasks = store_module.Tasks(str(store), plan)
-    with pytest.raises(sl.ProblemError, match="cannot be checked; read all of it"):
-        sync(tasks.get(plan.chunk_key("v", 0), default_buffer_prototype(), RangeByteRequest(0, 4)))
+    with pytest.raises(sl.ProblemError, match="must be read as a whole, to be checked"):
+        sync(tasks.get(chunk_key(plan, "v", 0), default_buffer_prototype(), RangeByteRequest(0, 4)))
 
 
 def test_a_sweep_of_the_first_version_is_refused_with_what_to_do(tmp_path):
@@ -144,7 +155,7 @@ def test_a_sweep_of_the_first_version_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "old.zarr" / "zarr.json").write_text(json.dumps(group))
     for read in (lambda path: SweepStore(path, small_plan()), sl.open_sweep):
         with pytest.raises(
-            sl.ProblemError, match=r"is a sweep of sgdlimit 0\.1, .*; open it with sgdlimit 0\.1, or run"
+            sl.ProblemError, match=r"is a sweep of sgdlimit 0\.1, .*\. Open it with sgdlimit 0\.1, or run"
         ):
             read(tmp_path / "old.zarr")
 
@@ -182,7 +193,7 @@ def test_a_store_behind_a_symlink(store, whole):
 def test_two_writers_of_a_folder(tmp_path, whole):
     plan = small_plan()
     with SweepStore(tmp_path / "s.zarr", plan) as store:
-        words = rf"another process \(number {os.getpid()} on .*\) is writing to .*; wait for it"
+        words = rf"another process \(number {os.getpid()} on .*\) is writing to .*\. Wait for it"
         with pytest.raises(sl.ProblemError, match=words), SweepStore(tmp_path / "s.zarr", plan):
             pass
         run_sweep(store, MadeUp())
@@ -481,12 +492,12 @@ def test_verify_and_repair_from_the_command_line(command, store, whole, flag, mo
 
     monkeypatch.setattr(commands, "cost", lambda plan, missing: Cost(len(missing), 0, 0, 0.0, 0, 0))
     monkeypatch.setattr(commands.Where, "engine", lambda self, found, part: MadeUp())
-    toml, chunk = write_toml(store.parent / "s.toml"), small_plan().chunk_key("v", 2)
+    toml, chunk = write_toml(store.parent / "s.toml"), chunk_key(small_plan(), "v", 2)
     DAMAGES["flip"](store / chunk, np.random.default_rng(0))
     done = command("sweep", toml, "--out", store, flag)
     if flag == "--verify":
         assert done.returncode == 2
-        assert f"task 2 (instance 1, learning_rate = 0.1 or 0.2): {chunk} is damaged; --repair" in done.stderr
+        assert f"task 2 (instance 1, learning_rate = 0.1 or 0.2): {chunk} is damaged. Use --repair" in done.stderr
     else:
         assert done.returncode == 0, done.stderr
         assert refused_or_right(store, whole[1]) == ""

@@ -59,7 +59,7 @@ class Grid:
     def setup(self):
         """Draw the conditions and compile."""
         plan = Plan(PAPER.grid_sweep())
-        self.conditions = Conditions(plan, plan.task(0), threads=1).instances
+        self.conditions = Conditions(plan, 0).instances
         simulate(self.conditions[0], [1.0])
 
     def time_grid(self):

@@ -5,31 +5,35 @@ Reading: an object that no record lists does not exist; one that differs from it
 ask only for codecs that sgdlimit writes, so nothing in a store can run code.
 """
 
-import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from copy import copy
 from hashlib import blake2b
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Self
+from typing import Any
 from uuid import uuid4
 
-from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
 from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 from .errors import ProblemError
 
 RECORD = "record.json"
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-CODECS = frozenset(("blosc", "bytes", "vlen-utf8", "zstd"))
+CODECS = ("blosc", "bytes", "vlen-utf8", "zstd")
 """The codecs that sgdlimit and xarray write. Others, which unpickle objects or are plugins, could run code."""
+
+PLACES_OF_CODECS = ("codecs", "index_codecs", "compressor", "filters")
+MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a document raises that is not what it should be."""
+
+PROTOTYPE = default_buffer_prototype()
 
 
 class DamagedError(ProblemError):
@@ -47,101 +51,85 @@ class CheckedStore(WrapperStore[Store]):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(base_store(path))
-        self.path, self._records = str(path), {}
+        self.path = str(path)
+        self._records: dict[str, dict[str, Any]] = {"": {"digests": {}}}
 
-    def _with_store(self, store: Store) -> Self:
-        other = copy(self)
-        other._store = store
-        return other
-
-    def record_of(self, key: str) -> str | None:
-        """The name of the record that would list an object; None if the object does not exist."""
+    def record_of(self, key: str) -> str:
+        """The name of the record that would list an object."""
         return RECORD
 
     def place_of(self, name: str) -> str:
         """What a record's own digest includes, so that it counts nowhere else."""
         return name
 
-    def complaint(self, key: str, what: str) -> str:
-        """What is wrong with an object, and what to do about it."""
-        return f"path: {key} in {self.path!r} {what}; restore it from a copy or compute it again"
+    def complaint(self, key: str, what: str) -> DamagedError:
+        """The error that says what is wrong with an object, and what to do about it."""
+        return DamagedError(f"path: {key} in {self.path!r} {what}. Restore it from a copy or compute it again.")
 
     async def _record(self, name: str) -> dict[str, Any]:
-        """A record, read once."""
+        """A record, read once, of which every bit must be what was written. One that is not there lists nothing."""
         if name not in self._records:
             document = None
             with suppress(FileNotFoundError):  # there is no folder
-                document = await self._store.get(name, default_buffer_prototype())
-            self._records[name] = {} if document is None else self._parsed(name, document.to_bytes())
+                document = await self._store.get(name, PROTOTYPE)
+            self._records[name] = {"digests": {}} if document is None else self._parsed(name, document.to_bytes())
         return self._records[name]
 
     def _parsed(self, name: str, document: bytes) -> dict[str, Any]:
-        """A record from its bytes, of which every bit must be what was written."""
-        try:
+        with suppress(*MALFORMED):
             record = json.loads(document)["record"]
             if _sealed(record, self.place_of(name)) == document and isinstance(record["digests"], dict):
                 return record
-        except (LookupError, RecursionError, TypeError, ValueError):
-            pass
-        raise DamagedError(self.complaint(name, "is damaged"))
+        raise self.complaint(name, "is damaged")
 
     def record(self, name: str = RECORD) -> dict[str, Any]:
-        """What a record holds; nothing if there is none."""
+        """What a record holds; no ``digests`` if there is none."""
         return sync(self._record(name))
 
-    def damage(self, name: str = RECORD) -> dict[str, str]:
-        """Read a record and all objects it lists; for each that is not what was written, what is wrong."""
+    def wrong(self, name: str = RECORD) -> list[str]:
+        """Read a record and all objects it lists; each that is not what was written, and what is wrong with it."""
         try:
-            digests = self.record(name).get("digests", {})
+            digests = self.record(name)["digests"]
         except DamagedError:
-            return {name: "is damaged"}
+            return [f"{name} is damaged"]
         found = {key: _wrong(get(self._store, key), expected) for key, expected in digests.items()}
-        return {key: wrong for key, wrong in found.items() if wrong}
+        return [f"{key} {what}" for key, what in found.items() if what]
 
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+    async def get(self, key, prototype, byte_range=None):
         """An object, compared with its digest; None if no record lists it."""
         if byte_range is not None:
-            raise ProblemError(f"path: part of {key} in {self.path!r} cannot be checked; read all of it")
-        name = self.record_of(key)
-        expected = None if name is None else (await self._record(name)).get("digests", {}).get(key)
+            raise ProblemError(f"path: {key} in {self.path!r} must be read as a whole, to be checked. Read all of it.")
+        expected = (await self._record(self.record_of(key)))["digests"].get(key)
         if expected is None:
             return None
         found = await self._store.get(key, prototype)
-        if wrong := _wrong(found, expected):
-            raise DamagedError(self.complaint(key, wrong))
+        if what := _wrong(found, expected):
+            raise self.complaint(key, what)
         if found is not None and key.rpartition("/")[2] in METADATA:
             check_metadata(found.to_bytes(), f"{self.path}/{key}")
         return found
 
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
+    async def get_partial_values(self, prototype, key_ranges):
         """Several objects, each checked as :meth:`get` does."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
-    async def _get_many(
-        self, requests: Iterable[tuple[str, BufferPrototype, ByteRequest | None]]
-    ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
-        for request in requests:
-            yield request[0], await self.get(*request)
+    _get_many = Store._get_many  # each by get(), where the parent asks the store inside
 
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+    async def list_dir(self, prefix):
         """What the record lists there: an array whose folder is gone is missed as well."""
         inside = f"{prefix}/".lstrip("/")
-        keys = (await self._record(RECORD)).get("digests", {})
-        for name in dict.fromkeys(key.removeprefix(inside).partition("/")[0] for key in keys if key.startswith(inside)):
+        keys = [key for key in (await self._record(RECORD))["digests"] if key.startswith(inside)]
+        for name in dict.fromkeys(key.removeprefix(inside).partition("/")[0] for key in keys):
             yield name
 
+    def trust(self) -> None:
+        """Take every object as it is: a dataset that version 0.1 saved has no record."""
 
-class UncheckedStore(CheckedStore):
-    """A dataset that version 0.1 saved, which has no record and so is read unchecked."""
+        async def digests() -> dict[str, str]:
+            objects = {key: await self._store.get(key, PROTOTYPE) async for key in self._store.list()}
+            return {key: digest(content.to_bytes()) for key, content in objects.items() if content is not None}
 
-    async def _record(self, name: str) -> dict[str, Any]:
-        if name not in self._records:
-            objects = {key: await self._store.get(key, default_buffer_prototype()) async for key in self._store.list()}
-            digests = {key: digest(content.to_bytes()) for key, content in objects.items() if content is not None}
-            self._records[name] = {"digests": digests}
-        return self._records[name]
+        self._records[RECORD] = {"digests": sync(digests())}
 
 
 def digest(content: bytes) -> str:
@@ -164,28 +152,17 @@ def _sealed(record: Mapping[str, Any], place: str) -> bytes:
 
 def get(store: Store, key: str) -> Buffer | None:
     """An object as it is; None if there is none."""
-    return sync(store.get(key, default_buffer_prototype()))
-
-
-def encoded(write: Callable[[MemoryStore], object]) -> dict[str, Buffer]:
-    """The objects that a call writes to a store."""
-    objects: dict[str, Buffer] = {}
-    write(MemoryStore(objects))
-    return objects
+    return sync(store.get(key, PROTOTYPE))
 
 
 def put(store: Store, objects: Mapping[str, Buffer], key: str, place: str, record: Mapping[str, Any]) -> None:
     """Write objects, and when they are on the disk the record that makes them count."""
     digests = {name: digest(content.to_bytes()) for name, content in objects.items()}
-    document = default_buffer_prototype().buffer.from_bytes(_sealed({**record, "digests": digests}, place))
-
-    async def write(batch: Mapping[str, Buffer]) -> None:
-        await asyncio.gather(*(store.set(name, content) for name, content in batch.items()))
-
+    document = PROTOTYPE.buffer.from_bytes(_sealed({**record, "digests": digests}, place))
     for batch in (objects, {key: document}):
-        sync(write(batch))
+        sync(store._set_many(batch.items()))
         if isinstance(store, LocalStore):
-            flush({*batch, *(str(folder) for name in batch for folder in Path(name).parents)}, store.root)
+            flush({store.root / part for name in batch for part in (name, *Path(name).parents)})
 
 
 def put_folder(path: Path, objects: Mapping[str, Buffer]) -> None:
@@ -194,56 +171,56 @@ def put_folder(path: Path, objects: Mapping[str, Buffer]) -> None:
     try:
         put(LocalStore(partial), objects, RECORD, RECORD, {})
         partial.rename(path)
-        flush(["."], path.parent)
+        flush([path.parent])
     finally:
         rmtree(partial, ignore_errors=True)
 
 
-def flush(names: Iterable[str], root: Path) -> None:
+def flush(paths: Iterable[Path]) -> None:
     """Have files and folders on the disk, so that the order of writes survives a loss of power."""
 
-    def each(name: str) -> None:
-        descriptor = os.open(root / name, os.O_RDONLY)
+    def each(path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(each, names))
+        list(pool.map(each, paths))
 
 
 def check_metadata(document: bytes, where: str) -> None:
-    """Refuse metadata that ask for anything but known codecs.
+    """Refuse metadata of formats 2 and 3 that ask for anything but known codecs, wherever they do.
 
     Raises
     ------
     ProblemError
         Naming the codec and the document.
     """
+    names = set()
+
+    def note(table: dict[str, Any]) -> dict[str, Any]:
+        """Gather what a table names as codecs; it is called for every table."""
+        for part in map(table.get, PLACES_OF_CODECS):
+            for codec in part if isinstance(part, list) else [part]:
+                if isinstance(codec, dict):
+                    names.update({str(codec[key]) for key in ("id", "name") if key in codec} or {"without a name"})
+                elif isinstance(codec, str | list):
+                    names.add(str(codec))
+        return table
+
     try:
-        names = set(_codecs(json.loads(document)))
+        json.loads(document, object_hook=note)
     except (RecursionError, ValueError):
-        raise DamagedError(f"path: {where} is not metadata of zarr; restore it from a copy or write it again") from None
-    for name in sorted(names - CODECS):
+        raise DamagedError(
+            f"path: {where} must be metadata of zarr. Restore it from a copy or write it again."
+        ) from None
+    for name in sorted(names.difference(CODECS)):
         raise ProblemError(
-            f"path: {where} asks for the codec {name[:80]!r}, which sgdlimit does not write and which could run code; "
-            "use a store that sgdlimit wrote"
+            f"path: {where} asks for the codec {name[:80]!r}, which sgdlimit does not write and which could run code. "
+            "Use a store that sgdlimit wrote."
         )
-
-
-def _codecs(parsed: Any, inside: bool = False) -> Iterator[str]:
-    """All that could name a codec, compressor or filter in metadata of formats 2 and 3, wherever it stands."""
-    if isinstance(parsed, list):
-        for part in parsed:
-            yield from _codecs(part, inside)
-    elif isinstance(parsed, dict):
-        if inside:
-            yield from {str(parsed[key]) for key in ("id", "name") if key in parsed} or {"without a name"}
-        for key, part in parsed.items():
-            yield from _codecs(part, key in ("codecs", "index_codecs", "compressor", "filters"))
-    elif isinstance(parsed, str) and inside:
-        yield parsed
 
 
 def base_store(path: str | Path, *, read_only: bool = True) -> Store:
@@ -261,5 +238,5 @@ def base_store(path: str | Path, *, read_only: bool = True) -> Store:
         return FsspecStore.from_url(str(path), storage_options=options, read_only=read_only)
     except (ImportError, ValueError) as error:
         raise ProblemError(
-            f"store: {str(path)!r} cannot be opened ({error}); correct the address or install its fsspec package"
+            f"store: {str(path)!r} cannot be opened ({error}). Correct the address or install its fsspec package."
         ) from None

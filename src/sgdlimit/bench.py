@@ -136,7 +136,7 @@ def _against_product(what: str, call: Callable[[], object], share: int = 1, repe
 
 def _first_task() -> Conditions:
     plan = Plan(PRESET.grid_sweep())
-    return Conditions(plan, plan.task(0), threads=1)
+    return Conditions(plan, 0)
 
 
 def _instances(problem: Problem = PRESET.problem) -> list[Instance]:

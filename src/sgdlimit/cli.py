@@ -4,17 +4,15 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, partial, wraps
+from inspect import Signature, signature
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from typer import Argument, BadParameter, Exit, Option, Typer, echo
 
 from .errors import DivergenceError, ProblemError, SweepError
-
-if TYPE_CHECKING:
-    from .sweep import Outcome, Summary
 
 app = Typer(
     help="Theory and simulation of online learning in two-layer networks on structured inputs.",
@@ -194,8 +192,34 @@ def check(
     echo(summary)
 
 
+class Placement(NamedTuple):
+    """The options of ``sweep`` that say where tasks are computed."""
+
+    workers: Workers = None
+    scheduler: Annotated[str | None, Option(help="Address of a dask scheduler, as tcp://host:8786.")] = None
+    cluster: Annotated[Literal["slurm", "pbs"] | None, Option(help="Ask this batch system for workers.")] = None
+    jobs: Annotated[int, Option(min=1, help="Number of batch jobs.")] = 1
+    tls_ca_file: Annotated[str | None, Option(help="For tls://: authority that signed certificates.")] = None
+    tls_cert: Annotated[str | None, Option(help="For tls://: this client's certificate.")] = None
+    tls_key: Annotated[str | None, Option(help="For tls://: its key.")] = None
+
+
+def _placed(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first argument, ``where``, typer sees as the options of :class:`Placement`."""
+
+    @wraps(command)
+    def placed(**options: Any) -> None:
+        command(Placement(*map(options.pop, Placement._fields)), **options)
+
+    shown = [*list(signature(command).parameters.values())[1:], *signature(Placement).parameters.values()]
+    vars(placed)["__signature__"] = Signature(shown)
+    return placed
+
+
 @app.command()
+@_placed
 def sweep(
+    where: Placement,
     settings: Annotated[
         Path, Argument(metavar="SWEEP.toml", help="A problem, a grid over its fields, and how to run it.")
     ],
@@ -207,13 +231,6 @@ def sweep(
         ),
     ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the cost, and stop.")] = False,
-    workers: Workers = None,
-    scheduler: Annotated[str | None, Option(help="Address of a dask scheduler, as tcp://host:8786.")] = None,
-    cluster: Annotated[Literal["slurm", "pbs"] | None, Option(help="Ask this batch system for workers.")] = None,
-    jobs: Annotated[int, Option(min=1, help="Number of batch jobs.")] = 1,
-    tls_ca_file: Annotated[str | None, Option(help="For tls://: authority that signed certificates.")] = None,
-    tls_cert: Annotated[str | None, Option(help="For tls://: this client's certificate.")] = None,
-    tls_key: Annotated[str | None, Option(help="For tls://: its key.")] = None,
     max_failures: Annotated[int, Option(min=1, help="Stop after so many tasks with an error.")] = 3,
     verify: Annotated[bool, Option("--verify", help="First read all that is stored, and stop at damage.")] = False,
     repair: Annotated[bool, Option("--repair", help="The same, and compute what is damaged again.")] = False,
@@ -222,17 +239,10 @@ def sweep(
     """Run a grid of problems into one store. Run it again to resume."""
     from .sweep import Where, sweep_from_file
 
-    where = Where(workers, scheduler, cluster, jobs, tls_ca_file, tls_cert, tls_key)
     with _progress() as progress:
-
-        def report(summary: "Summary", outcome: "Outcome | None") -> None:
-            progress("tasks", summary.finished / summary.total, f"{summary.finished}/{summary.total} {summary.pace}")
-            if outcome is not None and outcome.error:
-                tell(f"failed: {summary.failures[-1]}")
-
         summary = sweep_from_file(
-            settings, out, where, dry_run=dry_run, max_failures=max_failures, verify=verify, repair=repair, log=log,
-            say=tell, report=report, part=lambda index, done: progress("this task", done),
+            settings, out, Where(*where[:4], where[4:]), dry_run=dry_run, max_failures=max_failures, verify=verify,
+            repair=repair, log=log, say=tell, progress=progress,
         )  # fmt: skip
     if summary is not None:
         echo(summary.text)
@@ -259,7 +269,7 @@ def explore(
         if error.name not in ("panel", "bokeh", "param", "h5netcdf"):
             raise
         raise ProblemError(
-            f"explore: needs {error.name}, which is not installed; pip install 'sgdlimit[explorer]'"
+            f"explore: needs {error.name}, which is not installed. Run pip install 'sgdlimit[explorer]'."
         ) from None
     serve(target, port=port, browser=not no_browser, say=tell)
 
@@ -281,9 +291,9 @@ def bench(
 def _new_file(file: Path, suffixes: tuple[str, ...] = ()) -> Path:
     """A file that can be written without overwriting anything."""
     if suffixes and file.suffix not in suffixes:
-        raise ProblemError(f"--out: must end in {', '.join(suffixes)} (got {str(file)!r}).")
+        raise ProblemError(f"--out: must end in {', '.join(suffixes)} (got {str(file)!r}). Name such a file.")
     if file.exists() or not file.parent.is_dir():
-        raise ProblemError(f"--out: {str(file)!r} exists or has no folder; nothing is overwritten, name another file")
+        raise ProblemError(f"--out: must be a new file in a folder that exists (got {str(file)!r}). Name another file.")
     return file
 
 
@@ -303,7 +313,7 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
     out = out or next(filter(usable, chain([default], numbered)))
     if not usable(out):
         raise ProblemError(
-            f"--out: {str(out)!r} exists and is not an empty folder; nothing is overwritten, name another"
+            f"--out: {str(out)!r} exists and is not an empty folder. Nothing is overwritten; name another."
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -312,7 +322,7 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
             (out / BEGUN).unlink()
     except OSError as error:
         raise ProblemError(
-            f"--out: {str(out)!r} cannot be written to ({error.strerror}); name another folder"
+            f"--out: {str(out)!r} cannot be written to ({error.strerror}). Name another folder."
         ) from None
     return out
 

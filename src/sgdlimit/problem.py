@@ -157,7 +157,10 @@ class Problem(Settings):
         if isinstance(value, Gaussian):
             return GaussianLatent()
         if isinstance(value, LatentLaw):
-            raise ValueError("is a drawn law. Give it to Instance(..., latent=law), or use GaussianMixture(...) here")
+            raise ValueError(
+                "must be a law that is still to be drawn",
+                "Give a drawn one to Instance(..., latent=law), or use GaussianMixture(...) here.",
+            )
         if isinstance(value, Mapping) and "law" not in value:
             return {"law": "gaussian-mixture", **value}
         return value
@@ -175,7 +178,9 @@ class Problem(Settings):
     def _parts_fit(self) -> Self:
         size = getattr(self.latent, "block_size", 1)
         if self.latent_dim % size:
-            raise ValueError(f"latent.block_size: must divide latent_dim {self.latent_dim} (got {size}).")
+            raise ProblemError(
+                f"latent.block_size: must divide latent_dim {self.latent_dim} (got {size}). Use 1 or latent_dim."
+            )
         check_switch_times(self.switch_times)
         check_features(self.features, self.latent_dim, self.input_dim)
         return self
@@ -288,7 +293,8 @@ class RunSettings(Settings):
         if not known or len(set(several)) < len(several):
             names = " or ".join(map(repr, THEORIES))
             raise ProblemError(
-                f"theory: must be {names}, or several of them in a list, each once (got {shown(value)})."
+                f"theory: must be {names}, or several of them in a list, each once (got {shown(value)}). "
+                "Remove the others."
             )
         return value
 
@@ -329,5 +335,5 @@ def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:
 def _streams(seed: int) -> list[Generator]:
     """Independent generators for features, student, its output, teacher, its output and the law, in this order."""
     if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ProblemError(f"seed: must be a whole number from 0 (got {seed!r}).")
+        raise ProblemError(f"seed: must be a whole number from 0 (got {seed!r}). Use 0.")
     return [default_rng(stream) for stream in SeedSequence(seed).spawn(6)]

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +23,9 @@ MOST_COMPLAINTS = 10
 
 LAW_TAGS = ("gaussian", "gaussian-mixture")  # pydantic puts them into the place of an error
 
+RULE = "{rule} (got {given}). "
 NO_NUMBER = "must be a number (got {given}). Write it without quotes."
+WHOLE = RULE + "Write a whole number."
 NO_TABLE = "must be a table of settings (got {given}). In TOML write it as [{name}]."
 NO_LAW = (
     "must be a law (got {given}). Use Gaussian() or GaussianMixture(...), in TOML a table with "
@@ -31,15 +34,27 @@ NO_LAW = (
 COMPLAINTS = {
     "missing": "is missing. Give it a value.",
     "extra_forbidden": "is not a setting of this table (got {given}).{near}",
+    "greater_than": RULE + "Give it more than {gt:g}.",
+    "greater_than_equal": RULE + "Give it {ge} or more.",
+    "less_than_equal": RULE + "Give it {le} or less.",
+    "finite_number": RULE + "Write a finite number.",
+    "int_type": WHOLE,
+    "int_from_float": WHOLE,
+    "int_parsing_size": WHOLE,
     "float_type": NO_NUMBER,
     "float_parsing": NO_NUMBER,
+    "bool_type": RULE + "Write true or false.",
+    "string_type": RULE + "Write it in quotes.",
+    "literal_error": RULE + "Use one of them.",
+    "tuple_type": "must be a list (got {given}). Write it in brackets.",
+    "too_short": RULE + "Give more values.",
     "dict_type": NO_TABLE,
     "model_type": NO_TABLE,
     "model_attributes_type": NO_TABLE,
     "union_tag_invalid": NO_LAW,
     "union_tag_not_found": NO_LAW,
 }
-"""Words for pydantic's kinds of complaint. The others give their rule themselves."""
+"""Rule and fix for pydantic's kinds of complaint. Where only the fix is ours, the rule is pydantic's."""
 
 
 class Settings(BaseModel):
@@ -60,16 +75,21 @@ def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
     """One complaint of pydantic as sentences: several where the setting is a table with several mistakes."""
     name = ".".join(str(part) for part in complaint["loc"] if part not in LAW_TAGS)
     name = name if name.isprintable() and len(name) <= 100 else shown(name)
-    given, kind, message = shown(complaint["input"]), complaint["type"], complaint["msg"]
-    if kind == "value_error":  # from a validator of ours, or from the settings of an inner table
-        error = complaint["ctx"]["error"]
+    words, context = COMPLAINTS.get(complaint["type"], RULE + "Correct it."), complaint.get("ctx", {})
+    rule = re.sub(r"^\w+ should", "must", re.split(", got| after", complaint["msg"])[0])
+    if complaint["type"] == "value_error":  # from a validator of ours, or from the settings of an inner table
+        error = context["error"]
         if isinstance(error, ProblemError):
             prefix = f"{name}." if name else ""
             return [str(said) if str(said).startswith(f"{name}: ") else f"{prefix}{said}" for said in error.args]
-        return [f"{name}: {error} (got {given})." if name else str(error)]
-    rule = re.sub(r"^\w+ should", "must", re.split(", got| after", message)[0])
-    words = COMPLAINTS.get(kind, "{rule} (got {given}).")
-    return [f"{name}: " + words.format(name=name, given=given, rule=rule, near=nearest(name, fields, " Remove it."))]
+        rule, fix = error.args
+        words = RULE + fix
+    return [
+        f"{name}: "
+        + words.format(
+            name=name, given=shown(complaint["input"]), rule=rule, near=nearest(name, fields, " Remove it."), **context
+        )
+    ]
 
 
 def validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, prefix: str = "") -> S:
@@ -105,6 +125,46 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ProblemError(f"{path}: is not valid TOML ({error}). Correct that place.") from None
 
 
+def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings of tables by names with dots.
+
+    Examples
+    --------
+    >>> flat({"latent": {"spread": 9.0}, "seed": 0})
+    {'latent.spread': 9.0, 'seed': 0}
+    """
+    names: dict[str, Any] = {}
+    for name, value in tables.items():
+        inside = flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        for twice in names.keys() & inside:
+            raise ProblemError(f"{twice}: must be given once (got it twice). Remove one.")
+        names |= inside
+    return names
+
+
+def nested(names: Mapping[str, Any], tables: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Tables with the values that names with dots stand for; what is in the tables already is copied.
+
+    Raises
+    ------
+    ProblemError
+        If what has to be a table is none.
+
+    Examples
+    --------
+    >>> nested({"latent.spread": 9.0}, {"latent": {"components": 2}, "seed": 0})
+    {'latent': {'components': 2, 'spread': 9.0}, 'seed': 0}
+    """
+    made = dict(tables)
+    for name, value in names.items():
+        head, _, rest = name.partition(".")
+        inner = made.get(head)
+        if rest and not isinstance(inner, Mapping | None):
+            raise ProblemError(f"{head}: must be a table, because {name} is set too (got {shown(inner)}). Remove it.")
+        made[head] = nested({rest: value}, inner or {}) if rest else value
+    return made
+
+
 def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = None) -> Float[np.ndarray, "*shape"]:
     """Values as a read-only array of finite float64, shared if it is one already.
 
@@ -124,19 +184,20 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
     --------
     >>> numbers("student", [[1, 2], [3, 4]], ("student_units", 3))
     Traceback (most recent call last):
-    sgdlimit.errors.ProblemError: student: must be of shape (student_units, 3) (got (2, 2)).
+    sgdlimit.errors.ProblemError: student: must be of shape (student_units, 3) (got (2, 2)). Give an array of that
+    shape.
     """
     checked = isinstance(values, np.ndarray) and values.flags.owndata and not values.flags.writeable
     try:
         array = np.array(values, dtype=np.float64, copy=None if checked else True)
     except (TypeError, ValueError):
-        raise ProblemError(f"{name}: must be numbers (got {shown(values)}).") from None
+        raise ProblemError(f"{name}: must be numbers (got {shown(values)}). Remove what is none.") from None
     if shape is not None and not (
         array.ndim == len(shape)
         and all(size == due or (size and isinstance(due, str)) for size, due in zip(array.shape, shape, strict=True))
     ):
         wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-        raise ProblemError(f"{name}: must be of shape {wanted} (got {array.shape}).")
+        raise ProblemError(f"{name}: must be of shape {wanted} (got {array.shape}). Give an array of that shape.")
     bad = np.argwhere(~np.isfinite(array)).tolist()
     if bad:
         raise ProblemError(

@@ -40,9 +40,12 @@ class Schedule(Settings):
     @model_validator(mode="after")
     def _points_fit(self) -> Self:
         if len(self.times) != len(self.factors):
-            raise ValueError(f"factors: must be one for each of {len(self.times)} times (got {len(self.factors)}).")
+            raise ProblemError(
+                f"factors: must be one for each of {len(self.times)} times (got {len(self.factors)}). "
+                "Give as many factors as times."
+            )
         if (np.diff(self.times) <= 0).any():
-            raise ValueError(f"times: must increase (got {list(self.times)}). Sort them, each once.")
+            raise ProblemError(f"times: must increase (got {list(self.times)}). Sort them, each once.")
         return self
 
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
+from zarr.storage import MemoryStore
 
-from ._store import CheckedStore, UncheckedStore, encoded, put_folder
+from ._store import CheckedStore, put_folder
 from .errors import ProblemError, shown
 from .settings import numbers
 
@@ -168,10 +169,10 @@ def save(dataset: xr.Dataset, path: "str | PathLike[str]") -> None:
     if path.exists():
         raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
     # Version 3 of the format has no specification of fixed-length strings, which label the dimensions of a study.
+    objects: dict[str, Any] = {}
+    dataset.drop_encoding().to_zarr(MemoryStore(objects), consolidated=True, zarr_format=2)
     try:
-        put_folder(
-            path, encoded(lambda store: dataset.drop_encoding().to_zarr(store, consolidated=True, zarr_format=2))
-        )
+        put_folder(path, objects)
     except OSError as error:
         raise ProblemError(
             f"path: {str(path)!r} cannot be written to ({error.strerror or error}); name another"
@@ -192,11 +193,11 @@ def load(path: "str | PathLike[str]") -> xr.Dataset:
         record = store.record()
         if "sweep" in record:
             raise ProblemError(f"path: {where!r} is a sweep; open it with open_sweep()")
-        if not record:
-            store = UncheckedStore(where)
+        if not record["digests"]:
+            store.trust()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of stores without consolidated metadata
-            return xr.open_zarr(store, consolidated=bool(record) or None).load()
+            return xr.open_zarr(store, consolidated=bool(record["digests"]) or None).load()
     except ProblemError:
         raise
     except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:

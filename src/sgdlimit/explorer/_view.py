@@ -67,16 +67,18 @@ class View(Settings):
         most = {"input_dim": LARGEST_DIM, "latent_dim": LARGEST_DIM}
         for name, largest in (most | {"student_units": MOST_UNITS, "teacher_units": MOST_UNITS}).items():
             if (value := getattr(problem, name)) > largest:
-                raise ValueError(
+                raise ProblemError(
                     f"{name}: must be at most {largest}, which is drawn while you wait (got {value}). "
                     "Make it smaller, or use sgdlimit run."
                 )
         if self.time * problem.input_dim < 1:
-            raise ValueError(f"time: must be at least a step, 1/N = {1 / problem.input_dim:g} (got {self.time:g}).")
+            raise ProblemError(
+                f"time: must be at least a step, 1/N = {1 / problem.input_dim:g} (got {self.time:g}). Give more."
+            )
         if problem.switch_times:
-            raise ValueError("switch_times: the explorer shows one task only. Use sgdlimit run.")
+            raise ProblemError("switch_times: the explorer shows one task only. Use sgdlimit run.")
         if len(set(self.theories)) < len(self.theories):
-            raise ValueError(f"theories: must be different (got {', '.join(self.theories)}). Give each once.")
+            raise ProblemError(f"theories: must be different (got {', '.join(self.theories)}). Give each once.")
         return self
 
     def to_query(self) -> str:

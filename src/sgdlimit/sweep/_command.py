@@ -11,10 +11,10 @@ import xarray as xr
 
 from ..errors import ProblemError, SweepError
 from ..resources import cores
-from ._cost import Cost, cost, refuse_disk, refuse_memory, results_bytes
-from ._engine import Engine, InProcess, Outcome
+from ._cost import Cost, cost, refuse_disk, refuse_memory
+from ._engine import Engine, Outcome
 from ._plan import Plan
-from ._run import Log, Summary, run_sweep
+from ._run import Summary, run_sweep
 from ._settings import Sweep
 from ._store import SweepStore, open_sweep
 
@@ -37,19 +37,21 @@ class Where:
     scheduler: str | None = None
     cluster: str | None = None
     jobs: int = 1
-    tls_ca_file: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
+    files: tuple[str | None, ...] = (None, None, None)
+    """PEM files for ``tls://``: of the authority, of the certificate, and of its key."""
 
     def __post_init__(self) -> None:
         given = {"--workers": self.workers, "--scheduler": self.scheduler, "--cluster": self.cluster}
-        names = [name for name, value in given.items() if value is not None]
+        names, address = [name for name, value in given.items() if value is not None], self.scheduler
         if len(names) > 1:
-            raise ProblemError(f"{names[1]}: {given[names[1]]!r} contradicts {names[0]}; give one of them")
-        if self.scheduler is None and (self.tls_ca_file or self.tls_cert or self.tls_key):
-            raise ProblemError("--tls-ca-file, --tls-cert, --tls-key: are for a scheduler; give its --scheduler tls://")
-        if self.scheduler is not None and not self.scheduler.startswith(("tcp://", "tls://")):
-            raise ProblemError(f"--scheduler: {self.scheduler!r} is no address; give one such as tcp://127.0.0.1:8786")
+            raise ProblemError(f"{names[1]}: must not be given with {names[0]} (got {given[names[1]]!r}). Remove one.")
+        if address is not None and not address.startswith(("tcp://", "tls://")):
+            raise ProblemError(f"--scheduler: must be an address (got {address!r}). Write it as tcp://127.0.0.1:8786.")
+        if any(self.files) and not str(address).startswith("tls://"):
+            raise ProblemError(
+                f"--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got {address!r}). Give "
+                "its --scheduler tls://..."
+            )
 
     def workers_here(self, found: Cost) -> int:
         """Processes on this machine beside this one; 0 where this one does all, or others do."""
@@ -64,13 +66,11 @@ class Where:
         from . import _cluster as cluster
 
         if self.scheduler is not None:
-            return cluster.running_scheduler(
-                self.scheduler, ca_file=self.tls_ca_file, certificate=self.tls_cert, key=self.tls_key
-            )
+            return cluster.running_scheduler(self.scheduler, self.files)
         if self.cluster is not None:
             return cluster.batch_cluster(self.cluster, self.jobs)
         count = self.workers_here(found)
-        return cluster.local_cluster(count) if count else InProcess(part)
+        return cluster.local_cluster(count) if count else Engine(part)
 
 
 def sweep_from_file(
@@ -83,9 +83,8 @@ def sweep_from_file(
     verify: bool = False,
     repair: bool = False,
     log: Path | None = None,
-    say: Callable[[str], None] = lambda text: None,
-    report: Callable[[Summary, Outcome | None], None] = lambda summary, outcome: None,
-    part: Callable[[int, float], None] = lambda index, done: None,
+    say: Callable[[str], None],
+    progress: Callable[[str, float, str], None],
 ) -> Summary | None:
     """Run the sweep of a TOML file, or what is missing of it.
 
@@ -103,8 +102,10 @@ def sweep_from_file(
         See :func:`sgdlimit.sweep.run_sweep`; the log lies beside a local store by default.
     verify, repair
         First read all that is stored: stop at damage, or compute it again.
-    say, report, part
-        Get what is to be read, the state after every task, and how far this process is in its own.
+    say
+        Gets what is to be read.
+    progress
+        Called with a stage, the fraction of it that is done, and a note.
 
     Returns
     -------
@@ -118,35 +119,41 @@ def sweep_from_file(
     SweepError
         After too many failures.
     """
-    plan = Plan(Sweep.from_toml(settings))
-    path = out or str(Path("results") / f"{settings.stem}.zarr")
+    default = str(Path("results") / f"{settings.stem}.zarr")
+    plan, path = Plan(Sweep.from_toml(settings)), out or default
     if log is not None:
         _check_log(log)
     store = SweepStore(path, plan, repair=repair)
     missing = store.missing()
     refuse_disk(plan, len(missing), path)
-    refuse_memory(results_bytes(plan), 1)
-    if len(missing) < len(plan):
-        say(f"{path}: {len(plan) - len(missing)} of {len(plan)} tasks are there already.")
+    if store.finished:
+        say(f"{path}: {len(store.finished)} of {len(plan)} tasks are there already.")
     found = cost(plan, missing)
     if missing:
         say(f"To do: {found}")
     refuse_memory(found.memory, where.workers_here(found) or 1)
     if dry_run:
         return None
+
+    def report(summary: Summary, outcome: Outcome | None) -> None:
+        progress("tasks", summary.finished / summary.total, f"{summary.finished}/{summary.total} {summary.pace}")
+        if outcome is not None and outcome.error:
+            say(f"failed: {summary.failures[-1]}")
+
     with store:
         for damage in store.settle_damage() if verify or repair else ():
             say(f"Damaged: {damage}")
         summary = Summary(len(plan), len(store.finished))
-        if store.missing():
-            with where.engine(found, part) as engine:
+        if not summary.complete:
+            with where.engine(found, lambda index, done: progress("this task", done, "")) as engine:
                 if engine.link:
                     say(f"Dashboard: {engine.link}")
                 if not engine.parallel:
-                    say("There are no workers yet; work begins with the first.")
-                log_to = Log(log or _beside(path))
-                summary = run_sweep(store, engine, max_failures=max_failures, log=log_to, report=report)
-    summary.text = _in_words(summary, path, settings)
+                    say("There are no workers yet. Work begins with the first.")
+                log = log or _beside(path)
+                summary = run_sweep(store, engine, max_failures=max_failures, log=log, report=report)
+    again = shlex.join(["sgdlimit", "sweep", str(settings), *(() if path == default else ("--out", path))])
+    summary.text = _in_words(summary, path, again)
     return summary
 
 
@@ -210,7 +217,7 @@ def compute_sweep(
                     store,
                     engine,
                     max_failures=max_failures,
-                    log=Log(_beside(str(path))),
+                    log=_beside(str(path)),
                     report=lambda summary, outcome: progress(summary.finished / summary.total),
                 )
             if not summary.complete:
@@ -228,13 +235,13 @@ def _check_log(path: Path) -> None:
     try:
         path.open("a").close()
     except OSError as error:
-        raise ProblemError(f"--log: {str(path)!r} cannot be written to ({error.strerror}); name another file") from None
+        raise ProblemError(
+            f"--log: {str(path)!r} cannot be written to ({error.strerror}). Name another file."
+        ) from None
 
 
-def _in_words(summary: Summary, path: str, settings: Path) -> str:
-    """What the command says in the end."""
-    default = path == str(Path("results") / f"{settings.stem}.zarr")
-    again = shlex.join(["sgdlimit", "sweep", str(settings), *(() if default else ("--out", path))])
+def _in_words(summary: Summary, path: str, again: str) -> str:
+    """What the command prints at the end."""
     lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]
     if summary.diverged:
         lines.append(f"{summary.diverged} conditions diverged: NaN from diverged_at on.")

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +71,10 @@ def cost(plan: Plan, missing: Sequence[int]) -> Cost:
     ProblemError
         If the memory does not suffice for one of them.
     """
+    refuse_memory(_results_bytes(plan))
     kinds = sorted({index % (len(plan) // plan.grid_shape[0]) for index in missing})
-    tried = {kinds[round(x)] for x in np.linspace(0, len(kinds) - 1, min(4, len(kinds)))}
-    chains, seconds, memory = np.array([_trial(plan, kind) for kind in sorted(tried)] or [(0, 0, 0)]).T
+    tried = [_trial(plan, kind) for kind in kinds[:: ceil(len(kinds) / 4) or 1]]
+    chains, seconds, memory = np.array(tried or [(0, 0, 0)]).T
     return Cost(
         tasks=len(missing),
         conditions=prod(plan.sweep.shape) * len(missing) // len(plan),
@@ -86,18 +87,15 @@ def cost(plan: Plan, missing: Sequence[int]) -> Cost:
 
 def stored_bytes(plan: Plan) -> int:
     """Bytes of all arrays before compression."""
-    return sum(
-        prod(plan.sizes[dim] for dim in variable.dims) * np.dtype(variable.dtype).itemsize
-        for variable in plan.variables.values()
-    )
+    return sum(array.nbytes for array in plan.template.values())
 
 
-def results_bytes(plan: Plan) -> int:
+def _results_bytes(plan: Plan) -> int:
     """Bytes of the results of one task, and of what they are put together from."""
-    return 16 * sum(prod(plan.chunk_shape(name)) for name in plan.variables)
+    return 2 * plan.template.isel(plan.region(0)).nbytes
 
 
-def refuse_memory(needed: int, parallel: int) -> None:
+def refuse_memory(needed: int, parallel: int = 1) -> None:
     """Refuse a sweep for whose tasks the memory does not suffice.
 
     Raises
@@ -106,10 +104,11 @@ def refuse_memory(needed: int, parallel: int) -> None:
         With what is needed and what is free.
     """
     free = available_bytes()
-    if free is not None and parallel * needed > free:
+    if parallel * needed > free:
         raise ProblemError(
-            f"run.conditions_per_task: {parallel} tasks at a time would hold {format_bytes(parallel * needed)} and "
-            f"{format_bytes(free)} are free; set run.conditions_per_task or run.count lower, or use fewer --workers"
+            f"run.conditions_per_task: must leave tasks that fit into {format_bytes(free)} of free memory (got "
+            f"{parallel} at a time, which need {format_bytes(parallel * needed)}). Set run.conditions_per_task or "
+            "run.count lower, or use fewer --workers."
         )
 
 
@@ -121,42 +120,39 @@ def refuse_disk(plan: Plan, missing: int, path: str) -> None:
     ProblemError
         With what is needed and what is free.
     """
-    if "://" in path:
-        return
-    place = Path(os.path.abspath(path))
+    place, needed = Path(os.path.abspath(path)), stored_bytes(plan) * missing // len(plan)
     room = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
-    needed = stored_bytes(plan) * missing // len(plan)
-    if needed > room:
+    if "://" not in path and needed > room:
         raise ProblemError(
-            f"--out: {path!r} may take {format_bytes(needed)} more and {format_bytes(room)} are free there; "
-            "name another disk, or set run.trajectories = false"
+            f"--out: {path!r} may take {format_bytes(needed)} more and {format_bytes(room)} are free there. Name "
+            "another disk, or set run.trajectories = false."
         )
 
 
 def _trial(plan: Plan, index: int) -> tuple[int, float, int]:
     """Trained chains, seconds on one thread, and bytes of a task, from its first steps."""
     run, times = plan.sweep.run, plan.sweep.times
-    conditions = Conditions(plan, plan.task(index))
+    conditions = Conditions(plan, index)
     instances = conditions.instances
-    memory = predicted_bytes(instances, times, runs=run.runs, test_samples=run.test_samples) + results_bytes(plan)
-    refuse_memory(memory, 1)
+    memory = predicted_bytes(instances, times, runs=run.runs, test_samples=run.test_samples) + _results_bytes(plan)
+    refuse_memory(memory)
     N = instances[0].input_dim
     steps = round(run.time * N)
     short = min(max(PILOT_STEPS, PILOT_INPUTS // N), steps)
 
     def timed(last: int, outputs: int) -> float:
         """Seconds of a run up to a step, with outputs at the last steps."""
-        times = np.arange(max(last - outputs, 0) + 1, last + 1) / N
+        outputs_at = np.arange(max(last - outputs, 0) + 1, last + 1) / N
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
-            simulate_together(instances, np.append(0.0, times), test_samples=run.test_samples, threads=1)
+            simulate_together(instances, np.append(0.0, outputs_at), test_samples=run.test_samples, threads=1)
         return time.perf_counter() - start
 
     timed(short, 1)  # compiles
     begin, training, measuring = timed(1, 1), timed(short, 1), timed(short, 1 + OUTPUTS)
     each = max(training - begin, 0) * steps / short + max(measuring - training, 0) * len(times) / OUTPUTS
-    theory = sum(_theory_seconds(plan, name, instance) for (name, _), instance in conditions.cases().items())
+    theory = sum(_theory_seconds(plan, name, instance) for (name, *_), instance in conditions.cases().items())
     return len(instances), begin + run.runs * each + theory, memory
 
 

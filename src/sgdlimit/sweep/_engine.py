@@ -1,11 +1,12 @@
 """Where tasks are computed: in this process, or by the workers of a dask cluster, local or not."""
 
+import signal
+import threading
 import time
 import traceback
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,7 +19,7 @@ from ._provenance import provenance
 from ._task import compute
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 
 @dataclass
@@ -34,6 +35,18 @@ class Stop:
         self.requested = True
 
 
+@contextmanager
+def handlers_kept() -> Iterator[dict[int, Any]]:
+    """Let signals have other handlers for a while; in threads, which cannot set any, there is nothing to keep."""
+    main = threading.current_thread() is threading.main_thread()
+    before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM) if main}
+    try:
+        yield before
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A task that is done: its arrays, or what went wrong."""
@@ -45,42 +58,35 @@ class Outcome:
     error: str = ""
 
 
-class Engine(ABC):
-    """Computes tasks of a plan, in any order."""
+class Engine:
+    """Computes tasks of a plan: this one in this process, one after the other, each with all cores.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of a task and the fraction of it that is done.
+    """
 
     link: str | None = None
     """Address of the cluster's dashboard."""
 
-    @abstractmethod
-    def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
-        """Yield the outcome of each task when it is done; after a stop only of tasks that had begun."""
+    def __init__(self, progress: Callable[[int, float], None] = lambda index, done: None) -> None:
+        self._progress = progress
 
     @property
     def parallel(self) -> int:
         """How many tasks run at the same time."""
         return 1
 
-    def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Give back what it holds."""
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class InProcess(Engine):
-    """One task after the other, each with all cores."""
-
-    def __init__(self, progress: Callable[[int, float], None] = lambda index, done: None) -> None:
-        self._progress = progress
+        """Stop what was started for the sweep."""
 
     def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
-        """See :meth:`Engine.outcomes`."""
+        """Yield the outcome of each task when it is done, in any order; after a stop only of tasks that had begun."""
         for index in indices:
-            if stop.requested:
-                return
 
             def report(done: float, index: int = index) -> None:
                 if stop.drop:
@@ -88,11 +94,11 @@ class InProcess(Engine):
                 self._progress(index, done)
 
             try:
-                yield run_task(plan, index, cores(), report)
+                if not stop.requested:
+                    yield run_task(plan, index, cores(), report)
             except KeyboardInterrupt:
-                if stop.requested:
-                    return
-                raise
+                if not stop.requested:
+                    raise
 
 
 def run_task(
@@ -111,23 +117,21 @@ def run_task(
 
 
 class DaskEngine(Engine):
-    """The workers of a dask cluster, a task at a time for each of their threads; results come home to be written.
+    """The workers of a dask cluster, a task at a time for each of their threads. Results return to be written here.
 
     Parameters
     ----------
     client
         Connected to the scheduler.
-    close
-        Called in the end: stops whatever was started for this sweep.
+    cluster
+        What was started for this sweep, and stops with it.
     renew
         Called now and then while tasks run: replaces workers that are gone.
     """
 
-    def __init__(
-        self, client: "Client", close: Callable[[], object], renew: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, client: "Client", cluster: Any = None, renew: Callable[[], object] = lambda: None) -> None:
         self.client: Any = client  # whose methods are coroutines or not, by how it was made
-        self._close, self._renew = close, renew
+        self._cluster, self._renew = cluster, renew
         self.link = client.dashboard_link or None
 
     @property
@@ -135,9 +139,10 @@ class DaskEngine(Engine):
         """Threads of all workers there are now."""
         return sum(self.client.nthreads().values())
 
-    def close(self) -> None:
-        """Stop what was started for the sweep."""
-        self._close()
+    def __exit__(self, *_: object) -> None:
+        self.client.close(timeout=5)
+        if self._cluster is not None:
+            self._cluster.close(timeout=10)
 
     def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
         """See :meth:`Engine.outcomes`.
@@ -155,29 +160,29 @@ class DaskEngine(Engine):
         name = f"sgdlimit-{uuid.uuid4().hex[:8]}"
         keys = [f"{name}-{index}" for index in indices]
         futures = self.client.map(lambda index: run_task(plan, index), indices, key=keys, pure=False)
-        running: dict[Future[Any], int] = dict(zip(futures, indices, strict=True))
-        done, only_begun = as_completed(futures, loop=self.client.loop), False
+        running, only_begun = set(futures), False
+        done = as_completed(futures, loop=self.client.loop)
         try:
             while running and not stop.drop:
                 if stop.requested and not only_begun:
                     with suppress(OSError):  # of a worker just lost; asked again
-                        self._cancel_waiting(running)
+                        begun = {key for tasks in self.client.call_stack().values() for key in tasks}
+                        waiting = {future for future in running if future.key not in begun and not future.done()}
+                        running -= waiting
+                        self.client.cancel(list(waiting))
                         only_begun = True
                 if self.client.status != "running":
                     raise ConnectionError
                 self._renew()
                 if not done.has_ready():
                     time.sleep(0.05)
-                    continue
-                future = next(done)
-                if future in running:
-                    index = running.pop(future)
-                    try:
-                        outcome = future.result()
-                    except (CancelledError, OSError):
-                        raise
-                    except Exception as error:
-                        outcome = Outcome(index, None, 0.0, {}, f"{type(error).__name__}: {error}")
+                elif (future := next(done)) in running:
+                    running.remove(future)
+                    error, index = future.exception(), int(future.key.rpartition("-")[2])
+                    if isinstance(error, OSError):
+                        raise error
+                    failed = Outcome(index, None, 0.0, {}, f"{type(error).__name__}: {error}")
+                    outcome = failed if error else future.result()
                     future.release()
                     yield outcome
         except (CancelledError, OSError) as error:  # by the scheduler, or the connection
@@ -185,11 +190,3 @@ class DaskEngine(Engine):
         finally:
             if running and self.client.status == "running":
                 self.client.cancel(list(running), force=True)
-
-    def _cancel_waiting(self, running: "dict[Future[Any], int]") -> None:
-        """Take back what no worker has begun."""
-        begun = {key for tasks in self.client.call_stack().values() for key in tasks}
-        idle = [future for future in running if future.key not in begun and not future.done()]
-        for future in idle:
-            del running[future]
-        self.client.cancel(idle)

@@ -2,10 +2,9 @@
 
 import json
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from dask.utils import format_time
 
 from ..errors import SweepError
-from ._engine import Engine, Outcome, Stop
+from ._engine import Engine, Outcome, Stop, handlers_kept
 from ._store import SweepStore
 
 
@@ -50,18 +49,16 @@ class Summary:
         return ", ".join(words)
 
 
-class Log:
-    """A line of JSON for everything that happens, in a file beside the store."""
+def log_to(path: Path | None) -> Callable[..., None]:
+    """Adds a line of JSON to a file, if there is one, for everything that happens."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    def __call__(self, event: str, **what: Any) -> None:
-        """Add a line; a log that cannot be written does not stop the sweep."""
+    def log(event: str, **what: Any) -> None:
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **what}, default=str)
-        if self._path is not None:
-            with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
+        if path is not None:
+            with suppress(OSError), path.open("a", encoding="utf-8") as file:  # which does not stop the sweep
                 file.write(line + "\n")
+
+    return log
 
 
 def run_sweep(
@@ -69,7 +66,7 @@ def run_sweep(
     engine: Engine,
     *,
     max_failures: int = 3,
-    log: Callable[..., None] = Log(None),  # noqa: B008 - it holds nothing
+    log: Path | None = None,
     report: Callable[[Summary, Outcome | None], None] = lambda summary, outcome: None,
     stop: Stop | None = None,
 ) -> Summary:
@@ -85,7 +82,7 @@ def run_sweep(
         Number of tasks that end with an error after which the sweep stops. They are tried again when it is continued.
         A divergence is not an error; it is recorded in the results.
     log
-        Gets every event.
+        File that gets a line of JSON for every event.
     report
         Called in the beginning and after every task.
     stop
@@ -103,14 +100,25 @@ def run_sweep(
     OSError
         If the store cannot be written to.
     """
-    stop, missing = stop or Stop(), store.missing()
+    asked, missing, note = stop or Stop(), store.missing(), log_to(log)
     summary = Summary(len(store.plan), len(store.finished))
-    log("begin", store=store.path, tasks=summary.total, missing=len(missing), parallel=engine.parallel)
+    note("begin", store=store.path, tasks=summary.total, missing=len(missing), parallel=engine.parallel)
     report(summary, None)
+
+    def interrupt(number: int, frame: object) -> None:
+        """Ctrl-C, and what a batch system sends before it kills, ask for a stop instead of raising an exception."""
+        asked.requested |= number == signal.SIGTERM  # there is little time
+        asked.ask()
+        if asked.drop:  # once more ends it wherever it is
+            signal.signal(number, before[number])
+        note("interrupt", signal=signal.Signals(number).name, drop=asked.drop)
+
     try:
-        with _interrupts_ask(stop, log):
-            for outcome in engine.outcomes(store.plan, missing, stop):
-                _take(outcome, store, summary, log)
+        with handlers_kept() as before:
+            for number in before:
+                signal.signal(number, interrupt)
+            for outcome in engine.outcomes(store.plan, missing, asked):
+                _take(outcome, store, summary, note)
                 report(summary, outcome)
                 if outcome.error and len(summary.failures) >= max_failures:
                     raise SweepError(
@@ -122,17 +130,17 @@ def run_sweep(
             f"{error}; {summary.finished} of {summary.total} tasks are stored, the same command goes on from there"
         ) from None
     finally:
-        summary.interrupted = stop.requested and not summary.complete
-        log("end", finished=summary.finished, failures=len(summary.failures), interrupted=summary.interrupted)
+        summary.interrupted = asked.requested and not summary.complete
+        note("end", finished=summary.finished, failures=len(summary.failures), interrupted=summary.interrupted)
     return summary
 
 
-def _take(outcome: Outcome, store: SweepStore, summary: Summary, log: Callable[..., None]) -> None:
+def _take(outcome: Outcome, store: SweepStore, summary: Summary, note: Callable[..., None]) -> None:
     """Store the results of a task, or note its error."""
     what = {"task": outcome.index, "settings": store.plan.name(outcome.index)}
     if outcome.arrays is None:
         summary.failures.append(f"{what['settings']}: {outcome.error}")
-        log("failure", **what, error=outcome.error, **outcome.where)
+        note("failure", **what, error=outcome.error, **outcome.where)
         return
     lost = [outcome.arrays["diverged_at"], *outcome.arrays["theory_diverged_at"]]
     record = {"seconds": round(outcome.seconds, 3), "diverged": int(np.isfinite(lost).any(axis=0).sum())}
@@ -142,25 +150,4 @@ def _take(outcome: Outcome, store: SweepStore, summary: Summary, log: Callable[.
     summary.computed += 1
     summary.diverged += record["diverged"]
     written = round(time.perf_counter() - start, 3)
-    log("task", **what, **record, written_in=written, host=outcome.where.get("host", ""))
-
-
-@contextmanager
-def _interrupts_ask(stop: Stop, log: Callable[..., None]) -> Iterator[None]:
-    """Let Ctrl-C, and what a batch system sends before it kills, ask for a stop instead of raising an exception."""
-    before: dict[int, Any] = {}
-
-    def ask(number: int, frame: object) -> None:
-        stop.requested |= number == signal.SIGTERM  # there is little time
-        stop.ask()
-        if stop.drop:  # once more ends it wherever it is
-            signal.signal(number, before[number])
-        log("interrupt", signal=signal.Signals(number).name, drop=stop.drop)
-
-    if threading.current_thread() is threading.main_thread():
-        before |= {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    note("task", **what, **record, written_in=written, host=outcome.where.get("host", ""))

@@ -1,22 +1,21 @@
 """What a sweep is: a problem, a grid over any of its fields, and how every condition is run."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import product
 from math import gcd, prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, Field, StrictBool, field_validator, model_validator
+from pydantic import Field, StrictBool, field_validator, model_validator
 
-from ..errors import ProblemError
-from ..inputs import THEORIES
-from ..problem import GaussianMixture, Problem
-from ..settings import Settings, read_toml, shown, validated
+from ..errors import ProblemError, nearest, shown
+from ..inputs import THEORIES, TheoryName
+from ..problem import Dimension, GaussianMixture, Problem
+from ..settings import Settings, flat, nested, read_toml, validated
 from ..training import Schedule, Training
 from ..trajectory import log_times
 
@@ -24,14 +23,11 @@ MOST_CONDITIONS = 100_000
 TAKEN = ("instance", "run", "time", "theory", "student", "student_", "teacher", "task", "input", "kl", "Q", "R", "v")
 """Names that the dataset of a sweep has for itself."""
 
-TABLES: Mapping[str, type[BaseModel]] = {
-    "": Problem, "latent": GaussianMixture, "training": Training, "training.schedule": Schedule
-}  # fmt: skip
+TABLES = {"": Problem, "latent.": GaussianMixture, "training.": Training, "training.schedule.": Schedule}
 
-TOGETHER = ("learning_rate", "latent", "training")
-"""Fields in which conditions of a task may differ: they share features, teacher, first student and noise."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-APART = ("training.batch_size", "training.output_normalization")
+Few = Annotated[int, Field(ge=1, le=10**5, strict=True)]
 
 
 class SweepRun(Settings):
@@ -61,62 +57,33 @@ class SweepRun(Settings):
         The most conditions that one task computes. They share the noise and its product with the features.
     """
 
-    instances: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 1
+    instances: Dimension = 1
     first_instance: Annotated[int, Field(ge=0, le=10**12, strict=True)] = 0
-    runs: Annotated[int, Field(ge=1, le=10**6, strict=True)] = 1
+    runs: Dimension = 1
     time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
-    count: Annotated[int, Field(ge=2, le=10**5, strict=True)] = 200
-    theories: Annotated[tuple[str, ...], Field(min_length=1)] = ("conventional",)
+    count: Annotated[Few, Field(ge=2)] = 200
+    theories: Annotated[tuple[TheoryName, ...], Field(min_length=1)] = ("conventional",)
     noise_floor: StrictBool = True
     test_samples: Annotated[int, Field(ge=0, le=10**7, strict=True)] = 1000
     trajectories: StrictBool = True
-    chains: Annotated[int, Field(ge=1, le=10**5, strict=True)] = 8
-    chains_by_weights: Annotated[int, Field(ge=1, le=10**5, strict=True)] = 4
+    chains: Few = 8
+    chains_by_weights: Few = 4
     largest_step: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.2
-    conditions_per_task: Annotated[int, Field(ge=1, le=10**5, strict=True)] = 256
+    conditions_per_task: Few = 256
 
     @field_validator("test_samples")
     @classmethod
     def _enough_for_an_error(cls, value: int) -> int:
         if value == 1:
-            raise ValueError("is too few for an error; use 0 or at least 2")
+            raise ValueError("must be 0 or at least 2", "Use 2 or more, from which an error follows.")
         return value
 
     @field_validator("theories")
     @classmethod
-    def _known_theories(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in THEORIES or value.count(name) > 1:
-                raise ValueError(f"use some of {', '.join(map(repr, THEORIES))}, each once")
-        return tuple(name for name in THEORIES if name in value)
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A field of the problem and the values it takes."""
-
-    path: str
-    values: tuple[Any, ...]
-
-    @property
-    def name(self) -> str:
-        """Its dimension: the last part of the path."""
-        return self.path.rpartition(".")[2]
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Its coordinate: the values, or where they are no numbers or words of one kind, their JSON."""
-        kinds = {type(value) for value in self.values}
-        if kinds <= {int, float} and len(kinds) > 1:
-            kinds = {float}
-        if len(kinds) == 1 and kinds <= {bool, int, float, str}:
-            return np.array(self.values, dtype=object if kinds == {str} else next(iter(kinds)))
-        return np.array([json.dumps(value, default=str, sort_keys=True) for value in self.values], dtype=object)
-
-    @property
-    def together(self) -> bool:
-        """Whether conditions that differ in it can be one task."""
-        return self.path.partition(".")[0] in TOGETHER and self.path != "training" and self.path not in APART
+    def _each_once(cls, value: tuple[TheoryName, ...]) -> tuple[TheoryName, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("must name theories, each once", "Remove the others.")
+        return tuple(sorted(value, key=THEORIES.index))
 
 
 class Sweep(Settings):
@@ -146,95 +113,92 @@ class Sweep(Settings):
     (4, 2, 3)
     """
 
-    problem: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    run: SweepRun = SweepRun()
+    problem: dict[str, Any]
+    grid: dict[str, tuple[Any, ...]]
+    run: SweepRun
 
     def __init__(
         self,
         *,
-        problem: Problem | Mapping[str, Any] | None = None,
-        grid: Mapping[str, Any] | None = None,
-        run: SweepRun | Mapping[str, Any] | None = None,
+        problem: Problem | Mapping[str, Any] = NOTHING,
+        grid: Mapping[str, Any] = NOTHING,
+        run: SweepRun | Mapping[str, Any] = NOTHING,
         **unknown: Any,
     ) -> None:
-        given = {"problem": problem, "grid": grid, "run": run}
-        super().__init__(**{name: value for name, value in given.items() if value is not None}, **unknown)
+        super().__init__(problem=problem, grid=grid, run=run, **unknown)
 
     @field_validator("problem", mode="before")
     @classmethod
     def _as_table(cls, value: Any) -> Any:
-        return json.loads(value.model_dump_json(exclude_none=True)) if isinstance(value, Problem) else value
+        return value.model_dump(mode="json", exclude_none=True) if isinstance(value, Problem) else value
 
     @field_validator("grid", mode="before")
     @classmethod
-    def _flat(cls, value: Any) -> Any:
+    def _by_path(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise ValueError("is not a table; write the values of each field under [grid]")
-        flat: dict[str, Any] = {}
-        for path, values in _leaves(value):
-            _check_field(path)
-            if path in flat:
-                raise ValueError(f"has {path} twice; give it once")
-            flat[path] = _check_values(path, values)
-        return flat
+            raise ValueError("must be a table", "Write the values of each field under [grid].")
+        known = [prefix + name for prefix, table in TABLES.items() for name in table.model_fields]
+        for path, values in flat(value).items():
+            if path not in known:
+                fix = nearest(path, known, " Use fields of a problem, such as latent.spread.")
+                raise ProblemError(f"grid: must be fields of a problem (got {shown(path)}).{fix}")
+            _check_values(path, values)
+        return flat(value)
 
     @model_validator(mode="after")
     def _every_condition_is_a_problem(self) -> Self:
-        names = [axis.name for axis in self.axes]
-        for axis in self.axes:
-            if names.count(axis.name) > 1 or axis.name in TAKEN:
-                raise ValueError(
-                    f"grid: {axis.path} would be the dimension {axis.name!r} of the results, which there is already; "
-                    "leave one of them out"
+        for path, name in zip(self.grid, self.dims[1:], strict=True):
+            if [*TAKEN, *self.dims].count(name) > 1:
+                raise ProblemError(
+                    f"grid: {path} must have a last name of its own in the results (got {name!r}, which is there "
+                    "already). Leave one of them out."
                 )
-            for other in self.axes:
-                if other.path.startswith(axis.path + "."):
-                    raise ValueError(f"grid: {axis.path} holds {other.path} already; leave one of them out")
-        if prod(self.shape) * self.run.runs > 10**8 or prod(self.shape[1:]) > MOST_CONDITIONS:
-            raise ValueError(
-                f"grid: {prod(self.shape[1:])} conditions on {self.run.instances} instances, {self.run.runs} runs each,"
-                f" are more than {MOST_CONDITIONS} conditions or 10^8 runs; make several sweeps of it"
+            for other in self.grid:
+                if other.startswith(f"{path}."):
+                    raise ProblemError(f"grid: {path} must not hold {other} (got both). Leave one of them out.")
+        conditions = prod(self.shape[1:])
+        if conditions > MOST_CONDITIONS or prod(self.shape) * self.run.runs > 10**8:
+            raise ProblemError(
+                f"grid: must be at most {MOST_CONDITIONS} conditions and 10^8 runs (got {conditions} conditions on "
+                f"{self.run.instances} instances, {self.run.runs} runs each). Make several sweeps of it."
             )
         for values in product(*self.grid.values()):
             try:
-                self._at(values)
+                self.at(values)
             except ProblemError as error:
-                place = ", ".join(f"{a.path} = {shown(value)}" for a, value in zip(self.axes, values, strict=True))
-                raise ValueError(f"{'grid: at ' + place + ': ' if values else 'problem.'}{error}") from None
+                place = ", ".join(f"{path} = {shown(value)}" for path, value in zip(self.grid, values, strict=True))
+                where = f"grid: at {place}: " if values else "problem."
+                raise ProblemError(*(f"{where}{complaint}" for complaint in error.args)) from None
         if round(self.run.time * gcd(*self.values_of("input_dim"))) < 1:
-            raise ValueError(f"run.time: {self.run.time:g} is less than a step; give more")
+            raise ProblemError(f"run.time: must be at least a step (got {self.run.time:g}). Give it more.")
         return self
-
-    @cached_property
-    def axes(self) -> tuple[Axis, ...]:
-        """Those of the grid, in the order given."""
-        return tuple(Axis(path, values) for path, values in self.grid.items())
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """``instance`` and the axes."""
-        return ("instance", *(axis.name for axis in self.axes))
+        """``instance`` and the axes, each by the last part of its name."""
+        return ("instance", *(path.rpartition(".")[2] for path in self.grid))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Instances and values of each axis."""
-        return (self.run.instances, *(len(axis.values) for axis in self.axes))
+        return (self.run.instances, *map(len, self.grid.values()))
 
-    def _at(self, values: tuple[Any, ...]) -> Problem:
+    def at(self, values: Iterable[Any]) -> Problem:
         """The problem with a value for each axis."""
-        settings = dict(self.problem)
-        for path, value in zip(self.grid, values, strict=True):
-            _put(settings, path, value)
-        return Problem(**settings)
+        return Problem(**nested(dict(zip(self.grid, values, strict=True)), self.problem))
 
-    def condition(self, place: tuple[int, ...]) -> Problem:
+    def condition(self, place: Iterable[int]) -> Problem:
         """The problem at a place of the grid, one number for each axis."""
-        return self._at(tuple(axis.values[i] for axis, i in zip(self.axes, place, strict=True)))
+        return self.at(values[i] for values, i in zip(self.grid.values(), place, strict=True))
+
+    @cached_property
+    def first(self) -> Problem:
+        """The first condition."""
+        return self.condition([0] * len(self.grid))
 
     def values_of(self, field: str) -> tuple[Any, ...]:
         """The values that a field of the problem takes."""
-        return self.grid.get(field) or (getattr(self.condition((0,) * len(self.axes)), field),)
+        return self.grid.get(field) or (getattr(self.first, field),)
 
     @cached_property
     def times(self) -> np.ndarray:
@@ -244,11 +208,7 @@ class Sweep(Settings):
 
     def canonical(self) -> dict[str, Any]:
         """All settings with their defaults, as JSON has them: equal for two sweeps that are the same."""
-        first = self.condition((0,) * len(self.axes)).model_dump(mode="json", exclude_none=True)
-        problem: dict[str, Any] = {}
-        for path, value in _leaves(first):
-            if not any(f"{path}.".startswith(f"{axis}.") for axis in self.grid):
-                _put(problem, path, value)
+        problem = self.first.model_dump(mode="json", exclude_none=True, exclude=nested(dict.fromkeys(self.grid, True)))
         settings = {"problem": problem, "grid": self.grid, "run": self.run.model_dump(mode="json")}
         return json.loads(json.dumps(settings, default=str))
 
@@ -266,58 +226,27 @@ class Sweep(Settings):
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     """What differs between two canonical settings, a phrase for each field."""
-    one, two = dict(_leaves(here)), dict(_leaves(there))
-    found = []
-    for path in dict.fromkeys([*one, *two]):
-        a, b = (repr(x[path]) if path in x else "nothing" for x in (one, two))
-        if a != b and not (path in one and path in two and one[path] == two[path]):
-            found.append(f"{path} is {a} here and {b} there")
+    one, two = ({path: repr(value) for path, value in flat(settings).items()} for settings in (here, there))
+    found = [
+        f"{path} is {one.get(path, 'nothing')} here and {two.get(path, 'nothing')} there"
+        for path in one | two
+        if one.get(path) != two.get(path)
+    ]
     if not found and list(here["grid"]) != list(there["grid"]):
-        found.append("the axes have another order")
+        return ["the axes have another order"]
     return found
 
 
-def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _check_field(path: str) -> None:
-    table, _, name = path.rpartition(".")
-    if table not in TABLES or name not in TABLES[table].model_fields:
-        known = [f"{t}.{f}".lstrip(".") for t, model in TABLES.items() for f in model.model_fields]
-        close = get_close_matches(path[:100], known, 3, 0.5) or known[:6]
-        raise ValueError(
-            f"grid: {shown(path)} is no field of a problem; use for example {' or '.join(map(repr, close))}"
-        )
-
-
-def _check_values(path: str, values: Any) -> tuple[Any, ...]:
+def _check_values(path: str, values: Any) -> None:
+    """Refuse what is no list of different values."""
     if not isinstance(values, list | tuple) or not values:
-        raise ValueError(f"grid: {path} is {shown(values)}; give a list of at least one value, as in {path} = [...]")
+        raise ProblemError(
+            f"grid: {path} must be a list of at least one value (got {shown(values)}). Write {path} = [...]."
+        )
     seen = set()
     for value in values:
         plain = isinstance(value, bool | int | float | str)
         key = (type(value), value if plain else json.dumps(value, default=str, sort_keys=True))
         if key in seen:
-            raise ValueError(f"grid: {path} has {shown(value)} twice; give every value once")
+            raise ProblemError(f"grid: {path} must have each value once (got {shown(value)} twice). Remove one.")
         seen.add(key)
-    return tuple(values)
-
-
-def _put(settings: dict[str, Any], path: str, value: Any) -> None:
-    """Set a field of nested tables, which are copied on the way."""
-    head, _, rest = path.partition(".")
-    if not rest:
-        settings[head] = value
-        return
-    inner = settings.get(head, {})
-    if not isinstance(inner, Mapping):
-        raise ProblemError(
-            f"{head}: {shown(inner)} is not a table of settings, which grid.{path} asks for; leave it out"
-        )
-    settings[head] = dict(inner)
-    _put(settings[head], rest, value)

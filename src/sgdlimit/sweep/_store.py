@@ -9,7 +9,8 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +25,7 @@ from zarr.core.buffer import Buffer
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
 
-from .._store import RECORD, CheckedStore, DamagedError, base_store, digest, encoded, get, put
+from .._store import MALFORMED, RECORD, CheckedStore, DamagedError, base_store, digest, get, put
 from ..errors import ProblemError
 from ._plan import Plan
 from ._provenance import provenance
@@ -35,7 +36,7 @@ COMPRESSORS = ZstdCodec(level=3)
 FLAT: Any = {"name": "default", "separator": "."}
 """Chunks of an array are files of one folder. By default each has a folder for itself within one for each dimension."""
 
-REPAIR = "`sgdlimit sweep SWEEP.toml --repair` writes it again"
+REPAIR = "Run `sgdlimit sweep SWEEP.toml --repair` to write it again."
 
 
 class Tasks(CheckedStore):
@@ -54,23 +55,23 @@ class Tasks(CheckedStore):
         names = sync(_names(self._store, "tasks"))
         self.finished = {index for index in range(len(plan)) if f"{index}.json" in names}
 
-    def record_of(self, key: str) -> str | None:
+    def record_of(self, key: str) -> str:
         """The record of the layout or of a finished task."""
         index = self.plan.task_of(key)
-        return RECORD if index is None else _record_of(index) if index in self.finished else None
+        return RECORD if index is None else _record_of(index) if index in self.finished else ""
 
     def place_of(self, name: str) -> str:
         """The record of a task counts in a store of this sweep only."""
         return name if name == RECORD else f"{self._sweep}/{name}"
 
-    def complaint(self, key: str, what: str) -> str:
-        """What is wrong with an object, the task it belongs to, and what to do about it."""
+    def complaint(self, key: str, what: str) -> DamagedError:
+        """The error that says what is wrong with an object, which task it belongs to, and what to do about it."""
         index = self.plan.task_of(key)
         whose = "" if index is None else f" of task {index} ({self.plan.name(index)})"
-        return f"store: {key} in {self.path}{whose} {what}; {REPAIR}"
+        return DamagedError(f"store: {key} in {self.path}{whose} {what}. {REPAIR}")
 
 
-class SweepStore:
+class SweepStore(Tasks):
     """A store of a sweep: which tasks it has, and inside ``with`` a place to write others.
 
     Parameters
@@ -94,68 +95,62 @@ class SweepStore:
         self._look()
 
     def _look(self) -> None:
-        """Find the finished tasks, and which objects of the layout are damaged."""
+        """Find the finished tasks, and which objects of the layout are damaged; refuse what is not this sweep."""
         free = _is_free(base_store(self.path))  # asked first: a sweep that is begun meanwhile has its record first
-        tasks = self._tasks = Tasks(self.path, self.plan)
-        self.finished, record, wrong = tasks.finished, {}, tasks.damage()
+        super().__init__(self.path, self.plan)
+        names = map(_record_of, self.finished)
+        known = self._repair and any(f"{name} is damaged" not in self.wrong(name) for name in names)
+        record, different, self.repaired = {}, [], self.wrong()
         try:
-            record = _record(tasks)
-            if not record and not free:
+            record = _record(self)
+            if "sweep" in record:
+                different = differences(self.plan.sweep.canonical(), record["sweep"])
+            elif not free:
                 raise ProblemError(
-                    f"store: {self.path!r} is there and is no sweep; nothing is overwritten, name another --out"
+                    f"store: must be new, empty or a sweep (got {self.path!r}, which is no sweep; nothing is "
+                    "overwritten). Name another --out."
                 )
         except ProblemError:
-            if not self._repair or all(_record_of(index) in tasks.damage(_record_of(index)) for index in self.finished):
+            if not known:
                 raise
-        if record:
-            self._refuse_other_settings(record["sweep"])
-        if wrong and not self._repair:
-            raise DamagedError(tasks.complaint(*next(iter(wrong.items()))))
-        self.repaired = _phrases(wrong)
-        self._complete = bool(record.get("digests")) and not wrong
-
-    def _refuse_other_settings(self, there: Any) -> None:
-        """Refuse a store of other settings, and say which."""
-        try:
-            different = differences(self.plan.sweep.canonical(), there)
-        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-            raise DamagedError(f"store: the settings in {self.path!r} cannot be read; name another --out") from None
+        except MALFORMED:
+            raise DamagedError(f"store: the settings in {self.path!r} cannot be read. Name another --out.") from None
         if different:
-            shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
             raise ProblemError(
-                f"store: {self.path!r} is of other settings ({shown}); name another --out, or go back to those"
+                f"store: {self.path!r} is of other settings ({_first(different, 5)}). Name another --out, or go back "
+                "to those."
             )
+        if self.repaired and not self._repair:
+            raise self.complaint(*self.repaired[0].split(" ", 1))
+        self._complete = bool(record.get("digests")) and not self.repaired
 
     def __enter__(self) -> Self:
-        self._store, self._lock = base_store(self.path, read_only=False), None
-        if isinstance(self._store, LocalStore):
-            self._lock = _locked(self._store.root, self.path)
+        self._lock = None
+        store = base_store(self.path, read_only=False)
+        if isinstance(store, LocalStore):
+            self._lock = _locked(store.root, self.path)
         try:
             self._look()  # again: another process may just have written
-            for left in Path(self.path).rglob("*.partial") if self._lock is not None else ():
+            self._store = store
+            for left in Path(self.path).rglob("*.partial") if self._lock else ():
                 left.unlink(missing_ok=True)  # by a process that was killed while it wrote a file
+            self._layout = _layout(self.plan)
             if not self._complete:
                 settings = {"sweep": self.plan.sweep.canonical(), **provenance(), "begun": _now()}
-                for objects in ({}, _layout(self.plan)):  # from the first record on the folder is this sweep's
-                    put(self._store, objects, RECORD, RECORD, settings)
-                self._tasks = Tasks(self.path, self.plan)
-            layout = self._tasks.record()["digests"]
-            self._chunks = {key: content for key in layout if (content := get(self._store, key)) is not None}
-            self._layout = set(self._chunks)
-            group = zarr.open_group(MemoryStore(self._chunks), mode="r+", use_consolidated=False)
-            self._arrays: dict[str, Any] = {name: group[name] for name in self.plan.variables}
+                for objects in ({}, self._layout):  # from the first record on the folder is this sweep's
+                    put(store, objects, RECORD, RECORD, settings)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
+        if self._lock:
             self._lock.release()
 
     def missing(self) -> list[int]:
         """Tasks that are not finished, in order."""
-        return [index for index in range(len(self.plan)) if index not in self.finished]
+        return sorted({*range(len(self.plan))} - self.finished)
 
     def write(self, index: int, arrays: Mapping[str, np.ndarray], **record: Any) -> None:
         """Store a finished task; until this returns it does not exist.
@@ -174,22 +169,22 @@ class SweepStore:
         OSError
             If it cannot be written; the task is then missing, and nothing else is touched.
         """
-        region = self.plan.region(index)
-        for name, variable in self.plan.variables.items():
-            self._arrays[name][tuple(region.get(dim, slice(None)) for dim in variable.dims)] = arrays[name]
-        chunks = {key: self._chunks.pop(key) for key in set(self._chunks) - self._layout}
+        region, objects = self.plan.region(index), ChainMap({}, self._layout)
+        group: Any = zarr.open_group(MemoryStore(objects), mode="r+", use_consolidated=False)
+        for name, array in self.plan.template.items():
+            group[name][tuple(region.get(dim, slice(None)) for dim in array.dims)] = arrays[str(name)]
         name = _record_of(index)
         record = {
             **provenance(), **record, "task": index, "settings": self.plan.name(index), "seed": self.plan.seed(index),
             "finished": _now(),
         }  # fmt: skip
         if get(self._store, name) is None:  # otherwise another process has finished the same task
-            put(self._store, chunks, name, self._tasks.place_of(name), record)
+            put(self._store, objects.maps[0], name, self.place_of(name), record)
         self.finished.add(index)
 
     def damage(self) -> dict[int, list[str]]:
         """Read every chunk of every finished task; for each damaged task, what is wrong with it."""
-        found = {index: _phrases(self._tasks.damage(_record_of(index))) for index in sorted(self.finished)}
+        found = {index: self.wrong(_record_of(index)) for index in sorted(self.finished)}
         return {index: wrong for index, wrong in found.items() if wrong}
 
     def settle_damage(self) -> list[str]:
@@ -203,10 +198,9 @@ class SweepStore:
         found = self.damage()
         phrases = [f"task {index} ({self.plan.name(index)}): {', '.join(wrong)}" for index, wrong in found.items()]
         if phrases and not self._repair:
-            more = f"; and {len(phrases) - 3} more" if len(phrases) > 3 else ""
             raise ProblemError(
-                f"store: {self.path!r} has {len(phrases)} damaged tasks, {'; '.join(phrases[:3])}{more}; --repair "
-                "computes them again"
+                f"store: {self.path!r} has {len(phrases)} damaged tasks, {_first(phrases, 3)}. Use --repair to compute "
+                "them again."
             )
         for index in found:
             sync(self._store.delete(_record_of(index)))
@@ -241,27 +235,26 @@ def open_sweep(path: str | Path, *, records: bool = False) -> xr.Dataset:
         If there is no sweep at ``path``, or its metadata are damaged or ask for codecs that could run code.
     """
     record = _record(CheckedStore(path))
-    if not record.get("digests"):
-        raise ProblemError(f"path: {str(path)!r} is no sweep; give the store that `sgdlimit sweep` wrote")
+    if "sweep" not in record or not record["digests"]:
+        raise ProblemError(f"path: {str(path)!r} is no sweep. Give the store that `sgdlimit sweep` wrote.")
     try:
         plan = Plan(Sweep(**record["sweep"]))
-    except (LookupError, ProblemError, RecursionError, TypeError, ValueError) as error:
+    except MALFORMED as error:
         raise DamagedError(
-            f"path: the settings in {str(path)!r} are not a sweep's ({error}); the store is damaged or of a newer "
-            "version of sgdlimit"
+            f"path: the settings in {str(path)!r} are not a sweep's ({error}). The store is damaged or of a newer "
+            "version of sgdlimit."
         ) from None
     tasks = Tasks(path, plan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         dataset = xr.open_zarr(tasks, consolidated=False, chunks={})
-    labels = {str(name): dataset[name].load() for name in plan.template().variables}
-    for name, label in labels.items():
-        if label.dtype.kind not in "biuf":
-            labels[name] = label.copy(data=np.array(label.values.tolist()))
+    coords: dict[str, Any] = {}
+    for name in map(str, plan.template.coords):
+        coords[name] = dataset[name].copy(data=np.array(dataset[name].values.tolist()))
     completed = np.isin(np.arange(len(plan)), list(tasks.finished)).reshape(plan.grid_shape)
-    for axis, (chunk, size) in enumerate(zip(plan.chunks, plan.sweep.shape, strict=True)):
-        completed = completed.repeat(chunk, axis).take(range(size), axis)
-    dataset = dataset[list(plan.variables)].assign_coords(labels | {"completed": (plan.sweep.dims, completed)})
+    tasks_of = [np.arange(plan.template.sizes[dim]) // chunk for dim, chunk in plan.chunks.items()]
+    coords["completed"] = plan.sweep.dims, completed[np.ix_(*tasks_of)]
+    dataset = dataset[list(plan.template)].assign_coords(coords)
     dataset.attrs = {name: value for name, value in record.items() if name not in ("sweep", "digests")} | {
         "problem": json.dumps(record["sweep"]), "tasks": len(plan), "tasks_finished": len(tasks.finished)
     }  # fmt: skip
@@ -271,42 +264,40 @@ def open_sweep(path: str | Path, *, records: bool = False) -> xr.Dataset:
 
 
 def _record(store: CheckedStore) -> dict[str, Any]:
-    """The record of a sweep's layout; empty if there is none."""
+    """The record of a sweep's layout; without ``sweep`` if there is none."""
     record = store.record()
     with suppress(FileNotFoundError):
-        group = None if record else get(base_store(store.path), "zarr.json")
+        group = None if "sweep" in record else get(base_store(store.path), "zarr.json")
         if group is not None and b"sgdlimit_sweep" in group.to_bytes():
             raise ProblemError(
-                f"path: {store.path!r} is a sweep of sgdlimit 0.1, which this version does not read; open it with "
-                "sgdlimit 0.1, or run the sweep again with another --out"
+                f"path: {store.path!r} is a sweep of sgdlimit 0.1, which this version does not read. Open it with "
+                "sgdlimit 0.1, or run the sweep again with another --out."
             )
     return record
 
 
 def _layout(plan: Plan) -> dict[str, Buffer]:
     """What a store has before its first task: metadata of all arrays and coordinates, and the coordinates."""
-
-    def write(store: MemoryStore) -> None:
-        coordinates = plan.template()
-        encoding = {str(name): {"compressors": COMPRESSORS} for name in coordinates.variables}
-        coordinates.to_zarr(store, consolidated=False, encoding=encoding)
-        group = zarr.open_group(store, mode="r+", use_consolidated=False)
-        for name, variable in plan.variables.items():
-            group.create_array(
-                name,
-                shape=tuple(plan.sizes[dim] for dim in variable.dims),
-                chunks=plan.chunk_shape(name),
-                dtype=variable.dtype,
-                fill_value=variable.missing,
-                compressors=COMPRESSORS,
-                chunk_key_encoding=FLAT,
-                dimension_names=variable.dims,
-                attributes={"long_name": variable.long_name},
-            )
-
+    objects: dict[str, Buffer] = {}
+    store, coordinates = MemoryStore(objects), plan.template.coords.to_dataset()
+    encoding = {name: {"compressors": COMPRESSORS} for name in coordinates.variables}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of other readers, about strings
-        return encoded(write)
+        coordinates.to_zarr(store, consolidated=False, encoding=encoding)
+        group = zarr.open_group(store, mode="r+", use_consolidated=False)
+        for name, array in plan.template.items():
+            group.create_array(
+                str(name),
+                shape=array.shape,
+                chunks=tuple(plan.chunks.get(dim, size) for dim, size in array.sizes.items()),
+                dtype=array.dtype,
+                fill_value=array.values.flat[0],
+                compressors=COMPRESSORS,
+                chunk_key_encoding=FLAT,
+                dimension_names=map(str, array.dims),
+                attributes=array.attrs,
+            )
+    return objects
 
 
 def _locked(root: Path, path: str) -> FileLock:
@@ -314,14 +305,14 @@ def _locked(root: Path, path: str) -> FileLock:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ProblemError(f"store: {path!r} cannot be written to ({error.strerror}); name another") from None
+        raise ProblemError(f"store: {path!r} cannot be written to ({error.strerror}). Name another.") from None
     lock = FileLock(root / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         who = (root / LOCK).read_text(encoding="utf-8")
         raise ProblemError(
-            f"store: another process{who} is writing to {path}; wait for it, end it, or give another --out"
+            f"store: another process{who} is writing to {path}. Wait for it, end it, or give another --out."
         ) from None
     now = time.strftime("%H:%M:%S")
     (root / LOCK).write_text(f" (number {os.getpid()} on {socket.gethostname()}, since {now})", encoding="utf-8")
@@ -340,8 +331,9 @@ def _is_free(store: Store) -> bool:
     return all(name == LOCK or name.endswith(".partial") for name in sync(_names(store, "")))
 
 
-def _phrases(wrong: Mapping[str, str]) -> list[str]:
-    return [f"{key} {what}" for key, what in wrong.items()]
+def _first(phrases: Sequence[str], most: int) -> str:
+    """The first of several phrases, and how many more there are."""
+    return "; ".join(phrases[:most]) + (f"; and {len(phrases) - most} more" if len(phrases) > most else "")
 
 
 def _record_of(index: int) -> str:

@@ -1,16 +1,14 @@
 """One task of a sweep: all its conditions trained together, and every theory they are compared with."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
-import xarray as xr
-from numpy.typing import ArrayLike
+from xarray import Dataset
 
-from ..comparison import discrepancy, magnitude
+from ..comparison import COMPARED, discrepancy, magnitude
 from ..errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from ..inputs import Gaussian, LatentLaw, is_centred
 from ..instance import Instance
@@ -18,10 +16,15 @@ from ..problem import GaussianMixture, Problem
 from ..resources import one_thread
 from ..simulation import simulate_together
 from ..theory import solve, solve_mixture
-from ._plan import ENTRIES, Plan, Task
+from ._plan import Plan
 from ._settings import SweepRun
 
 KL_SAMPLES = 2000
+
+Key = tuple[str, str]
+"""What is trained: the settings without the law, and the law; "" is N(0, I)."""
+Case = tuple[str, str, str]
+"""What a solution depends on: the theory, and such a key."""
 
 
 def compute(
@@ -43,13 +46,13 @@ def compute(
     Returns
     -------
     dict
-        Arrays of shape ``plan.chunk_shape(name)``, smaller at the ends of the grid. Where SGD or theory diverged they
-        are NaN from then on, and so is M.
+        Arrays of the shapes that ``plan.region(index)`` cuts out of ``plan.template``. Where SGD or theory diverged
+        they are NaN from then on, and so is M.
     """
     with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore", DivergenceWarning)
         warnings.simplefilter("ignore", AccuracyWarning)
-        return Conditions(plan, plan.task(index), threads).results(progress)
+        return Conditions(plan, index).results(threads, progress)
 
 
 def applicable_theory(law: LatentLaw, dim: int, theory: str) -> str | None:
@@ -58,19 +61,19 @@ def applicable_theory(law: LatentLaw, dim: int, theory: str) -> str | None:
     Moment-matched theory of Σ_C = I is the conventional one; mixture theory of one Gaussian cluster without a mean is
     the moment-matched one.
     """
+    if theory == "conventional" or isinstance(law, Gaussian):
+        return "conventional"
     if theory == "mixture":
         try:
             clusters = law.clusters(dim)
         except ProblemError:
             return None
-        if len(clusters.weights) == 1 and not clusters.means.any():
-            theory = "moment-matched"
-    if theory == "moment-matched" and not isinstance(law, Gaussian):
-        covariance = law.covariance(dim)
-        if not is_centred(law.mean(dim), covariance):
-            return None
-        return "conventional" if np.allclose(covariance, np.eye(dim), rtol=0, atol=1e-12) else theory
-    return "conventional" if theory == "moment-matched" else theory
+        if len(clusters.weights) > 1 or clusters.means.any():
+            return theory
+    covariance = law.covariance(dim)
+    if not is_centred(law.mean(dim), covariance):
+        return None
+    return "conventional" if np.allclose(covariance, np.eye(dim), rtol=0, atol=1e-12) else "moment-matched"
 
 
 class Conditions:
@@ -78,27 +81,24 @@ class Conditions:
 
     Parameters
     ----------
-    plan, task
-        The sweep, and which part of it.
-    threads
-        Threads to use.
+    plan, index
+        The sweep, and which task of it.
     """
 
-    def __init__(self, plan: Plan, task: Task, threads: int = 1) -> None:
-        self.plan, self.task, self.run, self.threads = plan, task, plan.sweep.run, threads
-        self.keys: list[str] = []
-        """For each condition, its key in ``trained``: the settings as JSON."""
-        self.trained: dict[str, Instance] = {}
-        self.floor_of: dict[str, str] = {}
-        """For each key, that of the same network on Gaussian inputs: the settings without the law."""
-        for problem, instance in zip(task.conditions, task.draw(), strict=True):
-            floor = problem.model_dump_json(exclude={"latent"})
-            key = floor if _is_gaussian(problem) else problem.model_dump_json()
-            if self.run.noise_floor or key == floor:
-                self.trained.setdefault(floor, instance.replace(latent=Gaussian()))
-            self.trained.setdefault(key, instance)
-            self.floor_of |= {floor: floor, key: floor}
-            self.keys.append(key)
+    def __init__(self, plan: Plan, index: int) -> None:
+        self.plan, self.index, self.run = plan, index, plan.sweep.run
+        self.keys: list[Key] = []
+        """For each condition, its key in ``trained``."""
+        self.trained: dict[Key, Instance] = {}
+        problems = plan.conditions(index)
+        for problem, instance in zip(problems, _drawn(problems, plan.seed(index)), strict=True):
+            network, latent = problem.model_dump_json(exclude={"latent"}), problem.latent
+            # A mixture whose components lie on top of each other is N(0, I) as well.
+            mixture = isinstance(latent, GaussianMixture) and (latent.spread or latent.standardize == "estimated")
+            law = latent.model_dump_json() if mixture else ""
+            for each in ("", law) if self.run.noise_floor else (law,):
+                self.trained.setdefault((network, each), instance if each else instance.replace(latent=Gaussian()))
+            self.keys.append((network, law))
 
     @property
     def instances(self) -> list[Instance]:
@@ -106,154 +106,111 @@ class Conditions:
         return list(self.trained.values())
 
     @cached_property
-    def asked(self) -> dict[tuple[str, str], str | None]:
-        """By key and theory of the sweep, the simplest theory that says the same; None if it does not apply."""
-        return {
-            (key, name): applicable_theory(instance.latent, instance.latent_dim, name)
-            for key, instance in self.trained.items()
-            for name in self.run.theories
-        }
+    def asked(self) -> dict[Key, dict[str, Case | None]]:
+        """By key and theory of the sweep, the simplest case that says the same; None if the theory does not apply."""
 
-    def _case(self, key: str, theory: str) -> tuple[str, str]:
-        """What a solution depends on: conventional theory does not see the law."""
-        return theory, self.floor_of[key] if theory == "conventional" else key
+        def case(key: Key, name: str) -> Case | None:
+            network, law = key
+            instance = self.trained[key]
+            theory = applicable_theory(instance.latent, instance.latent_dim, name)
+            return (theory, network, "" if theory == "conventional" else law) if theory else None
 
-    def cases(self) -> dict[tuple[str, str], Instance]:
+        return {key: {name: case(key, name) for name in self.run.theories} for key in self.trained}
+
+    def cases(self) -> dict[Case, Instance]:
         """Every solution that is needed, once, with an instance it can be computed from."""
-        found: dict[tuple[str, str], Instance] = {}
-        for (key, _), theory in self.asked.items():
-            if theory is not None:
-                found.setdefault(self._case(key, theory), self.trained[key])
-        return found
+        return {case: self.trained[key] for key, cases in self.asked.items() for case in cases.values() if case}
 
-    def results(self, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
+    def results(self, threads: int, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
         """All arrays of the task."""
-        times, run = self.plan.sweep.times, self.run
-        measured = {
-            key: tuple(sorted({str(self.asked[key, name]) for name in run.theories if self.asked[key, name]}))
-            or ("conventional",)
-            for key in self.trained
-        }
+        plan, times, run, cases = self.plan, self.plan.sweep.times, self.run, self.cases()
+        theories = [{case[0] for case in asked.values() if case} for asked in self.asked.values()]
         trajectories = simulate_together(
             self.instances,
             np.append(0.0, times),  # a run that diverges before the first output time has this one
             runs=run.runs,
-            seed=self.task.seed,
-            overlaps=list(measured.values()),
+            seed=plan.seed(self.index),
+            overlaps=[tuple(sorted(names)) or ("conventional",) for names in theories],
             test_samples=run.test_samples,
-            threads=self.threads,
+            threads=threads,
             progress=progress,
         )
-        runs, cases = dict(zip(self.trained, trajectories, strict=True)), self.cases()
-        with ThreadPoolExecutor(self.threads) as pool:
+        runs = dict(zip(self.trained, trajectories, strict=True))
+        with ThreadPoolExecutor(threads) as pool:
             solved = pool.map(lambda case: _solved(cases[case], case[0], times, run), cases)
             solutions = dict(zip(cases, solved, strict=True))
+        kl = cache(lambda key: float(self.trained[key].latent.kl_to_standard_normal(samples=KL_SAMPLES)))
 
         @cache
-        def compared(key: str, theory: str | None) -> dict[str, xr.Dataset]:
+        def compared(key: Key, case: Case | None) -> dict[str, Dataset]:
             """What is stored of a run and the theory it is compared with, by the prefix of the names."""
-            sgd = runs[key].sel(overlaps=theory or measured[key][0], drop=True).isel(time=slice(1, None))
-            sgd = _at_all_times(sgd[[name for name in sgd if name in ENTRIES]], times)
-            whole = sgd["v"].notnull().all(["time", "student"])
-            if theory is None:
-                sgd = sgd.drop_vars(["Q", "R"])
-            found = {"": sgd, "scale_": magnitude(sgd).where(whole)}
-            if theory is not None:
-                solution = solutions[self._case(key, theory)]
-                found |= {"theory_": solution.mean, "M_": discrepancy(solution.mean, sgd), "noise_": solution.noise}
-            return found
+            whole = runs[key].sel(overlaps=case[0], drop=True) if case else runs[key].isel(overlaps=0, drop=True)
+            stored = [name for name in whole if name in COMPARED and (case or name not in ("Q", "R"))]
+            sgd = whole[stored].reindex(time=times)
+            reached = sgd["v"].notnull().all(["time", "student"])
+            found = {"scale_": magnitude(sgd).where(reached)}
+            if case:
+                mean, noise = solutions[case]
+                found |= {"theory_": mean, "M_": discrepancy(mean, sgd), "noise_": noise}
+            diverged_at = whole.attrs.get("diverged_at", np.nan)
+            return found | {"": sgd.assign(diverged_at=diverged_at, kl=kl(key), applies=case is not None)}
 
-        arrays = _Arrays(self.plan, self.task)
-        for place, key in enumerate(self.keys):
-            arrays.put(place, 0, "kl", float(self.trained[key].latent.kl_to_standard_normal(samples=KL_SAMPLES)))
-            arrays.put(place, 0, "diverged_at", runs[key].attrs.get("diverged_at", np.nan))
-            for number, name in enumerate(run.theories):
-                theory = self.asked[key, name]
-                if theory is not None:
-                    arrays.put(place, number, "theory_diverged_at", solutions[self._case(key, theory)].diverged_at)
-                    arrays.put(place, number, "applies", 1)
-                for prefix, dataset in compared(key, theory).items():
+        # What is not filled in, as units that a condition does not have, stays NaN.
+        empty = plan.template.isel(plan.region(self.index))
+        arrays = {str(name): empty.variables[name].copy() for name in empty}
+
+        def put(place: Mapping[str, int], prefix: str, values: Dataset) -> None:
+            """Fill in all variables that the sweep stores."""
+            for name, array in values.items():
+                if f"{prefix}{name}" in arrays:
+                    entries = {str(dim): slice(size) for dim, size in array.sizes.items()}
+                    arrays[f"{prefix}{name}"][{**place, **entries}] = array.variable
+
+        for at, key in zip(np.ndindex(*map(empty.sizes.get, plan.sweep.dims)), self.keys, strict=True):
+            place = dict(zip(plan.sweep.dims, at, strict=True))
+            for number, (name, case) in enumerate(self.asked[key].items()):
+                for prefix, values in compared(key, case).items():
                     if prefix != "noise_" or name == "mixture":
-                        arrays.put_all(place, number, prefix, dataset)
+                        put({**place, "theory": number}, prefix, values)
             if run.noise_floor:
-                floor = compared(self.floor_of[key], "conventional")
-                arrays.put_all(place, 0, "floor_", floor["M_"])
-                arrays.put_all(place, 0, "floor_scale_", floor["scale_"])
-        return arrays.values
+                floor = key[0], ""
+                gaussian = compared(floor, self.asked[floor][run.theories[0]])
+                put(place, "floor_", gaussian["M_"])
+                put(place, "floor_scale_", gaussian["scale_"])
+        return {name: array.values for name, array in arrays.items()}
 
 
-class _Arrays:
-    """The arrays of a task, to be filled; what is not filled, as units that a condition does not have, is NaN."""
-
-    def __init__(self, plan: Plan, task: Task) -> None:
-        self.plan, self.task = plan, task
-        sizes = {**plan.sizes, **dict(zip(plan.sweep.dims, task.shape, strict=True))}
-        self.values = {
-            name: np.full([sizes[dim] for dim in variable.dims], variable.missing, variable.dtype)
-            for name, variable in plan.variables.items()
-        }
-
-    def put(self, place: int, theory: int, name: str, values: ArrayLike) -> None:
-        """Fill what belongs to a condition and a theory, both by number."""
-        by_theory = (theory,) if self.plan.variables[name].dims[0] == "theory" else ()
-        entries = tuple(slice(size) for size in np.shape(values))
-        self.values[name][(*by_theory, *np.unravel_index(place, self.task.shape), *entries)] = values
-
-    def put_all(self, place: int, theory: int, prefix: str, dataset: xr.Dataset) -> None:
-        """Fill all variables of a dataset that the sweep stores."""
-        for name, values in dataset.items():
-            variable = self.plan.variables.get(f"{prefix}{name}")
-            if variable is not None:
-                ordered = values.transpose(*(dim for dim in variable.dims if dim in values.dims))
-                self.put(place, theory, f"{prefix}{name}", ordered.values)
+def _drawn(problems: Sequence[Problem], seed: int) -> Iterator[Instance]:
+    """Draw the conditions of a task, which share their arrays where they can."""
+    first = problems[0].draw(seed)
+    for problem in problems:
+        if problem.student_alignment:  # the start depends on more than the seed
+            yield problem.draw(seed)
+        else:
+            yield first.replace(
+                latent=problem.draw_latent(seed),
+                learning_rate=problem.learning_rate,
+                training=problem.training,
+                attrs={**first.attrs, "problem": problem.model_dump_json(exclude_none=True)},
+            )
 
 
-@dataclass(frozen=True)
-class Solution:
-    """What theory predicts, NaN at output times it does not reach."""
-
-    mean: xr.Dataset
-    noise: xr.Dataset
-    """M that the scatter between members of an ensemble alone makes."""
-    diverged_at: float
-
-
-def _is_gaussian(problem: Problem) -> bool:
-    """Whether the law is N(0, I) itself: so is a mixture whose components lie on top of each other."""
-    latent = problem.latent
-    return not isinstance(latent, GaussianMixture) or (latent.spread == 0 and latent.standardize != "estimated")
-
-
-def _solved(instance: Instance, theory: str, times: np.ndarray, run: SweepRun) -> Solution:
-    """Solve one case on one thread."""
+def _solved(instance: Instance, theory: str, times: np.ndarray, run: SweepRun) -> tuple[Dataset, Dataset]:
+    """Solve one case on one thread: what it predicts, NaN from where it diverges, and the M of its scatter alone."""
     try:
         if theory == "mixture":
             chains = run.chains if len(instance.mixture_moments().kinds) == 1 else run.chains_by_weights
             found = solve_mixture(instance, times, chains=chains, largest_step=run.largest_step, threads=1)
-            found = found[[name for name in found if name in ENTRIES]]
         else:
             found = solve(instance, times, theory=theory)
     except DivergenceError:  # before the first output
         found = solve(instance, [0.0]).isel(time=slice(0)).assign_attrs(diverged_at=float(times[0]))
-    ensemble = "run" in found.dims
-    mean = _at_all_times(found.mean("run") if ensemble else found, times)
-    noise = _scatter(found) if ensemble else mean.isel(time=0, drop=True) * 0.0
-    return Solution(mean, noise, found.attrs.get("diverged_at", np.nan))
-
-
-def _at_all_times(trajectory: xr.Dataset, times: np.ndarray) -> xr.Dataset:
-    """A trajectory that was cut, NaN from there on; the times are its only labels."""
-    missing = len(times) - trajectory.sizes["time"]
-    bare = trajectory.drop_vars(list(trajectory.coords))
-    whole = bare.pad(time=(0, missing), constant_values=np.nan) if missing else bare
-    return whole.assign_coords(time=times)
-
-
-def _scatter(ensemble: xr.Dataset) -> xr.Dataset:
-    """Mean |x − mean of n members| over time, of a member x that is not among the n."""
-    count = ensemble.sizes["run"]
-    if count < 2 or "diverged_at" in ensemble.attrs:
-        return ensemble.isel(run=0, time=0).drop_vars(list(ensemble.coords)) * np.nan
-    # For one among them the variance is smaller, by 1 − 1/n against 1 + 1/n.
-    away = np.abs(ensemble - ensemble.mean("run")).mean(["run", "time"]) * np.sqrt((count + 1) / (count - 1))
-    return away.drop_vars(list(away.coords))
+    diverged_at, members = found.attrs.get("diverged_at", np.nan), found.sizes.get("run", 0)
+    found = found[[name for name in found if name in COMPARED]].reindex(time=times)
+    mean = found.mean("run") if members else found
+    scatter = mean.isel(time=0, drop=True) * (np.nan if members else 0.0)
+    if members > 1 and np.isnan(diverged_at):
+        # Mean |x − mean| over time, of a member x that is not among those of the mean. For one among them the variance
+        # is smaller, by 1 − 1/n against 1 + 1/n.
+        scatter = np.abs(found - mean).mean(["run", "time"]) * np.sqrt((members + 1) / (members - 1))
+    return mean.assign(diverged_at=diverged_at), scatter
