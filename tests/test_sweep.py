@@ -175,7 +175,9 @@ def test_the_example_and_the_page_have_valid_sweeps():
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in SweepRun.model_fields)
     plan = Plan(LAWS)
-    names = {name for name in plan.template if not name.startswith(("M_", "scale_", "floor_", "noise_", "theory_"))}
+    names = {
+        name for name in map(str, plan.template) if not name.startswith(("M_", "scale_", "floor_", "noise_", "theory_"))
+    }
     assert all(f"`{name}`" in page for name in names)
 
 

@@ -398,7 +398,8 @@ def test_contradictions():
         ),
         (
             lambda: Where(scheduler="tcp://127.0.0.1:9", files=(None, None, "key.pem")),
-            "--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got 'tcp://127.0.0.1:9'). Give its --scheduler tls://",
+            "--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got 'tcp://127.0.0.1:9'). "
+            "Give its --scheduler tls://",
         ),
         (lambda: Where(scheduler="a:1"), "--scheduler: must be an address (got 'a:1'). Write it as tcp://"),
     ):

@@ -65,7 +65,7 @@ def test_an_interrupted_sweep_shows_what_is_finished_and_goes_on(tmp_path, whole
 def test_a_chunk_without_a_record_is_not_read_and_is_written_over(store, whole):
     plan = small_plan()
     (store / "tasks" / "3.json").unlink()
-    for name in plan.template:
+    for name in map(str, plan.template):
         (store / chunk_key(plan, name, 3)).write_bytes(b"half of a chunk")
     assert np.isnan(sl.open_sweep(store)["v"].values[1, 2]).all()
     with SweepStore(store, plan) as opened:

@@ -16,30 +16,30 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
     "PJRT_NPROC": "1", "MALLOC_TRIM_THRESHOLD_": "65536",
 }  # fmt: skip
-"""Settings of every worker: a task has one thread, XLA's included, as many tasks run as there are cores, and
-memory that they free goes back to the system."""
+"""Settings of every worker. A task has one thread, also in XLA, because as many tasks run as there are cores. Memory
+that a task frees returns to the system."""
 
 SELDOM = {
     "distributed.admin.tick.interval": "1s", "distributed.admin.system-monitor.interval": "5s",
     "distributed.worker.memory.monitor-interval": "1s", "distributed.worker.profile.enabled": False,
 }  # fmt: skip
-"""How often dask looks at itself: by default it took 7 % of a core here and 4 % in each idle worker, now 1 %."""
+"""How often dask monitors itself. Its defaults took 7 % of a core here and 4 % in each idle worker; these take 1 %."""
 
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster"}
 TLS_OPTIONS = {"--tls-ca-file": "tls_ca_file", "--tls-cert": "tls_client_cert", "--tls-key": "tls_client_key"}
 CONNECT_SECONDS = 30
 
 GONE_SECONDS = 60.0
-"""After which a batch job without workers has ended: a worker that is started anew takes some ten."""
+"""A batch job has ended if it had no workers for this long. A worker that restarts takes about ten seconds."""
 
 
 def local_cluster(workers: int | None = None) -> DaskEngine:
-    """Workers on this machine, a process of one thread for each core, which listen on the loopback address only.
+    """Workers on this machine: processes of one thread, which listen on the loopback address only.
 
     Parameters
     ----------
     workers
-        How many; one for each core by default.
+        Number of processes; one for each core by default.
     """
     from dask import config
     from distributed import Client, LocalCluster
@@ -107,17 +107,17 @@ def _security(files: Sequence[str | None]) -> Any:
 
 
 def batch_cluster(system: str, jobs: int) -> DaskEngine:
-    """Jobs of SLURM or PBS, of the size that dask-jobqueue's configuration says (docs/clusters.md has an example).
+    """Jobs of SLURM or PBS, as dask-jobqueue's configuration describes them (docs/clusters.md has an example).
 
-    The scheduler runs in this process and listens on the network that the configuration names. Jobs that end, as they
-    do when their time is over, are asked for again.
+    The scheduler runs in this process and listens on the network that the configuration names. A job whose time is
+    over is submitted again.
 
     Parameters
     ----------
     system
         ``"slurm"`` or ``"pbs"``.
     jobs
-        How many to ask for; work begins with the first.
+        Number of jobs; work begins with the first.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def batch_cluster(system: str, jobs: int) -> DaskEngine:
 
 
 def _renewal(cluster: Any, jobs: int) -> Callable[[], object]:
-    """Asks for a batch job again once all its workers are gone; a job that waits in the queue is left there.
+    """Submits a batch job again once all its workers are gone; a job that waits in the queue stays there.
 
     Dask-jobqueue itself does so only for jobs of one process.
     """
@@ -202,7 +202,7 @@ def _one_line(error: Exception) -> str:
 
 @contextmanager
 def _interrupts_left_to_this_thread() -> Iterator[None]:
-    """Threads that begin here, and the processes they start now or later, are spared the Ctrl-C of the terminal."""
+    """Threads that begin here, and processes that they start, do not get the terminal's Ctrl-C."""
     resource_tracker.ensure_running()  # which otherwise unblocks the signal where it begins
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -86,13 +86,13 @@ class Engine:
 
     def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
         """Yield the outcome of each task when it is done, in any order; after a stop only of tasks that had begun."""
+
+        def report(done: float) -> None:
+            if stop.drop:
+                raise KeyboardInterrupt
+            self._progress(index, done)
+
         for index in indices:
-
-            def report(done: float, index: int = index) -> None:
-                if stop.drop:
-                    raise KeyboardInterrupt
-                self._progress(index, done)
-
             try:
                 if not stop.requested:
                     yield run_task(plan, index, cores(), report)

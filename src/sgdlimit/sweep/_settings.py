@@ -21,7 +21,7 @@ from ..trajectory import log_times
 
 MOST_CONDITIONS = 100_000
 TAKEN = ("instance", "run", "time", "theory", "student", "student_", "teacher", "task", "input", "kl", "Q", "R", "v")
-"""Names that the dataset of a sweep has for itself."""
+"""Names that the dataset of a sweep uses itself."""
 
 TABLES = {"": Problem, "latent.": GaussianMixture, "training.": Training, "training.schedule.": Schedule}
 
@@ -36,25 +36,25 @@ class SweepRun(Settings):
     Parameters
     ----------
     instances, first_instance
-        How many instances of every condition, and the seed of the first; the others follow. An instance's seed is also
-        that of its SGD noise, which all conditions of the instance share.
+        Number of instances of every condition, and the seed of the first; the others follow. All conditions of an
+        instance share its SGD noise, which has the same seed.
     runs
-        SGD runs of each.
+        SGD runs of each condition.
     time, count
         Length of training in units of N steps, and number of log-spaced output times.
     theories
         Which theories SGD is compared with: ``"conventional"``, ``"moment-matched"``, ``"mixture"``.
     noise_floor
-        Whether SGD on Gaussian inputs is run as well, for M of noise alone.
+        Whether SGD also runs on Gaussian inputs, which gives the M of noise alone.
     test_samples
         Fresh samples on which the generalisation error of SGD is measured; 0 leaves it out.
     trajectories
-        Whether trajectories are kept, or only M.
+        Whether trajectories are stored, or only M.
     chains, chains_by_weights, largest_step
-        Of the mixture theory: members of its ensemble, the same where its weights have to be followed, which takes ten
+        Settings of mixture theory: members of its ensemble, members where it must follow the weights, which takes ten
         times as long, and the largest step of integration.
     conditions_per_task
-        The most conditions that one task computes. They share the noise and its product with the features.
+        Largest number of conditions in a task. They share the noise and its product with the features.
     """
 
     instances: Dimension = 1
@@ -94,15 +94,15 @@ class Sweep(Settings):
     problem
         What all conditions have in common: fields of :class:`sgdlimit.Problem`.
     grid
-        For any other fields, by name (``"learning_rate"``, ``"latent.spread"``, ``"training.label_noise"``), the values
-        they take. Every combination is a condition.
+        Values of other fields, by name (``"learning_rate"``, ``"latent.spread"``, ``"training.label_noise"``). Every
+        combination is a condition.
     run
         A :class:`SweepRun`.
 
     Raises
     ------
     ProblemError
-        If a field is not known, or any combination is no problem, naming the first.
+        If a field is not known, or a combination is not a valid problem. The error names the first one.
 
     Examples
     --------

@@ -166,7 +166,7 @@ class Conditions:
                     entries = {str(dim): slice(size) for dim, size in array.sizes.items()}
                     arrays[f"{prefix}{name}"][{**place, **entries}] = array.variable
 
-        for at, key in zip(np.ndindex(*map(empty.sizes.get, plan.sweep.dims)), self.keys, strict=True):
+        for at, key in zip(np.ndindex(*[empty.sizes[dim] for dim in plan.sweep.dims]), self.keys, strict=True):
             place = dict(zip(plan.sweep.dims, at, strict=True))
             for number, (name, case) in enumerate(self.asked[key].items()):
                 for prefix, values in compared(key, case).items():
