@@ -55,19 +55,18 @@ class Where:
 
     def workers_here(self, found: Cost) -> int:
         """Processes on this machine beside this one; 0 where this one does all, or others do."""
-        if self.scheduler is not None or self.cluster is not None:
+        if self.scheduler or self.cluster:
             return 0
-        if self.workers is not None:
-            return self.workers
-        return min(cores(), found.tasks) if cores() > 2 and found.tasks > 1 and found.seconds > PAYS else 0
+        pays = cores() > 2 and found.tasks > 1 and found.seconds > PAYS
+        return pays * min(cores(), found.tasks) if self.workers is None else self.workers
 
     def engine(self, found: Cost, part: Callable[[int, float], None]) -> Engine:
         """The engine, started."""
         from . import _cluster as cluster
 
-        if self.scheduler is not None:
+        if self.scheduler:
             return cluster.running_scheduler(self.scheduler, self.files)
-        if self.cluster is not None:
+        if self.cluster:
             return cluster.batch_cluster(self.cluster, self.jobs)
         count = self.workers_here(found)
         return cluster.local_cluster(count) if count else Engine(part)
