@@ -54,4 +54,4 @@ def unknown_name(field: str, name: object, known: Collection[str], more: str = "
     """
     names = [repr(each) for each in known]
     listed = ", ".join(names) + more if more else " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    return ProblemError(f"{field}: must be {listed} (got {shown(name)}).{nearest(name, known)}")
+    return ProblemError(f"{field}: must be {listed} (got {shown(name)}).{nearest(name, known, ' Use one of them.')}")
