@@ -69,10 +69,10 @@ def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
     rule = re.sub(r"^\w+ should", "must", re.split(", got| after", complaint["msg"])[0])
     if complaint["type"] == "value_error":  # from a validator of ours, or from the settings of an inner table
         error = complaint["ctx"]["error"]
-        if isinstance(error, ProblemError):
+        if isinstance(error, ProblemError) or len(error.args) == 1:
             prefix = f"{name}." if name else ""
             return [str(said) if str(said).startswith(f"{name}: ") else f"{prefix}{said}" for said in error.args]
-        rule, fix = error.args
+        rule, fix = error.args  # of one field, whose name and value are added here
         words = RULE + fix
     near = nearest(name, fields, " Remove it.")
     return [f"{name}: " + words.format(name=name, given=shown(complaint["input"]), rule=rule, near=near)]
