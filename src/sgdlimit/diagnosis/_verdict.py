@@ -88,7 +88,20 @@ def judge(data: Dataset, centred: Diagnosis | None = None) -> Diagnosis:
     agrees = found["agrees"].all("quantity")
     verdict = agrees.idxmax().item() if agrees.any() else "neither"
     tried = found.sel(theory=slice(verdict if agrees.any() else None))
-    reasons, obstacle = _reasons(data, found), _obstacle(data, tried)
+    reasons, obstacle = _reasons(data, found), ""
+    noise = float(
+        (tried["floor"].sel(quantity="Q") / abs(data["Q_theory"]).mean(["time", "student", "student_"])).max()
+    )
+    if "diverged_at" in data.attrs:
+        obstacle = (
+            f"training diverges at t = {data.attrs['diverged_at']:.3g}, on these data or on Gaussian inputs of their "
+            "size. Lower the learning rate, or standardise the data."
+        )
+    elif not noise <= RESOLVED:
+        obstacle = (
+            f"noise alone is {noise:.0%} of Q, so that any theory would agree. Lower the learning rate, standardise "
+            "the data, or use more inputs."
+        )
     if obstacle:
         return Diagnosis("undecided", True, f"Verdict: undecided, because {obstacle}", reasons, data, centred)
     sizes = {name: _size(data, name, tried.sel(theory=name)) for name in tried["theory"].values.tolist()}
@@ -116,23 +129,6 @@ def table(data: Dataset) -> str:
         else:
             lines += map(ROW.format_map, rows.to_dict("records"))
     return "\n".join(lines)
-
-
-def _obstacle(data: Dataset, tried: Dataset) -> str:
-    """What makes any comparison meaningless, and what would help; empty where nothing does."""
-    if "diverged_at" in data.attrs:
-        return (
-            f"training diverges at t = {data.attrs['diverged_at']:.3g}, on these data or on Gaussian inputs of their "
-            "size. Lower the learning rate, or standardise the data."
-        )
-    Q = abs(data["Q_theory"]).mean(["time", "student", "student_"])
-    worst = float((tried["floor"].sel(quantity="Q") / Q).max())
-    if worst <= RESOLVED:
-        return ""
-    return (
-        f"noise alone is {worst:.0%} of Q, so that any theory would agree. Lower the learning rate, standardise the "
-        "data, or use more inputs."
-    )
 
 
 def _worst(ratios: DataArray) -> tuple[str, float]:
