@@ -32,7 +32,13 @@ def averages(integrals, S, K):
     return integrals.correlation(S, K), integrals.gain(S, K), integrals.curvature(S, K), integrals.quartic(S, K)
 
 
-orthant_probability, second_moments = jax.jit(_orthant.orthant_probability), jax.jit(_orthant.second_moments)
+second_moments = jax.jit(_orthant.second_moments)
+
+
+@jax.jit
+def orthant_probability(rho):
+    """Of a correlation matrix."""
+    return _orthant.orthant_probability(rho[np.triu_indices(len(rho), 1)], len(rho))
 
 
 def correlations(rows):

@@ -16,10 +16,9 @@ from sgdlimit.rules._base import Integrals
 from sgdlimit.rules._polynomial import Polynomial
 from sgdlimit.theory._averages import Quadrature, integrals_for
 from sgdlimit.theory._mean_fields import _ensemble
-from sgdlimit.theory._mean_fields._chain import average_over_chain, empty_averages
+from sgdlimit.theory._mean_fields._chain import average_over_chain
 from sgdlimit.theory._mean_fields._ensemble import solve_mixture
-from sgdlimit.theory._mean_fields._error import _in_parts
-from sgdlimit.theory._mean_fields._modes import frozen_units, modes, over_ensemble
+from sgdlimit.theory._mean_fields._observed import _in_parts, frozen_units, modes, over_ensemble
 from sgdlimit.theory._mean_fields._stability import stability_edge
 
 N, D = 160, 80
@@ -199,11 +198,10 @@ def process_of(instance, seed=0, *, chains=1, finite_size=True):
 
 def averages_by_the_chain(clusters, S, c, M):
     """Of one state over all quasi-random points, without the steps that the chain takes in between."""
-    K, n = len(M), len(c)
-    averages, place, calls = empty_averages(len(S), K, n - K, M.shape[1]), 0, clusters.points.shape[1] // 8
+    place, calls = 0, clusters.points.shape[1] // 8
     total = {name: np.zeros(1) for name in ("H", "A", "G", "error_gradient", "activity")}
     for call in range(calls):
-        place = average_over_chain(clusters, call, 1, 1.0, np.zeros(4, np.uint32), S, c, M.copy(), place, averages)
+        place, averages = average_over_chain(clusters, call, 1, 1.0, np.zeros(4, np.uint32), S, c, M.copy(), place)
         for name, value in total.items():
             total[name] = value + getattr(averages, name) / calls
     return total
@@ -268,7 +266,7 @@ def test_averages_at_one_state_of_the_chain(pair):
     moments = instance.mixture_moments()
     assert len(moments.kinds) == 2
     process = process_of(instance)
-    S, M = process.S, process.M
+    S, _, M = process.start
     c = np.concatenate([instance.student_output, -instance.teacher_output])
     expected, error = averages_by_samples(instance, moments, S, c, M)
     seeds = range(4 if pair[1] == "sign" else 1)  # of what is found by parts in two fields
@@ -287,7 +285,7 @@ def test_averages_around_zero_are_those_of_gaussian_theory():
     instance = small_instance().replace(latent=law)
     process = process_of(instance)
     c = np.concatenate([instance.student_output, -instance.teacher_output])
-    found = averages_by_the_chain(process.clusters, process.S, c, process.M)
+    found = averages_by_the_chain(process.clusters, process.start[0], c, process.start[2])
     with jax.enable_x64(True):
         exact = jax.jit(forces, static_argnums=(2, 3))(process.S[0], c, 2, integrals_for("erf"))
     for name, value in zip(("H", "A", "G"), exact, strict=True):
@@ -587,14 +585,14 @@ def test_comparing_an_ensemble():
 @pytest.mark.parametrize("finite_size", [True, False])
 def test_weights_and_spectrum_tell_the_same(finite_size):
     """Where clusters share a covariance both routes apply: means of 48 chains, a false alarm in 10⁴ seeds."""
-    instance, times = problem(latent=mixture(2, 3.0)).draw(seed=15), TIMES
+    instance = problem(latent=mixture(2, 3.0)).draw(seed=15)
     assert len(instance.mixture_moments().kinds) == 1
     found = []
     for seed, route in enumerate((_ensemble._spectral, _ensemble._by_weights)):
         process = process_of(instance, seed, chains=48, finite_size=finite_size)
-        kept = _ensemble.Kept.empty(48, len(times), process.S, instance.student_output, process.M)
-        reached = route(process, kept, None, 2)
-        assert (reached == len(process.grid.steps)).all()
+        run, starts = route(process, None)
+        assert {run(start) for start in starts} == {len(process.grid.steps)}
+        kept = process.kept
         S = kept.S[:, :, 0]
         found.append(runs_of(Q=S[..., :2, :2], R=S[..., :2, 2:], v=kept.v, mean_field=kept.M))
     assert false_alarm_rate(found[0], found[1], ("Q", "R", "v", "mean_field")) > 1e-4

@@ -1,9 +1,8 @@
 from ._activation import (
     ACTIVATIONS as ACTIVATIONS,
-    ERF as ERF,
-    RELU as RELU,
     TEACHER_ONLY as TEACHER_ONLY,
     Activation as Activation,
+    Code as Code,
     activation_named as activation_named,
     codes_of as codes_of,
     names_of as names_of,

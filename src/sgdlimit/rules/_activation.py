@@ -1,6 +1,7 @@
 """Activation functions g of the hidden units: built-in ones by name, and any that JAX can trace."""
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from functools import cache, cached_property, reduce
 from hashlib import sha256
 from typing import Any
@@ -11,11 +12,17 @@ from numpy.typing import ArrayLike
 from ..errors import ProblemError
 from ._functions import TracedFunction
 
-ERF, RELU, LINEAR, FIRST_TABLE = range(4)
-"""How compiled loops know activations: built-in ones, then the first, second, ... of their tables."""
-
 ACCURACY = 2e-3
 HIGHEST_DEGREE = 4
+
+
+class Code(IntEnum):
+    """How compiled loops know an activation; TABLE + n is the function in their table number n."""
+
+    ERF = 0
+    RELU = 1
+    LINEAR = 2
+    TABLE = 3
 
 
 class Activation(TracedFunction):
@@ -50,8 +57,7 @@ class Activation(TracedFunction):
     array([0.    , 0.7311])
     """
 
-    code: int | None = None
-    """How compiled loops know it; None for a function that they know as a table."""
+    code: Code = Code.TABLE
     coefficients: tuple[float, ...] | None = None
     """Coefficients of a polynomial, the lowest power first."""
 
@@ -112,19 +118,16 @@ class Activation(TracedFunction):
     @cached_property
     def jumps(self) -> bool:
         """Whether g itself jumps, so that SGD cannot train through it."""
-        return self.code is None and self.coefficients is None and bool(self.kinks.jumps.any())
+        return self.code is Code.TABLE and self.coefficients is None and bool(self.kinks.jumps.any())
 
     @cached_property
     def digest(self) -> str:
         """Tells functions of different values apart, from one process to another."""
-        if self.code is not None:
+        if self.code is not Code.TABLE:
             return self.name
         x = np.linspace(-8.01, 8.0, 999)
         parts = self.table, np.column_stack(self.kinks), self.value(x), self.slope(x), self.curvature(x)
         return sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
-
-    def __repr__(self) -> str:
-        return f"Activation({self.name})"
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -164,16 +167,16 @@ def _in_jax() -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def _built_in(name: str, code: int | None = None, *in_numpy: Callable[[Any], Any]) -> Activation:
+def _built_in(name: str, code: Code = Code.TABLE, *in_numpy: Callable[[Any], Any]) -> Activation:
     """An activation of ``_in_jax``, with its code and its value and slope in NumPy where compiled loops know it."""
     return Activation._unchecked(name, lambda x: _in_jax()[name](x), code=code, _in_numpy=in_numpy)
 
 
 ACTIVATIONS = {
-    "erf": _built_in("erf", ERF, _erf, lambda x: np.sqrt(2 / np.pi) * np.exp(-np.square(x) / 2)),
-    "relu": _built_in("relu", RELU, lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
+    "erf": _built_in("erf", Code.ERF, _erf, lambda x: np.sqrt(2 / np.pi) * np.exp(-np.square(x) / 2)),
+    "relu": _built_in("relu", Code.RELU, lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
     "linear": Activation._unchecked(
-        "linear", lambda x: x, code=LINEAR, coefficients=(0.0, 1.0), _in_numpy=(np.asarray, np.ones_like)
+        "linear", lambda x: x, code=Code.LINEAR, coefficients=(0.0, 1.0), _in_numpy=(np.asarray, np.ones_like)
     ),
     **{g: _built_in(g) for g in ("tanh", "gelu", "silu", "softplus", "leaky-relu", "hard-sigmoid", "sign")},
     **{
@@ -242,5 +245,5 @@ def names_of(activation: str | Activation, teacher_activation: str | Activation 
 
 def codes_of(activations: Sequence[Activation]) -> tuple[list[int], list[Activation]]:
     """Codes of activations in compiled loops, and the functions that these loops need tables of."""
-    tabulated = list(dict.fromkeys(g for g in activations if g.code is None))
-    return [FIRST_TABLE + tabulated.index(g) if g.code is None else g.code for g in activations], tabulated
+    tabulated = [g for g in dict.fromkeys(activations) if g.code is Code.TABLE]
+    return [int(g.code) + (tabulated.index(g) if g in tabulated else 0) for g in activations], tabulated

@@ -177,16 +177,15 @@ class TracedFunction:
     def _found_kinks(self) -> Float[np.ndarray, "kink"]:
         """Cells whose change of value or slope is left when they are halved down to rounding."""
         edges = np.linspace(-REACH, REACH, SEARCH_CELLS + 1) + OFFSET * 2 * REACH / SEARCH_CELLS
-        cells, found = np.arange(SEARCH_CELLS), []
+        found = []
         for of in (self.value, self.slope):
-            x = np.stack([edges[:-1], edges[1:]])
-            y = np.array(of(x))
-            for _ in range(36):  # halve each cell: the end away from the larger change moves to the middle
-                middle = x.mean(axis=0)
-                at_middle = of(middle)
-                end = (np.abs(at_middle - y[0]) > np.abs(y[1] - at_middle)).astype(int), cells
-                x[end], y[end] = middle, at_middle
-            found.append(x.mean(axis=0)[np.abs(y[1] - y[0]) > SHARPEST * (1 + np.abs(y[0]))])
+            left, width = edges[:-1], 2 * REACH / SEARCH_CELLS
+            for _ in range(36):  # keep the half of each cell with the larger change
+                width /= 2
+                changes = np.abs(np.diff(of(left + width * np.arange(3)[:, None]), axis=0))
+                left = left + width * (changes[0] <= changes[1])
+            ends = of(np.stack([left, left + width]))
+            found.append((left + width / 2)[np.abs(ends[1] - ends[0]) > SHARPEST * (1 + np.abs(ends[0]))])
         positions = np.sort(np.concatenate(found))
         rounded = np.round(positions, 6)
         positions = np.where(np.abs(positions - rounded) < 1e-9, rounded, positions)

@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-from ._activation import ERF, FIRST_TABLE, LINEAR, RELU
+from ._activation import Code
 from ._functions import CELL_WIDTH, CELLS, TABLE_START, TracedFunction
 
 LOG2_E = 1 / math.log(2)
@@ -39,17 +37,6 @@ ERFC_COEFFICIENTS = (
 )
 
 
-@intrinsic
-def _power_of_two(typingctx, n):
-    """2ⁿ for a normal exponent n, an int64: its bits are n + 1023 in the exponent's place."""
-
-    def codegen(context, builder, signature, args):
-        bits = builder.shl(builder.add(args[0], ir.Constant(ir.IntType(64), 1023)), ir.Constant(ir.IntType(64), 52))
-        return builder.bitcast(bits, ir.DoubleType())
-
-    return types.float64(types.int64), codegen
-
-
 @njit(inline="always")
 def erf_and_gauss(x: float) -> tuple[float, float]:
     """erf(x/√2) and exp(−x²/2), to 1e-9: what the float32 sums that x comes from are worth a hundred times over."""
@@ -59,7 +46,8 @@ def erf_and_gauss(x: float) -> tuple[float, float]:
     gauss = 0.0
     for c in EXP_COEFFICIENTS:
         gauss = gauss * rest + c
-    gauss *= _power_of_two(np.int64(np.int32(n)))  # pyright: ignore[reportCallIssue]
+    exponent = np.int64(np.int32(n)) + np.int64(1023)
+    gauss *= np.int64(exponent << np.int64(52)).view(np.float64)  # 2ⁿ, whose bits are its exponent's
     t = 1 / (1 + 0.4 * math.sqrt(0.5) * abs(x))
     tail = 0.0
     for c in ERFC_COEFFICIENTS:
@@ -78,11 +66,11 @@ class Tables(NamedTuple):
     @classmethod
     def of(cls, functions: Sequence[TracedFunction]) -> "Tables":
         """Stack any number of functions; kinks that one lacks lie at infinity, where no field passes them."""
-        most = max((len(g.kinks.positions) for g in functions), default=0)
-        kinks = np.tile([np.inf, 0.0, 0.0], (len(functions), most, 1))
-        for place, g in zip(kinks, functions, strict=True):
-            place[: len(g.kinks.positions)] = np.column_stack(g.kinks)
-        return cls(np.array([g.table for g in functions]).reshape(len(functions), CELLS + 2, 4), kinks)
+        kinks = [np.column_stack(g.kinks) for g in functions]
+        filled = np.tile([np.inf, 0.0, 0.0], (len(kinks), max(map(len, kinks), default=0), 1))
+        for place, own in zip(filled, kinks, strict=True):
+            place[: len(own)] = own
+        return cls(np.array([g.table for g in functions]).reshape(-1, CELLS + 2, 4), filled)
 
 
 @njit(inline="always")
@@ -101,8 +89,9 @@ def tabulated(tables, function, x):
     """g(x) and g'(x) of a function in :class:`Tables`."""
     value, slope = smooth_part(tables, function, x)
     for k in range(tables.kinks.shape[1]):
-        if x > tables.kinks[function, k, 0]:
-            value += tables.kinks[function, k, 1] + tables.kinks[function, k, 2] * (x - tables.kinks[function, k, 0])
+        beyond = x - tables.kinks[function, k, 0]
+        if beyond > 0:
+            value += tables.kinks[function, k, 1] + tables.kinks[function, k, 2] * beyond
             slope += tables.kinks[function, k, 2]
     return value, slope
 
@@ -110,29 +99,29 @@ def tabulated(tables, function, x):
 @njit(inline="always")
 def activation_and_slope(activation, x, tables):
     """g(x) and g'(x)."""
-    if activation == ERF:
+    if activation == Code.ERF:
         value, gauss = erf_and_gauss(x)
         return value, SLOPE * gauss
-    if activation == RELU:
+    if activation == Code.RELU:
         return max(x, 0.0), (1.0 if x > 0 else 0.0)
-    if activation == LINEAR:
+    if activation == Code.LINEAR:
         return x, 1.0
-    return tabulated(tables, activation - FIRST_TABLE, x)
+    return tabulated(tables, activation - Code.TABLE, x)
 
 
 @njit(fastmath={"reassoc", "contract", "nsz", "arcp"})  # no "nnan" and "ninf": divergence must be seen
 def values_and_slopes(activation, x, first, stop, tables, value, slope):
     """g and g' of the numbers x[first:stop], into arrays: a loop for each activation, so that they vectorise."""
-    if activation == ERF:
+    if activation == Code.ERF:
         for p in range(first, stop):
             value[p], gauss = erf_and_gauss(x[p])
             slope[p] = SLOPE * gauss
-    elif activation == RELU:
+    elif activation == Code.RELU:
         for p in range(first, stop):
             value[p], slope[p] = max(x[p], 0.0), (1.0 if x[p] > 0 else 0.0)
-    elif activation == LINEAR:
+    elif activation == Code.LINEAR:
         for p in range(first, stop):
             value[p], slope[p] = x[p], 1.0
     else:
         for p in range(first, stop):
-            value[p], slope[p] = tabulated(tables, activation - FIRST_TABLE, x[p])
+            value[p], slope[p] = tabulated(tables, activation - Code.TABLE, x[p])

@@ -66,10 +66,7 @@ def arcsine(x: Values) -> Values:
     return 2 * jnp.arctan(x / (1 + jnp.sqrt(_uncorrelated(x))))
 
 
-@arcsine.defjvp
-def _(primals, tangents):
-    (x,), (dx,) = primals, tangents
-    return arcsine(x), _reciprocal_root(_uncorrelated(x)) * dx
+arcsine.defjvps(lambda dx, value, x: _reciprocal_root(_uncorrelated(x)) * dx)
 
 
 def quadrant_probability(rho: Values) -> Values:
@@ -161,29 +158,19 @@ def _probability_of_four(six: Six) -> Float[Array, "*batch"]:
     return quadrant_probability(six[0]) * quadrant_probability(six[5]) + jnp.sum(integrals, axis=0) / tau
 
 
-@_probability_of_four.defjvp
-def _(primals, tangents):
-    (six,), (dsix,) = primals, tangents
-    return _probability_of_four(six), jnp.sum(_six_slopes(six) * dsix, axis=0)
+_probability_of_four.defjvps(lambda dsix, value, six: jnp.sum(_six_slopes(six) * dsix, axis=0))
 
 
 # --- any size up to four ---------------------------------------------------------------------------------------------
 
 
-def _probability(correlations: Float[Array, "pair *batch"], n: int) -> Float[Array, "*batch"]:
-    """P_n, from the correlations of the pairs."""
-    if n == 4:
-        return _probability_of_four(correlations)
-    return 2.0**-n + jnp.sum(arcsine(correlations), axis=0) / (2 ** (n - 1) * jnp.pi)
-
-
-def orthant_probability(rho: Matrices) -> Float[Array, "*batch"]:
+def orthant_probability(correlations: Float[Array, "pair *batch"], n: int) -> Float[Array, "*batch"]:
     """Orthant probability P_n = E[∏ θ(z_i)] of 1 ≤ n ≤ 4 normal variables.
 
     Parameters
     ----------
-    rho
-        Correlation matrices, positive semi-definite; singular ones are fine.
+    correlations
+        Those of the pairs i < j, in lexical order; singular correlation matrices are fine.
 
     Returns
     -------
@@ -194,10 +181,12 @@ def orthant_probability(rho: Matrices) -> Float[Array, "*batch"]:
     Examples
     --------
     >>> with jax.enable_x64(True):  # equicorrelated at 1/2: 1/(n + 1)
-    ...     print(f"{orthant_probability((jnp.eye(4) + 1) / 2):.6f}")
+    ...     print(f"{orthant_probability(jnp.full(6, 0.5), 4):.6f}")
     0.200000
     """
-    return _probability(rho[np.triu_indices(len(rho), 1)], len(rho))
+    if n == 4:
+        return _probability_of_four(correlations)
+    return 2.0**-n + jnp.sum(arcsine(correlations), axis=0) / (2 ** (n - 1) * jnp.pi)
 
 
 def second_moments(rho: Matrices) -> Matrices:
@@ -215,7 +204,7 @@ def second_moments(rho: Matrices) -> Matrices:
     0.159155
     """
     n = len(rho)
-    probability, pullback = jax.vjp(lambda pairs: _probability(pairs, n), rho[np.triu_indices(n, 1)])
+    probability, pullback = jax.vjp(lambda pairs: orthant_probability(pairs, n), rho[np.triu_indices(n, 1)])
     (slopes,) = pullback(jnp.ones_like(probability))
     D = jnp.concatenate([slopes, jnp.zeros_like(rho[0, :1])])[_places(n)]  # but for its diagonal −Σ_k ρ_jk D_jk
     products = _product(rho, D)

@@ -1,13 +1,13 @@
 """Averages of polynomials: Wick sums."""
 
 from functools import lru_cache
-from itertools import combinations, product, zip_longest
-from math import comb, factorial, prod
+from itertools import combinations, zip_longest
 from typing import final
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.special import comb, factorial
 
 from ._base import Covariance, Expansions, Means, Quartets
 
@@ -26,13 +26,12 @@ def _pairings(
 
     Returns the orders r, the contractions m and the weights of the terms.
     """
-    terms = []
-    for m in product(*(range(min(highest[i], highest[j]) + 1) for i, j in PAIRS)):
-        orders = [sum(number for number, pair in zip(m, PAIRS, strict=True) if i in pair) for i in range(4)]
-        if np.all(np.less_equal(orders, highest)):
-            terms.append((orders, m, prod(map(factorial, orders)) / prod(map(factorial, m))))
-    orders, contractions, ways = map(np.array, zip(*terms, strict=True))
-    return orders.T, contractions.T, ways
+    counts = [min(highest[i], highest[j]) + 1 for i, j in PAIRS]
+    contractions = np.indices(counts).reshape(len(PAIRS), -1)
+    orders = np.stack([contractions[[i in pair for pair in PAIRS]].sum(axis=0) for i in range(4)])
+    fits = np.less_equal(orders.T, highest).all(axis=1)
+    orders, contractions = orders[:, fits], contractions[:, fits]
+    return orders, contractions, factorial(orders).prod(axis=0) / factorial(contractions).prod(axis=0)
 
 
 @final

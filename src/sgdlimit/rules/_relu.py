@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from itertools import groupby
-from math import prod, tau
+from math import tau
 from typing import ClassVar, final
 
 import jax
@@ -36,10 +36,8 @@ def _arc_cosine_kernel(rho: Values) -> Values:
     return uncorrelated_root(rho) / tau + rho * quadrant_probability(rho)
 
 
-@_arc_cosine_kernel.defjvp
-def _(primals, tangents):
-    (rho,), (drho,) = primals, tangents
-    return _arc_cosine_kernel(rho), quadrant_probability(rho) * drho  # Price's theorem: E[θ(x) θ(y)]
+# Price's theorem: E[θ(x) θ(y)].
+_arc_cosine_kernel.defjvps(lambda drho, value, rho: quadrant_probability(rho) * drho)
 
 
 @lru_cache(maxsize=64)
@@ -50,17 +48,16 @@ def _index_sets(students: int, fields: int) -> tuple[list[Int[np.ndarray, "size 
     and all roles that the members of a set can play share its orthant probability.
     """
     where = np.empty((students, students, fields, fields), dtype=np.int32)
-    chosen = {index: tuple(sorted(set(index))) for index in np.ndindex(where.shape)}
+    chosen = {index: tuple(sorted({*index})) for index in np.ndindex(where.shape)}
     sets, offset = [], 0
-    for size, same_size in groupby(sorted(sorted(set(chosen.values())), key=len), key=len):
+    for size, same_size in groupby(sorted({*chosen.values()}, key=lambda members: (len(members), members)), key=len):
         number = {members: count for count, members in enumerate(same_size)}
-        shape = size, size, len(number)
         for index, members in chosen.items():
             if members in number:
                 role = members.index(index[2]), members.index(index[3]), number[members]
-                where[index] = offset + np.ravel_multi_index(role, shape)
+                where[index] = offset + np.ravel_multi_index(role, (size, size, len(number)))
         sets.append(np.array([*number]).T)
-        offset += prod(shape)
+        offset += size * size * len(number)
     return sets, where
 
 

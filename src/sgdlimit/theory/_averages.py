@@ -25,11 +25,10 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Float
 
 from ..rules import (
-    ERF,
     RAMP,
-    RELU,
     STEP,
     Activation,
+    Code,
     Covariance,
     Erf,
     Expansions,
@@ -269,4 +268,4 @@ def integrals_for(activation: str | Activation, teacher_activation: str | Activa
     return Quadrature(student, teacher)
 
 
-CLOSED_FORMS: dict[int | None, type[Integrals]] = {ERF: Erf, RELU: ReLU}
+CLOSED_FORMS: dict[Code, type[Integrals]] = {Code.ERF: Erf, Code.RELU: ReLU}

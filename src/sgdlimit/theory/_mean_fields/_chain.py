@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from ...random import fill_normals, threefry2x32
 from ...rules import Tables, activation_and_slope, values_and_slopes
+from ...training import LearningRule
 
 POINTS = 8
 """Quasi-random points for a cluster and a state of the chain."""
@@ -28,6 +29,10 @@ STRIDE = 12
 
 NO_VARIANCE = 1e-24
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # no "nnan" and "ninf": divergence must be seen
+
+# LLVM compiles a function that it does not inline once alone and once within each caller, and which of these a process
+# uses, and so the last bit of a sum, depends on what is loaded first. Hence all parts of the chain are inlined.
+PART = {"fastmath": FAST, "forceinline": True}
 
 
 class Clusters(NamedTuple):
@@ -50,17 +55,12 @@ class Clusters(NamedTuple):
     input_dim: int
     v_teacher: Float[ndarray, "task M"]
     """ṽ of every task, times its scale s_M."""
-    learning_rate: float
-    output_rate: float
-    """η_v."""
-    output_scale: float
-    """s_K."""
-    label_noise: float
-    weight_decay: float
-    """κ."""
+    rule: LearningRule
+    """Its numbers, without the schedule and the times at which tasks change."""
     decay_per_step: float
     """κ/N."""
-    batch_size: int
+    pushed: bool
+    """Whether the weights have their part along the means of the inputs."""
 
 
 class Averages(NamedTuple):
@@ -84,22 +84,6 @@ class Averages(NamedTuple):
 
 
 @njit(cache=True)
-def empty_averages(kinds, K, M, c):
-    """Room for them."""
-    return Averages(
-        np.zeros((kinds, K, K)),
-        np.zeros((kinds, K, M)),
-        np.zeros((kinds, K, K)),
-        np.zeros(K),
-        np.zeros(K),
-        np.zeros((K, c)),
-        np.zeros((kinds, K, K + M)),
-        np.zeros((kinds, K)),
-        np.zeros((2, kinds, K, M)),
-    )
-
-
-@njit(cache=True)
 def cholesky(S, L):
     """L Lᵀ = S for a covariance of any rank: a field that those before it fix adds no column."""
     n = len(S)
@@ -117,7 +101,7 @@ def cholesky(S, L):
                 L[a, j] = rest / L[j, j]
 
 
-@njit(fastmath=FAST)
+@njit(**PART)
 def _add_averages(clusters, M, roots, c, weight, place, work, averages):
     """Add the averages over the fields of every cluster at one state M; from the points at place to where to go on."""
     K, count = M.shape
@@ -177,7 +161,7 @@ def _add_averages(clusters, M, roots, c, weight, place, work, averages):
     return place if place + POINTS <= clusters.points.shape[1] else 0
 
 
-@njit(fastmath=FAST)
+@njit(**PART)
 def _finish(clusters, S, c, averages):
     """H, A and G from the averages, by partial integration where they hold a second derivative or that of a jump.
 
@@ -205,16 +189,16 @@ def _finish(clusters, S, c, averages):
             for m in range(n - K):
                 averages.A[kind, k, m] = c[k] * c[K + m] * slopes[k, K + m]
             for l in range(k + 1):  # noqa: E741
-                averages.G[kind, k, l] += clusters.label_noise**2 * c[k] * c[l] * slopes[k, l]
+                averages.G[kind, k, l] += clusters.rule.label_noise**2 * c[k] * c[l] * slopes[k, l]
                 averages.G[kind, l, k] = averages.G[kind, k, l]
 
 
-@njit(fastmath=FAST)
+@njit(**PART)
 def _draw(clusters, first, samples, keys, roots, c, K):
     """What does not wait for the chain: clusters, the students' fields around their means, and less the labels."""
     n = roots.shape[1]
     units = n - K
-    width = n + 1 if clusters.label_noise > 0 else n
+    width = n + 1 if clusters.rule.label_noise > 0 else n
     normals = np.empty((1, samples * width), np.float32)  # a row, along which the generator vectorises
     fill_normals(keys[0], keys[1], first, normals)
     cluster, deviations = np.zeros(samples, np.int64), np.empty(samples * K)
@@ -241,13 +225,13 @@ def _draw(clusters, first, samples, keys, roots, c, K):
     for sample in range(samples):
         for m in range(units):
             labels[sample] += c[K + m] * value[sample * units + m]
-        if clusters.label_noise > 0:
-            labels[sample] += clusters.label_noise * normals[0, sample * width + n]
+        if clusters.rule.label_noise > 0:
+            labels[sample] += clusters.rule.label_noise * normals[0, sample * width + n]
     return cluster, deviations, labels
 
 
-@njit(nogil=True, fastmath=FAST, cache=True)
-def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, place, averages):
+@njit(**PART)
+def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, place):
     """Take some steps of the chain, with the order parameters as they are, and average over the fields along it.
 
     Parameters
@@ -259,7 +243,7 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
     rate_factor
         What the schedule multiplies η with.
     keys
-        (4,) uint32: of the normals and of the clusters.
+        uint32; the first two words for the normals, the next two for the clusters.
     S
         (kind, n, n), covariances of the fields.
     c
@@ -268,30 +252,33 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
         (K, c), the mean fields; moved.
     place
         Where in the sequence of points to begin.
-    averages
-        Overwritten.
 
     Returns
     -------
-    int
-        Where in the sequence to go on.
+    tuple[int, Averages]
+        Where in the sequence to go on, and the averages.
     """
     K, count = M.shape
     kinds, n, _ = S.shape
-    averages.G.fill(0.0)
-    averages.slopes.fill(0.0)
-    averages.leaning.fill(0.0)
-    averages.jumping.fill(0.0)
-    averages.error_gradient.fill(0.0)
-    averages.activity.fill(0.0)
-    averages.pushes.fill(0.0)
+    units = n - K
+    averages = Averages(
+        np.zeros((kinds, K, K)),
+        np.zeros((kinds, K, units)),
+        np.zeros((kinds, K, K)),
+        np.zeros(K),
+        np.zeros(K),
+        np.zeros((K, count)),
+        np.zeros((kinds, K, n)),
+        np.zeros((kinds, K)),
+        np.zeros((2, kinds, K, units)),
+    )
     roots = np.empty((kinds, n, n))
     for kind in range(kinds):
         cholesky(S[kind], roots[kind])
     size = n * POINTS
     work = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(POINTS)
-    batch = clusters.batch_size
-    eta = clusters.learning_rate * rate_factor
+    batch = clusters.rule.batch_size
+    eta = clusters.rule.learning_rate * rate_factor
     cluster, deviations, labels = _draw(clusters, first_step * batch, steps * batch, keys, roots, c, K)
     push, change = np.empty(K), np.zeros((K, count))
     evaluations, done = max(1, steps // STRIDE), 0
@@ -317,4 +304,4 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
                 M[k, j] += change[k, j] - eta * clusters.decay_per_step * M[k, j]
                 change[k, j] = 0.0
     _finish(clusters, S, c, averages)
-    return place
+    return place, averages

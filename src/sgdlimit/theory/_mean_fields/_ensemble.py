@@ -1,6 +1,7 @@
 """Theory for mixtures: an ensemble of effective processes, from an instance to a trajectory."""
 
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -18,16 +19,16 @@ from ...random import key_of
 from ...resources import cores, one_thread
 from ...rules import Tables, codes_of
 from ...settings import check_whole
+from ...training import LearningRule
 from ...trajectory import check_times, make_attrs, make_trajectory
-from .._averages import integrals_for
+from .._averages import integrals_for, sobol_normals
 from .._exactness import ENSEMBLE
 from .._quadrature import gauss_density, gauss_vectors, lanczos_steps
 from ._chain import Clusters
-from ._error import task_errors
-from ._modes import frozen_units, modes
-from ._spectral import Grid, Kept, Nodes, run_chain
+from ._observed import frozen_units, modes, task_errors
+from ._spectral import Grid, Kept, Nodes, at, run_chain
 from ._stability import stability_edge
-from ._weights import Covariances, run_group
+from ._weights import run_group
 
 CHAINS = 32
 LARGEST_STEP = 0.2
@@ -105,19 +106,20 @@ def solve_mixture(
     (4, 2, 2, 2)
     """
     times = check_times(times)
-    for name, value, least in (("chains", chains, 1), ("seed", seed, 0), ("threads", threads or 1, 1)):
-        check_whole(name, value, least)
+    counts = ("chains", chains, 1), ("seed", seed, 0), ("threads", threads or cores(), 1)
+    chains, seed, threads = (check_whole(*count) for count in counts)
     if not (np.ndim(largest_step) == 0 and np.isreal(largest_step) and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
     grid = _time_grid(instance, times, float(largest_step))
-    process = _Process.of(instance, grid, int(chains), int(seed), finite_size=bool(finite_size))
-    moments, v = process.moments, instance.student_output
-    kept = Kept.empty(process.chains, len(times), process.S, v, process.M)
+    process = _Process.of(instance, grid, chains, seed, finite_size=bool(finite_size))
+    moments = process.moments
     from_start = round(times[0] * instance.input_dim) == 0
     if from_start:
-        kept.S[:, 0], kept.v[:, 0], kept.M[:, 0] = process.S, v, process.M
-    run = _spectral if len(moments.kinds) == 1 else _by_weights
-    steps = run(process, kept, nodes, threads or cores()).min()
+        for values, start in zip(process.kept, process.start, strict=False):
+            values[:, 0] = start
+    run, starts = (_spectral if len(moments.kinds) == 1 else _by_weights)(process, nodes)
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        steps = min(pool.map(run, starts))
 
     count = from_start + np.count_nonzero(grid.output[:steps] >= 0)
     diverged = {}
@@ -131,9 +133,9 @@ def solve_mixture(
             raise DivergenceError(message)
         diverged = {"diverged_at": float(times[count])}
         warnings.warn(message, DivergenceWarning, stacklevel=3)
-    result = _trajectory(process, times[:count], kept.until(count))
+    result = _trajectory(process, times[:count])
     attrs = instance.provenance(
-        theory="mixture", kind="theory", seed=int(seed), chains=int(chains), largest_step=float(largest_step),
+        theory="mixture", kind="theory", seed=seed, chains=chains, largest_step=float(largest_step),
         finite_size=int(finite_size), **{package: version(package) for package in ("sgdlimit", "jax", "numba")},
     )  # fmt: skip
     return result.assign_attrs(make_attrs(attrs | diverged) | result.attrs)
@@ -148,18 +150,18 @@ class _Process(NamedTuple):
     grid: Grid
     W: Float[ndarray, "K N"]
     """Initial weights, without their part along the means of the inputs if that part does not count."""
-    S: Float[ndarray, "kind n n"]
-    M: Float[ndarray, "K c"]
-    pushed: bool
-    """Whether the weights have their part along the means of the inputs."""
-    seed: int
+    start: tuple[Float[ndarray, "kind n n"], Float[ndarray, "K"], Float[ndarray, "K c"]]
+    """S, v and M at the beginning."""
+    keys: UInt32[ndarray, "chain 6"]
+    """Keys of the random numbers of every chain, two words for each purpose."""
     places: Int[ndarray, "chain"]
     """Where each chain begins in the sequence of points: as far apart as possible."""
+    kept: Kept
 
     @classmethod
     def of(cls, instance: Instance, grid: Grid, chains: int, seed: int, *, finite_size: bool) -> "_Process":
         """Set an ensemble up."""
-        moments, W = instance.mixture_moments(), instance.student
+        moments, W, v = instance.mixture_moments(), instance.student, instance.student_output
         a = moments.input_mean
         M = W @ a.T / np.sqrt(instance.input_dim)
         if not finite_size:
@@ -168,19 +170,19 @@ class _Process(NamedTuple):
         for kind in moments.kinds:
             Q, R = kind.overlaps(W)
             S.append(np.block([[Q, R], [R.T, kind.teacher_overlap]]))
-        places = (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64
-        clusters = _clusters(instance, moments, seed)
-        return cls(instance, moments, clusters, grid, W, np.stack(S), M, finite_size, seed, places)
-
-    @property
-    def chains(self) -> int:
-        """Size of the ensemble."""
-        return len(self.places)
-
-    def keys(self, *purposes: int) -> UInt32[ndarray, "chain word"]:
-        """Keys of the random numbers of every chain, two words for each purpose."""
-        words = [[key_of(self.seed, chain, purpose) for purpose in purposes] for chain in range(self.chains)]
-        return np.array(words, np.uint32).reshape(self.chains, -1)
+        start = np.stack(S), v, M
+        keys = [[key_of(seed, chain, purpose) for purpose in (FIELDS, CHOICES, WEIGHTS)] for chain in range(chains)]
+        return cls(
+            instance,
+            moments,
+            _clusters(instance, moments, seed, finite_size),
+            grid,
+            W,
+            start,
+            np.array(keys, np.uint32).reshape(chains, -1),
+            (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64,
+            Kept(*(np.full((chains, grid.output.max(initial=0) + 1, *part.shape), np.nan) for part in (*start, v))),
+        )
 
 
 def _time_grid(instance: Instance, times: Float[ndarray, "time"], largest_step: float) -> Grid:
@@ -192,106 +194,84 @@ def _time_grid(instance: Instance, times: Float[ndarray, "time"], largest_step: 
             f"times: {len(np.unique(outputs))} of {len(times)} are different steps of SGD for N={N}. Use log_times."
         )
     switches = np.rint(instance.switch_times * N).astype(np.int64)
-    firsts, counts, step = [], [], 0
+    edges = [0]
     ends = np.union1d(outputs, switches[switches < outputs[-1]])
-    for end in ends[ends > 0]:
-        while step < end:
-            count = max(1, round(N * min(largest_step, 0.02 * step / N + 0.002)))
-            firsts.append(step)
-            counts.append(min(count, int(end) - step))
-            step += counts[-1]
-    first, count = np.array(firsts, np.int64), np.array(counts, np.int64)
+    for end in ends.tolist():
+        while edges[-1] < end:
+            count = max(1, round(N * min(largest_step, 0.02 * edges[-1] / N + 0.002)))
+            edges.append(min(edges[-1] + count, end))
+    first, count = np.array(edges[:-1], np.int64), np.diff(edges)
     output = np.full(outputs[-1] + 1, -1)
     output[outputs] = np.arange(len(outputs))
     factor = instance.training.factor((first + count / 2) / N)
-    return Grid(first, count, factor, np.searchsorted(switches, first, side="right"), output[first + count])
+    return Grid(first, count, factor, np.searchsorted(switches, first, side="right"), output[edges[1:]])
 
 
-def _clusters(instance: Instance, moments: MixtureMoments, seed: int) -> Clusters:
+def _clusters(instance: Instance, moments: MixtureMoments, seed: int, pushed: bool) -> Clusters:
     """What the compiled loops need of an instance."""
-    student, rule, N = instance.activation, instance.rule, instance.input_dim
-    teacher = student if instance.teacher_activation is None else instance.teacher_activation
-    codes, functions = codes_of([student, teacher])
+    rule, N = instance.rule, instance.input_dim
+    teacher = instance.teacher_activation or instance.activation
+    codes, functions = codes_of([instance.activation, teacher])
     return Clusters(
-        weights=moments.weights,
-        thresholds=np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
-        kind=moments.kind,
-        mean_overlap=moments.mean_overlap,
-        teacher_mean=moments.teacher_mean,
-        activation=codes[0],
-        teacher_activation=codes[1],
-        tables=Tables.of(functions),
-        teacher_jumps=teacher.jumps,
-        points=_points(len(instance.student) + len(instance.teacher), seed),
-        input_dim=N,
-        v_teacher=rule.teacher_scale * np.atleast_2d(instance.teacher_output),
-        learning_rate=rule.learning_rate,
-        output_rate=float(rule.output_rate),
-        output_scale=float(rule.student_scale),
-        label_noise=float(rule.label_noise),
-        weight_decay=float(rule.weight_decay),
-        decay_per_step=rule.weight_decay / N,
-        batch_size=rule.batch_size,
+        moments.weights,
+        np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
+        moments.kind,
+        moments.mean_overlap,
+        moments.teacher_mean,
+        *codes,
+        Tables.of(functions),
+        teacher.jumps,
+        sobol_normals(len(instance.student) + len(instance.teacher), LOG_POINTS, ((seed, POINTS),)),
+        N,
+        rule.teacher_scale * np.atleast_2d(instance.teacher_output),
+        LearningRule(*map(float, rule[:6]), rule.batch_size, None, None, None),
+        rule.weight_decay / N,
+        pushed,
     )
 
 
-def _points(dim: int, seed: int) -> Float[ndarray, "dim point"]:
-    """Normals: scrambled Sobol points."""
-    from scipy.special import ndtri
-    from scipy.stats import qmc
-
-    uniform = qmc.Sobol(dim, rng=np.random.default_rng([seed, POINTS])).random_base2(LOG_POINTS)
-    return np.ascontiguousarray(ndtri(np.clip(uniform, 2.0**-64, 1 - 2.0**-53)).T)
+Run = tuple[Callable[[int], int], range]
+"""Runs the chains from one on and returns the steps that they take; and where all parts of the ensemble begin."""
 
 
-def _spectral(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[ndarray, "chain"]:
-    """All chains where the clusters share a covariance, in its spectrum; the steps that each takes."""
+def _spectral(process: _Process, nodes: int | None) -> Run:
+    """All chains where the clusters share a covariance, in its spectrum."""
     (only,), W = process.moments.kinds, process.W
-    K, n = len(W), process.S.shape[1]
     vectors = np.concatenate([W, only.cross.T, process.moments.input_mean])
     steps = lanczos_steps(nodes, len(vectors), "K + M + c")
     omega, components = gauss_vectors(only, vectors, steps)
-    phi, alpha = components[K:n].copy(), components[n:].copy()
-    on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps), process.pushed)
-    keys = process.keys(FIELDS, CHOICES)
+    gamma, phi, alpha = np.split(components, [len(W), len(process.instance.teacher) + len(W)])
+    on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps))
 
     def run(chain: int) -> int:
-        start = components[:K], process.S, process.M, process.instance.student_output
-        gamma, S, M, v = (array.copy() for array in start)
-        place = process.places[chain]
-        return run_chain(process.clusters, on_nodes, process.grid, keys[chain], place, gamma, S, M, v, kept.of(chain))
+        moving = (array.copy() for array in (gamma, *process.start))
+        keys, place, kept = process.keys[chain], process.places[chain], at(process.kept, chain)
+        return run_chain(process.clusters, on_nodes, process.grid, keys, place, *moving, kept)
 
-    with ThreadPoolExecutor(threads) as pool:
-        return np.array(list(pool.map(run, range(process.chains))))
+    return run, range(len(process.places))
 
 
-def _by_weights(process: _Process, kept: Kept, nodes: int | None, threads: int) -> Int[ndarray, "group"]:
-    """All chains where covariances differ between clusters, with the weights themselves; the steps of each group."""
+def _by_weights(process: _Process, nodes: int | None) -> Run:
+    """All chains where covariances differ between clusters, with the weights themselves, in groups."""
     if nodes is not None:
         raise ProblemError("nodes: clusters of different covariances have no spectrum. Leave it out.")
-    covariances = Covariances.of(process.moments, process.pushed)
-    keys, noise_keys, places = process.keys(FIELDS, CHOICES), process.keys(WEIGHTS), process.places
 
     def run(first: int) -> int:
-        group = slice(first, min(first + GROUP, process.chains))
-        start = process.W, process.M, process.instance.student_output
-        W, M, v = (np.repeat(array[None], group.stop - first, axis=0) for array in start)
-        return run_group(
-            process.clusters, covariances, process.grid, keys[group], noise_keys[group], places[group],
-            W, M, v, kept.of(group),
-        )  # fmt: skip
+        group = slice(first, first + GROUP)
+        keys, places, kept = process.keys[group], process.places[group], at(process.kept, group)
+        W, v, M = (np.repeat(array[None], len(places), axis=0) for array in (process.W, *process.start[1:]))
+        return run_group(process.clusters, process.moments, process.grid, keys, places, W, v, M, kept)
 
-    with one_thread(), ThreadPoolExecutor(threads) as pool:
-        return np.array(list(pool.map(run, range(0, process.chains, GROUP))))
+    return run, range(0, len(process.places), GROUP)
 
 
-def _trajectory(process: _Process, times: Float[ndarray, "time"], kept: Kept) -> xr.Dataset:
+def _trajectory(process: _Process, times: Float[ndarray, "time"]) -> xr.Dataset:
     """What was kept of the chains, with their errors, modes and frozen units."""
     instance, moments, clusters = process.instance, process.moments, process.clusters
-    K = len(process.W)
+    K, kept = len(process.W), at(process.kept, np.s_[:, : len(times)])
     integrals = integrals_for(instance.activation, instance.teacher_activation)
     S = np.tensordot(kept.S, moments.kind_weights, (2, 0))  # averaged over the kinds
-    errors = task_errors(moments, kept, clusters.output_scale * kept.v, clusters.v_teacher, integrals)
+    errors = task_errors(moments, kept, clusters.rule.student_scale * kept.v, clusters.v_teacher, integrals)
     task = np.searchsorted(instance.switch_times, times, side="right")
     variables: dict[str, Any] = {
         "Q": S[..., :K, :K],
@@ -302,7 +282,7 @@ def _trajectory(process: _Process, times: Float[ndarray, "time"], kept: Kept) ->
     }
     if errors.shape[2] > 1:
         variables["task_error"] = errors
-    result = make_trajectory(times, leading={"run": np.arange(process.chains)}, **variables)
+    result = make_trajectory(times, leading={"run": np.arange(len(kept.v))}, **variables)
     apart, frozen = modes(result), frozen_units(kept.activity)
     attrs = {"exactness": str(ENSEMBLE), "integrals": integrals.method}
     attrs |= {"modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}

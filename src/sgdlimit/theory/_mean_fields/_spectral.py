@@ -9,16 +9,14 @@ M_k^i = √N Γ_k·α^i. What the noise of the gradient adds from nothing has no
 the equations of motion.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from numba import njit
 from numpy import ndarray
 
-from ._chain import average_over_chain, empty_averages
-
-FAST = {"reassoc", "contract", "nsz", "arcp"}
+from ._chain import FAST, average_over_chain
 
 
 class Nodes(NamedTuple):
@@ -29,8 +27,6 @@ class Nodes(NamedTuple):
     alpha: Float[ndarray, "c node"]
     noise_omega: Float[ndarray, "s"]
     noise_weight: Float[ndarray, "s"]
-    pushed: bool
-    """Whether the weights have their part along the means of the inputs."""
 
 
 class Grid(NamedTuple):
@@ -53,25 +49,17 @@ class Kept(NamedTuple):
     activity: Float[ndarray, "chain time K"]
     """E g'(λ_k)², along the chain over the last step of integration."""
 
-    @classmethod
-    def empty(cls, chains: int, times: int, *parts: ndarray) -> "Kept":
-        """Room for S, v and M of these shapes, of NaN."""
-        return cls(*(np.full((chains, times, *part.shape), np.nan) for part in (*parts, parts[1])))
 
-    def of(self, some: int | slice) -> "Kept":
-        """Of some chains."""
-        return Kept(*(values[some] for values in self))
-
-    def until(self, count: int) -> "Kept":
-        """The first output times."""
-        return Kept(*(values[:, :count] for values in self))
+def at(kept: Kept, index: Any) -> Kept:
+    """Some of the chains or times."""
+    return Kept(*(values[index] for values in kept))
 
 
 @njit(fastmath=FAST)
 def _slope(nodes, clusters, eta, H, A, G, push, gamma, q, dgamma, dq):
     """Time derivatives of Γ and of the noise's q; push is dy/dt/√N."""
     K, M = A.shape
-    decay = clusters.weight_decay
+    decay = clusters.rule.weight_decay
     for k in range(K):
         for j in range(len(nodes.omega)):
             dgamma[k, j] = -eta * decay * gamma[k, j]
@@ -83,7 +71,7 @@ def _slope(nodes, clusters, eta, H, A, G, push, gamma, q, dgamma, dq):
             h = eta * A[k, m]
             for j in range(len(nodes.omega)):
                 dgamma[k, j] -= h * nodes.phi[m, j]
-        if nodes.pushed:
+        if clusters.pushed:
             for i in range(push.shape[1]):
                 h = push[k, i]
                 for j in range(len(nodes.omega)):
@@ -93,7 +81,7 @@ def _slope(nodes, clusters, eta, H, A, G, push, gamma, q, dgamma, dq):
                 total = 2 * decay * q[k, l, j]
                 for x in range(K):
                     total += nodes.noise_omega[j] * (H[k, x] * q[x, l, j] + H[l, x] * q[x, k, j])
-                dq[k, l, j] = (eta * eta / clusters.batch_size * G[k, l] * nodes.noise_omega[j]) - eta * total
+                dq[k, l, j] = (eta * eta / clusters.rule.batch_size * G[k, l] * nodes.noise_omega[j]) - eta * total
                 dq[l, k, j] = dq[k, l, j]
 
 
@@ -149,7 +137,7 @@ def _finite(x):
 
 
 @njit(nogil=True, cache=True)
-def run_chain(clusters, nodes, grid, keys, place, gamma, S, M, v, kept):
+def run_chain(clusters, nodes, grid, keys, place, gamma, S, v, M, kept):
     """One effective process: the chain of the mean fields with the slow variables it drives.
 
     The chain of a step sees the order parameters in the middle of it, extrapolated from the step before; with the
@@ -157,8 +145,8 @@ def run_chain(clusters, nodes, grid, keys, place, gamma, S, M, v, kept):
 
     Parameters
     ----------
-    gamma, S, M, v
-        Initial Γ (K, node), covariance of the fields (1, n, n), mean fields (K, c) and output weights (K,); moved.
+    gamma, S, v, M
+        Initial Γ (K, node), covariance of the fields (1, n, n), output weights (K,) and mean fields (K, c); moved.
 
     Returns
     -------
@@ -168,7 +156,6 @@ def run_chain(clusters, nodes, grid, keys, place, gamma, S, M, v, kept):
     N, v_teacher = clusters.input_dim, clusters.v_teacher
     K, units = len(v), v_teacher.shape[1]
     n = K + units
-    averages = empty_averages(1, K, units, M.shape[1])
     q = np.zeros((K, K, len(nodes.noise_omega)))
     gamma_slope, q_slope = np.empty_like(gamma), np.empty_like(q)
     gamma_middle, q_middle = np.empty_like(gamma), np.empty_like(q)
@@ -183,14 +170,14 @@ def run_chain(clusters, nodes, grid, keys, place, gamma, S, M, v, kept):
         _add(S, -1.0, S_before, S_before)
         _add(S, ahead, S_before, S_middle)
         for k in range(K):
-            c[k] = clusters.output_scale * (v[k] + 0.5 * dt * v_slope[k])
+            c[k] = clusters.rule.student_scale * (v[k] + 0.5 * dt * v_slope[k])
         for m in range(units):
             c[K + m] = -v_teacher[grid.task[step], m]
         factor = grid.rate_factor[step]
-        place = average_over_chain(
-            clusters, grid.first_step[step], grid.steps[step], factor, keys, S_middle, c, M, place, averages
+        place, averages = average_over_chain(
+            clusters, grid.first_step[step], grid.steps[step], factor, keys, S_middle, c, M, place
         )
-        eta = clusters.learning_rate * factor
+        eta = clusters.rule.learning_rate * factor
         _add(averages.pushes, 1 / (dt * np.sqrt(N)) - 1, averages.pushes, push)
         H, A, G = averages.H[0], averages.A[0], averages.G[0]
         _slope(nodes, clusters, eta, H, A, G, push, gamma, q, gamma_slope, q_slope)
@@ -200,9 +187,9 @@ def run_chain(clusters, nodes, grid, keys, place, gamma, S, M, v, kept):
         _add(gamma, dt, gamma_slope, gamma)
         _add(q, dt, q_slope, q)
         for k in range(K):
-            v_slope[k] = -clusters.output_rate * factor * clusters.output_scale * averages.error_gradient[k]
+            v_slope[k] = -clusters.rule.output_rate * factor * clusters.rule.student_scale * averages.error_gradient[k]
             v[k] += dt * v_slope[k]
-        if nodes.pushed:
+        if clusters.pushed:
             _mean_fields(gamma, nodes.alpha, N, M)
         _add(S, 0.0, S, S_before)
         _overlaps(nodes, gamma, q, S[0])

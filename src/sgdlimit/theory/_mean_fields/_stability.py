@@ -41,12 +41,11 @@ def stability_edge(instance: Instance, moments: MixtureMoments | None = None) ->
     W, N = instance.student, instance.input_dim
     z = np.random.default_rng(0).standard_normal((SAMPLES, len(W)))
     largest = 0.0
-    for i, kind in enumerate(moments.kind):
-        some = moments.kinds[kind]
-        Q, _ = some.overlaps(W)
-        variances, directions = np.linalg.eigh(Q)
-        fields = z @ (directions * np.sqrt(np.maximum(variances, 0))).T + W @ moments.input_mean[i] / np.sqrt(N)
-        norm = moments.mean_overlap[i, i] + some.diagonal.mean() + np.square(some.factor).sum() / N
+    for a, kind, A in zip(moments.input_mean, moments.kind, np.diag(moments.mean_overlap), strict=True):
+        inside = moments.kinds[kind]
+        variances, directions = np.linalg.eigh(inside.overlaps(W)[0])
+        fields = z @ (directions * np.sqrt(np.maximum(variances, 0))).T + W @ a / np.sqrt(N)
+        norm = A + inside.diagonal.mean() + np.square(inside.factor).sum() / N
         push = np.square(v) @ np.square(instance.activation.derivative(fields)).mean(axis=0)
         largest = max(largest, float(norm * push))
     return 2 / largest if largest > 0 else np.inf

@@ -7,7 +7,6 @@ precision, which the noise of the weights forgives.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -16,58 +15,42 @@ from numpy import ndarray
 
 from ...inputs import MixtureMoments
 from ...random import fill_normals
-from ._chain import Clusters, average_over_chain, cholesky, empty_averages
+from ._chain import Averages, Clusters, average_over_chain, cholesky
 from ._spectral import Grid, Kept
 
 LARGEST = 1e30
 """Weights beyond it have diverged."""
 
-
-@dataclass(frozen=True)
-class Covariances:
-    """V = diag(diagonal) + factorᵀ factor, φ and T of every kind."""
-
-    diagonal: Float32[ndarray, "kind N"]
-    factor: Sequence[Float32[ndarray, "r N"]]
-    phi: Float32[ndarray, "kind M N"]
-    teacher_overlap: Float[ndarray, "kind M M"]
-    alpha: Float32[ndarray, "c N"]
-    """The means of the inputs a."""
-    pushed: bool
-
-    @classmethod
-    def of(cls, moments: MixtureMoments, pushed: bool) -> "Covariances":
-        """Those of the kinds of clusters."""
-        kinds, single = moments.kinds, np.float32
-        return cls(
-            np.stack([some.diagonal for some in kinds]).astype(single),
-            [some.factor.astype(single) for some in kinds],
-            np.stack([some.cross.T for some in kinds]).astype(single),
-            np.stack([some.teacher_overlap for some in kinds]),
-            moments.input_mean.astype(single),
-            pushed,
-        )
+Covariance = tuple[Float32[ndarray, "N"], Float32[ndarray, "r N"]]
+"""V = diag(diagonal) + factorᵀ factor of a kind of clusters."""
 
 
 @njit(cache=True)
-def _noise_roots(G, roots):
+def _noise_roots(G):
     """(p G)^(1/2) of every chain and kind; the averages have their p already."""
+    roots = np.empty_like(G)
     for chain in range(G.shape[0]):
         for kind in range(G.shape[1]):
             cholesky(G[chain, kind], roots[chain, kind])
+    return roots
+
+
+@njit(nogil=True, cache=True)
+def _average(*arguments):
+    """The chain compiled into a caller, as it is for a spectrum: it has the same bits as there."""
+    return average_over_chain(*arguments)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # divergence is seen at the end of a step
 def run_group(
     clusters: Clusters,
-    covariances: Covariances,
+    moments: MixtureMoments,
     grid: Grid,
     keys: ndarray,
-    noise_keys: ndarray,
     places: ndarray,
     W: Float[ndarray, "chain K N"],
-    M: Float[ndarray, "chain K c"],
     v: Float[ndarray, "chain K"],
+    M: Float[ndarray, "chain K c"],
     kept: Kept,
 ) -> int:
     """Effective processes of some chains, in step with each other; as :func:`run_chain` for a spectrum.
@@ -79,97 +62,79 @@ def run_group(
     int
         Number of steps of integration taken before a number of any chain was not finite.
     """
-    chains, K, N = W.shape
-    kinds, units = covariances.phi.shape[:2]
-    n = K + units
-    averages = [empty_averages(kinds, K, units, M.shape[2]) for _ in range(chains)]
-    S_before: ndarray | None = None
-    products_before: ndarray | None = None
-    v_slope, dt_before = np.zeros_like(v), 0.0
-    roots = np.empty((chains, kinds, K, K))
-    c = np.empty((chains, n))
-    products = _products(covariances, W)  # V W, (kind, chain, K, N)
-    S = _field_covariances(covariances, W, products)
+    single, rule = np.float32, clusters.rule
+    V = [(kind.diagonal.astype(single), kind.factor.astype(single)) for kind in moments.kinds]
+    phi = np.stack([kind.cross.T for kind in moments.kinds]).astype(single)
+    T = np.stack([kind.teacher_overlap for kind in moments.kinds])
+    alpha, root = moments.input_mean.astype(single), np.sqrt(clusters.input_dim)
+    v_slope, dt_before = np.zeros_like(v), np.inf
+    products = products_before = _products(V, W)
+    S = S_before = _field_covariances(W, products, phi, T)
     for step, (first, steps, factor, task, output) in enumerate(zip(*grid, strict=True)):
-        dt = steps / N
-        if S_before is None or products_before is None:
-            S_middle, middle = S, products
-        else:
-            ahead = 0.5 * dt / dt_before
-            S_middle, middle = S + ahead * (S - S_before), products + np.float32(ahead) * (products - products_before)
-        c[:, :K], c[:, K:] = clusters.output_scale * (v + 0.5 * dt * v_slope), -clusters.v_teacher[task]
-        for chain in range(chains):
-            places[chain] = average_over_chain(
-                clusters, first, steps, factor, keys[chain], S_middle[chain], c[chain], M[chain], places[chain],
-                averages[chain],
-            )  # fmt: skip
-        eta = clusters.learning_rate * factor
-        H, A, G = (np.stack([getattr(some, name) for some in averages]) for name in ("H", "A", "G"))
-        _noise_roots(G, roots)
-        change = -eta * dt * np.einsum("cqkl,qcln->ckn", H, middle, optimize=True)
-        change -= eta * dt * np.einsum("cqkm,qmn->ckn", A, covariances.phi, optimize=True)
-        scale = eta * np.sqrt(dt / clusters.batch_size)
-        for kind, noise in enumerate(_noises(covariances, noise_keys, step, chains, K)):
+        dt = steps / clusters.input_dim
+        ahead = 0.5 * dt / dt_before
+        S_middle, middle = S + ahead * (S - S_before), products + single(ahead) * (products - products_before)
+        v_middle, v_teacher = rule.student_scale * (v + 0.5 * dt * v_slope), clusters.v_teacher[task]
+        each = []
+        for chain in range(len(v)):
+            c = np.append(v_middle[chain], -v_teacher)
+            places[chain], of_chain = _average(
+                clusters, first, steps, factor, keys[chain], S_middle[chain], c, M[chain], places[chain]
+            )
+            each.append(of_chain)
+        averages = Averages(*map(np.stack, zip(*each, strict=True)))
+        eta = rule.learning_rate * factor
+        change = -eta * dt * np.einsum("cqkl,qcln->ckn", averages.H, middle, optimize=True)
+        change -= eta * dt * np.einsum("cqkm,qmn->ckn", averages.A, phi, optimize=True)
+        scale, roots = eta * np.sqrt(dt / rule.batch_size), _noise_roots(averages.G)
+        for kind, covariance in enumerate(V):
+            noise = _noise(covariance, keys[:, 4:], step * len(V) + kind, W.shape[1])
             change += scale * np.einsum("ckl,cln->ckn", roots[:, kind], noise)
-        if covariances.pushed:
-            pushes = np.stack([some.pushes for some in averages]) / np.sqrt(N)
-            change += pushes @ covariances.alpha
-        W += change - eta * dt * clusters.weight_decay * W
-        gradient = np.stack([some.error_gradient for some in averages])
-        v_slope = -clusters.output_rate * factor * clusters.output_scale * gradient
+        if clusters.pushed:
+            change += averages.pushes / root @ alpha
+        W += change - eta * dt * rule.weight_decay * W
+        v_slope = -rule.output_rate * factor * rule.student_scale * averages.error_gradient
         v += dt * v_slope
-        if covariances.pushed:
-            M[:] = W @ covariances.alpha.T / np.sqrt(N)
+        if clusters.pushed:
+            M[:] = W @ alpha.T / root
         S_before, products_before, dt_before = S, products, dt
-        products = _products(covariances, W)
-        S = _field_covariances(covariances, W, products)
+        products = _products(V, W)
+        S = _field_covariances(W, products, phi, T)
         # Beyond single precision there are no products with V any more: that is divergence, too.
-        if not (np.abs(W).max() < LARGEST and np.isfinite(M).all() and np.isfinite(v).all() and np.isfinite(S).all()):
+        if not (np.abs(W).max() < LARGEST and all(np.isfinite(values).all() for values in (M, v, S))):
             return step
         if output >= 0:
-            kept.S[:, output] = S
-            kept.v[:, output], kept.M[:, output] = v, M
-            kept.activity[:, output] = [some.activity for some in averages]
+            for values, now in zip(kept, (S, v, M, averages.activity), strict=True):
+                values[:, output] = now
     return len(grid.steps)
 
 
-def _products(covariances: Covariances, W: Float[ndarray, "chain K N"]) -> Float32[ndarray, "kind chain K N"]:
-    """V W of every kind."""
-    chains, K, N = W.shape
-    rows = W.reshape(-1, N).astype(np.float32)
-    products = [
-        rows * diagonal + (rows @ factor.T) @ factor
-        for diagonal, factor in zip(covariances.diagonal, covariances.factor, strict=True)
-    ]
-    return np.stack(products).reshape(-1, chains, K, N)
+def _products(V: Sequence[Covariance], W: Float[ndarray, "chain K N"]) -> Float32[ndarray, "kind chain K N"]:
+    """V W of every kind, in one product for all chains."""
+    rows = W.reshape(-1, W.shape[2]).astype(np.float32)
+    products = [rows * diagonal + (rows @ factor.T) @ factor for diagonal, factor in V]
+    return np.stack(products).reshape(-1, *W.shape)
 
 
-def _noises(
-    covariances: Covariances, keys: ndarray, step: int, chains: int, K: int
-) -> "list[Float32[ndarray, 'chain K N']]":
-    """Normal vectors of covariance V of every kind, for every unit of every chain."""
-    noises = []
-    for kind, (diagonal, factor) in enumerate(zip(covariances.diagonal, covariances.factor, strict=True)):
-        N, r = len(diagonal), len(factor)
-        normals = np.empty((chains, K, N + r), np.float32)
-        for chain in range(chains):
-            first = (step * len(covariances.factor) + kind) * K
-            fill_normals(keys[chain, 0], keys[chain, 1], first, normals[chain])
-        noises.append(np.sqrt(np.maximum(diagonal, 0)) * normals[:, :, :N] + normals[:, :, N:] @ factor)
-    return noises
+def _noise(V: Covariance, keys: ndarray, number: int, K: int) -> Float32[ndarray, "chain K N"]:
+    """Normal vectors of covariance V for every unit of every chain; the number tells steps and kinds apart."""
+    diagonal, factor = V
+    r, N = factor.shape
+    normals = np.empty((len(keys), K, N + r), np.float32)
+    for key, rows in zip(keys, normals, strict=True):
+        fill_normals(*key, number * K, rows)
+    return np.sqrt(np.maximum(diagonal, 0)) * normals[:, :, :N] + normals[:, :, N:] @ factor
 
 
 def _field_covariances(
-    covariances: Covariances, W: Float[ndarray, "chain K N"], products: Float32[ndarray, "kind chain K N"]
+    W: Float[ndarray, "chain K N"],
+    products: Float32[ndarray, "kind chain K N"],
+    phi: Float32[ndarray, "kind M N"],
+    T: Float[ndarray, "kind M M"],
 ) -> Float[ndarray, "chain kind n n"]:
     """S = [[Q, R], [Rᵀ, T]] of every kind."""
-    chains, K, N = W.shape
-    kinds, units = covariances.phi.shape[:2]
-    S = np.empty((chains, kinds, K + units, K + units))
-    for kind in range(kinds):
-        Q = W @ np.swapaxes(products[kind], -1, -2) / N
-        S[:, kind, :K, :K] = (Q + np.swapaxes(Q, -1, -2)) / 2
-        S[:, kind, :K, K:] = W @ covariances.phi[kind].T / N
-        S[:, kind, K:, :K] = np.swapaxes(S[:, kind, :K, K:], -1, -2)
-        S[:, kind, K:, K:] = covariances.teacher_overlap[kind]
-    return S
+    N = W.shape[2]
+    Q, R = W @ np.swapaxes(products, -1, -2) / N, W @ np.swapaxes(phi, -1, -2)[:, None] / N
+    T = np.broadcast_to(T[:, None], (*R.shape[:2], *T.shape[1:]))
+    S = np.block([[(Q + np.swapaxes(Q, -1, -2)) / 2, R], [np.swapaxes(R, -1, -2), T]])
+    return np.swapaxes(S, 0, 1).copy()

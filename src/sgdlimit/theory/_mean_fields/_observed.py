@@ -1,0 +1,137 @@
+"""What an ensemble shows: its errors, chains that settle apart from each other, units that stop to learn, its mean."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Bool, Float, Int
+from numpy import ndarray
+
+from ...errors import ProblemError
+from ...inputs import MixtureMoments
+from ...rules import Integrals
+from .._compiled import call
+from ._spectral import Kept
+
+AT_ONCE = 512
+"""States in one call of the compiled program."""
+
+APART = 5.0
+"""Two groups of chains are apart if the gap between them is this many times the spread within both, and in time."""
+
+FROZEN = 1e-3
+"""A unit is frozen when E g'(λ)² is below this part of what it was at the beginning."""
+
+
+def errors_around(
+    mean: Float[Array, "state n"],
+    S: Float[Array, "state n n"],
+    v: Float[Array, "state K"],
+    v_teacher: Float[Array, "task M"],
+    *,
+    integrals: Integrals,
+) -> tuple[Float[Array, "state task"]]:
+    """ε = ½ Σ_ab c_a c_b E[g_a g_b] on each task, with c = (v, −ṽ) and fields ~ N(mean, S)."""
+
+    def of_state(mean, S, v):
+        c = jnp.concatenate([jnp.broadcast_to(v, (len(v_teacher), len(v))), -v_teacher], axis=1)
+        return jnp.einsum("ta,ab,tb->t", c, integrals.correlation(S, len(v), mean), c) / 2
+
+    return (jax.vmap(of_state)(mean, S, v),)
+
+
+def task_errors(
+    moments: MixtureMoments,
+    kept: Kept,
+    v: Float[ndarray, "chain time K"],
+    v_teacher: Float[ndarray, "task M"],
+    integrals: Integrals,
+) -> Float[ndarray, "chain time task"]:
+    """Σ_i p_i ε_i over the clusters, for normalised output weights."""
+    M, n_i = np.moveaxis(kept.M, 3, 0), moments.teacher_mean[:, None, None]
+    mean = np.concatenate([M, np.broadcast_to(n_i, (*M.shape[:3], n_i.shape[3]))], axis=3)
+    S = np.moveaxis(kept.S, 2, 0)[moments.kind]
+    v = np.broadcast_to(v, (len(M), *v.shape))
+    states = (array.reshape(-1, *array.shape[3:]) for array in (mean, S, v))
+    errors = _in_parts(*states, v_teacher, integrals).reshape(*M.shape[:3], -1)
+    return sum(p * error for p, error in zip(moments.weights, errors, strict=True))
+
+
+def _in_parts(mean: ndarray, S: ndarray, v: ndarray, v_teacher: ndarray, integrals: Integrals) -> ndarray:
+    """As many calls of one program as it takes, the last filled up."""
+    parts = []
+    for start in range(0, len(v), AT_ONCE):
+        place = np.minimum(np.arange(start, start + AT_ONCE), len(v) - 1)
+        (part,) = call(errors_around, mean[place], S[place], v[place], v_teacher, integrals=integrals)
+        parts.append(part)
+    return np.concatenate(parts)[: len(v)]
+
+
+def modes(trajectory: xr.Dataset) -> Int[ndarray, "run"]:
+    """Numbers of the modes that the members of an ensemble are in, by their means over the last half of the time.
+
+    Members are split where one of Q, R, v or M leaves a gap of five times the spread, over members and in time, on
+    either side of it; with 32 members around one mode that happens once in 10⁵ ensembles.
+    """
+    count = trajectory.sizes["run"]
+    if count < 4 or trajectory.sizes["time"] < 2:
+        return np.zeros(count, dtype=int)
+    late = trajectory.isel(time=trajectory["time"].values >= trajectory["time"].values[-1] / 2)
+    names = [name for name in ("Q", "R", "v", "mean_field") if name in late]
+    values = np.concatenate([late[name].values.reshape(count, late.sizes["time"], -1) for name in names], axis=2)
+    level, in_time = values.mean(axis=1), values.std(axis=1).mean(axis=0)
+    sides = [np.zeros(count, dtype=bool)]
+    for x, time_spread in zip(level.T, np.maximum(in_time, 1e-6 * np.abs(level).max(axis=0)), strict=True):
+        ordered = np.sort(x)
+        gaps = np.diff(ordered)
+        cut = int(gaps.argmax()) + 1
+        squares = cut * ordered[:cut].var() + (count - cut) * ordered[cut:].var()
+        if gaps[cut - 1] > APART * max(np.sqrt(squares / (count - 2)), time_spread):
+            sides.append(x >= ordered[cut])
+    return np.unique(np.stack(sides, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def frozen_units(activity: Float[ndarray, "run time K"]) -> Bool[ndarray, "run K"]:
+    """Units whose slope has vanished in every cluster: a ReLU below its threshold, an erf that is saturated.
+
+    ``activity`` is E g'(λ_k)², NaN at the initial condition.
+    """
+    seen = activity[:, np.isfinite(activity).all(axis=(0, 2))]
+    if seen.shape[1] < 2:
+        return np.zeros(activity[:, 0].shape, dtype=bool)
+    return seen[:, -1] < FROZEN * seen.max(axis=1)
+
+
+def over_ensemble(trajectory: xr.Dataset) -> xr.Dataset:
+    """Mean, spread and standard error over the members of an ensemble, or over runs of SGD.
+
+    Parameters
+    ----------
+    trajectory
+        With a ``run`` dimension.
+
+    Returns
+    -------
+    xarray.Dataset
+        Every variable's mean over ``run``, and with ``_spread`` and ``_stderr`` its standard deviation and the standard
+        error of its mean; both NaN for a single member.
+
+    Raises
+    ------
+    ProblemError
+        If there is no ``run`` dimension.
+
+    Examples
+    --------
+    >>> runs = xr.Dataset({"v": (("run", "time"), [[1.0, 2.0], [3.0, 2.0]])})
+    >>> over_ensemble(runs)["v_spread"].values.round(3)
+    array([1.414, 0.   ])
+    """
+    if "run" not in trajectory.dims:
+        raise ProblemError(f"trajectory: must have a dimension run (got {list(trajectory.dims)}). Give an ensemble.")
+    moving = trajectory[[name for name in trajectory if "time" in trajectory[name].dims]]
+    count = trajectory.sizes["run"]
+    spread = moving.std("run", ddof=1) if count > 1 else moving.isel(run=0, drop=True) * np.nan
+    parts = {"_spread": spread, "_stderr": spread / np.sqrt(count)}
+    renamed = [part.rename({name: f"{name}{suffix}" for name in part}) for suffix, part in parts.items()]
+    return xr.merge([moving.mean("run"), *renamed]).assign_attrs(trajectory.attrs)
