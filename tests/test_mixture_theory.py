@@ -287,7 +287,7 @@ def test_averages_around_zero_are_those_of_gaussian_theory():
     c = np.concatenate([instance.student_output, -instance.teacher_output])
     found = averages_by_the_chain(process.clusters, process.start[0], c, process.start[2])
     with jax.enable_x64(True):
-        exact = jax.jit(forces, static_argnums=(2, 3))(process.S[0], c, 2, integrals_for("erf"))
+        exact = jax.jit(forces, static_argnums=(2, 3))(process.start[0][0], c, 2, integrals_for("erf"))
     for name, value in zip(("H", "A", "G"), exact, strict=True):
         np.testing.assert_allclose(found[name][0], value, atol=2e-4)
 

@@ -27,7 +27,7 @@ def _directions(S: Covariance) -> tuple[Means, Means, Covariance, Int[Array, "n"
     """
     deviation, reciprocal, rho = normalised(S)
     first = jnp.argmax(1 - rho < ALIKE, axis=1)
-    return deviation, reciprocal, rho[first[:, None], first], first
+    return deviation, reciprocal, rho[jnp.ix_(first, first)], first
 
 
 @jax.custom_jvp
@@ -108,7 +108,6 @@ class ReLU(Integrals):
         """E[θ_k θ_l g_a g_b], truncated second moments of the fields in {k, l, a, b}."""
         deviation, _, rho, first = _directions(S)
         sets, where = _index_sets(K, len(S))
-        k, a = first[:K], first
-        place = jnp.asarray(where)[k[:, None, None, None], k[:, None, None], a[:, None], a]
+        place = jnp.asarray(where)[jnp.ix_(first[:K], first[:K], first, first)]
         moments = [second_moments(rho[members[:, None], members[None]]).ravel() for members in sets]
         return deviation[:, None] * deviation * jnp.concatenate(moments)[place]

@@ -211,20 +211,21 @@ def _clusters(instance: Instance, moments: MixtureMoments, seed: int, pushed: bo
     """What the compiled loops need of an instance."""
     rule, N = instance.rule, instance.input_dim
     teacher = instance.teacher_activation or instance.activation
-    codes, functions = codes_of([instance.activation, teacher])
+    (student_code, teacher_code), functions = codes_of([instance.activation, teacher])
     return Clusters(
         moments.weights,
         np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
         moments.kind,
         moments.mean_overlap,
         moments.teacher_mean,
-        *codes,
+        student_code,
+        teacher_code,
         Tables.of(functions),
         teacher.jumps,
         sobol_normals(len(instance.student) + len(instance.teacher), LOG_POINTS, ((seed, POINTS),)),
         N,
         rule.teacher_scale * np.atleast_2d(instance.teacher_output),
-        LearningRule(*map(float, rule[:6]), rule.batch_size, None, None, None),
+        LearningRule._make([*map(float, rule[:6]), rule.batch_size, None, None, None]),
         rule.weight_decay / N,
         pushed,
     )
@@ -244,9 +245,9 @@ def _spectral(process: _Process, nodes: int | None) -> Run:
     on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps))
 
     def run(chain: int) -> int:
-        moving = (array.copy() for array in (gamma, *process.start))
+        own, S, v, M = (array.copy() for array in (gamma, *process.start))
         keys, place, kept = process.keys[chain], process.places[chain], at(process.kept, chain)
-        return run_chain(process.clusters, on_nodes, process.grid, keys, place, *moving, kept)
+        return run_chain(process.clusters, on_nodes, process.grid, keys, place, own, S, v, M, kept)
 
     return run, range(len(process.places))
 

@@ -52,9 +52,9 @@ def task_errors(
     mean = np.concatenate([M, np.broadcast_to(n_i, (*M.shape[:3], n_i.shape[3]))], axis=3)
     S = np.moveaxis(kept.S, 2, 0)[moments.kind]
     v = np.broadcast_to(v, (len(M), *v.shape))
-    states = (array.reshape(-1, *array.shape[3:]) for array in (mean, S, v))
-    errors = _in_parts(*states, v_teacher, integrals).reshape(*M.shape[:3], -1)
-    return sum(p * error for p, error in zip(moments.weights, errors, strict=True))
+    mean, S, v = (array.reshape(-1, *array.shape[3:]) for array in (mean, S, v))
+    errors = _in_parts(mean, S, v, v_teacher, integrals).reshape(*M.shape[:3], -1)
+    return sum((p * error for p, error in zip(moments.weights, errors, strict=True)), np.zeros(()))
 
 
 def _in_parts(mean: ndarray, S: ndarray, v: ndarray, v_teacher: ndarray, integrals: Integrals) -> ndarray:

@@ -122,7 +122,7 @@ def _noise(V: Covariance, keys: ndarray, number: int, K: int) -> Float32[ndarray
     r, N = factor.shape
     normals = np.empty((len(keys), K, N + r), np.float32)
     for key, rows in zip(keys, normals, strict=True):
-        fill_normals(*key, number * K, rows)
+        fill_normals(key[0], key[1], number * K, rows)
     return np.sqrt(np.maximum(diagonal, 0)) * normals[:, :, :N] + normals[:, :, N:] @ factor
 
 
