@@ -19,6 +19,7 @@ from ._base import (
 from ._erf import Erf as Erf
 from ._functions import TracedFunction as TracedFunction
 from ._kernels import (
+    FAST as FAST,
     Tables as Tables,
     activation_and_slope as activation_and_slope,
     erf_and_gauss as erf_and_gauss,

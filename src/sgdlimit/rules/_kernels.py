@@ -15,6 +15,9 @@ from numba import njit
 from ._activation import Code
 from ._functions import CELL_WIDTH, CELLS, TABLE_START, TracedFunction
 
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+"""Freedoms of compiled arithmetic: without "nnan" and "ninf", because divergence must be seen."""
+
 LOG2_E = 1 / math.log(2)
 LN2 = math.log(2)
 SLOPE = math.sqrt(2 / math.pi)
@@ -109,7 +112,7 @@ def activation_and_slope(activation, x, tables):
     return tabulated(tables, activation - Code.TABLE, x)
 
 
-@njit(fastmath={"reassoc", "contract", "nsz", "arcp"})  # no "nnan" and "ninf": divergence must be seen
+@njit(fastmath=FAST)
 def values_and_slopes(activation, x, first, stop, tables, value, slope):
     """g and g' of the numbers x[first:stop], into arrays: a loop for each activation, so that they vectorise."""
     if activation == Code.ERF:

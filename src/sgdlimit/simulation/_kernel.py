@@ -13,7 +13,7 @@ from numba import njit
 from numpy import float32, float64, ndarray
 
 from ..inputs import TABULATED
-from ..rules import Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
+from ..rules import FAST, Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
 from ..training import LearningRule
 
 SUB_BLOCK = 128
@@ -22,8 +22,6 @@ SUB_BLOCK = 128
 FIRST_CACHE = 1 << 14
 """Bytes of weights of the chains that take one sample after each other, on one input."""
 
-# No "nnan" and "ninf": divergence must be seen.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
 SIGN, ERF_INPUT = 0, 1  # codes of f in sgdlimit.inputs; the rest is the identity
 
 

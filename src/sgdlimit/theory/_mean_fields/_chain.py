@@ -18,7 +18,7 @@ from numba import njit
 from numpy import ndarray
 
 from ...random import fill_normals, threefry2x32
-from ...rules import Tables, activation_and_slope, values_and_slopes
+from ...rules import FAST, Tables, activation_and_slope, values_and_slopes
 from ...training import LearningRule
 
 POINTS = 8
@@ -28,8 +28,6 @@ STRIDE = 12
 """Steps of the chain from one of these states to the next. Few points at many states tell more than many at few."""
 
 NO_VARIANCE = 1e-24
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # no "nnan" and "ninf": divergence must be seen
-
 # LLVM compiles a function that it does not inline once alone and once within each caller, and which of these a process
 # uses, and so the last bit of a sum, depends on what is loaded first. Hence all parts of the chain are inlined.
 PART = {"fastmath": FAST, "forceinline": True}

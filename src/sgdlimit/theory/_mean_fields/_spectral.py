@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from numba import njit
 from numpy import ndarray
 
-from ._chain import FAST, average_over_chain
+from ...rules import FAST
+from ._chain import average_over_chain
 
 
 class Nodes(NamedTuple):
