@@ -166,11 +166,8 @@ class _Process(NamedTuple):
         M = W @ a.T / np.sqrt(instance.input_dim)
         if not finite_size:
             W = W - np.linalg.lstsq(a.T, W.T, rcond=1e-10)[0].T @ a
-        S = []
-        for kind in moments.kinds:
-            Q, R = kind.overlaps(W)
-            S.append(np.block([[Q, R], [R.T, kind.teacher_overlap]]))
-        start = np.stack(S), v, M
+        overlaps = [(*kind.overlaps(W), kind.teacher_overlap) for kind in moments.kinds]
+        start = np.stack([np.block([[Q, R], [R.T, T]]) for Q, R, T in overlaps]), v, M
         keys = [[key_of(seed, chain, purpose) for purpose in (FIELDS, CHOICES, WEIGHTS)] for chain in range(chains)]
         return cls(
             instance,

@@ -129,14 +129,6 @@ def _mean_fields(gamma, alpha, N, M):
             M[k, i] = np.sqrt(N) * total
 
 
-@njit
-def _finite(x):
-    total = 0.0
-    for value in x.flat:
-        total += value
-    return np.isfinite(total)
-
-
 @njit(nogil=True, cache=True)
 def run_chain(clusters, nodes, grid, keys, place, gamma, S, v, M, kept):
     """One effective process: the chain of the mean fields with the slow variables it drives.
@@ -195,7 +187,7 @@ def run_chain(clusters, nodes, grid, keys, place, gamma, S, v, M, kept):
         _add(S, 0.0, S, S_before)
         _overlaps(nodes, gamma, q, S[0])
         dt_before = dt
-        if not (_finite(M) and _finite(S) and _finite(v)):
+        if not np.isfinite(M.sum() + S.sum() + v.sum()):
             return step
         output = grid.output[step]
         if output >= 0:
