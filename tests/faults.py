@@ -322,7 +322,7 @@ def in_this_process(*arguments: object) -> tuple[int, str]:
     return 0, errors.getvalue()
 
 
-REMEDY = r"[.)?] (Use|Give|Set|Write|Remove|Correct|Make|Leave|Name|Did you mean|Divide|Sort|Draw) [^()]+[.?]$"
+REMEDY = r"[.)?] (Use|Give|Set|Write|Remove|Correct|Make|Leave|Name|Did you mean|Divide|Sort|Draw) .+[.?]$"
 """What a message ends with: a sentence that says what to do."""
 
 
