@@ -19,7 +19,7 @@ import numpy as np
 from .errors import DivergenceWarning
 from .instance import Instance
 from .papers.bae_jeong_2024 import PRESETS, reproduce
-from .problem import GaussianMixture, Problem
+from .problem import GaussianMixture
 from .random import fill_normals
 from .resources import cores
 from .simulation import simulate, simulate_together, stream_of
@@ -69,13 +69,12 @@ def bench(progress: Callable[[str, float], None], *, quick: bool = False) -> lis
     quick
         Leave out the large instance and the whole paper.
     """
-    larger = PRESET.problem.model_copy(update={"student_units": 8, "teacher_units": 8})
     parts: list[Callable[[], Iterator[Row]]] = [
         _sgd,
-        partial(_theory, "theory warm", PRESET.problem, 9),
+        partial(_theory, "theory warm", 9),
         _mixture,
         _batch,
-        partial(_theory, "theory warm, K = M = 8", larger, 3),
+        partial(_theory, "theory warm, K = M = 8", 3, student_units=8, teacher_units=8),
         _processes,
     ]
     if not quick:
@@ -139,14 +138,15 @@ def _first_task() -> Conditions:
     return Conditions(plan, 0)
 
 
-def _instances(problem: Problem = PRESET.problem) -> list[Instance]:
-    """An instance with each of the activations."""
-    return [problem.draw(0).replace(activation=name) for name in ("erf", "relu")]
+def _instances(**changes: Any) -> Iterator[Instance]:
+    """An instance of the preset with each of the activations."""
+    for name in ("erf", "relu"):
+        yield PRESET.problem.model_copy(update={"activation": name} | changes).draw(0)
 
 
 def _sgd() -> Iterator[Row]:
     """One run, and the runs of a task of the grid, some of which are shared by several conditions."""
-    one = partial(simulate, _instances()[0], PRESET.times)
+    one = partial(simulate, next(_instances()), PRESET.times)
     yield _against_product("one SGD run, sampling and measuring included", one)
     task = _first_task()
     conditions, count = task.instances, len(task.keys)
@@ -185,9 +185,9 @@ def _solving(function: Callable[..., object], instance: Instance, nodes: Any, **
     return partial(function, nodes, *outputs, times=PRESET.times, **settings)
 
 
-def _theory(what: str, problem: Problem, repeats: int) -> Iterator[Row]:
+def _theory(what: str, repeats: int, **changes: Any) -> Iterator[Row]:
     """A warm solution beside as many evaluations of the right-hand side as it takes, alone."""
-    for instance in _instances(problem):
+    for instance in _instances(**changes):
         nodes, name = spectrum(instance), instance.activation.name
         seconds = _seconds(_solving(solve_spectrum, instance, nodes), repeats)
         yield Row(f"{what}, {name}", seconds, "right-hand sides", _right_hand_sides(instance, nodes))
@@ -196,10 +196,10 @@ def _theory(what: str, problem: Problem, repeats: int) -> Iterator[Row]:
 def _mixture() -> Iterator[Row]:
     """32 chains of 100 N steps through two clusters; beside as many normal numbers as they take, on all cores."""
     latent = GaussianMixture(components=2, spread=9.0, block_size=PRESET.problem.latent_dim, standardize=True)
-    problem = PRESET.problem.model_copy(update={"latent": latent})
-    normals = np.empty((32 * STEPS // 1000, 1000 * (problem.student_units + problem.teacher_units)), np.float32)
+    units = PRESET.problem.student_units + PRESET.problem.teacher_units
+    normals = np.empty((32 * STEPS // 1000, 1000 * units), np.float32)
     limit = _seconds(lambda: fill_normals(np.uint32(1), np.uint32(2), 0, normals), 3) / cores()
-    for instance in _instances(problem):
+    for instance in _instances(latent=latent):
         seconds = _seconds(partial(solve, instance, PRESET.times, theory="mixture"), 3)
         yield Row(f"mixture theory warm, 32 chains, {instance.activation.name}", seconds, "normal numbers", limit)
 
@@ -216,8 +216,7 @@ def _batch() -> Iterator[Row]:
 
 def _large_instance() -> Iterator[Row]:
     """N = 20 000, D = 10 000: a solution without any eigendecomposition."""
-    problem = PRESET.problem.model_copy(update={"input_dim": 20_000, "latent_dim": 10_000, "activation": "erf"})
-    instance = problem.draw(0)
+    instance = next(_instances(input_dim=20_000, latent_dim=10_000))
     limit = _bare_product() * (10_000 * 10_000 * 20_000) / (STEPS * 500 * 1000)
     yield Row("theory of N = 20 000, D = 10 000", _once(lambda: solve(instance, PRESET.times)), "product FFᵀ", limit)
 

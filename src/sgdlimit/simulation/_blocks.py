@@ -35,8 +35,7 @@ class Setting(NamedTuple):
 
     N: int
     batch_size: int
-    f: Known | Nonlinearity | None
-    """None for given inputs, which stay as they are."""
+    f: Known | Nonlinearity
     functions: tuple[Activation, ...]
     """Activations that are not built in, in the order of their codes."""
 
@@ -62,7 +61,7 @@ class Sample(NamedTuple):
 
     number: Int[Array, ""]
     noise: Float32[Array, ""]
-    """Of its label."""
+    """A standard normal for the label."""
     factor: Float32[Array, ""]
     """What the schedule multiplies both rates with."""
     task: Int[Array, ""]
@@ -83,12 +82,9 @@ def train_together(
     """
     stream, output_samples = streams[0], runs[0].output_samples
     projection, rule = stream.projection, stream.chains.rule
-    f = stream.instances[0].f if projection else None
-    setting = Setting(stream.input_dim, rule.batch_size, f, tuple(stream.functions))
+    setting = Setting(stream.input_dim, rule.batch_size, stream.f, tuple(stream.functions))
     matrices = [
-        jnp.asarray(projection.triangle if source.isotropic else projection.matrix)
-        for source in stream.sources
-        if projection
+        jnp.asarray(projection.triangle if source.isotropic else projection.matrix) for source in stream.sources
     ]
     chains = stream.chains._replace(
         same_input=None, f=None, f_tables=None, tables=None, switch_samples=None, rule=rule._replace(batch_size=None)
@@ -138,8 +134,7 @@ def _products(
         [
             jnp.matmul(latents[:, source, :, : len(matrix)], matrix, precision=lax.Precision.HIGHEST)
             for source, matrix in enumerate(matrices)
-        ]
-        or [*jnp.moveaxis(latents, 1, 0)],
+        ],
         axis=1,
     )
 
@@ -185,7 +180,7 @@ def _step(
     outputs = chain.teacher_output[sample.task]
     g, _ = _value_and_slope(chain.teacher_activations, U[N : N + len(outputs)], setting)
     label = jnp.sum(outputs * g) + rule.label_noise * sample.noise
-    X = U[:N] if f is None else KNOWN[f.name](U[:N]) if isinstance(f, Known) else jnp.vectorize(f.function)(U[:N])
+    X = KNOWN[f.name](U[:N]) if isinstance(f, Known) else jnp.vectorize(f.function)(U[:N])
     X = jnp.pad(X - chain.centres if chain.centres.size else X, (0, len(U) - N))
 
     begins = sample.number % setting.batch_size == 0

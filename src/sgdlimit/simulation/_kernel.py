@@ -97,15 +97,14 @@ def _form_input(products, chains, c, shifted, s, row, r):
     coefficient, gain = chains.coefficients[c], chains.gains[c]
     shifts, centres = chains.shifts, chains.centres
     size = row.shape[1]
-    one = float32(1)
     if chains.f == SIGN:  # in one pass; and for a positive gain, the sign does without it
         if shifted or coefficient != 0:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
-                row[r, j] = math.copysign(one, u)
+                row[r, j] = math.copysign(float32(1), u)
         else:
             for j in range(size):
-                row[r, j] = math.copysign(one, products[first, s, j])
+                row[r, j] = math.copysign(float32(1), products[first, s, j])
         return
     for j in range(size):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
@@ -137,11 +136,8 @@ def _form_labels(products, chains, c, task, N, start, stop, labels, row):
         if weight == 0:
             continue
         for s in range(count):
-            field[s] = chains.gains[c] * (
-                products[first, start + s, N + m]
-                + chains.coefficients[c] * products[second, start + s, N + m]
-                + chains.shifts[c, N + m]
-            )
+            u = products[first, start + s, N + m] + chains.coefficients[c] * products[second, start + s, N + m]
+            field[s] = chains.gains[c] * (u + chains.shifts[c, N + m])
         values_and_slopes(chains.teacher_activations[c], field, 0, count, chains.tables, value, slope)
         for s in range(count):
             labels[row, s] += weight * value[s]
@@ -161,8 +157,7 @@ def _update_and_fields(student, seen_student, i, begins, pending, p, row, old, n
         for j in range(width):
             w_k = student[i, k, j] - back_k * row[old, j]
             w_l = student[i, k + 1, j] - back_l * row[old, j]
-            student[i, k, j] = w_k
-            student[i, k + 1, j] = w_l
+            student[i, k, j], student[i, k + 1, j] = w_k, w_l
             total_k += w_k * row[new, j]
             total_l += w_l * row[new, j]
         field[k], field[k + 1] = total_k, total_l
@@ -190,7 +185,7 @@ def sgd_block(block, chains, students, begin, end):
     most = max(1, FIRST_CACHE // (4 * K * width))
     row, labels = np.zeros((2, width), float32), np.zeros((most, SUB_BLOCK))
     pending, shrink = np.zeros((most, K), float32), np.ones(most)
-    field, hidden, slope = np.zeros(K), np.zeros(K), np.zeros(K)
+    scratch = row, labels, pending, shrink, np.zeros(K), np.zeros(K), np.zeros(K)
     start = 0
     while start < len(block.noise):
         task = np.searchsorted(chains.switch_samples, block.first + start, side="right")
@@ -207,10 +202,7 @@ def sgd_block(block, chains, students, begin, end):
                 _form_labels(block.products, chains, i, task, N, start, stop, labels, i - c)
                 for s in range(start, stop):
                     labels[i - c, s - start] += chains.rule.label_noise[i] * block.noise[s]
-            _train(
-                block, chains, students, c, shared, start, stop,
-                (row, labels, pending, shrink, field, hidden, slope),
-            )  # fmt: skip
+            _train(block, chains, students, c, shared, start, stop, scratch)
             c = shared
         start = stop
 
@@ -229,8 +221,6 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
     for s in range(start, stop):
         new, old, sample = s % 2, 1 - s % 2, block.first + s
         begins = sample % batch_size == 0
-        while place < output_samples.shape[0] and output_samples[place] <= sample:
-            place += 1
         kept = place < output_samples.shape[0] and output_samples[place] == sample + 1
         _form_input(products, chains, c, shifted, s, row, new)
         row[new, N:] = 0
@@ -243,10 +233,8 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
             if begins:
                 for k in range(K):
                     seen_output[i, k] = output[i, k]
-                if batch_size > 1:
-                    for k in range(K):
-                        for j in range(row.shape[1]):
-                            seen_student[i, k, j] = float32(unit) * student[i, k, j]
+                    for j in range(row.shape[1] if batch_size > 1 else 0):
+                        seen_student[i, k, j] = float32(unit) * student[i, k, j]
             prediction, scale = 0.0, rule.student_scale[i]
             for k in range(K):
                 hidden[k], slope[k] = activation_and_slope(chains.activations[i], unit / root * field[k], chains.tables)
@@ -273,8 +261,8 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
                         student[i, k, j] *= float32(shrink[p])
                 shrink[p] = 1
             if kept:
-                students.kept_student[i, place] = student[i, :, :N]
-                students.kept_output[i, place] = output[i]
+                students.kept_student[i, place], students.kept_output[i, place] = student[i, :, :N], output[i]
+        place += kept
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)

@@ -1,5 +1,6 @@
 """From kept weights to a trajectory: order parameters, and the generalisation error on fresh samples."""
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 from xarray import Dataset
 
+from ..errors import DivergenceWarning
 from ..inputs import InputMoments
 from ..instance import Instance
 from ..trajectory import make_trajectory
@@ -18,6 +20,14 @@ from ._stream import Products, Stream
 
 TIMES_AT_ONCE = 25  # output times in one task
 LARGEST_WEIGHT = 1e18  # its square is finite in single precision
+
+KEPT = {
+    "C": ("run", "step", "latent"),
+    "X": ("run", "step", "input"),
+    "y": ("run", "step"),
+    "W": ("run", "time", "student", "input"),
+}
+"""Dimensions of what a trajectory keeps besides order parameters."""
 
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
 """What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
@@ -108,6 +118,26 @@ class Record:
             for name, both in errors.items():
                 variables[name], variables[f"{name}_stderr"] = both
         return variables
+
+    def whole(self) -> Dataset:
+        """The trajectory of whole runs with what was kept of them, cut to the shortest run; a cut is reported."""
+        diverged, attrs = self.diverged_at[~np.isnan(self.diverged_at)], {}
+        if len(diverged):
+            attrs = {"diverged_at": float(min(diverged))}
+            warnings.warn(
+                f"learning_rate: {self.instance.learning_rate:g} makes SGD diverge at t = {min(diverged):.4g} "
+                f"({len(diverged)} of {self.runs} runs). The trajectory is cut there. Lower the rate.",
+                DivergenceWarning,
+                stacklevel=4,
+            )
+        kept = {name: (KEPT[name], np.stack(runs)) for name, runs in self.kept.items()}
+        return self.trajectory(**attrs).assign(kept).isel(time=slice(self.reached.min()))
+
+    def so_far(self) -> Dataset:
+        """The trajectory of the runs begun; a run that diverged ends it with NaN."""
+        diverged = ~np.isnan(self.diverged_at)
+        attrs = {"diverged_at": float(self.times[self.reached[diverged].min()])} if diverged.any() else {}
+        return self.trajectory(**attrs)
 
     def trajectory(self, **attrs: Any) -> Dataset:
         """The trajectory of the runs begun."""

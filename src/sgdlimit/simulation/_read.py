@@ -74,7 +74,7 @@ def whole_steps(times: Float[ndarray, "time"], input_dim: int) -> Int[ndarray, "
 
 
 def read_data(data: Data | None, instances: Sequence[Instance], samples: int) -> list[ndarray]:
-    """Given samples as arrays: none, [C], or [C, X, y]."""
+    """Given samples as arrays, as many as are taken: none, [C], or [C, X, y]."""
     if data is None:
         return []
     if not isinstance(data, tuple) or len(data) not in (1, 3):
@@ -94,7 +94,7 @@ def read_data(data: Data | None, instances: Sequence[Instance], samples: int) ->
                 f"data: {name} must have {samples} samples up to the last output time (got {len(array)}). "
                 "Give more samples or earlier times."
             )
-        arrays.append(array if name == "y" else array.astype(np.float32))
+        arrays.append(array[:samples] if name == "y" else array[:samples].astype(np.float32))
     return arrays
 
 

@@ -1,20 +1,21 @@
 """Online SGD on fresh samples, measured as order parameters: when it is done, or while it runs."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 from xarray import Dataset
 
-from ..errors import DivergenceError, DivergenceWarning, ProblemError
+from ..errors import DivergenceError, ProblemError
 from ..inputs import GAUSSIAN_THEORIES, THEORIES
 from ..instance import Instance
 from ..resources import cores
 from ..trajectory import check_times
+from ._kernel import Students
 from ._measure import Record, records_of
 from ._read import (
     Data,
@@ -31,18 +32,13 @@ from ._train import Here, trained_blocks, workers
 
 EXACTNESS = "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error"
 
-KEPT = {
-    "C": ("run", "step", "latent"),
-    "X": ("run", "step", "input"),
-    "y": ("run", "step"),
-    "W": ("run", "time", "student", "input"),
-}
-"""Dimensions of what a trajectory keeps besides order parameters."""
+Times = Float[ArrayLike, "time"]
+Overlaps = str | Sequence[str] | Sequence[Sequence[str]]
 
 
 def simulate(
     instance: Instance,
-    times: Float[ArrayLike, "time"],
+    times: Times,
     *,
     runs: int = 1,
     seed: int = 0,
@@ -128,11 +124,11 @@ def simulate(
 
 def simulate_together(
     instances: Sequence[Instance],
-    times: Float[ArrayLike, "time"],
+    times: Times,
     *,
     runs: int = 1,
     seed: int = 0,
-    overlaps: str | Sequence[str] | Sequence[Sequence[str]] = "conventional",
+    overlaps: Overlaps = "conventional",
     test_samples: int = 4000,
     keep_inputs: bool = False,
     keep_weights: bool = False,
@@ -160,16 +156,16 @@ def simulate_together(
             if progress is not None:
                 progress(done)
             records = measured or records
-    return [_whole(record) for record in records]
+    return [record.whole() for record in records]
 
 
 def _recorded(
     instances: Sequence[Instance],
-    times: Float[ArrayLike, "time"],
+    times: Times,
     *,
     runs: int,
     seed: int,
-    overlaps: str | Sequence[str] | Sequence[Sequence[str]],
+    overlaps: Overlaps,
     test_samples: int,
     pool: Executor,
     threads: int = 1,
@@ -181,7 +177,7 @@ def _recorded(
     """Train and measure, at the end of each run or ``live``, at every output time that was reached.
 
     Yields the part of the work that is done after every block and, where something was measured, all records.
-    ``kept`` are letters of :data:`KEPT`.
+    ``kept`` are letters of :data:`sgdlimit.simulation._measure.KEPT`.
     """
     check_whole(1, runs=runs)
     check_whole(0, seed=seed, test_samples=test_samples)
@@ -223,41 +219,31 @@ def _recorded(
             tests = drawn.with_keys(seed, run, TEST).products_of(test_samples, pool)
         for record in records:
             record.measure(run, drawn, students, until, tests, pool)
-            if not live and record.reached[run] == 0:
-                raise DivergenceError(
-                    f"learning_rate: {record.instance.learning_rate:g} makes SGD diverge before the first output time "
-                    f"{times[0]:g}. Lower it."
-                )
-            extra = {"W": students.kept_student[record.condition]} if "W" in kept else {}
-            if "X" in kept:
-                drawn_again = streams[run].samples(record.condition, end=samples)
-                taken = Samples(*given) if len(given) == 3 else Samples.joined([*drawn_again])
-                extra |= zip("CXy", taken.part(slice(samples)), strict=True)
-            for name, array in extra.items():
-                record.kept.setdefault(name, []).append(array)
+            if not live:
+                _keep(record, run, students, kept, streams[run].samples(record.condition, end=samples), given)
         reached[run] = until
         yield done, records
 
 
-def _whole(record: Record) -> Dataset:
-    """The trajectory of whole runs with what was kept of them, cut to the shortest run; a cut is reported."""
-    diverged, attrs = record.diverged_at[~np.isnan(record.diverged_at)], {}
-    if len(diverged):
-        attrs = {"diverged_at": float(min(diverged))}
-        warnings.warn(
-            f"learning_rate: {record.instance.learning_rate:g} makes SGD diverge at t = {min(diverged):.4g} "
-            f"({len(diverged)} of {len(record.reached)} runs). The trajectory is cut there. Lower the rate.",
-            DivergenceWarning,
-            stacklevel=4,
+def _keep(
+    record: Record, run: int, students: Students, kept: str, drawn: Iterator[Samples], given: Sequence[ndarray]
+) -> None:
+    """Keep weights and inputs of a whole run, which must have reached an output time."""
+    if record.reached[run] == 0:
+        raise DivergenceError(
+            f"learning_rate: {record.instance.learning_rate:g} makes SGD diverge before the first output time "
+            f"{record.times[0]:g}. Lower it."
         )
-    trajectory = record.trajectory(**attrs)
-    trajectory = trajectory.assign({name: (KEPT[name], np.stack(runs)) for name, runs in record.kept.items()})
-    return trajectory.isel(time=slice(record.reached.min()))
+    extra = {"W": students.kept_student[record.condition]} if "W" in kept else {}
+    if "X" in kept:
+        extra |= zip("CXy", Samples(*given) if len(given) == 3 else Samples.joined([*drawn]), strict=True)
+    for name, array in extra.items():
+        record.kept.setdefault(name, []).append(array)
 
 
 def simulate_live(
     instances: Sequence[Instance],
-    times: Float[ArrayLike, "time"],
+    times: Times,
     *,
     runs: int = 1,
     seed: int = 0,
@@ -302,11 +288,4 @@ def simulate_live(
         instances, times, runs=runs, seed=seed, overlaps=tuple(overlaps), test_samples=test_samples, pool=Here(),
         live=True,
     ):  # fmt: skip
-        yield done, None if records is None else [_so_far(record) for record in records]
-
-
-def _so_far(record: Record) -> Dataset:
-    """The trajectory of the runs begun, and the first output time that one of them did not reach."""
-    diverged = ~np.isnan(record.diverged_at)
-    attrs = {"diverged_at": float(record.times[record.reached[diverged].min()])} if diverged.any() else {}
-    return record.trajectory(**attrs)
+        yield done, None if records is None else [record.so_far() for record in records]

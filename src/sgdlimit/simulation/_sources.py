@@ -78,8 +78,7 @@ def _given(samples: Latents) -> Source:
 
     def fill(keys: Keys, first: int, block: Latents) -> None:
         part = samples[first : first + len(block)]
-        block[:] = 0
-        block[: len(part), : part.shape[1]] = part
+        block[: len(part)], block[len(part) :] = part, 0
 
     return Source("given", fill)
 

@@ -11,6 +11,7 @@ cost of the whole computation, are taken once per source, and every condition is
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from itertools import count, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +19,13 @@ from jaxtyping import Float, Float32
 from numpy import float32, ndarray
 
 from ..errors import ProblemError
-from ..inputs import Nonlinearity
+from ..inputs import FeatureTransform, Known, Nonlinearity, nonlinearity_named
 from ..instance import Instance, check_instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
 from ..rules import Activation, Tables, codes_of
 from ._kernel import Block, Chains, inputs_and_labels
-from ._projection import Projection, padded
+from ._projection import Projection
 from ._sources import BLOCK, LABELS, Source, condition_of
 
 TRAINING, TEST = 0, 1
@@ -57,10 +58,10 @@ class Stream:
 
     instances: Sequence[Instance]
     sources: Sequence[Source]
-    projection: Projection | None
-    """None where the sources are the inputs themselves."""
+    projection: Projection
     locations: Float32[ndarray, "condition D"]
     """The shifts in latent space: shift = −location projection."""
+    f: Known | Nonlinearity
     chains: Chains
     functions: Sequence[Activation]
     """Activations that are not built in, in the order of their codes."""
@@ -95,8 +96,6 @@ class Stream:
         Always a whole block, so that a shorter run has the bits of a longer one.
         """
         latents = self.latents(first)
-        if self.projection is None:
-            return latents
         out = np.zeros((*latents.shape[:2], self.width), float32) if out is None else out
         for source, latent, product in zip(self.sources, latents, out, strict=True):
             self.projection.multiply(latent, product, isotropic=source.isotropic)
@@ -132,27 +131,26 @@ class Stream:
         inputs_and_labels(products, self.chains, condition, inputs, labels)
         return inputs, labels
 
-    def samples(self, condition: int, *, first: int = 0, step: int = 1, end: int | None = None) -> Iterator[Samples]:
+    def samples(self, condition: int, *, first: int = 0, step: int = 1, end: float = np.inf) -> Iterator[Samples]:
         """The samples of a condition, a block at a time.
 
         Of the blocks only ``first``, ``first + step``, …, which is how several readers share them. At ``end`` the
         stream ends, which cuts its last block short; by default it has no end.
         """
-        chains, start = self.chains, first * BLOCK
-        while end is None or start < end:
-            count = BLOCK if end is None else min(BLOCK, end - start)
+        chains = self.chains
+        for start in takewhile(lambda start: start < end, count(first * BLOCK, step * BLOCK)):
+            size = int(min(BLOCK, end - start))
             with one_thread():  # of BLAS, for the bits of the simulation
-                inputs, tasks = self.formed(condition, self.products(start), count)
-                latent = self.latent(condition, start)[:count]
-            task = np.searchsorted(chains.switch_samples, np.arange(start, start + count), side="right")
-            noise = chains.rule.label_noise[condition] * self.label_noise(start, count)
-            yield Samples(latent, inputs, tasks[task, range(count)] + noise)
-            start += step * BLOCK
+                inputs, tasks = self.formed(condition, self.products(start), size)
+                latent = self.latent(condition, start)[:size]
+            task = np.searchsorted(chains.switch_samples, np.arange(start, start + size), side="right")
+            noise = chains.rule.label_noise[condition] * self.label_noise(start, size)
+            yield Samples(latent, inputs, tasks[task, range(size)] + noise)
 
     def latent(self, condition: int, first: int) -> Float32[ndarray, "step D"]:
         """The latent vectors C themselves, of one condition and a whole block."""
         turned = [
-            self.projection.unrotated(latent) if self.projection and source.isotropic else latent
+            self.projection.unrotated(latent) if source.isotropic else latent
             for source, latent in zip(self.sources, self.latents(first), strict=True)
         ]
         one, other = (turned[source] for source in self.chains.sources[condition])
@@ -179,9 +177,12 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     if not instances:
         raise ProblemError("instances: must not be empty. Give at least one.")
     first = _check_alike(instances)
-    projection = Projection(first.features, first.teacher, first.transform) if len(given) < 2 else None
-    D = first.latent_dim if projection else padded(first.input_dim)
-    conditions = [condition_of(instance.latent, D, given) for instance in instances]
+    f, features, teacher, transform = first.f, first.features, first.teacher, first.transform
+    if len(given) == 2:  # inputs that stay as they are
+        transform = FeatureTransform.scaled_identity(first.input_dim, np.sqrt(first.input_dim))
+        f, features, teacher = nonlinearity_named("identity"), transform.dense(), np.zeros((0, first.input_dim))
+    projection = Projection(features, teacher, transform)
+    conditions = [condition_of(instance.latent, len(features), given) for instance in instances]
     sources = {source.name: source for condition in conditions for source in condition[:2]}
     names = list(sources)
     chosen = np.array([[names.index(source.name) for source in condition[:2]] for condition in conditions])
@@ -192,7 +193,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     teachers = [instance.teacher_activation or instance.activation for instance in instances]
     codes, functions = codes_of([*(instance.activation for instance in instances), *teachers])
     activations, teacher_activations = np.array(codes).reshape(2, -1)
-    numbers, f = np.array([instance.rule[:6] for instance in instances], np.float64).T.copy(), first.f
+    numbers = np.array([instance.rule[:6] for instance in instances], np.float64).T.copy()
     batch_size = first.training.batch_size
     rule = first.rule._make([*numbers, batch_size, None, None, None])
     outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rule.teacher_scale[:, None, None]
@@ -203,11 +204,11 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         sources=chosen,
         coefficients=coefficients,
         gains=gains,
-        shifts=projection.shifts(exact) if projection else np.zeros((len(instances), D), float32),
+        shifts=projection.shifts(exact),
         same_input=np.append(False, (alike[1:] == alike[:-1]).all(axis=1)),
-        f=f.code if projection else -1,  # given inputs stay as they are
+        f=f.code,
         f_tables=Tables.of([f] if isinstance(f, Nonlinearity) else []),
-        centres=_centres(instances, given=projection is None),
+        centres=_centres(instances, given=len(given) == 2),
         activations=activations,
         teacher_activations=teacher_activations,
         tables=Tables.of(functions),
@@ -216,7 +217,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         switch_samples=batch_size * np.ceil(first.switch_times * first.input_dim - 1e-6).astype(np.int64),
         rule=rule,
     )
-    return Stream(instances, list(sources.values()), projection, locations, chains, functions, labels)
+    return Stream(instances, list(sources.values()), projection, locations, f, chains, functions, labels)
 
 
 def _check_alike(instances: Sequence[Instance]) -> Instance:

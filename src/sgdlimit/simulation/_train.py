@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from ..instance import Instance
 from ._kernel import Students, sgd_block
 from ._sources import BLOCK
 from ._stream import Stream
@@ -44,7 +43,7 @@ def trained_blocks(
     Yields a run, its students, the samples that they have taken, and the part of the whole work that is done. Weights
     are kept after ``output_samples``; the last of them ends the run.
     """
-    ensemble = (initial_students(stream.instances, output_samples, stream.width) for stream in streams)
+    ensemble = (initial_students(stream, output_samples) for stream in streams)
     total = int(output_samples[-1])
     if engine == "jax":
         from ._blocks import train_together
@@ -60,13 +59,13 @@ def trained_blocks(
             yield run, students, samples, (run + samples / total) / len(streams)
 
 
-def initial_students(instances: Sequence[Instance], output_samples: Int[ndarray, "time"], width: int) -> Students:
-    """The students as they begin, in rows of ``width``."""
-    output = np.stack([i.student_output for i in instances])
-    chains, N, times = len(output), instances[0].input_dim, len(output_samples)
-    student = np.zeros((*output.shape, width), np.float32)
-    student[:, :, :N] = [i.student for i in instances]
-    seen = student.copy() if instances[0].training.batch_size > 1 else student[:, :0].copy()
+def initial_students(stream: Stream, output_samples: Int[ndarray, "time"]) -> Students:
+    """The students as they begin, in rows as wide as the products."""
+    output = np.stack([i.student_output for i in stream.instances])
+    chains, N, times = len(output), stream.input_dim, len(output_samples)
+    student = np.zeros((*output.shape, stream.width), np.float32)
+    student[:, :, :N] = [i.student for i in stream.instances]
+    seen = student.copy() if stream.chains.rule.batch_size > 1 else student[:, :0].copy()
     kept_student, kept_output = (np.repeat(kept[:, None], times, axis=1) for kept in (student[:, :, :N], output))
     return Students(
         student, output, seen, output.copy(), np.full(chains, -1), output_samples, kept_student, kept_output

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
+import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
@@ -186,7 +187,7 @@ def blocks_of(
         check_whole(1, samples=samples)
     check_whole(0, seed=seed, run=run)
     stream = stream_of([instance]).with_keys(seed, run, TRAINING)
-    return stream.samples(0, first=first, step=step, end=samples)
+    return stream.samples(0, first=first, step=step, end=samples or np.inf)
 
 
 def __getattr__(name: str) -> Any:
