@@ -293,7 +293,10 @@ def _new_file(file: Path, suffixes: tuple[str, ...] = ()) -> Path:
     if suffixes and file.suffix not in suffixes:
         raise ProblemError(f"--out: must end in {', '.join(suffixes)} (got {str(file)!r}). Name such a file.")
     if file.exists() or not file.parent.is_dir():
-        raise ProblemError(f"--out: must be a new file in a folder that exists (got {str(file)!r}). Name another file.")
+        raise ProblemError(
+            f"--out: must be a new file in a folder that exists (got {str(file)!r}). Name another file, "
+            "because nothing is overwritten."
+        )
     return file
 
 

@@ -207,8 +207,7 @@ def compute_sweep(
     """
     plan, where = Plan(sweep), Where(workers=workers, scheduler=scheduler)
     with SweepStore(path, plan) as store:
-        missing = store.missing()
-        if missing:
+        if missing := store.missing():
             with where.engine(
                 cost(plan, missing), lambda index, done: progress((len(store.finished) + done) / len(plan))
             ) as engine:
