@@ -204,7 +204,7 @@ class SweepStore(Tasks):
             )
         for index in found:
             sync(self._store.delete(_record_of(index)))
-        self.finished -= found.keys()
+        self.finished.difference_update(found)
         return [f"{wrong}, now repaired" for wrong in self.repaired] + phrases
 
 

@@ -118,8 +118,9 @@ class Conditions:
         return {key: {name: case(key, name) for name in self.run.theories} for key in self.trained}
 
     def cases(self) -> dict[Case, Instance]:
-        """Every solution that is needed, once, with an instance it can be computed from."""
-        return {case: self.trained[key] for key, cases in self.asked.items() for case in cases.values() if case}
+        """Every solution that is needed, once, with the first instance it can be computed from."""
+        asked = reversed(self.asked.items())
+        return {case: self.trained[key] for key, cases in asked for case in cases.values() if case}
 
     def results(self, threads: int, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
         """All arrays of the task."""
