@@ -246,7 +246,7 @@ class ClusterMixture(_Points):
         components can tell.
         """
         C = self.sample(np.random.default_rng(seed), samples)
-        log_determinants = log(np.diagonal(self.roots, 0, 1, 2)).sum(1)
+        log_determinants = log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(1)
         parts = zip(self.means, self.roots, strict=True)
         distances = np.array([(np.linalg.solve(root, (C - mean).T) ** 2).sum(0) for mean, root in parts])
         log_terms = (log(self.weights) - log_determinants)[:, None] - distances / 2

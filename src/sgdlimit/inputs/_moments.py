@@ -180,7 +180,9 @@ def moments_within(
         slope = np.stack([b, c - a**2])
         # The kind of an earlier cluster with the same covariances, else a new one.
         within = EQUAL * abs(slope).max()
-        alike = (k for k, (s, r) in enumerate(seen) if np.allclose(slope, s, 0, within) and np.array_equal(root, r))
+        alike = (
+            k for k, (s, r) in enumerate(seen) if np.allclose(slope, s, rtol=0, atol=within) and np.array_equal(root, r)
+        )
         kind.append(next(alike, len(kinds)))
         if kind[-1] == len(kinds):
             kinds.append(moments_of(root, teacher_root.T, deviation, coefficients))
