@@ -39,11 +39,14 @@ def grid(results: Dataset) -> Dataset:
     xarray.Dataset
         ``M_*``, against the conventional theory, and ``scale_*`` (mean |x|) of Q, R, v over (instance, activation,
         standardized, components, spread) and entries; ``floor_*`` and ``floor_scale_*`` of Gaussian SGD, ``kl`` of the
-        un-standardised scalar mixture, ``diverged``, and ``kept`` with its ``reason``. For un-standardised mixtures
-        also ``M_mixture_*``, against the mixture theory, of SGD measured with its covariances, over (instance,
-        activation, components, spread) and entries, NaN where SGD or theory diverged; ``scale_mixture_*``;
-        ``noise_mixture_*``, the M that the scatter between members of the theory's ensemble alone makes, NaN where
-        theory diverged; and ``mixture_diverged``, whether it did.
+        un-standardised scalar mixture, and ``diverged``. The paper's selection over (instance, activation): ``kept``,
+        the first ten instances whose Gaussian SGD and ODE agree, with the ``reason`` and the ``gaussian_share``, M(Q)
+        of Gaussian SGD over the mean |Q|.
+
+        For un-standardised mixtures also ``M_mixture_*``, against the mixture theory, of SGD measured with its
+        covariances, over (instance, activation, components, spread) and entries, NaN where SGD or theory diverged;
+        ``scale_mixture_*``; ``noise_mixture_*``, the M that the scatter between members of the theory's ensemble alone
+        makes, NaN where theory diverged; and ``mixture_diverged``, whether it did.
     """
     results, found = _with_floors(results, "components", "spread")
     raw = results.sel(standardized=False, drop=True)
@@ -55,7 +58,19 @@ def grid(results: Dataset) -> Dataset:
         diverged=results["diverged_at"].notnull(),
         mixture_diverged=within["theory_diverged_at"].notnull(),
     )
-    return dataset.assign(kept_instances(dataset)).assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN)
+    floor, scale = (dataset[name].mean(START[0]) for name in ("floor_Q", "floor_scale_Q"))
+    share = (floor / scale).transpose(*PLACE)
+    agrees = share <= AGREEMENT_OF_GAUSSIAN
+    kept = agrees & (agrees.cumsum("instance") <= KEPT_INSTANCES)
+
+    def reason(kept, agrees, share):
+        unneeded = f"not needed, {KEPT_INSTANCES} that agree came before"
+        dropped = unneeded if agrees else "dropped, Gaussian SGD and ODE differ"
+        return f"{'kept' if kept else dropped}: M(Q) of Gaussian SGD is {share:.3f} of mean |Q|"
+
+    reasons = xr.apply_ufunc(reason, kept, agrees, share, vectorize=True)
+    dataset = dataset.assign(kept=kept, reason=reasons, gaussian_share=share)
+    return dataset.assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN)
 
 
 def blocks(results: Dataset) -> Dataset:
@@ -102,33 +117,6 @@ def _with_floors(results: Dataset, *laws: str) -> tuple[Dataset, dict[str, DataA
 def _of_quantities(results: Dataset, **names: str) -> dict[str, DataArray]:
     """Variables of Q, R and v by new names: ``M="M_mixture"`` gives ``M_mixture_Q``, ``M_mixture_R``, ..."""
     return {f"{new}_{name}": results[f"{old}_{name}"] for name in METRICS for old, new in names.items()}
-
-
-def kept_instances(dataset: Dataset) -> dict[str, DataArray]:
-    """The paper's selection: of the instances whose Gaussian SGD and ODE agree, the first ten.
-
-    Parameters
-    ----------
-    dataset
-        With ``floor_Q`` and ``floor_scale_Q`` over (instance, activation) and entries.
-
-    Returns
-    -------
-    dict
-        ``kept``, ``reason`` and ``gaussian_share``, all (instance, activation): why an instance was dropped, or that it
-        was kept, and M(Q) of its Gaussian SGD over the mean |Q|.
-    """
-    share = (dataset["floor_Q"].mean(START[0]) / dataset["floor_scale_Q"].mean(START[0])).transpose(*PLACE)
-    agrees = share <= AGREEMENT_OF_GAUSSIAN
-    kept = agrees & (agrees.cumsum("instance") <= KEPT_INSTANCES)
-
-    def reason(kept, agrees, share):
-        unneeded = f"not needed, {KEPT_INSTANCES} that agree came before"
-        dropped = unneeded if agrees else "dropped, Gaussian SGD and ODE differ"
-        return f"{'kept' if kept else dropped}: M(Q) of Gaussian SGD is {share:.3f} of mean |Q|"
-
-    reasons = xr.apply_ufunc(reason, kept, agrees, share, vectorize=True)
-    return {"kept": kept, "reason": reasons, "gaussian_share": share}
 
 
 def case_name(instance: int, activation: str) -> str:

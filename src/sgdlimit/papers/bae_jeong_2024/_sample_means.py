@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from scipy.special import erf, ndtr
+from xarray import Dataset
 
 from ...errors import ProblemError
 from ...inputs import MixtureLaw
@@ -45,7 +45,7 @@ def components_of(law: MixtureLaw) -> tuple[Array, float]:
     return (law.means - law.location) / law.scale, float(1 / law.scale)
 
 
-def sample_means(law: MixtureLaw, count: int = 1000, repeats: int = 2000, seed: int = 0) -> xr.Dataset:
+def sample_means(law: MixtureLaw, count: int = 1000, repeats: int = 2000, seed: int = 0) -> Dataset:
     """Means of ``count`` values of f(x), drawn ``repeats`` times, for f = erf(x/√2), ReLU and sign.
 
     Lemma C.1 of the paper says that E f(x) is the same under P and under N(0, 1). The exact expectations show how far
@@ -93,7 +93,7 @@ def sample_means(law: MixtureLaw, count: int = 1000, repeats: int = 2000, seed: 
     functions = [FUNCTIONS[name] for name in SAMPLED]
     sampled = [[f.value(x).mean(axis=1) for x in draws.values()] for f in functions]
     exact = [[law.weights @ f.normal_mean(points, deviation), f.normal_mean(0.0, 1.0)] for f in functions]
-    return xr.Dataset(
+    return Dataset(
         {
             "sample_mean": (("function", "law", "repeat"), np.array(sampled), {"long_name": "sample mean of f(x)"}),
             "expectation": (("function", "law"), np.array(exact), {"long_name": "E f(x), closed form"}),
