@@ -231,17 +231,15 @@ class Quadrature(Expansions):
         noises = self._noises(S, c, K)
         spread = jnp.std(noises, axis=0, ddof=1) / np.sqrt(RANDOMISATIONS)
         of_noise = jnp.max(spread / jnp.maximum(1, jnp.abs(jnp.mean(noises, axis=0))))
-        return jnp.maximum(of_noise, self._left_out(S, K))
 
-    def _left_out(self, S: Covariance, K: int) -> Scalar:
-        """The largest bound on what Hermite sums leave out of the functions f, h that are averaged together."""
         *_, expansions = self._expansions(S, K, range(3))
         values, smooth, kinked = (jnp.stack(parts) for parts in zip(*(each[:3] for each in expansions), strict=True))
         square = values**2 @ WEIGHTS
         rest = jnp.sqrt(jnp.maximum(square - jnp.sum(smooth**2, axis=2), 1e-18 * square + 1e-30)).max(axis=1)
         kinks, whole = (jnp.linalg.norm(part, axis=2).max(axis=1) for part in (kinked, smooth + kinked))
         f, h = np.array([(0, 0), (1, 1), (0, 2), (2, 0)]).T  # the derivatives that are averaged together
-        return jnp.max(rest[f] * (rest[h] + kinks[h]) / jnp.maximum(1, whole[f] * whole[h]))
+        left_out = rest[f] * (rest[h] + kinks[h]) / jnp.maximum(1, whole[f] * whole[h])
+        return jnp.maximum(of_noise, jnp.max(left_out))
 
 
 def integrals_for(activation: str | Activation, teacher_activation: str | Activation | None = None) -> Integrals:

@@ -1,7 +1,7 @@
 """Programs that are traced and compiled once, and kept on disk for the processes to come.
 
 A program is kept whole, because tracing it again would take a second, and without touching any setting of JAX. It must
-not call Python back: see how :mod:`sgdlimit.theory._solve` avoids that.
+not call Python back: see how :mod:`sgdlimit.theory._integrate` avoids that.
 
 The folder is ``$SGDLIMIT_CACHE_DIR``, or else ``$XDG_CACHE_HOME/sgdlimit`` or ``~/.cache/sgdlimit``; set to nothing,
 the variable turns the cache off. Whatever is wrong with the folder or a file in it, the program is compiled as without

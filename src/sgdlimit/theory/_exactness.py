@@ -36,7 +36,6 @@ class Exactness(NamedTuple):
         return f"{self.kind}: {self.because}" if np.isnan(self.error) else f"{self.kind}, error {self.error:.0e}"
 
 
-EXACT = Exactness("exact", 0.0, "")
 ENSEMBLE = Exactness("Monte Carlo", np.nan, "an ensemble, with its spread")
 
 
@@ -48,7 +47,7 @@ def refused(error: ProblemError) -> Exactness:
 def exactness_of_averages(integrals: Integrals) -> Exactness:
     """Exactness of the Gaussian averages of a pair of activations; for quasi-Monte Carlo the error that is allowed."""
     if integrals.method == "closed form":
-        return EXACT
+        return Exactness("exact", 0.0, "")
     error = integrals.known_error if np.isinf(integrals.accuracy) else integrals.accuracy
     return Exactness("quadrature" if integrals.method == "quadrature" else "Monte Carlo", error, "averages over fields")
 

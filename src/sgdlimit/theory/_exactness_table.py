@@ -95,10 +95,10 @@ def document() -> str:
     table = "\n".join(
         f"| {' | '.join(row)} |" for row in [["inputs", "theory", *COLUMNS], ["---"] * len(rows[0]), *rows]
     )
-    reasons = list(dict.fromkeys(re.findall(r"refused: ([^|]*) \|", table)))
-    for number, reason in enumerate(reasons, 1):
+    notes = ""
+    for number, reason in enumerate(dict.fromkeys(re.findall(r"refused: ([^|]*) \|", table)), 1):
         table = table.replace(f"refused: {reason} |", f"refused [{number}] |")
-    notes = "\n".join(f"[{number}] {reason}.  " for number, reason in enumerate(reasons, 1))
+        notes += f"[{number}] {reason}.  \n"
     assert {*Training.model_fields, "switch_times"} == set(OPTIONS)
     options = "\n".join(f"| `{name}` | {what} |" for name, what in OPTIONS.items())
-    return f"{table}\n\n{notes}\n\n| option | in the equations |\n|---|---|\n{options}\n"
+    return f"{table}\n\n{notes}\n| option | in the equations |\n|---|---|\n{options}\n"

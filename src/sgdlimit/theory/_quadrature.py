@@ -240,9 +240,9 @@ def _single_gram(root: Float[ndarray, "s r"], rest: Float[ndarray, "s"], columns
     """The matrix diag(rest) + root rootᵀ in float32, some columns at a time: no copy of the whole root is made."""
     matrix = np.zeros((len(root), len(root)), dtype=np.float32)
     matrix[np.diag_indices(len(root))] = rest
-    for start in range(0, root.shape[1], columns):
-        part = root[:, start : start + columns].astype(np.float32)
-        matrix += part @ part.T
+    for part in np.array_split(root, -(-root.shape[1] // columns), axis=1):
+        single = part.astype(np.float32)
+        matrix += single @ single.T
     return matrix
 
 

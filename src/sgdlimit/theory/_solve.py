@@ -8,6 +8,7 @@ take the steps of its slowest case for all, and took twice as long.
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -40,9 +41,10 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     """
     several: Sequence[Case] = [cases] if isinstance(cases, Case) else cases
     times = check_times(times)
+    solve = partial(order_parameters, times=times, solver=solver)
     with ThreadPoolExecutor(cores()) as pool:
-        first = order_parameters(several[0], times, solver)  # which compiles
-        results = [first, *pool.map(lambda case: order_parameters(case, times, solver), several[1:])]
+        results = [solve(several[0]), *pool.map(solve, several[1:])]  # the first one compiles
+    first = results[0]
     diverged_at = np.append(times, np.inf)[[result.reached for result in results]]
     integrals, error = solver.integrals, max(result.integral_error for result in results)
     if error > integrals.accuracy:
