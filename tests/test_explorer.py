@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -13,15 +14,15 @@ import xarray as xr
 
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
-from sgdlimit.explorer import _curves as solving
+from sgdlimit.explorer import _curves as solving, _turns as taking_turns
 from sgdlimit.explorer._curves import curves, times_of
 from sgdlimit.explorer._page import Explorer
-from sgdlimit.explorer._running import Streamed, discrepancies, stream
+from sgdlimit.explorer._running import Streamed, discrepancies, stream, table
 from sgdlimit.explorer._schematic import schematic
 from sgdlimit.explorer._style import note
 from sgdlimit.explorer._sweep_page import SweepPage
-from sgdlimit.explorer._turns import Turn, Turns
-from sgdlimit.explorer._view import DEFAULT, LARGEST_DIM, View, as_far_as_possible, flat
+from sgdlimit.explorer._turns import Turn
+from sgdlimit.explorer._view import DEFAULT, LARGEST, View, as_far_as_possible
 from sgdlimit.plotting import entries
 from sgdlimit.problem import load_problem
 from sgdlimit.simulation import simulate_live
@@ -77,7 +78,7 @@ def test_default_address_is_empty():
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"input_dim": LARGEST_DIM + 1}, "input_dim"),
+        ({"input_dim": LARGEST["input_dim"] + 1}, "input_dim"),
         ({"student_units": 7}, "student_units"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({**MIXED, "latent.block_size": 7}, "latent"),
@@ -92,14 +93,12 @@ def test_default_address_is_empty():
 )  # fmt: skip
 def test_wrong_settings_name_their_field(changes, field):
     with pytest.raises(ProblemError, match=rf"^{field}"):
-        View.from_settings({**flat(DEFAULT.settings()), **changes})
+        View.from_settings({**DEFAULT.settings(), **changes})
 
 
 def test_an_address_is_followed_as_far_as_possible():
-    names = View.read_query(
-        "?input_dim=abc&learning_rate=-1&foo=3&seed=4&latent.law=gaussian-mixture&latent.block_size=7"
-    )
-    view, wrong = as_far_as_possible(names)
+    query = "?input_dim=abc&learning_rate=-1&foo=3&seed=4&latent.law=gaussian-mixture&latent.block_size=7"
+    view, wrong = as_far_as_possible(query)
     assert view.seed == 4
     assert view.problem.input_dim == 1000
     assert view.problem.latent.law == "gaussian-mixture"
@@ -112,14 +111,14 @@ def test_an_address_is_followed_as_far_as_possible():
     "query", ["seed=" + "9" * 5000, "latent=[[[[", "seed=%00&%ff=1", "theories=&time=NaN", "latent.law.x=1"]
 )
 def test_hostile_addresses_are_a_sentence(query):
-    view, wrong = as_far_as_possible(View.read_query(query))
+    view, wrong = as_far_as_possible(query)
     assert isinstance(view, View)
     assert all(isinstance(text, str) for text in wrong.values())
 
 
 def test_sizes_come_before_what_must_fit_them():
     query = "latent.law=gaussian-mixture&latent.block_size=7&latent_dim=150&input_dim=x"
-    view, wrong = as_far_as_possible(View.read_query(query))
+    view, wrong = as_far_as_possible(query)
     assert view.problem.latent_dim == 150
     assert "must divide latent_dim 150" in wrong["latent.block_size"]
 
@@ -191,7 +190,7 @@ def test_noise_floor_is_of_other_noise_only_where_it_must(law):
     assert done == 1
     assert sgd.sizes["run"] == floor.sizes["run"] == 2
     assert not np.allclose(sgd["v"], floor["v"], atol=1e-6)
-    numbers = Streamed(view, sgd, floor).numbers(curves(view))
+    numbers = table(curves(view), Streamed(done, sgd, floor))
     assert "noise floor" in numbers
     assert "2 runs" in numbers
 
@@ -199,68 +198,90 @@ def test_noise_floor_is_of_other_noise_only_where_it_must(law):
 # --- turns ------------------------------------------------------------------------------------------------------------
 
 
-def counting(log: list, name: str, items: int):
+def counting(log: list, name: str, items: int, taken: list | None = None):
+    """Items that take a while; ``taken`` is told whose they are."""
     try:
         for number in range(items):
             time.sleep(0.002)
             yield number
+            if taken is not None:
+                taken.append(name)
     finally:
         log.append(("freed", name))
 
 
-def until_idle(turns: Turns) -> None:
+def until_idle() -> None:
     deadline = time.monotonic() + 20
-    while turns.active and time.monotonic() < deadline:
+    while taking_turns.ACTIVE and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert turns.active == 0
+    assert not taking_turns.ACTIVE
 
 
-def test_turns_are_shared_evenly():
-    turns, log, order = Turns(1), [], []
+@pytest.fixture
+def threads(monkeypatch):
+    """Gives the number of threads that advance the turns of a test."""
+    return lambda count: monkeypatch.setattr(taking_turns, "THREADS", threading.Semaphore(count))
+
+
+def test_turns_are_shared_evenly(threads):
+    threads(1)
+    log, taken = [], []
     for name in "abc":
-        turns.add(Turn(counting(log, name, 60), lambda items, name=name: order.append((name, len(items)))))
-    until_idle(turns)
-    assert sum(count for _, count in order) == 180
-    first_end = next(
-        place for place, (name, _) in enumerate(order) if sum(c for n, c in order[: place + 1] if n == name) == 60
-    )
-    got = {name: sum(c for n, c in order[: first_end + 1] if n == name) for name in "abc"}
-    assert min(got.values()) >= 20  # none waits for another to end
+        Turn(counting(log, name, 60, taken)).start()
+    until_idle()
+    assert len(taken) == 180
+    first_end = min(len(taken) - taken[::-1].index(name) for name in "abc")
+    assert min(taken[:first_end].count(name) for name in "abc") >= 20  # none waits for another to end
 
 
-def test_a_stopped_turn_is_freed_and_hands_out_nothing_more():
-    turns, log, got = Turns(1), [], []
-    turn = turns.add(Turn(counting(log, "long", 10_000), got.extend))
-    while not got:
+def test_a_stopped_turn_is_freed_and_takes_nothing_more(threads):
+    threads(1)
+    log = []
+    turn = Turn(counting(log, "long", 10_000))
+    turn.start()
+    while turn.latest is None:
         time.sleep(0.01)
-    turn.stop()
-    until_idle(turns)
+    turn.stopped = True
+    until_idle()
     assert log == [("freed", "long")]
-    assert len(got) < 1000
+    assert turn.latest < 1000
     assert not turn.ended
 
 
-def test_a_failing_turn_leaves_the_others_alone():
-    """Whether it fails itself, or whoever is given its items does."""
-    turns, got = Turns(1), []
+def test_a_failing_turn_leaves_the_others_alone(threads):
+    threads(1)
 
     def failing():
         yield 1
         raise RuntimeError("broken")
 
-    def refuse(_):
-        raise ValueError("not what was shown")
-
-    broken, refused = Turn(failing(), got.extend), Turn(counting([], "refused", 5), refuse)
-    good = Turn(counting([], "good", 50), got.extend)
-    for turn in (broken, refused, good):
-        turns.add(turn)
-    until_idle(turns)
-    assert [str(turn.error) for turn in (broken, refused, good)] == ["broken", "not what was shown", "None"]
+    broken, good = Turn(failing()), Turn(counting([], "good", 50))
+    for turn in (broken, good):
+        turn.start()
+    until_idle()
+    assert [str(turn.error) for turn in (broken, good)] == ["broken", "None"]
     assert broken.ended
-    assert refused.ended
     assert good.ended
-    assert got == list(range(50))
+    assert (broken.latest, good.latest) == (1, 49)
+
+
+def test_no_more_turns_at_once_than_threads(threads):
+    threads(2)
+    at_once, most = [0], []
+
+    def counted():
+        for _ in range(20):
+            at_once[0] += 1
+            most.append(at_once[0])
+            time.sleep(0.002)
+            at_once[0] -= 1
+            yield
+
+    for _ in range(5):
+        Turn(counted()).start()
+    until_idle()
+    assert len(most) == 100
+    assert max(most) <= 2
 
 
 # --- the page's own object, as in a notebook --------------------------------------------------------------------------
@@ -297,21 +318,24 @@ def test_settings_without_a_widget_are_kept(page):
     page.fields.widgets["seed"].value = 5
     page.fields._by_hand(None)
     assert page.view.problem.training.label_noise == 0.1
-    assert "training.label_noise = 0.1" in page.fields.others.object
+    assert "training.label_noise = 0.1" in page.others.object
     assert "training.label_noise = 0.1" in page.view.label
     assert page.view.seed == 5
 
 
 def test_runs_of_new_settings_are_not_compared_with_old_theories(page):
-    streamed = Streamed(page.view)
-    for _, sgd, floor in stream(page.view):
-        if sgd is not None:
-            streamed.sgd, streamed.floor = sgd, floor
-    page.running.streamed = streamed
-    page.running.compare(page.curves)
-    assert "noise floor" in page.running.numbers.object
-    page.running.forget()
-    assert streamed.numbers(page.running._solved) == ""
+    page.turn = ran = Turn(stream(page.view))
+    while ran.advance():
+        pass
+    page.compare()
+    assert "noise floor" in page.numbers.object
+    page.view = page.view.model_copy(update={"seed": 3})  # as it is before the theories of a new seed are solved
+    page.forget()
+    assert ran.stopped
+    assert page.numbers.object == ""
+    page.turn = ran
+    page.show_runs()
+    assert page.numbers.object == ""
 
 
 def test_an_address_brings_back_the_defaults_where_a_page_began_with_something_else():
@@ -338,21 +362,22 @@ def test_a_field_that_is_empty_or_far_too_large_is_explained(page):
 
 
 def test_pins_are_in_the_address(page):
-    page.pins.add(page.view)
+    page.pin(page.view)
     page.fields.widgets["seed"].value = 9
     page.fields._by_hand(None)
     other = Explorer(DEFAULT, page.address())
     assert other.view == page.view
-    assert list(other.pins.pinned) == list(page.pins.pinned) != []
-    other.pins.remove(next(iter(other.pins.pinned)))
-    assert not other.pins.pinned
+    assert list(other.pinned) == list(page.pinned) != []
+    other.unpin(next(iter(other.pinned)))
+    assert not other.pinned
 
 
 def test_what_is_taken_away(page, tmp_path):
-    page.pins.add(page.view.model_copy(update={"seed": 1}))
+    page.pin(page.view.model_copy(update={"seed": 1}))
     *_, (_, last) = simulate_live([solving.drawn(SMALL, 0)], times_of(page.view), overlaps=BOTH, test_samples=100)
     assert last is not None
-    page.running.streamed = Streamed(page.view, sgd=last[0], done=1.0)
+    page.turn = Turn(iter([]))  # type: ignore[arg-type]
+    page.turn.latest = Streamed(1.0, last[0])
     assert page.file("png").read(4) == b"\x89PNG"
     assert b"<svg" in page.file("svg").read()
     (tmp_path / "view.nc").write_bytes(page.file("nc").read())
@@ -368,10 +393,10 @@ def test_opens_a_file_and_says_what_is_wrong_with_one(page):
     page._opened(SimpleNamespace(new=VIEWS[1].to_toml().encode()))
     assert page.view == VIEWS[1]
     page._opened(SimpleNamespace(new=b"input_dim = 'x'"))
-    assert "mine.toml" in page.fields.general.object
+    assert "mine.toml" in page.fields.messages[""].object
     assert page.view == VIEWS[1]
     page._opened(SimpleNamespace(new=b"\xff\xfe\x00"))
-    assert "not valid TOML" in page.fields.general.object
+    assert "not valid TOML" in page.fields.messages[""].object
 
 
 def test_explore_in_a_notebook():
@@ -411,17 +436,17 @@ def test_points_of_a_sweep_are_its_means(store):
     page, results = SweepPage(store), sl.open_sweep(store)
     assert len(page.points) == 8
     chosen = 5
-    point = page.points[chosen]
+    point = list(page.points.values())[chosen]
     expected = results["M_Q"].sel(theory="conventional").isel(point).mean()
     drawn: Any = page.source.data
     assert drawn["y"][chosen] == pytest.approx(float(expected), rel=1e-12)
     assert drawn["x"][chosen] == pytest.approx(float(results["kl"].isel(point)))
     page.choices["activation"].value = "relu"
     assert len(page.points) == 4
-    assert {point["activation"] for point in page.points} == {1}
-    page.point.value = 2
+    assert {point["activation"] for point in page.points.values()} == {1}
+    page.point.value = label = list(page.points)[2]
     shown = curves_of(page, "v", "conventional")
-    theory = results["theory_v"].sel(theory="conventional").isel(page.points[2])
+    theory = results["theory_v"].sel(theory="conventional").isel(page.points[label])
     np.testing.assert_allclose(np.array(shown), theory.values.T)
     assert "Explore these settings" in page.status.object
 
@@ -429,15 +454,16 @@ def test_points_of_a_sweep_are_its_means(store):
 def test_the_chosen_point_of_a_sweep_stays_and_is_said(store):
     page, results = SweepPage(store), sl.open_sweep(store)
     measure, theory = page.choices["measure"], page.choices["theory"]
-    page.point.value = 5
-    point = dict(page.points[5])
+    page.point.value = label = list(page.points)[5]
+    point = page.points[label]
     for change, value, M in (
         (measure, "M(v)", "M_v"), (page.choices["spread"], str(results["spread"].values[point["spread"]]), "M_v"),
         (theory, "moment-matched", "M_v"), (measure, "M(ε_g)", "M_generalization_error"),
     ):  # fmt: skip
         change.value = value
-        number = page.points.index(point)
-        assert (page.shown, page.point.value, page.source.selected.indices) == (point, number, [number])
+        assert page.points[label] == point
+        assert (page.shown, page.point.value) == (label, label)
+        assert page.source.selected.indices == [list(page.points).index(label)]
         here = results.sel(theory=theory.value).isel(point)
         for said, number in (
             (f"{measure.value} of {theory.value} theory", here[M].mean()),
@@ -446,7 +472,7 @@ def test_the_chosen_point_of_a_sweep_stays_and_is_said(store):
             assert f"{said} = {float(number):.3g}" in page.status.object
         assert len(curves_of(page, "v", "conventional")) == 2
     page.choices["activation"].value = str(results["activation"].values[1 - point["activation"]])
-    assert (page.shown, page.point.value, page.source.selected.indices) == (None, -1, [])
+    assert (page.shown, page.point.value, page.source.selected.indices) == ("none", "none", [])
     assert page.status.object == note(f"{len(page.points)} points.")
     assert len(curves_of(page, "v", "conventional")) == 0
 
@@ -457,13 +483,13 @@ def test_the_address_of_a_sweep_holds_what_was_chosen(store):
     for name, value in {"measure": "M(v)", "against": "spread", "theory": "moment-matched"}.items():
         page.choices[name].value = value
     page.choices["activation"].value = "relu"
-    page.point.value = 2
+    page.point.value = list(page.points)[2]
     again = SweepPage(store, page.address())
     assert again.address() == page.address()
     assert (again.shown, again.points) == (page.shown, page.points)
     assert again.status.object == page.status.object
     assert not again.unknown.object
-    page.point.value = -1
+    page.point.value = "none"
     assert "point" not in page.address()
     wrong = SweepPage(store, "measure=M(v)&activation=tanh&depth=3&point=<b>")
     assert wrong.address() == "measure=M%28v%29"
@@ -478,7 +504,7 @@ def test_damage_in_a_sweep_is_a_sentence(store, tmp_path):
     for chunk in (copy / "Q").iterdir():
         if chunk.name.startswith("c."):
             chunk.write_bytes(b"nothing")
-    page.point.value = 1
+    page.point.value = list(page.points)[1]
     assert "damaged" in page.status.object
 
 

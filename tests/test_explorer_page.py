@@ -302,7 +302,7 @@ def test_sweep(browser, open_page, screenshots, tmp_path):
     here.get_by_label("Point (or click one)").wait_for()
     place = here.evaluate(PLACE)
     here.mouse.click(place["x"], place["y"])
-    here.wait_for_function(f"{CHOSEN} === '9'")
+    here.wait_for_function(f"{CHOSEN} === ({LABEL})()")
     here.close()
 
 

@@ -1,18 +1,17 @@
 """Theory for a page: solved to the width of a line, from parts that are kept between one setting and the next."""
 
 import copy
+import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
 from ..errors import DivergenceError, ProblemError
-from ..inputs import Gaussian, is_centred
+from ..inputs import is_centred
 from ..instance import Instance
 from ..problem import GaussianLatent, Problem
 from ..rules import activation_named
@@ -38,30 +37,39 @@ NUMERIC_ACCURACY = 1e-2
 """Accuracy of averages without a closed form, for which a page does not wait longer."""
 
 
-RULE = {"activation": "erf", "teacher_activation": None, "learning_rate": 1.0, "training": PLAIN}
-"""A learning rule; arrays and moments do not depend on it."""
+RULE: dict[str, Any] = {"activation": "erf", "teacher_activation": None, "learning_rate": 1.0, "training": PLAIN}
+"""A learning rule; moments do not depend on it."""
+GAUSSIAN = RULE | {"latent": GaussianLatent()}
+"""With a law; arrays and the moments of the conventional theory do not depend on it either."""
 
 
-@dataclass(frozen=True)
-class Curves:
+class Curves(NamedTuple):
     """Trajectories of each theory, and what the page says about them."""
 
-    theories: dict[str, xr.Dataset] = field(default_factory=dict)
-    floor: xr.Dataset | None = None
-    """Conventional theory, which is exact for the SGD of the noise floor."""
+    view: View | None = None
+    solved: dict[str, xr.Dataset] = {}  # noqa: RUF012  (nothing is ever put into it)
+    """By theory; with the conventional one, which is exact for the SGD of the noise floor."""
     notes: tuple[str, ...] = ()
-    failure: str = ""
-    """Why there are no trajectories."""
+    seconds: float = 0.0
+    """How long it took to solve them."""
+
+    @property
+    def theories(self) -> dict[str, xr.Dataset]:
+        """The trajectories that the view shows."""
+        return {name: solved for name, solved in self.solved.items() if self.view and name in self.view.theories}
+
+
+_arrays = lru_cache(maxsize=4)(Problem.draw)
 
 
 def times_of(view: View) -> Float[np.ndarray, "time"]:
     """Return the output times of theory and SGD."""
-    return log_times(max(1, round(view.time * view.problem.input_dim)), view.problem.input_dim, OUTPUT_TIMES)
+    return log_times(round(view.time * view.problem.input_dim), view.problem.input_dim, OUTPUT_TIMES)
 
 
 def drawn(problem: Problem, seed: int) -> Instance:
     """Draw the instance of a problem; its arrays are kept for the next one, which often has the same."""
-    return _arrays(_bare(problem, gaussian=True), seed).replace(
+    return _arrays(problem.model_copy(update=GAUSSIAN), seed).replace(  # type: ignore[arg-type]
         **{name: getattr(problem, name) for name in RULE},
         latent=problem.draw_latent(seed),
         attrs={"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed},
@@ -69,32 +77,37 @@ def drawn(problem: Problem, seed: int) -> Instance:
 
 
 def curves(view: View) -> Curves:
-    """Solve the view's theories, and the theory of its noise floor.
-
-    Raises
-    ------
-    ProblemError
-        If the instance cannot be drawn.
-    """
-    problem, seed = view.problem, view.seed
+    """Solve the view's theories, and the theory of its noise floor."""
+    begin, problem = time.perf_counter(), view.problem
     solved: dict[str, xr.Dataset] = {}
-    notes = list(_notes_on_law(_bare(problem), seed))
+    notes = []
     for theory in dict.fromkeys(("conventional", *view.theories)):
         said = []
         try:
             solved[theory] = _solve(view, theory)
-            said = list(_notes_on(solved[theory], problem))
+            attrs = solved[theory].attrs
+            if "diverged_at" in attrs:
+                rate, until = problem.learning_rate, attrs["diverged_at"]
+                said.append(f"with η = {rate:g} it ends before t = {until:.3g}. Use a smaller one.")
+            if attrs["integral_error"] > NUMERIC_ACCURACY:
+                said.append(f"its averages are only known to {attrs['integral_error']:.1g}.")
         except (ProblemError, DivergenceError) as error:  # it has no equations for this law, or no first output time
             said = [str(error).removeprefix("theory: ")]
+        except Exception as error:  # the page reports it and goes on
+            said = [repr(error)]
         notes += [f"{theory} theory: {words}" for words in said if theory in view.theories]
-    shown = {theory: solved[theory] for theory in view.theories if theory in solved}
-    return Curves(shown, solved.get("conventional"), tuple(notes))
+    if solved:
+        law = _notes_on_law(problem.model_copy(update=RULE), view.seed)  # type: ignore[arg-type]
+        notes = [*law, *notes]
+    return Curves(view, solved, tuple(notes), time.perf_counter() - begin)
 
 
 def _solve(view: View, theory: str) -> xr.Dataset:
+    """Solve one theory on a spectrum that is kept for other rules."""
     problem, seed = view.problem, view.seed
     instance = drawn(problem, seed)
-    nodes = _spectrum(_bare(problem, gaussian=theory == "conventional"), seed, theory)
+    moments = GAUSSIAN if theory == "conventional" else RULE
+    nodes = _spectrum(problem.model_copy(update=moments), seed, theory)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the page says what they say
         return solve_spectrum(
@@ -106,18 +119,8 @@ def _solve(view: View, theory: str) -> xr.Dataset:
             times=times_of(view),
             training=problem.training,
             max_steps=MOST_STEPS,
-            attrs={"theory": theory, "problem": problem.model_dump_json(exclude_none=True), "seed": seed},
+            attrs=instance.attrs | {"theory": theory},
         )
-
-
-def _bare(problem: Problem, *, gaussian: bool = False) -> Any:
-    """Leave out what arrays and moments do not depend on, so that they are known again; with ``gaussian`` the law."""
-    return problem.model_copy(update=RULE | {"latent": GaussianLatent()} if gaussian else RULE)
-
-
-@lru_cache(maxsize=4)
-def _arrays(problem: Problem, seed: int) -> Instance:
-    return problem.draw(seed)
 
 
 @lru_cache(maxsize=64)
@@ -133,31 +136,24 @@ def _averages(*names: str | None) -> dict[str, Any]:
     if np.isfinite(integrals_for(*activations).accuracy):  # there are no closed forms
         rtol, activations = NUMERIC_RTOL, [name and copy.copy(activation_named(name)) for name in names]
         for activation in filter(None, activations):
-            activation.accuracy = max(activation.accuracy, NUMERIC_ACCURACY)
+            activation.accuracy = NUMERIC_ACCURACY
     return {"activation": activations[0], "teacher_activation": activations[1], "rtol": rtol, "atol": rtol}
 
 
-def _notes_on(solved: xr.Dataset, problem: Problem) -> Iterator[str]:
-    if "diverged_at" in solved.attrs:
-        until = solved.attrs["diverged_at"]
-        yield f"with η = {problem.learning_rate:g} it ends before t = {until:.3g}. Use a smaller one."
-    if (error := solved.attrs["integral_error"]) > NUMERIC_ACCURACY:
-        yield f"its averages are only known to {error:.1g}."
-
-
 @lru_cache(maxsize=64)
-def _notes_on_law(problem: Problem, seed: int) -> tuple[str, ...]:
+def _notes_on_law(problem: Problem, seed: int) -> list[str]:
     """Say what the theories shown here cannot follow in a law."""
-    law, D = problem.draw_latent(seed), problem.latent_dim
-    if isinstance(law, Gaussian):
-        return ()
-    notes = []
+    notes: list[str] = []
+    latent, D = problem.latent, problem.latent_dim
+    if latent.law == "gaussian":
+        return notes
+    law = problem.draw_latent(seed)
     if not is_centred(law.mean(D), law.covariance(D)):
         notes.append('The latent has a mean, which these theories assume to be zero. theory="mixture" includes it.')
-    blocks = D // problem.latent.block_size if problem.latent.law == "gaussian-mixture" else 1
+    blocks = D // latent.block_size
     if blocks < FEWEST_BLOCKS:
         notes.append(
             f"The latent has {blocks} independent block{'s' * (blocks > 1)}. A sum of so few is not Gaussian, which "
             'these theories assume. theory="mixture" follows clusters.'
         )
-    return tuple(notes)
+    return notes

@@ -9,6 +9,7 @@ import panel as pn
 from ..errors import ProblemError
 from ..problem import Problem, load_problem
 from ._page import Explorer
+from ._shown import serve_pages
 from ._sweep_page import SweepPage
 from ._view import DEFAULT, View
 
@@ -65,7 +66,7 @@ def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[
     target
         A stored sweep, a TOML file of settings, or nothing for the paper's network.
     port, browser, say
-        As for :meth:`~sgdlimit.explorer._shown.Shown.show`; ``say`` is called with the address.
+        As for :meth:`~sgdlimit.explorer._shown.serve_pages`; ``say`` is called with the address.
 
     Raises
     ------
@@ -75,8 +76,8 @@ def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[
     page, shown = _page_of(target)
     if page is SweepPage:
         SweepPage(shown)  # complains about a sweep that cannot be read before there is a server
-    title = {} if target is None else {"title": f"sgdlimit: {Path(target).name}"}
-    page.serve(shown, port=port, browser=browser, say=say, **title)
+    title = f"sgdlimit: {Path(target).name}" if target else "sgdlimit explorer"
+    serve_pages(page, shown, title=title, port=port, browser=browser, say=say)
 
 
 def _page_of(target: str | None) -> tuple[type[Explorer | SweepPage], Any]:

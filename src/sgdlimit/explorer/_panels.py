@@ -1,8 +1,8 @@
 """ε_g, Q, R and v against log t: four figures whose data follow the settings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,9 @@ QUANTITIES = {
 DASHES = {"conventional": "solid", "moment-matched": "8 4", "mixture": "2 3"}
 MARKERS = {"conventional": "circle", "moment-matched": "triangle", "mixture": "square"}
 PIN_COLORS = ("#8c6bb1", "#41ab5d", "#d6604d", "#4393c3", "#b8860b", "#c51b8a")
-LINES, MARKS = ("xs", "ys", "color", "dash", "label"), ("x", "y", "low", "high", "color", "marker")
+LINES, MARKS = ("xs", "ys", "color", "dash", "width", "alpha", "label"), ("x", "y", "low", "high", "color", "marker")
 """The columns of curves and of marks."""
+TOOLTIPS = [("", "@label"), ("t", "$x{0.000}"), ("", "$y{0.00000}")]
 FAR = 3
 """The axes do not follow marks that are more than this many times the range of the curves away from them."""
 POINTS = 34
@@ -46,7 +47,7 @@ INKED = ("axis_line", "major_tick_line", "minor_tick_line", "major_label_text", 
 
 
 class Pinned(NamedTuple):
-    """Curves kept for comparison."""
+    """Curves in a colour of their own, kept for comparison; without label and colour, those of the settings on view."""
 
     label: str
     color: str
@@ -57,91 +58,90 @@ class Panels:
     """The four figures, each under its title and the names of its entries."""
 
     def __init__(self) -> None:
-        axes = {"x_axis_type": "log", "x_axis_label": "time t = steps/N", "toolbar_location": "above"}
-        self.figures = {name: plain_figure(270, log=name == ERROR, **axes) for name in QUANTITIES}
-        self.legends = {name: text() for name in QUANTITIES}
-        self.lines, self.pins = ({name: ColumnDataSource(_line_columns([])) for name in QUANTITIES} for _ in range(2))
-        self.marks = {name: ColumnDataSource({key: [] for key in MARKS}) for name in QUANTITIES}
-        for name, plot in self.figures.items():
-            look: Any = {"xs": _rows("xs"), "ys": _rows("ys"), "line_color": "color", "line_dash": field("dash")}
-            pins = plot.multi_line(**look, source=self.pins[name], line_width=1.4, line_alpha=0.8)
-            lines = plot.multi_line(**look, source=self.lines[name], line_width=2.2)
-            marks: Any = {"source": self.marks[name], "line_color": "color"}
-            bars = plot.segment("x", "low", "x", "high", **marks, line_alpha=0.6)
-            plot.scatter("x", "y", **marks, marker="marker", size=6, fill_color="color", fill_alpha=0.25)
-            for extent, padding in ((plot.x_range, 0.024), (plot.y_range, 0.12)):
-                extent.update(renderers=[pins, lines, bars], range_padding=padding)
-            tooltips = [("", "@label"), ("t", "$x{0.000}"), ("", "$y{0.00000}")]
-            plot.add_tools(HoverTool(renderers=[lines], tooltips=tooltips))
-        self.area = pn.FlexBox(*(self._panel(name) for name in QUANTITIES), sizing_mode="stretch_width", margin=0)
+        self.area = pn.FlexBox(sizing_mode="stretch_width", margin=0)
+        self.figures: dict[str, Any] = {}
+        self.legends, self.lines, self.marks = {}, {}, {}
+        for name, title in QUANTITIES.items():
+            plot = self.figures[name] = plain_figure(
+                270, log=name == ERROR, x_axis_type="log", x_axis_label="time t = steps/N", toolbar_location="above"
+            )
+            self.lines[name], self.marks[name] = (ColumnDataSource(dict.fromkeys(keys, ())) for keys in (LINES, MARKS))
+            look: Any = {key: expr(CustomJSExpr(args={"column": key}, code=ROWS)) for key in ("xs", "ys")}
+            look |= {f"line_{key}": field(key) for key in ("color", "dash", "width", "alpha")}
+            lines = plot.multi_line(**look, source=self.lines[name])
+            plot.add_tools(HoverTool(renderers=[lines], tooltips=TOOLTIPS))
+            look = {"source": self.marks[name], "line_color": "color"}
+            bars = plot.segment("x", "low", "x", "high", **look, line_alpha=0.6)
+            plot.scatter("x", "y", **look, marker="marker", size=6, fill_color="color", fill_alpha=0.25)
+            plot.x_range.update(renderers=[lines, bars], range_padding=0.024)
+            plot.y_range.update(renderers=[lines, bars], range_padding=0.12)
+            self.legends[name] = text()
+            parts = text(f"<h3>{title}</h3>", margin=(0, 4)), self.legends[name], shown(plot)
+            self.area.append(pn.Column(*parts, styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2))
 
-    def _panel(self, name: str) -> pn.Column:
-        plot = pn.pane.Bokeh(self.figures[name], sizing_mode="stretch_width", margin=0)
-        title = text(f"<h3>{QUANTITIES[name]}</h3>", margin=(0, 4))
-        return pn.Column(title, self.legends[name], plot, styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2)
+    def show(self, theories: Mapping[str, xr.Dataset], pins: Iterable[Pinned] = ()) -> None:
+        """Draw a row for each entry of each theory, under them thinner ones in the colour of each pin.
 
-    def show_theories(self, theories: Mapping[str, xr.Dataset]) -> None:
-        """Draw these theories and no others."""
+        One that ended early is filled up with NaN.
+        """
         for name, source in self.lines.items():
-            set_data(source, _line_columns(_curves(theories, name)))
-
-    def show(self, theories: Mapping[str, xr.Dataset], sgd: xr.Dataset | None) -> None:
-        """Draw theories and all that was measured of SGD."""
-        self.show_theories(theories)
-        self.show_sgd(sgd)
-
-    def show_pins(self, pins: Sequence[Pinned]) -> None:
-        """Draw what is pinned, each in one colour."""
-        for name, source in self.pins.items():
-            curves = [
-                curve | {"color": pin.color, "label": f"{pin.label}: {curve['label']}"}
-                for pin in pins
-                for curve in _curves(pin.theories, name)
+            rows = [
+                (
+                    solved["time"].values,
+                    (values.where(values > 0) if name == ERROR else values).values,
+                    color or color_of(place),
+                    DASHES[theory],
+                    *((1.4, 0.8) if color else (2.2, 1.0)),
+                    f"{label and f'{label}: '}{'ε_g' if name == ERROR else entry}, {theory} theory",
+                )
+                for label, color, group in (*pins, Pinned("", "", theories))
+                for theory, solved in group.items()
+                for place, (entry, values) in enumerate(entries(solved[name]))
             ]
-            set_data(source, _line_columns(curves))
+            columns: dict[str, Any] = dict(zip(LINES, zip(*rows, strict=True) if rows else [()] * 7, strict=True))
+            for key in ("xs", "ys"):
+                columns[key] = np.array(list(zip_longest(*columns[key], fillvalue=np.nan))).T
+            source.data = columns
 
-    def show_sgd(self, sgd: xr.Dataset | None, theories: Sequence[str] | None = None) -> None:
+    def show_sgd(self, sgd: xr.Dataset | None, theories: Iterable[str]) -> None:
         """Draw the runs so far: the mean over those that got there, ±1 standard deviation of two or more.
 
-        Q and R are drawn as measured for each of ``theories``, by default for all. If they were measured for none of
-        these, the first measurement is drawn.
+        Q and R are drawn as measured for each of ``theories``. If they were measured for none of these, the first
+        measurement is drawn.
         """
-        measured = [] if sgd is None else [str(key) for key in sgd["overlaps"].values]
-        measured = [name for name in measured if theories is None or name in theories] or measured[:1]
+        measured = [] if sgd is None else sgd["overlaps"].values.tolist()
+        measured = [name for name in measured if name in theories] or measured[:1]
         for name, source in self.marks.items():
             # ε_g and v are the same, however Q and R are measured.
-            shown = measured if name in ("Q", "R") else measured[:1]
-            parts = [part for theory in shown for part in _marks(sgd, name, theory)]  # type: ignore[arg-type]
+            parts = [part for theory in measured[: None if name in "QR" else 1] for part in _marks(sgd, name, theory)]
             marks = pd.concat(parts) if parts else pd.DataFrame(columns=MARKS)
-            low, high = self._limits(name)
-            marks.loc[(marks["y"] < low) | (marks["y"] > high), ["low", "high"]] = np.nan  # the axes follow the bars
-            set_data(source, {key: marks[key].to_numpy() for key in MARKS})
-
-    def _limits(self, name: str) -> tuple[float, float]:
-        """Return the values between which the axis follows marks: where SGD diverges, the curves stay in view."""
-        drawn = np.concatenate([np.ravel(source[name].data["ys"]) for source in (self.lines, self.pins)])
-        if not np.any(np.isfinite(drawn)):
-            return -np.inf, np.inf
-        low, high = np.nanmin(drawn), np.nanmax(drawn)
-        far = FAR * max(high - low, 0.1)
-        return low - far, high + far
+            # The axes follow the bars. Where SGD diverges, the curves stay in view.
+            drawn = np.ravel(self.lines[name].data["ys"])
+            if len(drawn := drawn[np.isfinite(drawn)]):
+                far = FAR * max(np.ptp(drawn), 0.1)
+                marks.loc[~marks["y"].between(drawn.min() - far, drawn.max() + far), ["low", "high"]] = np.nan
+            if len(marks) or len(source.data["x"]):
+                source.data = {key: marks[key].to_numpy() for key in MARKS}
 
     def name_entries(self, K: int, M: int) -> None:
         """Write the names of the entries above the panels, in their colours."""
-        sizes = {"student": K, "student_": K, "teacher": M}
-        for name, legend in self.legends.items():
-            if dims := VARIABLES[name].dims[1:]:
-                blank = xr.DataArray(np.zeros([sizes[dim] for dim in dims]), dims=dims, name=name)
-                names = [f"{label[0]}<sub>{label[1:]}</sub>" for label, _ in entries(blank)]
-                legend.object = "".join(swatch(color_of(place), label) for place, label in enumerate(names))
+        for name, sizes in {"Q": (K, K), "R": (K, M), "v": (K,)}.items():
+            blank = xr.DataArray(np.zeros(sizes), dims=VARIABLES[name].dims[1:], name=name)
+            labels = [f"{name}<sub>{label[1:]}</sub>" for label, _ in entries(blank)]
+            self.legends[name].object = "".join(swatch(color_of(place), label) for place, label in enumerate(labels))
 
-    def restyle(self, dark: bool, also: Sequence[figure] = ()) -> None:
+    def restyle(self, dark: bool) -> None:
         """Colour the axes for a dark page or a light one."""
         ink, grid = DARK if dark else LIGHT
-        for plot in (*self.figures.values(), *also):
-            for axis in plot.axis:
-                axis.update(**{f"{part}_color": ink for part in INKED})
+        for plot in self.figures.values():
+            for part in INKED:
+                setattr(plot.axis, f"{part}_color", ink)
             plot.grid.grid_line_color = grid
+
+
+def shown(plot: figure) -> pn.pane.Bokeh:
+    """Put a figure on a page at its full width."""
+    return pn.pane.Bokeh(plot, sizing_mode="stretch_width", margin=0)
 
 
 def plain_figure(height: int, *, log: bool, **options: Any) -> figure:
@@ -196,52 +196,22 @@ Three decades and more get powers of ten; less gets 1, 2, 5 × 10^k, or finer wh
 """
 
 
-def set_data(source: ColumnDataSource, columns: Mapping[str, Any]) -> None:
-    """Replace what a source holds, unless it is empty and stays so."""
-    if any(len(cast(Any, data)["color"]) for data in (source.data, columns)):
-        source.data = dict(columns)  # type: ignore[assignment]
-
-
-def _rows(column: str) -> Any:
-    """Read curves that were sent as one array, which is many times faster than an array for each."""
-    return expr(CustomJSExpr(args={"column": column}, code=ROWS))
-
-
 ROWS = """
 const curves = this.data[column]
 if (curves.shape === undefined) return curves
 const [count, length] = curves.shape, flat = new Float64Array(curves)
 return Array.from({length: count}, (_, i) => flat.subarray(i * length, (i + 1) * length))
 """
+"""Reads curves that were sent as one array, which is many times faster than an array for each."""
 
 
-def _curves(theories: Mapping[str, xr.Dataset], name: str) -> Iterator[dict[str, Any]]:
-    """Give a row for each entry of each theory."""
-    for theory, solved in theories.items():
-        for place, (label, values) in enumerate(entries(solved[name])):
-            yield {
-                "xs": solved["time"].values,
-                "ys": values.where(values > 0).values if name == ERROR else values.values,
-                "color": color_of(place),
-                "dash": DASHES[theory],
-                "label": f"{'ε_g' if name == ERROR else label}, {theory} theory",
-            }
-
-
-def _line_columns(curves: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Turn rows into columns; a trajectory that ended early is filled up with NaN."""
-    rows = list(curves)
-    columns: dict[str, Any] = {key: [row[key] for row in rows] for key in LINES}
-    return columns | {key: np.array(list(zip_longest(*columns[key], fillvalue=np.nan))).T for key in ("xs", "ys")}
-
-
-def _marks(sgd: xr.Dataset, name: str, theory: str) -> Iterator[pd.DataFrame]:
+def _marks(sgd: Any, name: str, theory: str) -> Iterator[pd.DataFrame]:
     """Give the marks of each entry, for the runs as they were measured for a theory."""
     values = sgd[name].isel(time=np.unique(np.linspace(0, sgd.sizes["time"] - 1, POINTS).astype(int)))
     values = values.sel(overlaps=theory) if "overlaps" in values.dims else values
-    stats = xr.concat([values.mean("run"), values.std("run", ddof=1).fillna(0)], "statistic")
-    for place, (_, entry) in enumerate(entries(stats)):
-        y, spread = entry.values
-        low = np.maximum(y - spread, y / 10 if name == ERROR else -np.inf)
-        columns = {"x": values["time"].values, "y": y, "low": low, "high": y + spread}
-        yield pd.DataFrame(columns | {"color": color_of(place), "marker": MARKERS[theory]}).dropna()
+    y, spread = values.mean("run"), values.std("run", ddof=1).fillna(0)
+    low = (y - spread).clip(y / 10 if name == ERROR else -np.inf)
+    parts: Any = xr.concat([y, low, y + spread], "statistic")
+    for place, (_, entry) in enumerate(entries(parts)):
+        marks = pd.DataFrame(entry.values.T, columns=["y", "low", "high"])
+        yield marks.assign(x=values["time"], color=color_of(place), marker=MARKERS[theory]).dropna()

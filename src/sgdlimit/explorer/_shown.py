@@ -1,19 +1,34 @@
-"""What both pages are, on a server and in a notebook: settings on the left, results on the right."""
+"""What both pages are, in a notebook and on a server of this machine alone: settings, results and an address."""
 
+import logging
+import threading
+import warnings
+import webbrowser
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.resources import files
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import panel as pn
 from bokeh.document import Document
+from bokeh.server.urls import per_app_patterns
+from panel.io.server import WSHandler
+from tornado.websocket import WebSocketClosedError
 
+from ..errors import DivergenceWarning, ProblemError
 from ._panels import Panels
-from ._server import query, serve_pages
-from ._session import Session
 from ._style import INLINE, note, text
 
+HOST = "127.0.0.1"
+PORTS = range(5006, 5106)
 
-class Shown:
+_solvers = ThreadPoolExecutor(2, thread_name_prefix="sgdlimit-theory")  # one may be compiling
+
+
+class Shown(ABC):
     """A page, or one output of a notebook.
 
     Parameters
@@ -23,21 +38,23 @@ class Shown:
     """
 
     subtitle: ClassVar[str]
+    beside: ClassVar[dict[str, Any]] = {}
+    """What makes the pages of other paths from their addresses."""
     settings: pn.Column
     results_area: pn.Column
 
     def __init__(self, target: Any) -> None:
         self._target = target
-        self.panels = Panels()
-        self.session = Session(self.panels.area)
-        self.status = text()
+        self._document: Any = pn.state.curdoc
+        """What a server keeps of the page; nothing in a notebook."""
+        self.panels, self.status = Panels(), text()
         self.address_bar = pn.widgets.TextInput(visible=False)
         """What stands behind the path in the address. It is replaced, so that Back leaves the page."""
         self.address_bar.jscallback(value="history.replaceState({}, '', location.pathname + source.value)")
 
+    @abstractmethod
     def address(self) -> str:
         """Return what stands behind the ``?`` of the address: all that is on view."""
-        raise NotImplementedError
 
     def write_address(self) -> None:
         """Keep the address up to date."""
@@ -47,12 +64,43 @@ class Shown:
         """Say how the page is doing, with a link."""
         self.status.object = note(words, link)
 
-    def restyle(self, dark: bool) -> None:
-        """Colour the axes for a dark page or a light one."""
-        self.panels.restyle(dark)
+    # --- threads ------------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Free what the page holds."""
+    @property
+    def watched(self) -> bool:
+        """Whether a browser is still there."""
+        session = getattr(self._document and self._document.session_context, "session", None)
+        return not session or session.connection_count > 0
+
+    def work(self, compute: Callable[[], Any], show: Callable[[Any], None]) -> None:
+        """Compute something in the threads that solve theory for all pages, then show it; at once in a notebook."""
+
+        def run() -> None:
+            result = compute()
+            self.apply(lambda: show(result))
+
+        if self._document:
+            _solvers.submit(run)
+        else:
+            run()
+
+    def apply(self, change: Callable[[], None], seconds: float = 0) -> None:
+        """Change the page: as soon as possible, from any thread, or after so many seconds."""
+        if self._document:
+            at_once = pn.io.hold(self._document)(change)  # all parts as one message, so the page is laid out once
+            if seconds:
+                self._document.add_timeout_callback(at_once, round(1000 * seconds))
+            else:
+                self._document.add_next_tick_callback(at_once)
+        elif seconds:
+            timer = threading.Timer(seconds, self.apply, [change])
+            timer.daemon = True
+            timer.start()
+        else:
+            change()
+            pn.io.push_notebook(self.panels.area)
+
+    # --- in a notebook and on a server --------------------------------------------------------------------------------
 
     def __panel__(self) -> pn.viewable.Viewable:
         """Return what a notebook shows."""
@@ -71,30 +119,90 @@ class Shown:
         browser
             Whether to open a browser, or just to print the address.
         """
-        self.serve(self._target, port=port, browser=browser, say=print)
+        serve_pages(type(self), self._target, title="sgdlimit explorer", port=port, browser=browser, say=print)
 
-    @classmethod
-    def serve(cls, target: Any, *, title: str = "sgdlimit explorer", **options: Any) -> None:
-        """Serve pages of a target; ``options`` are those of :func:`sgdlimit.explorer._server.serve_pages`."""
-        pages = {path: lambda make=make: make(query())._template(title) for path, make in cls.pages(target).items()}
-        serve_pages(pages, title=title, **options)
-
-    @classmethod
-    def pages(cls, target: Any) -> dict[str, Callable[[str], "Shown"]]:
-        """Return what makes the page of each path from its address."""
-        return {"/": lambda address: cls(target, address)}  # type: ignore[call-arg]
-
-    def _template(self, title: str) -> pn.Template:
+    def template(self) -> pn.Template:
         """Put the page into its HTML, with a switch between light and dark."""
-        pn.state.on_session_destroyed(lambda _: self.close())
-        dark = pn.widgets.Toggle(label="Dark", value=False, stylesheets=INLINE, margin=0, width=70, tags=["dark-page"])
-        dark.param.watch(lambda event: self.restyle(event.new), "value")
+        dark = pn.widgets.Toggle(label="Dark", stylesheets=INLINE, margin=0, width=70, tags=["dark-page"])
+        dark.param.watch(lambda event: self.panels.restyle(event.new), "value")
         dark.jscallback(value="document.documentElement.dataset.theme = source.active ? 'dark' : 'light'")
         parts = {"settings": self.settings, "results": self.results_area, "theme": dark, "address": self.address_bar}
-        page: Any = _Page(files("sgdlimit.explorer").joinpath("page.html.j2").read_text("utf-8"), items=parts)
-        page.title = title
+        page = _Page(files("sgdlimit.explorer").joinpath("page.html.j2").read_text("utf-8"), items=parts)
         page.add_variable("subtitle", self.subtitle)
         return page
+
+
+def serve_pages(
+    page: type[Shown],
+    target: Any,
+    *,
+    title: str,
+    port: int | None,
+    browser: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Serve pages of a target on this machine until that is interrupted.
+
+    Parameters
+    ----------
+    page, target
+        The kind of page, and what it shows first.
+    title
+        Title of the pages.
+    port, browser
+        As for :meth:`Shown.show`.
+    say
+        Called with the address.
+
+    Raises
+    ------
+    ProblemError
+        If the port is taken.
+    """
+    logging.getLogger("asyncio").addFilter(_is_no_closed_page)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore", DivergenceWarning)  # the pages say it themselves
+    per_app_patterns[:] = [(route[0], _Prompt) if route[1] is WSHandler else route for route in per_app_patterns]
+    pages: dict[str, Any] = {
+        path: lambda make=make: make(urlencode(pn.state.session_args or {}, doseq=True)).template()
+        for path, make in {"/": partial(page, target), **page.beside}.items()
+    }
+    server, reason = None, ""
+    for number in PORTS if port is None else [port]:
+        address = f"{HOST}:{number}"
+        try:
+            server: Any = pn.serve(
+                pages, port=number, address=HOST, show=False, start=False, title=title, verbose=False,
+                websocket_origin=[address, f"localhost:{number}"],
+                check_unused_sessions=1000, unused_session_lifetime=8000,
+            )  # fmt: skip
+            break
+        except OSError as error:
+            reason = error.strerror
+    else:
+        taken = port or f"every port from {PORTS[0]} to {PORTS[-1]}"
+        raise ProblemError(f"--port: {taken} is not free ({reason}). Choose another port, or leave it out.")
+    server.start()
+    say(f"Explorer: http://{address}/  (Ctrl-C ends it)")
+    if browser:
+        webbrowser.open(f"http://{address}/")
+    try:
+        server.io_loop.start()
+    except KeyboardInterrupt:
+        server.stop()
+
+
+def _is_no_closed_page(record: logging.LogRecord) -> bool:
+    """Keep the terminal free of what was on its way to a page that was closed."""
+    return not (record.exc_info and isinstance(record.exc_info[1], WebSocketClosedError))
+
+
+class _Prompt(WSHandler):
+    """A connection that does not wait until a message is worth sending: that takes 0.04 s, twice for each new curve."""
+
+    def open(self, *args: Any, **kwargs: Any) -> None:
+        self.set_nodelay(True)
+        super().open(*args, **kwargs)
 
 
 class Output(pn.Row):

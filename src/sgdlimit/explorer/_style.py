@@ -56,12 +56,8 @@ h2, h3 { font-size: 15px; margin: 4px 0; }
 """
 
 INLINE = [SHEET]
-
-
-def parts(widget: Any) -> list[Any]:
-    """Return a widget and the widgets that it is composed of."""
-    composed = (getattr(widget, name, None) for name in ("_label", "_value_edit", "_slider"))
-    return [widget, *filter(None, composed)]
+LOOK: dict[str, Any] = {"stylesheets": INLINE, "sizing_mode": "stretch_width", "margin": (2, 4)}
+"""The look of a widget or a text at its full width."""
 
 
 def column(*contents: Any) -> pn.Column:
@@ -71,19 +67,27 @@ def column(*contents: Any) -> pn.Column:
 
 def button(label: str, action: Callable[[], None], **options: Any) -> pn.widgets.Button:
     """Make a button in the look of the page."""
-    made = pn.widgets.Button(label=label, margin=4, stylesheets=INLINE, **options)
-    made.on_click(lambda _: action())
-    return made
+    return pn.widgets.Button(label=label, on_click=lambda _: action(), margin=4, stylesheets=INLINE, **options)
+
+
+def select(label: str, options: Any) -> pn.widgets.Select:
+    """Make a list to choose from."""
+    return pn.widgets.Select(label=label, options=options, **LOOK)
 
 
 def text(html: str = "", **options: Any) -> pn.pane.HTML:
     """Make room for text in the look of the page."""
-    return pn.pane.HTML(html, stylesheets=INLINE, sizing_mode="stretch_width", **{"margin": (2, 4)} | options)
+    return pn.pane.HTML(html, **LOOK | options)
 
 
 def note(words: str, link: str = "") -> str:
     """Write a sentence, and a link, that screen readers announce."""
     return f'<p class="note" role="status">{escape(words)} {link}</p>' if words else ""
+
+
+def alert(words: str) -> str:
+    """Write what is wrong, which screen readers announce at once."""
+    return f'<span class="wrong" role="alert">{escape(words)}</span>' if words else ""
 
 
 def swatch(color: str, html: str = "") -> str:

@@ -1,7 +1,7 @@
 """What a page shows, as settings: read from and written to its address, and a file of ``sgdlimit run``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -22,7 +22,7 @@ OWN_FIELDS = (
 )  # fmt: skip
 """The settings that have a widget, in this order."""
 
-LARGEST_DIM, MOST_UNITS = 3000, 6
+LARGEST = {"input_dim": 3000, "latent_dim": 3000, "student_units": 6, "teacher_units": 6}
 """The largest sizes that are drawn and solved while a page waits."""
 
 MOST_CHARACTERS = 8000  # of an address
@@ -34,7 +34,7 @@ class View(Settings):
     Parameters
     ----------
     problem
-        The problem, no larger than :data:`LARGEST_DIM` and :data:`MOST_UNITS`, because it is solved while you wait.
+        The problem, no larger than :data:`LARGEST`, because it is solved while you wait.
     seed
         Seed of the instance and of the noise of SGD.
     time
@@ -64,8 +64,7 @@ class View(Settings):
     @model_validator(mode="after")
     def _small_enough(self) -> Self:
         problem = self.problem
-        most = {"input_dim": LARGEST_DIM, "latent_dim": LARGEST_DIM}
-        for name, largest in (most | {"student_units": MOST_UNITS, "teacher_units": MOST_UNITS}).items():
+        for name, largest in LARGEST.items():
             if (value := getattr(problem, name)) > largest:
                 raise ProblemError(
                     f"{name}: must be at most {largest}, which is drawn while you wait (got {value}). "
@@ -83,9 +82,8 @@ class View(Settings):
 
     def to_query(self) -> str:
         """Write what stands behind the ``?`` of an address: every setting that is not the default, by its name."""
-        plain = flat(DEFAULT.settings())
-        changed = {name: value for name, value in flat(self.settings()).items() if plain.get(name) != value}
-        return urlencode({name: _text(value) for name, value in changed.items()})
+        plain = DEFAULT.settings()
+        return urlencode({k: _text(value) for k, value in self.settings().items() if plain.get(k) != value})
 
     @classmethod
     def from_query(cls, query: str) -> Self:
@@ -96,7 +94,7 @@ class View(Settings):
         ProblemError
             If a name or a value in it is wrong.
         """
-        return cls.from_settings(flat(DEFAULT.settings()) | cls.read_query(query))
+        return cls.from_settings(DEFAULT.settings() | cls.read_query(query))
 
     @staticmethod
     def read_query(query: str) -> dict[str, Any]:
@@ -106,52 +104,46 @@ class View(Settings):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Make a view of settings by their names; a setting in a table has a dot in it, ``latent.spread``."""
+        """Make a view of settings by their names, as :meth:`settings` returns them; a Gaussian law has no others."""
         tables = nested(settings)
-        own = {name: tables.pop(name) for name in RUN if name in tables}
-        latent = tables.get("latent")
-        if isinstance(latent, Mapping) and latent.get("law") == "gaussian":
+        if settings.get("latent.law") == "gaussian" and "latent" not in settings:
             tables["latent"] = {"law": "gaussian"}
+        own = {name: tables.pop(name) for name in RUN if name in tables}
         return cls(problem=Problem(**tables), **own)
 
     def settings(self) -> dict[str, Any]:
-        """Return what is not the default of a problem, and the rest, as tables."""
+        """Return what is not the default of a problem, and the rest, by name: ``latent.spread`` if in a table."""
         problem = self.problem.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-        latent = {"law": self.problem.latent.law} | problem.pop("latent", {})
-        run = self.model_dump(include={"seed", "time", "runs"})
-        return problem | {"latent": latent, **run, "theories": ",".join(self.theories)}
+        run = self.model_dump(exclude={"problem"}) | {"theories": ",".join(self.theories)}
+        return {"latent.law": self.problem.latent.law} | flat(problem) | run
 
     def to_toml(self) -> str:
         """Write a file for ``sgdlimit run``, which :meth:`of_file` takes back."""
-        theories = list(self.theories) or ["conventional"]
-        run = self.model_dump(include={"seed", "time", "runs"})
-        run["theory"] = theories if theories[1:] else theories[0]
+        run = self.model_dump(exclude={"problem", "theories"})
+        run["theory"] = self.theories if self.theories[1:] else "".join(self.theories) or "conventional"
         head = "# sgdlimit run FILE, or: sgdlimit explore FILE\n"
         return f"{head}{self.problem.to_toml()}\n{tomli_w.dumps({'run': run})}"
 
     @classmethod
     def of_file(cls, problem: Problem, run: RunSettings) -> Self:
         """Make a view of a problem and how it is to be run, with those of its theories that are shown here."""
-        shown: Any = tuple(name for name in run.theories if name != "mixture") or ("conventional",)
-        return cls(problem=problem, seed=run.seed, time=run.time, runs=run.runs, theories=shown)
+        return cls(problem=problem, seed=run.seed, time=run.time, runs=run.runs, theories=drawable(run.theories))
 
     @property
     def label(self) -> str:
         """What distinguishes the view, in symbols."""
-        p = self.problem
-        parts = [p.activation, f"f = {p.nonlinearity}", f"N = {p.input_dim}", f"D = {p.latent_dim}"]
-        parts += [f"K = {p.student_units}", f"M = {p.teacher_units}", f"η = {p.learning_rate:g}"]
-        if p.latent.law == "gaussian":
-            parts += ["Gaussian"]
-        else:
-            parts += [f"m = {p.latent.components}", f"α = {p.latent.spread:g}", f"B = {p.latent.block_size}"]
-            parts += ["standardised" if p.latent.standardize else "not standardised"]
-        return ", ".join([*parts, *self.others, f"seed {self.seed}"])
+        p, law = self.problem, "Gaussian"
+        if p.latent.law != "gaussian":
+            standard = "standardised" if p.latent.standardize else "not standardised"
+            law = f"m = {p.latent.components}, α = {p.latent.spread:g}, B = {p.latent.block_size}, {standard}"
+        network = f"{p.activation}, f = {p.nonlinearity}, N = {p.input_dim}, D = {p.latent_dim}"
+        sizes = f"K = {p.student_units}, M = {p.teacher_units}, η = {p.learning_rate:g}"
+        return ", ".join([network, sizes, law, *self.others, f"seed {self.seed}"])
 
     @property
     def others(self) -> list[str]:
         """The settings that have no field on the page, and are not the default."""
-        return [f"{name} = {_text(value)}" for name, value in flat(self.settings()).items() if name not in OWN_FIELDS]
+        return [f"{name} = {_text(value)}" for name, value in self.settings().items() if name not in OWN_FIELDS]
 
 
 DEFAULT = View(
@@ -162,24 +154,17 @@ DEFAULT = View(
 """The paper's network on Gaussian inputs."""
 
 
-def as_far_as_possible(names: Mapping[str, Any]) -> tuple[View, dict[str, str]]:
+def as_far_as_possible(query: str) -> tuple[View, dict[str, str]]:
     """Make the view of an address from the settings that are right, and say what is wrong with the others."""
-    settings = flat(DEFAULT.settings())
-    try:
-        return View.from_settings(settings | dict(names)), {}
-    except (ProblemError, TypeError):
-        pass
-    view, wrong = DEFAULT, {}
-    if names.get("latent.law") == "gaussian-mixture":
-        settings |= MIXTURE_DEFAULTS | {"latent.law": "gaussian-mixture"}
-    for name in sorted(names, key=(*OWN_FIELDS, *names).index):  # sizes before what must fit them
+    left, wrong = View.read_query(query), {}
+    while True:
         try:
-            view = View.from_settings(settings | {name: names[name]})
-            settings[name] = names[name]
+            return View.from_settings(MIXTURE_DEFAULTS | DEFAULT.settings() | left), wrong
         except (ProblemError, TypeError) as error:
-            (complaint,) = by_field(str(error)).values()
-            wrong[name] = complaint if name in OWN_FIELDS else f"{name}: {complaint}"
-    return view, wrong
+            for name, complaint in by_field(*map(str, error.args)).items():
+                dropped = name if name in left else next(iter(left), "")  # what does not go with a default
+                wrong[dropped] = complaint if name == dropped in OWN_FIELDS else f"{name}: {complaint}"
+                left.pop(dropped, None)
 
 
 def by_field(*complaints: str) -> dict[str, str]:
@@ -189,6 +174,11 @@ def by_field(*complaints: str) -> dict[str, str]:
         name, colon, rest = complaint.partition(": ")
         fields |= {name: rest} if colon and " " not in name else {"": complaint}
     return fields
+
+
+def drawable(theories: Iterable[str]) -> Any:
+    """Return those of some theories that are shown here, or the conventional one."""
+    return tuple(name for name in theories if name != "mixture") or ("conventional",)
 
 
 def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -230,7 +220,6 @@ def _text(value: Any) -> str:
 
 def _value(text: str) -> Any:
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return tuple(value) if isinstance(value, list) else value
