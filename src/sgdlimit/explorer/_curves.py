@@ -7,8 +7,8 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float
+from xarray import Dataset
 
 from ..errors import DivergenceError, ProblemError
 from ..inputs import is_centred
@@ -46,17 +46,18 @@ GAUSSIAN = RULE | {"latent": GaussianLatent()}
 class Curves(NamedTuple):
     """Trajectories of each theory, and what the page says about them."""
 
-    view: View | None = None
-    solved: dict[str, xr.Dataset] = {}  # noqa: RUF012  (nothing is ever put into it)
+    view: Any = None
+    """The :class:`View` that they are of, once there is one."""
+    solved: dict[str, Dataset] = {}  # noqa: RUF012  (nothing is ever put into it)
     """By theory; with the conventional one, which is exact for the SGD of the noise floor."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     """How long it took to solve them."""
 
     @property
-    def theories(self) -> dict[str, xr.Dataset]:
+    def theories(self) -> dict[str, Dataset]:
         """The trajectories that the view shows."""
-        return {name: solved for name, solved in self.solved.items() if self.view and name in self.view.theories}
+        return {name: solved for name, solved in self.solved.items() if name in self.view.theories}
 
 
 _arrays = lru_cache(maxsize=4)(Problem.draw)
@@ -79,7 +80,7 @@ def drawn(problem: Problem, seed: int) -> Instance:
 def curves(view: View) -> Curves:
     """Solve the view's theories, and the theory of its noise floor."""
     begin, problem = time.perf_counter(), view.problem
-    solved: dict[str, xr.Dataset] = {}
+    solved: dict[str, Dataset] = {}
     notes = []
     for theory in dict.fromkeys(("conventional", *view.theories)):
         said = []
@@ -102,7 +103,7 @@ def curves(view: View) -> Curves:
     return Curves(view, solved, tuple(notes), time.perf_counter() - begin)
 
 
-def _solve(view: View, theory: str) -> xr.Dataset:
+def _solve(view: View, theory: str) -> Dataset:
     """Solve one theory on a spectrum that is kept for other rules."""
     problem, seed = view.problem, view.seed
     instance = drawn(problem, seed)

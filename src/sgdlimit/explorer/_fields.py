@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import panel as pn
 import param
+from panel.widgets import Checkbox, CheckBoxGroup, EditableFloatSlider, EditableIntSlider, IntInput, Select
 
 from ..errors import ProblemError
 from ..inputs import NAMES
@@ -20,27 +20,25 @@ AT_ONCE = ("learning_rate", "latent.spread", "time")
 LARGEST = 10**9
 """Numbers are cut to this, because a slider cannot have a range without end."""
 
-whole, real = pn.widgets.EditableIntSlider, pn.widgets.EditableFloatSlider
-number, choice = pn.widgets.IntInput, pn.widgets.Select
 STUDENTS = [name for name in ACTIVATIONS if name not in TEACHER_ONLY]
 LAWS = {"Gaussian": "gaussian", "Gaussian mixture": "gaussian-mixture"}
 WIDGETS: dict[str, tuple[Any, ...]] = {
-    "input_dim": (whole, "N, input dimension", 100, 2000, 100),
-    "latent_dim": (whole, "D, latent dimension", 50, 1000, 50),
-    "student_units": (whole, "K, student units", 1, 4),
-    "teacher_units": (whole, "M, teacher units", 1, 4),
-    "activation": (choice, "g, activation", STUDENTS),
-    "nonlinearity": (choice, "f, nonlinearity of the manifold", list(NAMES)),
-    "learning_rate": (real, "η, learning rate", 0.01, 1, 0.01, "0.000[000000]"),
-    "latent.law": (choice, "Law of the latent", LAWS),
-    "latent.components": (whole, "m, components", 1, 10),
-    "latent.spread": (real, "α, range of the means", 0, 10, 0.5, "0.[00]"),
-    "latent.block_size": (number, "B, block size (divides D)"),
-    "latent.standardize": (pn.widgets.Checkbox, "standardised"),
-    "time": (real, "last t", 1, 200, 1, "0.[00]"),
-    "runs": (whole, "SGD runs", 1, 10),
-    "seed": (number, "seed"),
-    "theories": (pn.widgets.CheckBoxGroup, "Theories", ["conventional", "moment-matched"]),
+    "input_dim": (EditableIntSlider, "N, input dimension", 100, 2000, 100),
+    "latent_dim": (EditableIntSlider, "D, latent dimension", 50, 1000, 50),
+    "student_units": (EditableIntSlider, "K, student units", 1, 4),
+    "teacher_units": (EditableIntSlider, "M, teacher units", 1, 4),
+    "activation": (Select, "g, activation", STUDENTS),
+    "nonlinearity": (Select, "f, nonlinearity of the manifold", list(NAMES)),
+    "learning_rate": (EditableFloatSlider, "η, learning rate", 0.01, 1, 0.01, "0.000[000000]"),
+    "latent.law": (Select, "Law of the latent", LAWS),
+    "latent.components": (EditableIntSlider, "m, components", 1, 10),
+    "latent.spread": (EditableFloatSlider, "α, range of the means", 0, 10, 0.5, "0.[00]"),
+    "latent.block_size": (IntInput, "B, block size (divides D)"),
+    "latent.standardize": (Checkbox, "standardised"),
+    "time": (EditableFloatSlider, "last t", 1, 200, 1, "0.[00]"),
+    "runs": (EditableIntSlider, "SGD runs", 1, 10),
+    "seed": (IntInput, "seed"),
+    "theories": (CheckBoxGroup, "Theories", ["conventional", "moment-matched"]),
 }
 """The widget of each setting, its label, and a slider's range, step and format, or what there is to choose."""
 
@@ -63,7 +61,7 @@ class Fields:
         self.rows = {name: column(widget, self.messages[name]) for name, widget in self.widgets.items()}
 
     def _widget(self, name: str, make: Any, label: str, *options: Any) -> Any:
-        names = ("start", "end", "step", "format") if make in (whole, real) else ("options",)
+        names = ("start", "end", "step", "format") if make in (EditableIntSlider, EditableFloatSlider) else ("options",)
         widget: Any = make(label=label, **LOOK, **dict(zip(names, options, strict=False)))
         throttled = hasattr(widget, "value_throttled") and name not in AT_ONCE
         widget.param.watch(self._by_hand, "value_throttled" if throttled else "value")

@@ -147,7 +147,7 @@ class Explorer(Streaming):
     def _pin(self, solved: Curves) -> None:
         view, used = solved.view, {pin.color for pin in self.pinned.values()}
         free = [color for color in PIN_COLORS if color not in used]
-        if view and view not in self.pinned and free:  # else the button was pressed again meanwhile
+        if view not in self.pinned and free:  # else the button was pressed again meanwhile
             self.pinned[view] = Pinned(view.label, free[0], solved.theories)
             self._show_pins()
 
@@ -197,28 +197,23 @@ class Explorer(Streaming):
 
     def file(self, ending: str) -> BytesIO:
         """Make a file of what is on view: ``"png"``, ``"svg"``, ``"nc"`` or ``"toml"``."""
+        view, theories, pins = self.curves.view or self.view, self.curves.theories, list(self.pinned.values())
+        _, sgd, floor = self.streamed
         try:
-            return BytesIO(self._bytes(ending))
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"view.{ending}"
+                if ending == "toml":
+                    path.write_text(self.view.to_toml(), "utf-8")
+                elif ending == "nc":  # a group for each theory, SGD, its noise floor, and each pin
+                    parts = {f"theory/{name}": solved for name, solved in theories.items()}
+                    for number, pin in enumerate(pins, 1):
+                        parts |= {f"pinned/{number}/{name}": solved for name, solved in pin.theories.items()}
+                    parts |= {name: runs for name, runs in (("sgd", sgd), ("noise_floor", floor)) if runs}
+                    parts["/"] = xr.Dataset(attrs={"settings": view.to_toml(), "label": view.label})
+                    xr.DataTree.from_dict(parts).to_netcdf(path, engine="h5netcdf")
+                else:
+                    explored(theories, sgd, view.label, pins).savefig(path, dpi=200)
+                return BytesIO(path.read_bytes())
         except Exception as error:
             self.say(f"The file could not be made ({error}).")
             return BytesIO()
-
-    def _bytes(self, ending: str) -> bytes:
-        """Make the content of a file; NetCDF-4 has a group for each theory, SGD, its noise floor, and each pin."""
-        if ending == "toml":
-            return self.view.to_toml().encode()
-        view, theories = self.curves.view or self.view, self.curves.theories
-        _, sgd, floor = self.streamed
-        pins = list(self.pinned.values())
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"view.{ending}"
-            if ending == "nc":
-                parts = {f"theory/{name}": solved for name, solved in theories.items()}
-                for number, pin in enumerate(pins, 1):
-                    parts |= {f"pinned/{number}/{name}": solved for name, solved in pin.theories.items()}
-                parts |= {name: runs for name, runs in (("sgd", sgd), ("noise_floor", floor)) if runs}
-                parts["/"] = xr.Dataset(attrs={"settings": view.to_toml(), "label": view.label})
-                xr.DataTree.from_dict(parts).to_netcdf(path, engine="h5netcdf")
-            else:
-                explored(theories, sgd, view.label, pins).savefig(path, dpi=200)
-            return path.read_bytes()

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import panel as pn
-import xarray as xr
 from bokeh.core.properties import expr, field
 from bokeh.models import ColumnDataSource, CustomJSExpr, CustomJSTicker, CustomJSTickFormatter, HoverTool
 from bokeh.plotting import figure
+from xarray import DataArray, Dataset, concat
 
 from ..plotting import color_of, entries
 from ..trajectory import VARIABLES
@@ -51,7 +51,7 @@ class Pinned(NamedTuple):
 
     label: str
     color: str
-    theories: Mapping[str, xr.Dataset]
+    theories: Mapping[str, Dataset]
 
 
 class Panels:
@@ -79,10 +79,10 @@ class Panels:
             parts = text(f"<h3>{title}</h3>", margin=(0, 4)), self.legends[name], shown(plot)
             self.area.append(pn.Column(*parts, styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2))
 
-    def show(self, theories: Mapping[str, xr.Dataset], pins: Iterable[Pinned] = ()) -> None:
-        """Draw a row for each entry of each theory, under them thinner ones in the colour of each pin.
+    def show(self, theories: Mapping[str, Dataset], pins: Iterable[Pinned] = ()) -> None:
+        """Draw a curve for each entry of each theory, and thinner ones in the colour of each pin.
 
-        One that ended early is filled up with NaN.
+        A trajectory that ended early is filled up with NaN.
         """
         for name, source in self.lines.items():
             rows = [
@@ -103,7 +103,7 @@ class Panels:
                 columns[key] = np.array(list(zip_longest(*columns[key], fillvalue=np.nan))).T
             source.data = columns
 
-    def show_sgd(self, sgd: xr.Dataset | None, theories: Iterable[str]) -> None:
+    def show_sgd(self, sgd: Dataset | None, theories: Iterable[str]) -> None:
         """Draw the runs so far: the mean over those that got there, ±1 standard deviation of two or more.
 
         Q and R are drawn as measured for each of ``theories``. If they were measured for none of these, the first
@@ -126,7 +126,7 @@ class Panels:
     def name_entries(self, K: int, M: int) -> None:
         """Write the names of the entries above the panels, in their colours."""
         for name, sizes in {"Q": (K, K), "R": (K, M), "v": (K,)}.items():
-            blank = xr.DataArray(np.zeros(sizes), dims=VARIABLES[name].dims[1:], name=name)
+            blank = DataArray(np.zeros(sizes), dims=VARIABLES[name].dims[1:], name=name)
             labels = [f"{name}<sub>{label[1:]}</sub>" for label, _ in entries(blank)]
             self.legends[name].object = "".join(swatch(color_of(place), label) for place, label in enumerate(labels))
 
@@ -211,7 +211,7 @@ def _marks(sgd: Any, name: str, theory: str) -> Iterator[pd.DataFrame]:
     values = values.sel(overlaps=theory) if "overlaps" in values.dims else values
     y, spread = values.mean("run"), values.std("run", ddof=1).fillna(0)
     low = (y - spread).clip(y / 10 if name == ERROR else -np.inf)
-    parts: Any = xr.concat([y, low, y + spread], "statistic")
+    parts: Any = concat([y, low, y + spread], "statistic")
     for place, (_, entry) in enumerate(entries(parts)):
         marks = pd.DataFrame(entry.values.T, columns=["y", "low", "high"])
         yield marks.assign(x=values["time"], color=color_of(place), marker=MARKERS[theory]).dropna()

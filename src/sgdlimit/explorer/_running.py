@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import panel as pn
-import xarray as xr
-from xarray import Dataset
+from xarray import Dataset, align
 
 from ..comparison import AGREEMENT, compare
 from ..inputs import Gaussian
@@ -144,7 +143,7 @@ def discrepancies(theory: Dataset, runs: Dataset, floor_theory: Dataset, floor: 
     xarray.Dataset
         What :func:`sgdlimit.compare` gives, with ``floor`` of each quantity.
     """
-    theory, runs, floor_theory, floor = xr.align(
+    theory, runs, floor_theory, floor = align(
         theory, _complete(runs), floor_theory, _complete(floor), exclude={"run", "overlaps"}
     )
     return compare(theory, runs).assign(floor=compare(floor_theory, floor)["M"])
@@ -165,14 +164,13 @@ def table(solved: Curves, streamed: Streamed) -> str:
         return ""
     # All overlaps are the same on Gaussian inputs.
     floor = floor.isel(overlaps=0, drop=True).assign_attrs(overlaps="conventional")
-    results = {
-        name: discrepancies(theory, sgd, exact, floor)
-        for name, theory in solved.theories.items()
-        if name in sgd["overlaps"]
-    }
-    if not results:
+    frames, attrs = {}, {}
+    for name, theory in solved.theories.items():
+        if name in sgd["overlaps"]:
+            result = discrepancies(theory, sgd, exact, floor)
+            frames[name], attrs = result[["M", "M_stderr", "floor", "scale"]].to_dataframe(), result.attrs
+    if not frames:
         return ""
-    frames = {theory: result[["M", "M_stderr", "floor", "scale"]].to_dataframe() for theory, result in results.items()}
     rows: Any = pd.concat(frames, names=["theory"]).reset_index("theory").rename(index=SYMBOLS).rename_axis(None)
     M, floors = rows["M"], rows["floor"]
     rows["M/floor"] = M / floors.replace(0, np.nan)
@@ -182,7 +180,6 @@ def table(solved: Curves, streamed: Streamed) -> str:
     numbers = rows.rename(columns={"M_stderr": "± s.e.", "floor": "noise floor"}).to_html(
         classes="numbers", border=0, float_format="{:.3g}".format, na_rep="–"
     )
-    attrs = next(iter(results.values())).attrs
     runs, until = attrs["runs"], sgd["time"].values[attrs["times_compared"] - 1]
     return (
         f'<p class="note">M over t ≤ {until:.3g}, {runs} run{"s" * (runs > 1)}. Noise floor: the same network on '

@@ -74,15 +74,10 @@ class Shown(ABC):
 
     def work(self, compute: Callable[[], Any], show: Callable[[Any], None]) -> None:
         """Compute something in the threads that solve theory for all pages, then show it; at once in a notebook."""
-
-        def run() -> None:
-            result = compute()
-            self.apply(lambda: show(result))
-
         if self._document:
-            _solvers.submit(run)
+            _solvers.submit(compute).add_done_callback(lambda done: self.apply(lambda: show(done.result())))
         else:
-            run()
+            self.apply(lambda: show(compute()))
 
     def apply(self, change: Callable[[], None], seconds: float = 0) -> None:
         """Change the page: as soon as possible, from any thread, or after so many seconds."""

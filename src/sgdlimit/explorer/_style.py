@@ -4,7 +4,9 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-import panel as pn
+from panel import Column
+from panel.pane import HTML
+from panel.widgets import Button, Select
 
 SHEET = """
 :host {
@@ -60,24 +62,24 @@ LOOK: dict[str, Any] = {"stylesheets": INLINE, "sizing_mode": "stretch_width", "
 """The look of a widget or a text at its full width."""
 
 
-def column(*contents: Any) -> pn.Column:
+def column(*contents: Any) -> Column:
     """Stack parts of a page at its full width."""
-    return pn.Column(*contents, sizing_mode="stretch_width", margin=0)
+    return Column(*contents, sizing_mode="stretch_width", margin=0)
 
 
-def button(label: str, action: Callable[[], None], **options: Any) -> pn.widgets.Button:
+def button(label: str, action: Callable[[], None], **options: Any) -> Button:
     """Make a button in the look of the page."""
-    return pn.widgets.Button(label=label, on_click=lambda _: action(), margin=4, stylesheets=INLINE, **options)
+    return Button(label=label, on_click=lambda _: action(), margin=4, stylesheets=INLINE, **options)
 
 
-def select(label: str, options: Any) -> pn.widgets.Select:
+def select(label: str, options: Any) -> Select:
     """Make a list to choose from."""
-    return pn.widgets.Select(label=label, options=options, **LOOK)
+    return Select(label=label, options=options, **LOOK)
 
 
-def text(html: str = "", **options: Any) -> pn.pane.HTML:
+def text(html: str = "", **options: Any) -> HTML:
     """Make room for text in the look of the page."""
-    return pn.pane.HTML(html, **LOOK | options)
+    return HTML(html, **LOOK | options)
 
 
 def note(words: str, link: str = "") -> str:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
-import pandas as pd
 from bokeh.models import ColumnDataSource, HoverTool, TapTool
 from panel.links import Callback
 
@@ -144,7 +143,7 @@ class SweepPage(Shown):
 
     # --- M ------------------------------------------------------------------------------------------------------------
 
-    def _table(self, measure: str, theory: str, against: str, colours: str, **filters: str) -> pd.DataFrame:
+    def _table(self, measure: str, theory: str, against: str, colours: str, **filters: str) -> Any:
         """Load M, its floor and D_KL of the points that the filters leave, with their places along the axes."""
         quantity = MEASURES[measure]
         names = {f"M_{quantity}": "y", f"floor_{quantity}": "floor", "kl": "kl"}
@@ -162,7 +161,7 @@ class SweepPage(Shown):
         """Draw the points there are now; the one that was chosen stays so if it is among them."""
         chosen = self._chosen
         try:
-            table: Any = self._table(**chosen)
+            table = self._table(**chosen)
         except (ProblemError, SweepError, OSError) as error:  # a damaged chunk, named
             self.say(str(error))
             return
