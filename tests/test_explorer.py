@@ -436,17 +436,17 @@ def test_points_of_a_sweep_are_its_means(store):
     page, results = SweepPage(store), sl.open_sweep(store)
     assert len(page.points) == 8
     chosen = 5
-    point = list(page.points.values())[chosen]
+    point = places(results, list(page.points.values())[chosen])
     expected = results["M_Q"].sel(theory="conventional").isel(point).mean()
     drawn: Any = page.source.data
     assert drawn["y"][chosen] == pytest.approx(float(expected), rel=1e-12)
     assert drawn["x"][chosen] == pytest.approx(float(results["kl"].isel(point)))
     page.choices["activation"].value = "relu"
     assert len(page.points) == 4
-    assert {point["activation"] for point in page.points.values()} == {1}
+    assert {point["activation"] for point in page.points.values()} == {"relu"}
     page.point.value = label = list(page.points)[2]
     shown = curves_of(page, "v", "conventional")
-    theory = results["theory_v"].sel(theory="conventional").isel(page.points[label])
+    theory = results["theory_v"].sel(theory="conventional").isel(places(results, page.points[label]))
     np.testing.assert_allclose(np.array(shown), theory.values.T)
     assert "Explore these settings" in page.status.object
 
@@ -456,22 +456,23 @@ def test_the_chosen_point_of_a_sweep_stays_and_is_said(store):
     measure, theory = page.choices["measure"], page.choices["theory"]
     page.point.value = label = list(page.points)[5]
     point = page.points[label]
+    place = places(results, point)
     for change, value, M in (
-        (measure, "M(v)", "M_v"), (page.choices["spread"], str(results["spread"].values[point["spread"]]), "M_v"),
+        (measure, "M(v)", "M_v"), (page.choices["spread"], point["spread"], "M_v"),
         (theory, "moment-matched", "M_v"), (measure, "M(ε_g)", "M_generalization_error"),
     ):  # fmt: skip
         change.value = value
         assert page.points[label] == point
         assert (page.shown, page.point.value) == (label, label)
         assert page.source.selected.indices == [list(page.points).index(label)]
-        here = results.sel(theory=theory.value).isel(point)
+        here = results.sel(theory=theory.value).isel(place)
         for said, number in (
             (f"{measure.value} of {theory.value} theory", here[M].mean()),
             ("noise floor", here[M.replace("M_", "floor_")].mean()), ("D_KL", here["kl"]),
         ):  # fmt: skip
             assert f"{said} = {float(number):.3g}" in page.status.object
         assert len(curves_of(page, "v", "conventional")) == 2
-    page.choices["activation"].value = str(results["activation"].values[1 - point["activation"]])
+    page.choices["activation"].value = str(results["activation"].values[1 - place["activation"]])
     assert (page.shown, page.point.value, page.source.selected.indices) == ("none", "none", [])
     assert page.status.object == note(f"{len(page.points)} points.")
     assert len(curves_of(page, "v", "conventional")) == 0
@@ -513,3 +514,8 @@ def curves_of(page: SweepPage, name: str, theory: str) -> np.ndarray:
     data: Any = page.panels.lines[name].data
     here = [label.endswith(f"{theory} theory") for label in data["label"]]
     return np.asarray(data["ys"])[here]
+
+
+def places(results: xr.Dataset, point: dict[str, str]) -> dict[str, int]:
+    """The places of a point along the axes of its sweep."""
+    return {axis: [str(x) for x in results[axis].values].index(value) for axis, value in point.items()}

@@ -98,7 +98,7 @@ class Panels:
                 for theory, solved in group.items()
                 for place, (entry, values) in enumerate(entries(solved[name]))
             ]
-            columns: dict[str, Any] = dict(zip(LINES, zip(*rows, strict=True) if rows else [()] * 7, strict=True))
+            columns: Any = pd.DataFrame(rows, columns=LINES).to_dict("list")
             for key in ("xs", "ys"):
                 columns[key] = np.array(list(zip_longest(*columns[key], fillvalue=np.nan))).T
             source.data = columns
@@ -127,8 +127,10 @@ class Panels:
         """Write the names of the entries above the panels, in their colours."""
         for name, sizes in {"Q": (K, K), "R": (K, M), "v": (K,)}.items():
             blank = DataArray(np.zeros(sizes), dims=VARIABLES[name].dims[1:], name=name)
-            labels = [f"{name}<sub>{label[1:]}</sub>" for label, _ in entries(blank)]
-            self.legends[name].object = "".join(swatch(color_of(place), label) for place, label in enumerate(labels))
+            self.legends[name].object = "".join(
+                swatch(color_of(place), f"{name}<sub>{label[1:]}</sub>")
+                for place, (label, _) in enumerate(entries(blank))
+            )
 
     def restyle(self, dark: bool) -> None:
         """Colour the axes for a dark page or a light one."""

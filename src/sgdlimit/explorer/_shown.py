@@ -1,6 +1,7 @@
 """What both pages are, in a notebook and on a server of this machine alone: settings, results and an address."""
 
 import logging
+import socket
 import threading
 import warnings
 import webbrowser
@@ -162,21 +163,21 @@ def serve_pages(
         path: lambda make=make: make(urlencode(pn.state.session_args or {}, doseq=True)).template()
         for path, make in {"/": partial(page, target), **page.beside}.items()
     }
-    server, reason = None, ""
+    reason = ""
     for number in PORTS if port is None else [port]:
-        address = f"{HOST}:{number}"
         try:
-            server: Any = pn.serve(
-                pages, port=number, address=HOST, show=False, start=False, title=title, verbose=False,
-                websocket_origin=[address, f"localhost:{number}"],
-                check_unused_sessions=1000, unused_session_lifetime=8000,
-            )  # fmt: skip
-            break
+            with socket.create_server((HOST, number)):
+                break
         except OSError as error:
-            reason = error.strerror
+            reason = str(error.strerror).partition(" (")[0]
     else:
         taken = port or f"every port from {PORTS[0]} to {PORTS[-1]}"
         raise ProblemError(f"--port: {taken} is not free ({reason}). Choose another port, or leave it out.")
+    address = f"{HOST}:{number}"
+    server: Any = pn.serve(
+        pages, port=number, address=HOST, show=False, start=False, title=title, verbose=False,
+        websocket_origin=[address, f"localhost:{number}"], check_unused_sessions=1000, unused_session_lifetime=8000,
+    )  # fmt: skip
     server.start()
     say(f"Explorer: http://{address}/  (Ctrl-C ends it)")
     if browser:

@@ -61,23 +61,24 @@ class SweepPage(Shown):
 
     def __init__(self, path: str | Path, address: str = "") -> None:
         super().__init__(str(path))
-        self.results = open_sweep(path)
-        self.sweep = Sweep(**json.loads(self.results.attrs["problem"]))
-        completed = self.results["completed"]
+        stored = open_sweep(path)
+        self.sweep = Sweep(**json.loads(stored.attrs["problem"]))
+        completed = stored["completed"]
         if not completed.values.any():
             raise ProblemError(f"path: no task of {str(path)!r} is finished yet. Run the sweep first.")
-        self.axes = {str(axis): [str(x) for x in self.results[axis].values] for axis in completed.dims}
+        self.axes = {str(axis): [str(x) for x in stored[axis].values] for axis in completed.dims}
         """The values of each axis, as they are written."""
-        self.points: dict[str, dict[str, int]] = {}
-        """The points on view: their labels, and their places along the axes."""
+        self.results = stored.assign_coords(self.axes)
+        self.points: dict[str, dict[str, str]] = {}
+        """The points on view: their labels, and their values on the axes."""
         self.shown = NONE
         """The label of the point whose trajectories are drawn."""
         self._behind = "", ""
         several = [axis for axis, values in self.axes.items() if len(values) > 1]
         choices = {
-            "measure": [name for name, quantity in MEASURES.items() if f"M_{quantity}" in self.results],
-            "theory": [str(name) for name in self.results["theory"].values],
-            "against": [KL, *(axis for axis in self.axes if np.issubdtype(self.results[axis].dtype, np.number))],
+            "measure": [name for name, quantity in MEASURES.items() if f"M_{quantity}" in stored],
+            "theory": stored["theory"].values.tolist(),
+            "against": [KL, *(axis for axis in self.axes if np.issubdtype(stored[axis].dtype, np.number))],
             "colours": list(self.axes),
         }
         self.choices = {name: select(name.capitalize(), options) for name, options in choices.items()}
@@ -98,16 +99,16 @@ class SweepPage(Shown):
         )  # fmt: skip
         tooltips = [("", "@label"), ("M", "@y{0.0000}"), ("floor", "@floor{0.0000}"), ("D_KL", "@kl{0.000}")]
         self.scatter.add_tools(HoverTool(renderers=[points], tooltips=tooltips), TapTool(renderers=[points]))
-        attrs = self.results.attrs
+        attrs = stored.attrs
         about = text(
             f"<h3>{escape(Path(self._target).name)}</h3>"
             f"<p class='note'>{attrs['tasks_finished']} of {attrs['tasks']} tasks are finished.</p>"
         )
         self.key, self.unknown = text(), text()
-        key_of_curves = text(KEY + KEY_OF_MIXTURE * ("mixture" in self.results["theory"].values))
+        key_of_curves = text(KEY + KEY_OF_MIXTURE * ("mixture" in choices["theory"]))
         self.settings = column(about, self.unknown, *self.choices.values(), self.point)
         self.results_area = column(shown(self.scatter), self.key, self.status, self.panels.area, key_of_curves)
-        self.panels.name_entries(*(self.results.sizes.get(dim, 1) for dim in ("student", "teacher")))
+        self.panels.name_entries(*(stored.sizes.get(dim, 1) for dim in ("student", "teacher")))
         self._open_address(address)
         for widget in self.choices.values():
             widget.param.watch(lambda _: self._plot(), "value")
@@ -144,17 +145,15 @@ class SweepPage(Shown):
     # --- M ------------------------------------------------------------------------------------------------------------
 
     def _table(self, measure: str, theory: str, against: str, colours: str, **filters: str) -> Any:
-        """Load M, its floor and D_KL of the points that the filters leave, with their places along the axes."""
+        """Load M, its floor and D_KL of the points that the filters leave, with their values on the axes."""
         quantity = MEASURES[measure]
         names = {f"M_{quantity}": "y", f"floor_{quantity}": "floor", "kl": "kl"}
-        names = {name: short for name, short in names.items() if name in self.results}
-        kept = {axis: [self.axes[axis].index(value)] for axis, value in filters.items() if value != ALL}
-        places = {axis: range(len(values)) for axis, values in self.axes.items()}
-        found = self.results[list(names)].sel(theory=theory, drop=True).assign_coords(places).isel(kept)
-        means = found.mean(set(found.dims).difference(self.axes)).rename(names)
-        table = means.to_dataframe(dim_order=list(self.axes)).query("0 < y < inf").reset_index()
-        table["x"] = table["kl"] if against == KL else self.results[against].values[table[against]].astype(float)
-        table["color"] = table[colours].map(color_of)
+        kept = {axis: [value] for axis, value in filters.items() if value != ALL}
+        found = self.results[list(names.keys() & self.results.keys())].sel(theory=theory, **kept)
+        means = found.mean(set(found.dims).difference(self.axes)).to_dataframe(dim_order=list(self.axes))
+        table = means.rename(columns=names).query("0 < y < inf").reset_index()
+        table["x"] = table["kl" if against == KL else against].astype(float)
+        table["color"] = [color_of(self.axes[colours].index(value)) for value in table[colours]]
         return table
 
     def _plot(self) -> None:
@@ -165,19 +164,19 @@ class SweepPage(Shown):
         except (ProblemError, SweepError, OSError) as error:  # a damaged chunk, named
             self.say(str(error))
             return
-        places = table[list(self.axes)].to_dict("records")
-        self.points = {
-            ", ".join(f"{axis} {self.axes[axis][n]}" for axis, n in point.items()): point for point in places
-        }
+        points = table[list(self.axes)].to_dict("records")
+        self.points = {", ".join(f"{axis} {value}" for axis, value in point.items()): point for point in points}
         labels = list(self.points)
         self.source.selected.indices = []
         columns = table.assign(label=labels).reindex(columns=COLUMNS)
         self.source.data = {name: columns[name].to_numpy() for name in COLUMNS}
         self.scatter.xaxis.axis_label = chosen["against"]
         self.scatter.yaxis.axis_label = f"{chosen['measure']}, {chosen['theory']} theory"
-        colours = chosen["colours"]
-        entries = {color_of(place): f"{colours} {self.axes[colours][place]}" for place in sorted(set(table[colours]))}
-        self.key.object = "".join(swatch(color, escape(name)) for color, name in entries.items()) + KEY_OF_POINTS
+        colours, entries = chosen["colours"], {}
+        for place, value in enumerate(self.axes[colours]):
+            if value in table[colours].values:
+                entries[color_of(place)] = escape(f"{colours} {value}")
+        self.key.object = "".join(map(swatch, entries, entries.values())) + KEY_OF_POINTS
         shown, listed = self.shown, [NONE, *labels[:MOST_LISTED]]
         self.point.param.update(options=listed, value=shown if shown in listed else NONE)
         self._show(shown)
@@ -207,14 +206,14 @@ class SweepPage(Shown):
         self.source.selected.indices = places
         self.say(said, link)
 
-    def _draw_point(self, point: dict[str, int] | None) -> tuple[str, str]:
+    def _draw_point(self, point: dict[str, str] | None) -> tuple[str, str]:
         """Draw the trajectories behind a point; return what to say about them, and a link to the explorer."""
         theories, sgd, words, link = {}, None, "", ""
         if point and "v" not in self.results:
             words = "This sweep kept M alone: [run] trajectories = false. There is nothing to draw."
         elif point:
             try:
-                here = self.results.isel(point).load()
+                here = self.results.sel(point).load()
             except (ProblemError, SweepError, OSError) as error:
                 words = str(error)
             else:
@@ -228,10 +227,10 @@ class SweepPage(Shown):
         self.panels.show_sgd(sgd, theories)
         return words, link
 
-    def _link(self, point: dict[str, int], theories: Iterable[str]) -> str:
+    def _link(self, point: dict[str, str], theories: Iterable[str]) -> str:
         """Link to the explorer with these settings, if it can show them."""
-        problem = self.sweep.condition(tuple(place for axis, place in point.items() if axis != "instance"))
-        seed, run = int(self.axes["instance"][point["instance"]]), self.sweep.run
+        _, *places = (self.axes[axis].index(value) for axis, value in point.items())
+        problem, run, seed = self.sweep.condition(tuple(places)), self.sweep.run, int(point["instance"])
         try:
             view = View(problem=problem, seed=seed, time=run.time, runs=min(20, run.runs), theories=drawable(theories))
         except ProblemError:
