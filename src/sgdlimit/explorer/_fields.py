@@ -9,8 +9,9 @@ from panel.widgets import Checkbox, CheckBoxGroup, EditableFloatSlider, Editable
 from ..errors import ProblemError
 from ..inputs import NAMES
 from ..rules import ACTIVATIONS, TEACHER_ONLY
+from ..settings import flat
 from ._style import INLINE, LOOK, alert, column, text
-from ._view import MIXTURE_DEFAULTS, OWN_FIELDS, View, flat
+from ._view import MIXTURE_DEFAULTS, OWN_FIELDS, View
 
 GATHERED = 5
 """Milliseconds in which changes of a widget are taken together; Panel's own 50 would delay every new curve."""

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ..errors import ProblemError
 from ..problem import Problem, RunSettings
-from ..settings import Settings
+from ..settings import Settings, flat, nested
 
 MIXTURE_DEFAULTS = {
     "latent.components": 2, "latent.spread": 9.0, "latent.block_size": 1, "latent.standardize": True,
@@ -179,39 +179,6 @@ def by_field(*complaints: str) -> dict[str, str]:
 def drawable(theories: Iterable[str]) -> Any:
     """Return those of some theories that are shown here, or the conventional one."""
     return tuple(name for name in theories if name != "mixture") or ("conventional",)
-
-
-def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Write tables of settings as names with dots.
-
-    Examples
-    --------
-    >>> flat({"latent": {"spread": 9.0}, "seed": 0})
-    {'latent.spread': 9.0, 'seed': 0}
-    """
-    names: dict[str, Any] = {}
-    for name, value in tables.items():
-        names |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return names
-
-
-def nested(names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables that names with dots stand for.
-
-    Examples
-    --------
-    >>> nested({"latent.spread": 9.0, "seed": 0})
-    {'latent': {'spread': 9.0}, 'seed': 0}
-    """
-    tables: dict[str, Any] = {}
-    for name, value in names.items():
-        *path, last = name.split(".")
-        table = tables
-        for part in path:
-            inner = table.get(part)
-            table[part] = table = inner if isinstance(inner, dict) else {}
-        table[last] = value
-    return tables
 
 
 def _text(value: Any) -> str:
