@@ -149,7 +149,7 @@ class SweepPage(Shown):
         quantity = MEASURES[measure]
         names = {f"M_{quantity}": "y", f"floor_{quantity}": "floor", "kl": "kl"}
         kept = {axis: [value] for axis, value in filters.items() if value != ALL}
-        found = self.results[list(names.keys() & self.results.keys())].sel(theory=theory, **kept)
+        found = self.results[list(names.keys() & self.results.keys())].sel({"theory": theory, **kept})
         means = found.mean(set(found.dims).difference(self.axes)).to_dataframe(dim_order=list(self.axes))
         table = means.rename(columns=names).query("0 < y < inf").reset_index()
         table["x"] = table["kl" if against == KL else against].astype(float)
