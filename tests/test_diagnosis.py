@@ -153,7 +153,7 @@ def test_data_as_inputs_and_as_latent():
 
 def test_settings_that_will_not_do():
     for name, value, words in (
-        ("runs", 2, r"runs: must be a whole number ≥ 3 \(got 2\)"),
+        ("runs", 2, r"runs: must be a whole number of at least 3 \(got 2\)"),
         ("field_samples", 10, r"field_samples: .* \(got 10\)"),
         ("field_times", 0, r"field_times: .* \(got 0\)"),
     ):

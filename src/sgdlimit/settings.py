@@ -201,11 +201,13 @@ def check_positive(**values: float) -> None:
             raise ProblemError(f"{name}: must be a positive number (got {shown(value)}). Try 0.2 or 1e-8.")
 
 
-def check_whole(name: str, value: int, least: int, remedy: str = "", formula: str = "") -> int:
-    """A whole number that is not too small; the formula stands before the least one."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ProblemError(f"{name}: must be a whole number of at least {formula}{least} (got {shown(value)}).{remedy}")
-    return int(value)
+def check_whole(least: int, formula: str = "", /, **values: object) -> None:
+    """Whole numbers of at least ``least``, by their names; the formula stands before it in the complaint."""
+    for name, value in values.items():
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise ProblemError(
+                f"{name}: must be a whole number of at least {formula}{least} (got {shown(value)}). Try {10 * least}."
+            )
 
 
 def probabilities(name: str, values: ArrayLike | None, count: int) -> Float[np.ndarray, "count"]:

@@ -14,7 +14,8 @@ from ..errors import DivergenceWarning, ProblemError, unknown_name
 from ..inputs import THEORIES, Affine, ClusterMixture, Empirical, Gaussian, LatentLaw, is_centred, root_mean_square
 from ..instance import Instance
 from ..problem import Problem
-from ..simulation import check_whole, simulate_together
+from ..settings import check_whole
+from ..simulation import simulate_together
 from ..theory import solve
 from ..trajectory import log_times
 from ._structure import structure

@@ -1,5 +1,5 @@
 from . import datasets as datasets
-from ._read import check_whole as check_whole, predicted_bytes as predicted_bytes
+from ._read import predicted_bytes as predicted_bytes
 from ._runs import (
     simulate as simulate,
     simulate_live as simulate_live,

@@ -25,13 +25,6 @@ ENGINES = ("auto", "numba", "jax")
 Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
-def check_whole(least: int, **values: object) -> None:
-    """Refuse what is not a whole number of at least ``least``."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ProblemError(f"{name}: must be a whole number ≥ {least} (got {value!r}). Give one.")
-
-
 def check_engine(name: str) -> str:
     """The engine to use; ``auto`` imports JAX only where a plugin for an accelerator is installed."""
     if name not in ENGINES:

@@ -14,6 +14,7 @@ from ..errors import DivergenceError, ProblemError
 from ..inputs import GAUSSIAN_THEORIES, THEORIES
 from ..instance import Instance
 from ..resources import cores
+from ..settings import check_whole
 from ..trajectory import check_times
 from ._kernel import Students
 from ._measure import Record, records_of
@@ -21,7 +22,6 @@ from ._read import (
     Data,
     check_engine,
     check_overlaps,
-    check_whole,
     predicted_bytes,
     read_data,
     refuse_memory,

@@ -16,7 +16,7 @@ from ..errors import ProblemError
 from ..inputs import Gaussian
 from ..instance import Instance
 from ..problem import GaussianMixture, Problem
-from ._read import check_whole
+from ..settings import check_whole
 from ._stream import TRAINING, Samples, stream_of
 
 if TYPE_CHECKING:

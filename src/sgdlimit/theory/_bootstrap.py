@@ -66,7 +66,7 @@ def bootstrap(
     >>> result["R_stderr"].dims
     ('time', 'student', 'teacher')
     """
-    check_whole("resamples", resamples, 2, " Try 20.")
+    check_whole(2, resamples=resamples)
     law = instance.latent
     if law.distinct_samples is None:
         raise ProblemError(

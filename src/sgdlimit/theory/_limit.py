@@ -64,7 +64,7 @@ def marchenko_pastur(
     (np.float64(0.363...), np.float64(0.5))
     """
     check_positive(latent_ratio=latent_ratio)
-    check_whole("nodes", nodes, 1, " Try 64.")
+    check_whole(1, nodes=nodes)
     q0, T = _overlap("student_overlap", student_overlap), _overlap("teacher_overlap", teacher_overlap)
     a, b, c = (float(x) for x in nonlinearity_named(nonlinearity).hermite(np.ones(())))
     delta = float(latent_ratio)

@@ -129,7 +129,7 @@ def optimal_schedule(
     True
     """
     check_positive(duration=duration)
-    check_whole("knots", knots, 2, " Try 10.")
+    check_whole(2, knots=knots)
     if instance.training.schedule is not None:
         raise ProblemError("training.schedule: must be None (got a schedule). Give an instance without one.")
     scanned = _check_rates(np.geomspace(0.005, 20, 25) if rates is None else rates) / instance.learning_rate

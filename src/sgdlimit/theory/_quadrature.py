@@ -256,5 +256,5 @@ def lanczos_steps(nodes: int | None, vectors: int, counted: str = "K + M") -> in
     """Steps of the Lanczos algorithm, for the overlaps of some vectors and for the noise."""
     if nodes is None:
         return STEPS
-    least, remedy = 2 * (vectors + 1), f" Try {STEPS * (vectors + 1)}."
-    return check_whole("nodes", nodes, least, remedy, f"2({counted} + 1) = ") // (vectors + 1)
+    check_whole(2 * (vectors + 1), f"2({counted} + 1) = ", nodes=nodes)
+    return int(nodes) // (vectors + 1)

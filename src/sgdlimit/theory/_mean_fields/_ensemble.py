@@ -106,8 +106,10 @@ def solve_mixture(
     (4, 2, 2, 2)
     """
     times = check_times(times)
-    counts = ("chains", chains, 1), ("seed", seed, 0), ("threads", threads or cores(), 1)
-    chains, seed, threads = (check_whole(*count) for count in counts)
+    threads = threads or cores()
+    check_whole(1, chains=chains, threads=threads)
+    check_whole(0, seed=seed)
+    chains, seed = int(chains), int(seed)  # NumPy's have no place in attributes
     if not (np.ndim(largest_step) == 0 and np.isreal(largest_step) and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
     grid = _time_grid(instance, times, float(largest_step))
