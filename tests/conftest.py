@@ -4,6 +4,7 @@ They are known by the code and the versions they were compiled from, so none tha
 compiles is optimised little here: four fifths of the time are saved, the last bits differ, and no test rests on those.
 ``XLA_FLAGS= make test`` compiles as the users' machines do.
 """
+# ruff: noqa: E402 (shapes are checked in modules that are imported after the hook is installed)
 
 import os
 import shutil
@@ -17,6 +18,10 @@ from typing import Any
 
 import pytest
 from numba.core.dispatcher import Dispatcher
+
+from shapes import check_shapes
+
+check_shapes()
 
 from browser import browser, contexts, open_page, screenshots
 from sgdlimit.cli import main

@@ -229,7 +229,7 @@ def _trajectory(
 
 def _arrays(
     stored: Mapping[str, ndarray], N: int, nonlinearity: str, source: str
-) -> tuple[Float[ndarray, "D+N N"], Float[ndarray, "K N"], Float[ndarray, "M D+N"]]:
+) -> tuple[Float[ndarray, "latent N"], Float[ndarray, "K N"], Float[ndarray, "M latent"]]:
     """Features, student and teacher of an instance with the stored order parameters."""
     r, rhos = stored["r0"], stored["rhos"][:, 0]
     K, _, D = r.shape

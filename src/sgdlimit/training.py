@@ -50,7 +50,7 @@ class Schedule(Settings):
 
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:
         """The factor at any times."""
-        return np.interp(np.asarray(t), self.times, self.factors)
+        return np.asarray(np.interp(np.asarray(t), self.times, self.factors))
 
     @classmethod
     def of(cls, factor: Callable[[ndarray], ArrayLike], times: ArrayLike) -> Self:

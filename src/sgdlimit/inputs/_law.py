@@ -42,7 +42,7 @@ class Clusters:
 
     weights: Float[ndarray, "c"]
     means: Float[ndarray, "c D"]
-    roots: Float[ndarray, "c D *D"]
+    roots: Float[ndarray, "c rows *columns"]
 
     def __post_init__(self) -> None:
         c, D = self.means.shape

@@ -134,7 +134,7 @@ class TracedFunction:
     def _derivative(self, order: int, x: ArrayLike) -> Values:
         x = np.asarray(x, dtype=np.float64)
         if order < len(self._in_numpy):
-            return self._in_numpy[order](x)
+            return np.asarray(self._in_numpy[order](x))
         import jax
 
         with jax.enable_x64(True), jax.ensure_compile_time_eval():  # also while something else is traced

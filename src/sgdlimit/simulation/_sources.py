@@ -84,7 +84,7 @@ def _given(samples: Latents) -> Source:
 
 
 def condition_of(
-    law: LatentLaw, dim: int, given: Sequence[Latents]
+    law: LatentLaw, dim: int, given: Sequence[ndarray]
 ) -> tuple[Source, Source, float, float, Float[ndarray, "D"]]:
     """A latent as an affine function of two sources, which proportional laws share; of the given samples if any.
 

@@ -106,7 +106,7 @@ class Stream:
         blocks = [*pool.map(self.products, range(0, count, BLOCK))]
         return np.ascontiguousarray(np.concatenate(blocks, axis=1)[:, :count])
 
-    def block(self, first: int, size: int, products: Products) -> Block:
+    def block(self, first: int, size: int, products: Float32[ndarray, "..."]) -> Block:
         """Products with what else the compiled loop needs of their samples."""
         rule = self.chains.rule
         times = np.arange(first, first + size) // rule.batch_size / self.input_dim

@@ -90,7 +90,7 @@ def block_gauss(
         return nodes, (block.T @ basis) @ modes
 
 
-def _orthonormal(block: Block, scale: float = 0.0) -> Block:
+def _orthonormal(block: Block, scale: float = 0.0) -> Float[ndarray, "N rank"]:
     """Orthonormal basis of the span of a block; lengths that are rounding next to the longest, or to a scale, are 0."""
     directions, lengths, _ = np.linalg.svd(block, full_matrices=False)
     return directions[:, lengths > DEPENDENT * max(scale, lengths.max(initial=0))]

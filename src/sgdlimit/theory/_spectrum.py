@@ -294,7 +294,9 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     return _gauss_spectrum(K, overlaps, thinned(omega, weights * spectrum.noise, steps), spectrum.teacher_overlap)
 
 
-def _gauss_spectrum(K: int, overlaps: GaussRule, noise: GaussRule, T: Float[ndarray, "M M"]) -> Spectrum:
+def _gauss_spectrum(
+    K: int, overlaps: GaussRule, noise: tuple[Float[ndarray, "s"], Float[ndarray, "s"]], T: Float[ndarray, "M M"]
+) -> Spectrum:
     """Spectrum of the Gauss rules for Σ w h(ω) (q, r, p), without noise, and for Σ w h(ω), with nothing but noise."""
     (theta, components), (omega, weights) = overlaps, noise
     n, s, d = len(theta), len(omega), len(components)

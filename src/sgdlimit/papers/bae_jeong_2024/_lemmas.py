@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import ArrayLike
 from scipy.stats import multinomial
@@ -243,7 +243,7 @@ def _each(call: Callable[..., Any], *arrays: Any) -> DataArray:
 
 
 @cache
-def _occupations(count: int, m: int) -> Float[Array, "state m"]:
+def _occupations(count: int, m: int) -> Int[Array, "state m"]:
     """How many of ``count`` coordinates may have which of m components."""
     first = np.indices((count + 1,) * (m - 1)).reshape(m - 1, -1)
     occupations = np.vstack([first, count - first.sum(axis=0)]).T
