@@ -51,7 +51,8 @@ def test_variables_are_standardised_and_correlated_by_epsilon(name):
 def test_product_mean_against_two_dimensional_quadrature():
     pair = Pair(np.array([0.3, 0.7]), np.array([[-1.0, 0.5], [0.4, -0.2]]), np.full((2, 2), 0.6), np.array([0.5, -0.3]))
     exact = 0.0
-    for p, mean, deviation, rho in zip(*pair, strict=True):
+    correlation = np.broadcast_to(pair.correlation, 2)
+    for p, mean, deviation, rho in zip(pair.weights, pair.means, pair.deviations, correlation, strict=True):
 
         def integrand(y, x, mean=mean, deviation=deviation, rho=rho):
             u = (x - mean[0]) / deviation[0], (y - mean[1]) / deviation[1]
