@@ -69,7 +69,7 @@ def bench(progress: Callable[[str, float], None], *, quick: bool = False) -> lis
     quick
         Leave out the large instance and the whole paper.
     """
-    parts: list[Callable[[], Iterator[Row]]] = [
+    parts = [
         _sgd,
         partial(_theory, "theory warm", 9),
         _mixture,
@@ -91,12 +91,10 @@ def table(rows: list[Row], path: Path | None = None) -> str:
     """The rows as text; with a path also as JSON, with the machine and the versions."""
     if path is not None:
         measured = [row._asdict() | {"ratio": row.ratio} for row in rows]
-        machine = {**provenance(), "cores": cores()}
-        path.write_text(json.dumps({"machine": machine, "rows": measured}, indent=1), encoding="utf-8")
-    head = f"{'':58}{'seconds':>10}{'limit':>10}{'ratio':>8}"
-    return "\n".join(
-        [head, *(f"{r.what:58}{r.seconds:10.4f}{r.limit_seconds:10.4f}{r.ratio:8.3f}  {r.limit}" for r in rows)]
-    )
+        content = {"machine": {**provenance(), "cores": cores()}, "rows": measured}
+        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    lines = (f"\n{r.what:58}{r.seconds:10.4f}{r.limit_seconds:10.4f}{r.ratio:8.3f}  {r.limit}" for r in rows)
+    return f"{'':58}{'seconds':>10}{'limit':>10}{'ratio':>8}" + "".join(lines)
 
 
 def _once(call: Callable[[], object]) -> float:
@@ -134,8 +132,7 @@ def _against_product(what: str, call: Callable[[], object], share: int = 1, repe
 
 
 def _first_task() -> Conditions:
-    plan = Plan(PRESET.grid_sweep())
-    return Conditions(plan, 0)
+    return Conditions(Plan(PRESET.grid_sweep()), 0)
 
 
 def _instances(**changes: Any) -> Iterator[Instance]:
@@ -223,8 +220,8 @@ def _large_instance() -> Iterator[Row]:
 
 def _paper() -> Iterator[Row]:
     """The whole paper; its bare limit is one product for each source of samples, for all steps."""
-    products = len(Plan(PRESET.grid_sweep())) * len(stream_of(_first_task().instances).sources)
-    limit = products * _bare_product()
+    task = _first_task()
+    limit = len(task.plan) * len(stream_of(task.instances).sources) * _bare_product()
     with tempfile.TemporaryDirectory() as folder:
         whole = partial(reproduce, PRESET.name, Path(folder) / "paper", progress=lambda stage, done: None)
         yield Row("the whole paper, figures and report", _once(whole), "products of its grid", limit)
@@ -256,10 +253,10 @@ def _processes() -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"SGDLIMIT_CACHE_DIR": folder}
             printed = [subprocess.check_output(command, env=environment, text=True).split() for _ in range(4)]
-        first, warm = np.array(printed, dtype=float).T
-        limit = "the second call", float(np.median(warm))
-        yield Row(f"theory, first call ever, {name}", float(first[0]), *limit)
-        yield Row(f"theory, first call in a process, {name}", float(np.median(first[1:])), *limit)
+        (ever, *first), warm = np.array(printed, float).T.tolist()
+        limit = "the second call", statistics.median(warm)
+        yield Row(f"theory, first call ever, {name}", ever, *limit)
+        yield Row(f"theory, first call in a process, {name}", statistics.median(first), *limit)
     bare = "python alone", process("-c", "pass")
     yield Row("import sgdlimit", process("-c", "import sgdlimit"), *bare)
     yield Row("sgdlimit --help", process("-m", "sgdlimit", "--help"), *bare)

@@ -42,29 +42,22 @@ def main() -> None:
             sys.exit(status)
         raise KeyboardInterrupt
     except USAGE as error:
-        message, status = _of_usage(error), SETTINGS
-    except ProblemError as error:
-        message, status = str(error), SETTINGS
-    except (DivergenceError, SweepError) as error:
-        message, status = str(error), RUN
+        status = SETTINGS
+        if len(sys.argv) == 1:
+            error.ctx.get_help()  # prints it
+            sys.exit(status)
+        command = error.ctx.command_path if error.ctx else "sgdlimit"
+        message = f"{error.format_message().rstrip('.')}. See {command} --help."
+    except (ProblemError, DivergenceError, SweepError) as error:
+        message, status = str(error), SETTINGS if isinstance(error, ProblemError) else RUN
     except OSError as error:
         message, status = f"{error.filename or 'file'}: {error.strerror or error}. Nothing more was written.", RUN
     except MemoryError as error:
         message, status = f"{error}: not enough memory. Make input_dim, latent_dim or the output times smaller.", RUN
     except KeyboardInterrupt:
         message, status = "interrupted; what was written so far stays where it is", INTERRUPTED
-    if message:
-        print(f"sgdlimit: {message}", file=sys.stderr)
+    tell(f"sgdlimit: {message}")
     sys.exit(status)
-
-
-def _of_usage(error: Any) -> str:
-    """What is wrong with an option or an argument; nothing but the help where none was given."""
-    if len(sys.argv) == 1:
-        error.ctx.get_help()  # prints it
-        return ""
-    command = error.ctx.command_path if error.ctx else "sgdlimit"
-    return f"{error.format_message().rstrip('.')}. See {command} --help."
 
 
 def _print_version(wanted: bool) -> None:
@@ -86,17 +79,14 @@ def _common(
 
 @app.command()
 def reproduce(
-    preset: Annotated[
-        Literal["quick", "paper"],
-        Option(help="quick: the paper's sizes on a thin grid, two to four minutes; paper: all of it."),
-    ] = "quick",
-    out: Annotated[
-        Path | None,
-        Option(
-            help="Folder for the results: new, empty, or of an interrupted reproduction, which resumes. "
-            "[default: results/PRESET, numbered]"
-        ),
-    ] = None,
+    preset: Literal["quick", "paper"] = Option(
+        "quick", help="quick: the paper's sizes on a thin grid, two to four minutes; paper: all of it."
+    ),
+    out: Path | None = Option(
+        None,
+        help="Folder for the results: new, empty, or of an interrupted reproduction, which resumes. "
+        "[default: results/PRESET, numbered]",
+    ),
     seed: Seed = 0,
     workers: Workers = None,
 ) -> None:
@@ -113,9 +103,9 @@ def reproduce(
 
 @app.command()
 def figure(
-    name: Annotated[str, Argument(metavar="NAME", help="The name under the figure in the report, as figure_4.")],
-    folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of a finished reproduction.")],
-    out: Annotated[Path | None, Option(help="File: .png, .pdf or .svg; must not exist. [default: NAME.png]")] = None,
+    name: str = Argument(metavar="NAME", help="The name under the figure in the report, as figure_4."),
+    folder: Path = Argument(metavar="FOLDER", help="Folder of a finished reproduction."),
+    out: Path | None = Option(None, help="File: .png, .pdf or .svg; must not exist. [default: NAME.png]"),
 ) -> None:
     """Draw one figure of a reproduction again, from the data in its folder."""
     file = _new_file(out or Path(f"{name}.png"), PICTURES)
@@ -127,10 +117,8 @@ def figure(
 
 @app.command()
 def run(
-    problem: Annotated[Path, Argument(metavar="PROBLEM.toml", help="Settings; see the folder examples/.")],
-    out: Annotated[
-        Path | None, Option(help="Folder for the results, new or empty. [default: results/PROBLEM, numbered]")
-    ] = None,
+    problem: Path = Argument(metavar="PROBLEM.toml", help="Settings; see the folder examples/."),
+    out: Path | None = Option(None, help="Folder for the results, new or empty. [default: results/PROBLEM, numbered]"),
 ) -> None:
     """Run one problem: theory and SGD, a figure, the datasets, and M in the terminal."""
     from .problem import load_problem
@@ -146,33 +134,27 @@ def run(
 
 @app.command()
 def check(
-    data: Annotated[
-        str,
-        Argument(
-            metavar="DATA",
-            help="Samples in rows: a .npy, .csv or .npz file (data.npz:name for one of several arrays), or a data set "
-            "of scikit-learn: digits, iris, wine, breast_cancer, diabetes.",
-        ),
-    ],
-    role: Annotated[
-        Literal["inputs", "latent"],
-        Option("--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."),
-    ] = "inputs",
-    preprocess: Annotated[
-        Literal["standardize", "centre", "none"], Option(help="How each column is prepared.")
-    ] = "standardize",
-    activation: Annotated[str, Option(help="Activation of student and teacher.")] = "erf",
-    learning_rate: Annotated[float, Option(help="Learning rate η.")] = 0.2,
-    input_dim: Annotated[int, Option(min=1, help="Number N of inputs, for --as latent.")] = 1000,
-    time: Annotated[float, Option(help="Length of training in units of N steps.")] = 100.0,
-    runs: Annotated[int, Option(min=3, help="SGD runs of each kind.")] = 5,
-    clusters: Annotated[
-        int | None, Option(min=1, help="Number of Gaussian clusters to fit to the data, for mixture theory.")
-    ] = None,
-    seed: Annotated[int, Option(min=0, help="Seed of the network and of the runs.")] = 0,
-    out: Annotated[
-        Path | None, Option(help="Folder for the results, new or empty. [default: results/check-DATA, numbered]")
-    ] = None,
+    data: str = Argument(
+        metavar="DATA",
+        help="Samples in rows: a .npy, .csv or .npz file (data.npz:name for one of several arrays), or a data set "
+        "of scikit-learn: digits, iris, wine, breast_cancer, diabetes.",
+    ),
+    role: Literal["inputs", "latent"] = Option(
+        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
+    ),
+    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared."),
+    activation: str = Option("erf", help="Activation of student and teacher."),
+    learning_rate: float = Option(0.2, help="Learning rate η."),
+    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
+    time: float = Option(100.0, help="Length of training in units of N steps."),
+    runs: int = Option(5, min=3, help="SGD runs of each kind."),
+    clusters: int | None = Option(
+        None, min=1, help="Number of Gaussian clusters to fit to the data, for mixture theory."
+    ),
+    seed: int = Option(0, min=0, help="Seed of the network and of the runs."),
+    out: Path | None = Option(
+        None, help="Folder for the results, new or empty. [default: results/check-DATA, numbered]"
+    ),
 ) -> None:
     """Find which theory predicts SGD on your data, and why the others fail."""
     from .inputs import read_samples
@@ -196,12 +178,12 @@ class Placement(NamedTuple):
     """The options of ``sweep`` that say where tasks are computed."""
 
     workers: Workers = None
-    scheduler: Annotated[str | None, Option(help="Address of a dask scheduler, as tcp://host:8786.")] = None
-    cluster: Annotated[Literal["slurm", "pbs"] | None, Option(help="Ask this batch system for workers.")] = None
-    jobs: Annotated[int, Option(min=1, help="Number of batch jobs.")] = 1
-    tls_ca_file: Annotated[str | None, Option(help="For tls://: authority that signed certificates.")] = None
-    tls_cert: Annotated[str | None, Option(help="For tls://: this client's certificate.")] = None
-    tls_key: Annotated[str | None, Option(help="For tls://: its key.")] = None
+    scheduler: str | None = Option(None, help="Address of a dask scheduler, as tcp://host:8786.")
+    cluster: Literal["slurm", "pbs"] | None = Option(None, help="Ask this batch system for workers.")
+    jobs: int = Option(1, min=1, help="Number of batch jobs.")
+    tls_ca_file: str | None = Option(None, help="For tls://: authority that signed certificates.")
+    tls_cert: str | None = Option(None, help="For tls://: this client's certificate.")
+    tls_key: str | None = Option(None, help="For tls://: its key.")
 
 
 def _placed(command: Callable[..., None]) -> Callable[..., None]:
@@ -220,21 +202,16 @@ def _placed(command: Callable[..., None]) -> Callable[..., None]:
 @_placed
 def sweep(
     where: Placement,
-    settings: Annotated[
-        Path, Argument(metavar="SWEEP.toml", help="A problem, a grid over its fields, and how to run it.")
-    ],
-    out: Annotated[
-        str | None,
-        Option(
-            help="The store: a folder or an fsspec URL. A store of this sweep is continued. "
-            "[default: results/SWEEP.zarr]"
-        ),
-    ] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Print the cost, and stop.")] = False,
-    max_failures: Annotated[int, Option(min=1, help="Stop after so many tasks with an error.")] = 3,
-    verify: Annotated[bool, Option("--verify", help="First read all that is stored, and stop at damage.")] = False,
-    repair: Annotated[bool, Option("--repair", help="The same, and compute what is damaged again.")] = False,
-    log: Annotated[Path | None, Option(help="File for a line of JSON per event. [default: beside the store]")] = None,
+    settings: Path = Argument(metavar="SWEEP.toml", help="A problem, a grid over its fields, and how to run it."),
+    out: str | None = Option(
+        None,
+        help="The store: a folder or an fsspec URL. A store of this sweep is continued. [default: results/SWEEP.zarr]",
+    ),
+    dry_run: bool = Option(False, "--dry-run", help="Print the cost, and stop."),
+    max_failures: int = Option(3, min=1, help="Stop after so many tasks with an error."),
+    verify: bool = Option(False, "--verify", help="First read all that is stored, and stop at damage."),
+    repair: bool = Option(False, "--repair", help="The same, and compute what is damaged again."),
+    log: Path | None = Option(None, help="File for a line of JSON per event. [default: beside the store]"),
 ) -> None:
     """Run a grid of problems into one store. Run it again to resume."""
     from .sweep import Where, sweep_from_file
@@ -252,15 +229,13 @@ def sweep(
 
 @app.command()
 def explore(
-    target: Annotated[
-        str | None,
-        Argument(metavar="[SWEEP.zarr|PROBLEM.toml]", help="A stored sweep to browse, or settings to begin with."),
-    ] = None,
-    port: Annotated[
-        int | None,
-        Option(min=1024, max=65535, help="Port on this machine. [default: the first free one from 5006 on]"),
-    ] = None,
-    no_browser: Annotated[bool, Option("--no-browser", help="Print the address and open nothing.")] = False,
+    target: str | None = Argument(
+        None, metavar="[SWEEP.zarr|PROBLEM.toml]", help="A stored sweep to browse, or settings to begin with."
+    ),
+    port: int | None = Option(
+        None, min=1024, max=65535, help="Port on this machine. [default: the first free one from 5006 on]"
+    ),
+    no_browser: bool = Option(False, "--no-browser", help="Print the address and open nothing."),
 ) -> None:
     """Open a page on this machine: theory follows the settings, SGD is streamed over it."""
     try:
@@ -276,8 +251,8 @@ def explore(
 
 @app.command()
 def bench(
-    out: Annotated[Path | None, Option(help="File for the rows as JSON; must not exist.")] = None,
-    quick: Annotated[bool, Option("--quick", help="Leave out the large instance and the whole paper.")] = False,
+    out: Path | None = Option(None, help="File for the rows as JSON; must not exist."),
+    quick: bool = Option(False, "--quick", help="Leave out the large instance and the whole paper."),
 ) -> None:
     """Time each part on this machine, beside the bare limit it cannot beat."""
     file = out and _new_file(out)
@@ -334,16 +309,11 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
 def _progress() -> Iterator[Callable[..., None]]:
     """Progress bars with the time left: call with a stage, the fraction of it that is done, and perhaps a note."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(
+        "{task.description:<24}", BarColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn(),
+        "{task.fields[note]}", console=Console(stderr=True),
+    ) as bars:  # fmt: skip
         bar = cache(partial(bars.add_task, total=1.0, note=""))
-
-        def report(stage: str, fraction: float, note: str = "") -> None:
-            bars.update(bar(stage), completed=fraction, note=note)
-
-        yield report
+        yield lambda stage, fraction, note="": bars.update(bar(stage), completed=fraction, note=note)

@@ -96,7 +96,7 @@ def magnitude(trajectory: Dataset) -> Dataset:
 
 def over_entries(dataset: Dataset) -> DataArray:
     """Mean over the entries of each quantity (20), along a new dimension ``quantity``."""
-    means = dataset.mean([dim for dim in ENTRIES if dim in dataset.dims])
+    means = dataset.mean(set(ENTRIES).intersection(dataset.dims))
     return means.to_dataarray("quantity").assign_coords(quantity=list(dataset))
 
 
@@ -158,9 +158,13 @@ def compare(
         own, other = (mean_and_error(each.drop_vars("time"), "run")[1] for each in _compared(theory, runs))
         noise = np.sqrt(2 / np.pi) * (own**2 + other**2) ** 0.5
         result["noise_of_means"] = over_entries(noise.mean("time", skipna=False))
-    attrs = {"measure": measure, "theory": theory.attrs.get("theory", ""), "runs": runs.sizes["run"]}
-    attrs["times_compared"] = min(theory.sizes["time"], runs.sizes["time"])
-    attrs |= divergence(theory, runs)
+    attrs = {
+        "measure": measure,
+        "theory": theory.attrs.get("theory", ""),
+        "runs": runs.sizes["run"],
+        "times_compared": min(theory.sizes["time"], runs.sizes["time"]),
+        **divergence(theory, runs),
+    }
     if noise_floor is not None:
         floor = discrepancy(mean, measured_for(theory, noise_floor, "noise_floor"), measure)
         result["floor"], result["floor_stderr"] = mean_and_error(over_entries(floor), "run")

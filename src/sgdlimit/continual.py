@@ -7,8 +7,6 @@ import xarray as xr
 
 from .errors import ProblemError
 
-__all__ = ["forgetting_and_transfer"]
-
 
 def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
     """Forgetting of each task that ended, and transfer to each task that began later.
@@ -51,8 +49,7 @@ def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
     error = trajectory["task_error"].drop_vars("time")
     of_task = xr.DataArray(np.arange(error.sizes["task"]), dims="task")
     at = np.searchsorted(times, switches, side="right") - 1
-    ended = error.isel(time=xr.DataArray(np.append(at, -1), dims="task"), task=of_task)
-    began = error.isel(time=xr.DataArray(np.append(0, at), dims="task"), task=of_task)
+    ended, began = (error.isel(time=("task", places), task=of_task) for places in (np.append(at, -1), np.append(0, at)))
     return xr.Dataset(
         {
             "forgetting": (error.isel(time=-1) - ended).where(of_task < len(switches)),

@@ -87,19 +87,16 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     def file(ending: str) -> Path:
         return path.with_name(f"{path.name}{ending}.dat")
 
-    log, rows = _read_log(file(""))
+    log = _read_log(file(""))
     settings = _settings(log, path.name)
     sizes = {axis: int(settings[axis]) for axis in "NDKM"} | {"1": 1}
-    units = sizes["K"], sizes["M"]
-    simulation, first = _trajectory(rows, *units, path.name)
-    ode = None
-    if file("_ode").exists():
-        ode, _ = _trajectory(_read_log(file("_ode"))[1], *units, file("_ode").name)
+    simulation, stored = _trajectory(log, sizes["K"], sizes["M"], path.name)
+    other = file("_ode")
+    ode = _trajectory(_read_log(other), sizes["K"], sizes["M"], other.name)[0] if other.exists() else None
 
-    stored = {"v0": first["v"], "A0": first["A"]}  # without files of their own they are those of the log
     for name, axes in STORED.items():
         part, shape = file(f"_{name}"), tuple(sizes[axis] for axis in axes)
-        if name in stored and not part.exists():
+        if name in stored and not part.exists():  # that of the log
             continue
         stored[name] = read_armadillo(part, len(axes))
         if stored[name].shape != shape:
@@ -144,8 +141,8 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
         data = path.read_bytes()
     except OSError:
         raise ProblemError(f"prefix: {path.name!r} is not there. Run hmm_online with --store.") from None
-    sizes = rb"([0-9]{1,9}" + (dims - 1) * rb" [0-9]{1,9}" + rb") *\n"
-    head = re.match(HEADERS[dims].encode() + rb"\n" + sizes, data)
+    sizes = rf"[0-9]{{1,9}}( [0-9]{{1,9}}){{{dims - 1}}}"
+    head = re.match(rf"{HEADERS[dims]}\n({sizes}) *\n".encode(), data)
     if head is None:
         raise ProblemError(
             f"prefix: {path.name} must start with {HEADERS[dims]} and a size line of {dims} whole numbers (got "
@@ -185,24 +182,25 @@ def _settings(header: str, name: str) -> dict[str, str]:
     return {**settings, "layers": layers[1]}
 
 
-def _read_log(path: Path) -> tuple[str, Float[ndarray, "time column"]]:
-    """A log as it stands, and its rows."""
+def _read_log(path: Path) -> str:
+    """A log as it stands, with at least one row."""
     try:
         log = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise ProblemError(f"prefix: {str(path)!r} is not there. Give the path of a log without .dat.") from None
     if not re.search(r"^\s*[^#\s]", log, re.MULTILINE):
         raise ProblemError(f"prefix: {path.name} holds no rows. Let the program run on.")
+    return log
+
+
+def _trajectory(log: str, K: int, M: int, source: str) -> tuple[xr.Dataset, dict[str, ndarray]]:
+    """Order parameters of a log, and from its first row ``v0`` and ``A0``."""
     try:
-        return log, np.loadtxt(log.splitlines(), delimiter=",", ndmin=2)
+        rows = np.loadtxt(log.splitlines(), delimiter=",", ndmin=2)
     except ValueError:
-        raise ProblemError(f"prefix: {path.name} has a line that is cut or not a list of numbers. Remove it.") from None
-
-
-def _trajectory(
-    rows: Float[ndarray, "time column"], K: int, M: int, source: str
-) -> tuple[xr.Dataset, dict[str, ndarray]]:
-    """Order parameters of a log, and its first row by the names of the columns."""
+        raise ProblemError(
+            f"prefix: {source.removesuffix('.dat')}.dat has a line that is cut or not a list of numbers. Remove it."
+        ) from None
     counts = {"t": 1, "error": 1, "more": 2, "Q": K * (K + 1) // 2, "R": K * M, "T": M * (M + 1) // 2, "A": M, "v": K}
     ends = np.cumsum(list(counts.values()))
     if rows.shape[1] < ends[-1]:
@@ -224,7 +222,7 @@ def _trajectory(
         generalization_error=columns["error"][:, 0],
         attrs={"source": source, "theory" if source.endswith("_ode.dat") else "overlaps": "conventional"},
     )
-    return trajectory, {name: values[0] for name, values in columns.items()}
+    return trajectory, {"v0": columns["v"][0], "A0": columns["A"][0]}
 
 
 def _arrays(
@@ -239,7 +237,7 @@ def _arrays(
             "the teacher."
         )
     # σ_τ = Γ_τ Γ_τᵀ: the leading eigenvector, whose sign is free, since r_τ = Γ_τ B_τ turns the teacher with it.
-    student = _roots(np.moveaxis(stored["sigma0"], -1, 0))[:, :, -1].T  # Γ (K, D)
+    student = _roots(stored["sigma0"].T)[:, :, -1].T  # Γ (K, D)
     teacher = np.einsum("kt,kmt->mt", student, r) / (student**2).sum(0)  # B (M, D)
     weights = np.zeros((K, N))
     weights[:, :D] = student / sqrt(rhos)

@@ -1,6 +1,7 @@
 """A problem: settings, TOML in and out, clear errors."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -321,15 +322,11 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
 
 def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:
     """The weights of an instance, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher unit."""
-
-    def unit(vectors: Float[ndarray, "K N"]) -> Float[ndarray, "K N"]:
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-    W = instance.student
-    towards = unit(instance.moments().cross.T[np.arange(len(W)) % len(instance.teacher)])
-    across = unit(W - np.sum(W * towards, axis=1, keepdims=True) * towards)
-    length = np.linalg.norm(W, axis=1, keepdims=True)
-    return length * (cosine * towards + np.sqrt(1 - cosine**2) * across)
+    W, norm = instance.student, partial(np.linalg.norm, axis=1, keepdims=True)
+    towards = instance.moments().cross.T[np.arange(len(W)) % len(instance.teacher)]
+    towards /= norm(towards)
+    across = W - (W * towards).sum(1, keepdims=True) * towards
+    return norm(W) * (cosine * towards + np.sqrt(1 - cosine**2) * (across / norm(across)))
 
 
 def _streams(seed: int) -> list[Generator]:

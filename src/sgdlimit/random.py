@@ -114,16 +114,13 @@ def fill_offsets(key0, key1, first_step, thresholds, means, block_size, out):
     half = (blocks + 1) // 2
     first, second = np.empty(half, uint32), np.empty(half, uint32)
     words = np.empty(blocks, uint32)
-    spread = words if block_size == 1 else np.empty(dim, uint32)
     for s in range(steps):
         step = uint32(first_step + s)
         for i in range(half):
             first[i], second[i] = threefry2x32(key0, key1, uint32(i), step)
         words[:half] = first
         words[half:] = second[: blocks - half]
-        if block_size > 1:
-            for b in range(blocks):
-                spread[b * block_size : (b + 1) * block_size] = words[b]
+        spread = words if block_size == 1 else np.repeat(words, block_size)
         row = out[s]
         row[:] = means[0]
         for c in range(1, len(means)):

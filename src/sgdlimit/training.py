@@ -62,8 +62,7 @@ class Schedule(Settings):
         (1.0, 0.5, 0.25)
         """
         points = np.asarray(times, float)
-        values = np.broadcast_to(np.asarray(factor(points), float), points.shape)
-        return cls(times=tuple(points.tolist()), factors=tuple(values.tolist()))
+        return cls(times=points.tolist(), factors=np.broadcast_to(factor(points), points.shape).tolist())
 
 
 class LearningRule(NamedTuple):
@@ -141,18 +140,21 @@ class Training(Settings):
         self, learning_rate: float, K: int, M: int, switch_times: Float[ndarray, "switches"] | None = None
     ) -> LearningRule:
         """These options as numbers, for K student units and M units of the teacher of one task."""
-        scales = ({"1": 1.0, "1/K": 1 / n, "1/sqrt(K)": n**-0.5}[self.output_normalization] for n in (K, M))
+        student_scale, teacher_scale = (
+            {"1": 1.0, "1/K": 1 / n, "1/sqrt(K)": n**-0.5}[self.output_normalization] for n in (K, M)
+        )
         schedule = self.schedule
         return LearningRule(
             learning_rate,
             learning_rate if self.output_learning_rate is None else self.output_learning_rate,
-            *scales,
-            label_noise=self.label_noise,
-            weight_decay=self.weight_decay,
-            batch_size=self.batch_size,
-            schedule_times=schedule and np.array(schedule.times),
-            schedule_factors=schedule and np.array(schedule.factors),
-            switch_times=None if switch_times is None or len(switch_times) == 0 else switch_times,
+            student_scale,
+            teacher_scale,
+            self.label_noise,
+            self.weight_decay,
+            self.batch_size,
+            schedule and np.array(schedule.times),
+            schedule and np.array(schedule.factors),
+            None if switch_times is None or len(switch_times) == 0 else switch_times,
         )
 
 

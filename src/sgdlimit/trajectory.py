@@ -21,8 +21,6 @@ from .errors import ProblemError, shown
 from .settings import numbers
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from .plotting import TrajectoryAccessor
 
 
@@ -157,7 +155,7 @@ def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
     return {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in attrs.items()}
 
 
-def save(dataset: xr.Dataset, path: "str | PathLike[str]") -> None:
+def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
     """Write a dataset as a zarr store; an existing path is refused.
 
     Raises
@@ -179,7 +177,7 @@ def save(dataset: xr.Dataset, path: "str | PathLike[str]") -> None:
         ) from None
 
 
-def load(path: "str | PathLike[str]") -> xr.Dataset:
+def load(path: "str | os.PathLike[str]") -> xr.Dataset:
     """Read a dataset written by :func:`save`.
 
     Raises

@@ -1,5 +1,6 @@
 """Laws that come from data: the samples themselves, or Gaussian clusters fitted to them."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -19,22 +20,18 @@ ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 class _Points(LatentLaw):
     """Points of given probabilities, here without anything around them."""
 
-    points: Samples
+    means: Samples
     weights: Float[ndarray, "count"]
-    standardize: bool
 
     def mean(self, dim: int) -> Vector:
         """Σ p_i μ_i over the points μ."""
         self.check_dim(dim)
-        return self.weights @ self.points
+        return self.weights @ self.means
 
     def covariance(self, dim: int) -> Matrix:
         """Σ p_i μ_i μ_iᵀ less that of the mean."""
-        centred = self.points - self.mean(dim)
+        centred = self.means - self.mean(dim)
         return (self.weights * centred.T) @ centred
-
-    def _described(self, what: str) -> str:
-        return f"{type(self).__name__}({what}{', standardized' if self.standardize else ''})"
 
 
 class Empirical(_Points):
@@ -88,25 +85,24 @@ class Empirical(_Points):
                 f"samples: must have coordinates that differ ({copy} is a copy of {first}, up to scale). Remove one of "
                 "each such pair."
             )
-        self._set(array, bool(standardize), np.full(count, 1 / count))
+        self.standardize = bool(standardize)
+        self._set(array, np.full(count, 1 / count))
 
-    def _set(self, array: Samples, standardize: bool, weights: Float[ndarray, "count"]) -> None:
-        if standardize:
+    def _set(self, array: Samples, weights: Float[ndarray, "count"]) -> None:
+        if self.standardize:
             array = array - weights @ array
             array = array / sqrt(weights @ array**2)
         array.setflags(write=False)
-        self.samples = self.points = array
+        self.samples, self.means, self.weights = array, array, weights
         self.distinct_samples, self.dim = array.shape
-        self.standardize, self.weights = standardize, weights
 
     def reweighted(self, rng: Generator) -> "Empirical":
         """The same samples with random probabilities, standardised again if they were.
 
         A smooth bootstrap: unlike drawing with replacement it keeps every sample, and so every rare feature.
         """
-        weights = rng.standard_exponential(self.distinct_samples)
-        other = object.__new__(Empirical)
-        other._set(self.samples, self.standardize, weights / weights.sum())
+        other, weights = copy(self), rng.standard_exponential(self.distinct_samples)
+        other._set(self.samples, weights / weights.sum())
         return other
 
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
@@ -117,7 +113,7 @@ class Empirical(_Points):
 
     def __repr__(self) -> str:
         """Numbers of samples and coordinates."""
-        return self._described(f"{len(self.samples)} samples of {self.dim} coordinates")
+        return f"Empirical({len(self.samples)} samples of {self.dim} coordinates{', standardized' * self.standardize})"
 
 
 class ClusterMixture(_Points):
@@ -149,7 +145,7 @@ class ClusterMixture(_Points):
     def __init__(
         self, means: ArrayLike, covariances: ArrayLike, *, weights: ArrayLike | None = None, standardize: bool = False
     ) -> None:
-        self.means = self.points = numbers("means", means, ("components", "latent_dim"))
+        self.means = numbers("means", means, ("components", "latent_dim"))
         self.components, self.dim = m, dim = self.means.shape
         full = numbers("covariances", covariances, (m, dim, dim))
         self.weights, self.standardize = probabilities("weights", weights, m), bool(standardize)
@@ -162,7 +158,7 @@ class ClusterMixture(_Points):
             raise ProblemError("covariances: must be positive definite. Add a little to their diagonals.") from None
         if standardize:
             location, scale = self.mean(dim), sqrt(np.diag(self.covariance(dim)))
-            self.means = self.points = (self.means - location) / scale
+            self.means = (self.means - location) / scale
             self.roots = self.roots / scale[:, None]
 
     @classmethod
@@ -176,13 +172,11 @@ class ClusterMixture(_Points):
         """
         if not hasattr(fitted, "means_"):
             raise ProblemError(f"fitted: must be fitted (got a {type(fitted).__name__}). Call its fit(samples) first.")
-        means, given = np.asarray(fitted.means_), np.asarray(fitted.covariances_)
-        m, dim = means.shape
-        if fitted.covariance_type in ("full", "tied"):
-            covariances = np.broadcast_to(given, (m, dim, dim))
-        else:  # variances of every coordinate, or one for all
-            covariances = given.reshape(m, -1, 1) * np.eye(dim)
-        return cls(means, covariances, weights=fitted.weights_, standardize=standardize)
+        covariances, (m, dim) = fitted.covariances_, fitted.means_.shape
+        if fitted.covariance_type in ("diag", "spherical"):  # variances of every coordinate, or one for all
+            covariances = covariances.reshape(m, -1, 1) * np.eye(dim)
+        full = np.broadcast_to(covariances, (m, dim, dim))
+        return cls(fitted.means_, full, weights=fitted.weights_, standardize=standardize)
 
     @classmethod
     def fit(cls, samples: ArrayLike, components: int, *, seed: int = 0) -> "ClusterMixture":
@@ -214,10 +208,10 @@ class ClusterMixture(_Points):
             raise ProblemError(
                 f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
             )
-        fitted = [
+        fitted = (
             GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(array)
             for kind in ("full", "tied")  # others change the covariance of the whole
-        ]
+        )
         return cls.from_sklearn(min(fitted, key=lambda mixture: mixture.bic(array)))
 
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
@@ -246,7 +240,7 @@ class ClusterMixture(_Points):
         components can tell.
         """
         C = self.sample(np.random.default_rng(seed), samples)
-        log_determinants = log(np.diagonal(self.roots, axis1=1, axis2=2)).sum(1)
+        _, log_determinants = np.linalg.slogdet(self.roots)
         parts = zip(self.means, self.roots, strict=True)
         distances = np.array([(np.linalg.solve(root, (C - mean).T) ** 2).sum(0) for mean, root in parts])
         log_terms = (log(self.weights) - log_determinants)[:, None] - distances / 2
@@ -258,4 +252,5 @@ class ClusterMixture(_Points):
 
     def __repr__(self) -> str:
         """Numbers of components and coordinates."""
-        return self._described(f"{self.components} components in {self.dim} dimensions")
+        ending = ", standardized" * self.standardize
+        return f"ClusterMixture({self.components} components in {self.dim} dimensions{ending})"

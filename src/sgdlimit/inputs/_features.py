@@ -110,18 +110,19 @@ def draw_features(
            [0., 4.]])
     """
     check_features(kind, latent_dim, input_dim)
-    size = max(latent_dim, input_dim)
+    shape = latent_dim, input_dim
+    size = max(shape)
     if kind == "gaussian":
-        return rng.standard_normal((latent_dim, input_dim)), None
+        return rng.standard_normal(shape), None
     if kind == "orthogonal":
-        basis, triangle = np.linalg.qr(rng.standard_normal((size, min(latent_dim, input_dim))))
+        basis, triangle = np.linalg.qr(rng.standard_normal((size, min(shape))))
         # The signs make it uniform (Mezzadri 2007).
         basis *= np.where(triangle.diagonal() < 0, -1, 1) * np.sqrt(size)
         return basis.T if latent_dim < input_dim else basis, None
     if kind == "identity":
         transform = FeatureTransform.scaled_identity(size, np.sqrt(size))
     else:
-        rows, columns = rng.permutation(size)[:latent_dim], rng.permutation(size)[:input_dim]
-        signs = [rng.choice([-1.0, 1.0], len(places)) for places in (rows, columns)]
-        transform = FeatureTransform(kind, size, rows, signs[0], columns, signs[1])
+        rows, columns = (rng.permutation(size)[:length] for length in shape)
+        row_signs, column_signs = (rng.choice([-1.0, 1.0], length) for length in shape)
+        transform = FeatureTransform(kind, size, rows, row_signs, columns, column_signs)
     return transform.dense(), transform

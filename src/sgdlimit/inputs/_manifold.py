@@ -1,7 +1,6 @@
 """The hidden manifold X = f(CF/√D) (1): the nonlinearity f and its Hermite coefficients (12)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ class Coefficients(NamedTuple):
     """E f(U)²."""
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """An odd function f, known to the kernels and in closed form.
 
     ``hermite(σ, h)`` gives, for U = h + σz with z ~ N(0, 1), the coefficients a = E f(U), b = E[z f(U)]/σ and
@@ -114,8 +112,7 @@ class Nonlinearity(TracedFunction):
         for panels in PANELS:
             at_once = max(1, VALUES_AT_ONCE // (len(NODES) * (panels + len(self.kinks.positions))))
             starts = range(0, pairs.shape[1], at_once)
-            parts = [self._integrals(pairs[:, start : start + at_once, None], panels) for start in starts]
-            fine = np.hstack(parts)
+            fine = np.hstack([self._integrals(pairs[:, i : i + at_once, None, None], panels) for i in starts])
             if (abs(fine - coarse) <= TOLERANCE * fine[2] ** [[0.5], [0.5], [1]]).all():
                 a, b, c = fine[:, places.reshape(given.shape[1:])]
                 return Coefficients(a, b / given[0], c)
@@ -124,17 +121,17 @@ class Nonlinearity(TracedFunction):
             f"nonlinearity: {self.name!r} varies too fast for its Hermite coefficients. Smooth it, or give its kinks."
         )
 
-    def _integrals(self, pairs: Float[ndarray, "2 s 1"], panels: int) -> Float[ndarray, "3 s"]:
+    def _integrals(self, pairs: Float[ndarray, "2 s 1 1"], panels: int) -> Float[ndarray, "3 s"]:
         """E f, E z f and E f² for each deviation and mean."""
         sigma, h = pairs
         # Every deviation has its own panels: a common grid, cut once more at the kinks seen from its mean.
-        kinks = np.clip((self.kinks.positions - h) / sigma, -REACH, REACH)
-        ends = np.sort(np.hstack([np.linspace(-REACH, REACH, panels + 1) + 0 * h, kinks]))
-        half = np.diff(ends)[:, :, None] / 2
-        z = (ends[:, :-1, None] + half) + half * NODES
+        kinks = np.clip((self.kinks.positions[:, None] - h) / sigma, -REACH, REACH)
+        ends = np.sort(np.hstack([np.linspace(-REACH, REACH, panels + 1)[:, None] + 0 * h, kinks]), 1)
+        half = np.diff(ends, axis=1) / 2
+        z = ends[:, :-1] + half + half * NODES
         weight = half * WEIGHTS * exp(-(z**2) / 2) / sqrt(2 * pi)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = self.value(h[:, :, None] + sigma[:, :, None] * z)
+            values = self.value(h + sigma * z)
             squares = weight * values**2
         largest = squares.max()
         if not np.isfinite(largest) or squares[:, [0, -1]].max() > 1e-14 * largest:

@@ -38,6 +38,13 @@ class MixtureLaw(LatentLaw):
         Standardise each coordinate (19) with its exact mean and deviation. For moments estimated from samples see
         :meth:`standardized_from`.
 
+    Attributes
+    ----------
+    location
+        Subtracted from every sample: zero, or the mean it is standardised with.
+    scale
+        What every sample is then divided by: one, or the deviation it is standardised with.
+
     Raises
     ------
     ProblemError
@@ -49,13 +56,6 @@ class MixtureLaw(LatentLaw):
     >>> law.mean(2), law.covariance(2).diagonal()
     (array([0., 0.]), array([1., 1.]))
     """
-
-    means: Float[ndarray, "m *D"]
-    weights: Float[ndarray, "m"]
-    location: Float[ndarray, "*D"]
-    """Subtracted from every sample: zero, or the mean it is standardised with."""
-    scale: Float[ndarray, "*D"]
-    """What every sample is then divided by: one, or the deviation it is standardised with."""
 
     def __init__(
         self, means: ArrayLike, *, weights: ArrayLike | None = None, block_size: int = 1, standardize: bool = False
@@ -187,8 +187,8 @@ class MixtureLaw(LatentLaw):
         """
         p, rng = self.weights, np.random.default_rng(seed)
         centred, deviation = (self.means - self.location) / self.scale, 1 / self.scale
-        upper = float((p @ centred**2).sum() / 2 + (deviation**2 - 1 - 2 * log(deviation)).sum() / 2)
-        means = self.means.reshape(self.components, -1)
+        upper = float((p @ centred**2 + deviation**2 - 1 - 2 * log(deviation)).sum()) / 2
+        means = self._rows(self.dim or 1)
         blocks = np.split(means, means.shape[1] // self.block_size, 1)
         information, variance = np.sum([_information(block, p, samples, rng) for block in blocks], 0)
         # I adds up over independent blocks and lies between 0 and the entropy H(p) of each.
@@ -207,7 +207,7 @@ def _information(
     """
     left, length, _ = np.linalg.svd(means - weights @ means, full_matrices=False)
     spanned = length > max(_FLAT, 1e-13 * length[0])
-    points = left[:, spanned] * length[spanned]  # the means in coordinates of their own span, (m, rank)
+    points = (left * length)[:, spanned]  # the means in coordinates of their own span, (m, rank)
     if points.shape[1] == 1:
         return float(_WEIGHTS @ _surprise(_NODES[:, None], points, weights)), 0.0
     if samples < 4:

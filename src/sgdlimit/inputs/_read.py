@@ -65,7 +65,7 @@ def read_samples(source: str) -> Float[ndarray, "count D"]:
 def _array(path: str, member: str, archive: bool) -> ndarray:
     """The array of a .npy file, or a member of a .npz archive: the one named, or the only one."""
     try:
-        content = np.load(path, allow_pickle=False)
+        content = np.load(path)  # without pickles
         if not archive:
             return content[...]
         with content:
