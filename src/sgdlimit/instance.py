@@ -391,6 +391,7 @@ def check_instance(instance: object) -> Instance:
         If it is not an :class:`Instance`.
     """
     if not isinstance(instance, Instance):
-        name = type(instance).__name__
-        raise ProblemError(f"instance: must be an Instance (got a {name}). Give problem.draw(seed=0).")
+        raise ProblemError(
+            f"instance: must be an Instance (got a {type(instance).__name__}). Give problem.draw(seed=0)."
+        )
     return instance

@@ -22,7 +22,6 @@ from .training import PLAIN, Training, check_switch_times
 OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
 """Settings that an instance takes as they are."""
 
-Cosine = Annotated[StrictFloat, Field(ge=-1, le=1)]
 Dimension = Annotated[StrictInt, Field(ge=1, le=10**6)]
 Scale = Annotated[StrictFloat, Field(ge=0, le=1e6)]
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
@@ -150,7 +149,7 @@ class Problem(Settings):
     student_alignment: StrictFloat = Field(default=0.0, ge=0, le=1)
     training: Training = PLAIN
     switch_times: tuple[Positive, ...] = ()
-    task_similarity: Cosine = 0.0
+    task_similarity: StrictFloat = Field(default=0.0, ge=-1, le=1)
 
     @field_validator("latent", mode="before")
     @classmethod
@@ -292,10 +291,9 @@ class RunSettings(Settings):
         several = [value] if isinstance(value, str) else value
         known = isinstance(several, list | tuple) and several and all(name in THEORIES for name in several)
         if not known or len(set(several)) < len(several):
-            names = " or ".join(map(repr, THEORIES))
             raise ProblemError(
-                f"theory: must be {names}, or several of them in a list, each once (got {shown(value)}). "
-                "Remove the others."
+                f"theory: must be {' or '.join(map(repr, THEORIES))}, or several of them in a list, each once (got "
+                f"{shown(value)}). Remove the others."
             )
         return value
 

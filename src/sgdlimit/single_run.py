@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -93,12 +92,12 @@ def _run(
     for done, name in enumerate(run.theories, 1):
         theories[name] = solve(instance, times, theory=name)
         progress("theory", done / len(run.theories))
-    options: dict[str, Any] = {"runs": run.runs, "seed": run.seed, "test_samples": run.test_samples}
-    sgd = simulate(instance, times, overlaps=run.theory, progress=partial(progress, "SGD"), **options)
+    train = partial(simulate, times=times, runs=run.runs, test_samples=run.test_samples)
+    sgd = train(instance, seed=run.seed, overlaps=run.theory, progress=partial(progress, "SGD"))
     gaussian = instance.replace(latent=Gaussian())
-    if isinstance(instance.latent, Gaussian):  # else the floor would be the run itself, not another one of its kind
-        options["seed"] += 1
-    floor_sgd = simulate(gaussian, times, progress=partial(progress, "noise floor"), **options)
+    # With the same seed the floor of a Gaussian problem would be the run itself, not another one of its kind.
+    other_seed = run.seed + isinstance(instance.latent, Gaussian)
+    floor_sgd = train(gaussian, seed=other_seed, progress=partial(progress, "noise floor"))
     floor = compare(solve(gaussian, times), floor_sgd)
     save(sgd, folder / "sgd.zarr")
     save(floor_sgd, folder / "gaussian_sgd.zarr")

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from ..errors import ProblemError, unknown_name
 from ..rules import ACTIVATIONS, TracedFunction
 
+Values = Float[ndarray, "*shape"]
+
 REACH = 14.0
 """Deviations of the range of integration; the normal density leaves 1e-43 beyond."""
 
@@ -29,11 +31,11 @@ TABULATED = 3
 class Coefficients(NamedTuple):
     """Coefficients (12) of f at U = h + σz, z ~ N(0, 1)."""
 
-    a: Float[ndarray, "*shape"]
+    a: Values
     """E f(U)."""
-    b: Float[ndarray, "*shape"]
+    b: Values
     """E[z f(U)]/σ."""
-    c: Float[ndarray, "*shape"]
+    c: Values
     """E f(U)²."""
 
 
@@ -82,7 +84,7 @@ class Nonlinearity(TracedFunction):
 
     what, code = "nonlinearity", TABULATED
 
-    def hermite(self, deviation: Float[ndarray, "*shape"], mean: ArrayLike = 0.0) -> Coefficients:
+    def hermite(self, deviation: Values, mean: ArrayLike = 0.0) -> Coefficients:
         """The coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)² of (12) for U = h + σz.
 
         Gauss-Legendre quadrature on panels that end at the kinks, halved until nothing changes, to a relative 1e-10 of

@@ -17,8 +17,11 @@ from numpy import ndarray, sqrt
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers
-from ._law import Clusters, Gaussian, LatentLaw
+from ._law import Clusters, Gaussian, LatentLaw, Matrix, Vector
 from ._manifold import Coefficients, Known, Nonlinearity
+
+InputVector = Float[ndarray, "N"]
+Features = Float[ndarray, "D N"]
 
 TheoryName = Literal["conventional", "moment-matched", "mixture"]
 """Theories by the moments that they use: those for Σ_C = I, for the true Σ_C, and within the clusters of the law."""
@@ -41,7 +44,7 @@ class InputMoments:
     Ω = Cov[X] = diag(diagonal) + factorᵀ factor, φ = √N Cov[X, ν], T = Cov[ν] = W̃ Σ_C W̃ᵀ/D.
     """
 
-    diagonal: Float[ndarray, "N"]
+    diagonal: InputVector
     factor: Float[ndarray, "r N"]
     cross: Float[ndarray, "N M"]
     teacher_overlap: Float[ndarray, "M M"]
@@ -97,15 +100,14 @@ class MixtureMoments:
         """Σ p_i V_i, Σ p_i φ^i and Σ p_i T^i."""
         if len(self.kinds) == 1:
             return self.kinds[0]
-
-        def mean(name: str) -> ndarray:
-            return np.tensordot(self.kind_weights, np.stack([getattr(kind, name) for kind in self.kinds]), 1)
-
+        diagonal, cross, teacher_overlap = (
+            np.tensordot(self.kind_weights, [getattr(kind, name) for kind in self.kinds], 1)
+            for name in ("diagonal", "cross", "teacher_overlap")
+        )
         with one_thread():
             pairs = zip(self.kind_weights, self.kinds, strict=True)
             low_rank = np.asarray(sum(p * (kind.factor.T @ kind.factor) for p, kind in pairs))
-        factor = root_of("latent", low_rank, smallest=1e-13)
-        return InputMoments(mean("diagonal"), factor, mean("cross"), mean("teacher_overlap"))
+        return InputMoments(diagonal, root_of("latent", low_rank, smallest=1e-13), cross, teacher_overlap)
 
 
 def assumed_clusters(law: LatentLaw, dim: int, theory: TheoryName) -> Clusters:
@@ -145,11 +147,11 @@ def assumed_clusters(law: LatentLaw, dim: int, theory: TheoryName) -> Clusters:
 
 
 def moments_within(
-    features: Float[ndarray, "D N"],
+    features: Features,
     teacher: Float[ndarray, "M D"],
     f: Known | Nonlinearity,
     clusters: Clusters,
-    subtracted: Float[ndarray, "N"] | float = 0.0,
+    subtracted: InputVector | float = 0.0,
 ) -> MixtureMoments:
     """Moments of X = f(CF/√D) and ν = CW̃ᵀ/√D within clusters by Gaussian equivalence, (9)-(11) for any f and any Λ.
 
@@ -190,7 +192,7 @@ def moments_within(
     return MixtureMoments(np.array(clusters.weights), np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
 
 
-def preactivation_deviation(root: Float[ndarray, "D N"]) -> Float[ndarray, "N"]:
+def preactivation_deviation(root: Features) -> InputVector:
     """σ_i of the preactivations CF/√D, with root = Σ_C^(1/2) F.
 
     Raises
@@ -208,9 +210,9 @@ def preactivation_deviation(root: Float[ndarray, "D N"]) -> Float[ndarray, "N"]:
 
 
 def moments_of(
-    root: Float[ndarray, "D N"],
+    root: Features,
     teacher_root: Float[ndarray, "M D"],
-    deviation: Float[ndarray, "N"],
+    deviation: InputVector,
     coefficients: Coefficients,
 ) -> InputMoments:
     """Covariances (9)-(11), with root = Σ_C^(1/2) F, teacher_root = W̃ Σ_C^(1/2) and the coefficients (12) of f."""
@@ -219,12 +221,12 @@ def moments_of(
     return InputMoments(diagonal, factor, sqrt(N / D) * factor.T @ teacher_root.T, teacher_root @ teacher_root.T / D)
 
 
-def is_centred(mean: Float[ndarray, "D"], covariance: Float[ndarray, "D D"]) -> bool:
+def is_centred(mean: Vector, covariance: Matrix) -> bool:
     """Whether a mean is small enough for equations that assume zero: 0.05 deviations in every coordinate."""
     return bool(abs(mean).max() <= 0.05 * sqrt(max(covariance.diagonal().min(), 0)))
 
 
-def input_mean(features: Float[ndarray, "D N"], f: Known | Nonlinearity, law: LatentLaw) -> Float[ndarray, "N"] | None:
+def input_mean(features: Features, f: Known | Nonlinearity, law: LatentLaw) -> InputVector | None:
     """The mean that f itself gives inputs of a centred latent: E f(U), U ~ N(0, σ²) with σ_i² = F_iᵀΣ_C F_i/D.
 
     None where it is zero, as for every odd f. The mean of the latent itself is not included.
@@ -237,7 +239,7 @@ def input_mean(features: Float[ndarray, "D N"], f: Known | Nonlinearity, law: La
     return None if abs(a).max() <= NO_MEAN * sqrt(c.max()) else a
 
 
-def root_of(name: str, covariance: Float[ndarray, "D D"], smallest: float = 1e-12) -> Float[ndarray, "r D"]:
+def root_of(name: str, covariance: Matrix, smallest: float = 1e-12) -> Float[ndarray, "r D"]:
     """A matrix A with AᵀA = covariance, a row for each eigenvalue above ``smallest`` of the largest.
 
     Raises
@@ -258,12 +260,12 @@ def root_of(name: str, covariance: Float[ndarray, "D D"], smallest: float = 1e-1
     return sqrt(np.maximum(variances[kept], 0))[:, None] * directions[:, kept].T
 
 
-def root_mean_square(values: Float[ndarray, "N"]) -> float:
+def root_mean_square(values: InputVector) -> float:
     """√(Σ x_i²/N)."""
     return float(sqrt(np.mean(values**2)))
 
 
-def _moments_of(law: LatentLaw, dim: int) -> tuple[Float[ndarray, "D"], Float[ndarray, "D D"]]:
+def _moments_of(law: LatentLaw, dim: int) -> tuple[Vector, Matrix]:
     """Mean and covariance of a law, checked because the law may be a user's own."""
     name = f"latent: {type(law).__name__}"
     mean = numbers(f"{name}.mean", law.mean(dim), (dim,))
