@@ -7,7 +7,6 @@ from ._features import (
 from ._law import Affine as Affine, Gaussian as Gaussian, LatentLaw as LatentLaw
 from ._manifold import (
     NAMES as NAMES,
-    TABULATED as TABULATED,
     Known as Known,
     Nonlinearity as Nonlinearity,
     nonlinearity_named as nonlinearity_named,

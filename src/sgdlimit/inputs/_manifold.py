@@ -10,7 +10,7 @@ from numpy import exp, ndarray, pi, sqrt
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError, unknown_name
-from ..rules import ACTIVATIONS, TracedFunction
+from ..rules import ACTIVATIONS, Code, TracedFunction
 
 Values = Float[ndarray, "*shape"]
 
@@ -23,9 +23,6 @@ TOLERANCE = 1e-12
 PANELS = [2**power for power in range(4, 15)]
 VALUES_AT_ONCE = 2**22
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
-
-TABULATED = 3
-"""The code by which the compiled kernels know any f that they evaluate by its table."""
 
 
 class Coefficients(NamedTuple):
@@ -47,7 +44,7 @@ class Known(NamedTuple):
     """
 
     name: str
-    code: int
+    code: Code
     """Number under which the compiled kernels know it."""
     value: Callable[[ndarray], ndarray]
     hermite: Callable[..., Coefficients]
@@ -82,7 +79,7 @@ class Nonlinearity(TracedFunction):
     array([0.682689])
     """
 
-    what, code = "nonlinearity", TABULATED
+    what, code = "nonlinearity", Code.TABLE
 
     def hermite(self, deviation: Values, mean: ArrayLike = 0.0) -> Coefficients:
         """The coefficients a = E f(U), b = E[z f(U)]/σ and c = E f(U)² of (12) for U = h + σz.
@@ -166,9 +163,9 @@ def _identity_hermite(deviation: ndarray, mean: ArrayLike = 0.0) -> Coefficients
 
 
 NONLINEARITIES = {
-    "sign": Known("sign", 0, lambda u: np.copysign(1.0, u), _sign_hermite),
-    "erf": Known("erf", 1, erf, _erf_hermite),
-    "identity": Known("identity", 2, np.asarray, _identity_hermite),
+    "sign": Known("sign", Code.SIGN, lambda u: np.copysign(1.0, u), _sign_hermite),
+    "erf": Known("erf", Code.ERF, erf, _erf_hermite),
+    "identity": Known("identity", Code.LINEAR, np.asarray, _identity_hermite),
 }
 """sign(u), erf(u/√2) and u, by name."""
 

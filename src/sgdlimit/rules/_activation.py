@@ -17,8 +17,12 @@ HIGHEST_DEGREE = 4
 
 
 class Code(IntEnum):
-    """How compiled loops know an activation; TABLE + n is the function in their table number n."""
+    """How compiled loops know an activation or the nonlinearity of the inputs; TABLE + n is the function in table n.
 
+    Only inputs have a loop for the sign: as a teacher's activation it is in a table.
+    """
+
+    SIGN = -1
     ERF = 0
     RELU = 1
     LINEAR = 2

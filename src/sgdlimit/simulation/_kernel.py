@@ -12,8 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from numba import njit
 from numpy import float32, float64, ndarray
 
-from ..inputs import TABULATED
-from ..rules import FAST, Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
+from ..rules import FAST, Code, Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
 from ..training import LearningRule
 
 SUB_BLOCK = 128
@@ -21,8 +20,6 @@ SUB_BLOCK = 128
 
 FIRST_CACHE = 1 << 14
 """Bytes of weights of the chains that take one sample after each other, on one input."""
-
-SIGN, ERF_INPUT = 0, 1  # codes of f in sgdlimit.inputs; the rest is the identity
 
 
 class Chains(NamedTuple):
@@ -97,7 +94,7 @@ def _form_input(products, chains, c, shifted, s, row, r):
     coefficient, gain = chains.coefficients[c], chains.gains[c]
     shifts, centres = chains.shifts, chains.centres
     size = row.shape[1]
-    if chains.f == SIGN:  # in one pass; and for a positive gain, the sign does without it
+    if chains.f == Code.SIGN:  # in one pass; and for a positive gain, the sign does without it
         if shifted or coefficient != 0:
             for j in range(size):
                 u = products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j]
@@ -108,10 +105,10 @@ def _form_input(products, chains, c, shifted, s, row, r):
         return
     for j in range(size):
         row[r, j] = gain * (products[first, s, j] + coefficient * products[second, s, j] + shifts[c, j])
-    if chains.f == ERF_INPUT:
+    if chains.f == Code.ERF:
         for j in range(size):
             row[r, j] = erf_and_gauss(float64(row[r, j]))[0]
-    if chains.f == TABULATED:
+    if chains.f == Code.TABLE:
         for j in range(size):
             row[r, j] = smooth_part(chains.f_tables, 0, float64(row[r, j]))[0]
         kinks = chains.f_tables.kinks

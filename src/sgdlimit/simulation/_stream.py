@@ -206,7 +206,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         gains=gains,
         shifts=projection.shifts(exact),
         same_input=np.append(False, (alike[1:] == alike[:-1]).all(axis=1)),
-        f=f.code,
+        f=int(f.code),
         f_tables=Tables.of([f] if isinstance(f, Nonlinearity) else []),
         centres=_centres(instances, given=len(given) == 2),
         activations=activations,
