@@ -16,7 +16,6 @@ from ._base import (
     Scalar as Scalar,
     normalised as normalised,
 )
-from ._erf import Erf as Erf
 from ._functions import TracedFunction as TracedFunction
 from ._kernels import (
     FAST as FAST,
@@ -28,4 +27,3 @@ from ._kernels import (
 )
 from ._kinks import RAMP as RAMP, STEP as STEP, bell as bell, kink_pairs as kink_pairs
 from ._polynomial import Polynomial as Polynomial
-from ._relu import ReLU as ReLU

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from functools import cache, cached_property, reduce
+from functools import cached_property, reduce
 from hashlib import sha256
 from typing import Any
 
@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
+from . import _erf
+from ._base import Integrals
 from ._functions import TracedFunction
+from ._later import jax, jnp
+from ._relu import ReLU
 
 ACCURACY = 2e-3
 HIGHEST_DEGREE = 4
@@ -62,6 +66,8 @@ class Activation(TracedFunction):
     """
 
     code: Code = Code.TABLE
+    averages: Callable[[], Integrals] | None = None
+    """Closed forms of its averages, where student and teacher have them in common."""
     coefficients: tuple[float, ...] | None = None
     """Coefficients of a polynomial, the lowest power first."""
 
@@ -82,8 +88,7 @@ class Activation(TracedFunction):
     def _unchecked(cls, name: str, function: Callable[[Any], Any], **known: Any) -> "Activation":
         """An activation that is known to be fine, so that JAX is imported only when it is used."""
         activation = cls.__new__(cls)
-        TracedFunction.__init__(activation, function, name=name, check=False)
-        vars(activation).update(accuracy=ACCURACY, **known)
+        vars(activation).update(known, name=name, function=function, accuracy=ACCURACY)
         return activation
 
     @classmethod
@@ -102,7 +107,7 @@ class Activation(TracedFunction):
         >>> float(Activation.polynomial([-1, 0, 1]).value(3.0))  # the Hermite polynomial x² − 1
         8.0
         """
-        c = np.trim_zeros(np.atleast_1d(np.asarray(coefficients, dtype=np.float64)), "b")
+        c = np.trim_zeros(np.atleast_1d(np.asarray(coefficients, float)), "b")
         if c.ndim != 1 or not np.isfinite(c).all() or not 1 <= len(c) <= HIGHEST_DEGREE + 1:
             raise ProblemError(
                 f"coefficients: must be finite numbers of a polynomial of degree 0 to {HIGHEST_DEGREE} "
@@ -146,43 +151,32 @@ class Activation(TracedFunction):
         return self.name, self.accuracy, self.coefficients
 
 
-def _erf(x: np.ndarray) -> np.ndarray:
-    from scipy.special import erf
-
-    return erf(x / np.sqrt(2))
-
-
-@cache
-def _in_jax() -> dict[str, Callable[[Any], Any]]:
-    """The built-in functions that are no polynomials."""
-    import jax
-    import jax.numpy as jnp
-
-    return {
-        "erf": lambda x: jax.lax.erf(x / np.sqrt(2)),
-        "relu": lambda x: jnp.where(x > 0, x, 0.0),
-        "tanh": jnp.tanh,
-        "gelu": lambda x: x * (1 + jax.lax.erf(x / np.sqrt(2))) / 2,
-        "silu": jax.nn.silu,
-        "softplus": jax.nn.softplus,
-        "leaky-relu": lambda x: jnp.where(x > 0, x, 0.01 * x),
-        "hard-sigmoid": lambda x: jnp.clip((x + 3) / 6, 0.0, 1.0),
-        "sign": lambda x: jnp.where(x > 0, 1.0, -1.0),
-    }
-
-
-def _built_in(name: str, code: Code = Code.TABLE, *in_numpy: Callable[[Any], Any]) -> Activation:
-    """An activation of ``_in_jax``, with its code and its value and slope in NumPy where compiled loops know it."""
-    return Activation._unchecked(name, lambda x: _in_jax()[name](x), code=code, _in_numpy=in_numpy)
-
-
 ACTIVATIONS = {
-    "erf": _built_in("erf", Code.ERF, _erf, lambda x: np.sqrt(2 / np.pi) * np.exp(-np.square(x) / 2)),
-    "relu": _built_in("relu", Code.RELU, lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
+    "erf": Activation._unchecked(
+        "erf", _erf.in_jax, code=Code.ERF, averages=_erf.Erf, _in_numpy=(_erf.value, _erf.slope)
+    ),
+    "relu": Activation._unchecked(
+        "relu",
+        lambda x: jnp.where(x > 0, x, 0.0),
+        code=Code.RELU,
+        averages=ReLU,
+        _in_numpy=(lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
+    ),
     "linear": Activation._unchecked(
         "linear", lambda x: x, code=Code.LINEAR, coefficients=(0.0, 1.0), _in_numpy=(np.asarray, np.ones_like)
     ),
-    **{g: _built_in(g) for g in ("tanh", "gelu", "silu", "softplus", "leaky-relu", "hard-sigmoid", "sign")},
+    **{
+        g: Activation._unchecked(g, function)
+        for g, function in {
+            "tanh": lambda x: jnp.tanh(x),
+            "gelu": lambda x: x * (1 + _erf.in_jax(x)) / 2,
+            "silu": lambda x: jax.nn.silu(x),
+            "softplus": lambda x: jax.nn.softplus(x),
+            "leaky-relu": lambda x: jnp.where(x > 0, x, 0.01 * x),
+            "hard-sigmoid": lambda x: jnp.clip((x + 3) / 6, 0.0, 1.0),
+            "sign": lambda x: jnp.where(x > 0, 1.0, -1.0),
+        }.items()
+    },
     **{
         g: Activation.polynomial(coefficients, name=g)
         for g, coefficients in {

@@ -1,13 +1,13 @@
 """What theory needs of an activation: Gaussian averages over the local fields."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from ._later import Array, jax, jnp
 
 Scalar = Float[Array, ""]
 Covariance = Float[Array, "n n"]
@@ -16,7 +16,8 @@ Pairs = Float[Array, "K n"]
 Quartets = Float[Array, "K K n n"]
 
 
-class Integrals(eqx.Module):
+@dataclass(frozen=True)
+class Integrals(ABC):
     """Gaussian averages of activations over local fields (λ_1..λ_K, ν_1..ν_M) ~ N(0, S), with n = K + M.
 
     Indices k, l run over the K students and a, b over all n fields; the students come first in S, and g_a is the

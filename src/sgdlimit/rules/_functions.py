@@ -45,8 +45,6 @@ class TracedFunction:
         Its name in provenance; by default the function's name.
     kinks
         Where g or g' jumps. By default they are found: two closer than 0.006, or beyond 24, need to be given.
-    check
-        Whether to try the function now, which imports JAX.
 
     Raises
     ------
@@ -65,6 +63,7 @@ class TracedFunction:
     """What it is, for errors."""
     _in_numpy: tuple[Callable[[Any], Any], ...] = ()
     """Value and slope without JAX, where they are known."""
+    _given_kinks: Values | None = None
 
     def __init__(
         self,
@@ -72,13 +71,34 @@ class TracedFunction:
         *,
         name: str | None = None,
         kinks: ArrayLike | None = None,
-        check: bool = True,
     ) -> None:
         self.function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
-        self._given_kinks = None if kinks is None else np.sort(np.atleast_1d(np.asarray(kinks, dtype=np.float64)))
-        if check:
-            self._check()
+        if kinks is not None:
+            self._given_kinks = np.sort(np.atleast_1d(np.asarray(kinks, float)))
+        import jax
+
+        try:
+            with jax.enable_x64(True):
+                # Not the function itself: JAX 0.10 ends the process if it is given one of NumPy's a second time.
+                traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
+        except Exception as error:  # whatever the user's code raises
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ProblemError(
+                f"{self.what}: {self.name!r} cannot be traced by JAX ({reason}). Write it with jax.numpy, and use "
+                "jnp.where(x > 0, ...) for a branch."
+            ) from None
+        if getattr(traced, "shape", None) != () or not np.issubdtype(traced.dtype, np.floating):
+            raise ProblemError(
+                f"{self.what}: {self.name!r} must return a real number (got {traced}). Give one that does."
+            )
+        x = TABLE_START / 4 + 0.137 * np.arange(234)
+        for called, values in (("", self.value(x)), ("the slope of ", self.slope(x))):
+            for bad in np.flatnonzero(~np.isfinite(values))[:1]:
+                raise ProblemError(
+                    f"{self.what}: {called}{self.name!r} must be finite (got {values[bad]} at {x[bad]:.3g}). "
+                    "Give a function with finite values and slopes."
+                )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
@@ -132,13 +152,13 @@ class TracedFunction:
         return cells
 
     def _derivative(self, order: int, x: ArrayLike) -> Values:
-        x = np.asarray(x, dtype=np.float64)
+        x = np.asarray(x, float)
         if order < len(self._in_numpy):
             return np.asarray(self._in_numpy[order](x))
         import jax
 
         with jax.enable_x64(True), jax.ensure_compile_time_eval():  # also while something else is traced
-            return np.asarray(self.in_jax[order](x), dtype=np.float64)
+            return np.asarray(self.in_jax[order](x), float)
 
     @cached_property
     def in_jax(self) -> list[Callable[[Any], Any]]:
@@ -147,32 +167,6 @@ class TracedFunction:
 
         slope = jax.grad(self.function)
         return [jax.jit(jax.numpy.vectorize(order)) for order in (self.function, slope, jax.grad(slope))]
-
-    def _check(self) -> None:
-        """Refuse a function that JAX cannot trace, or whose values and slopes are not finite numbers."""
-        import jax
-
-        try:
-            with jax.enable_x64(True):
-                # Not the function itself: JAX 0.10 ends the process if it is given one of NumPy's a second time.
-                traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
-        except Exception as error:  # whatever the user's code raises
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ProblemError(
-                f"{self.what}: {self.name!r} cannot be traced by JAX ({reason}). Write it with jax.numpy, and use "
-                "jnp.where(x > 0, ...) for a branch."
-            ) from None
-        if getattr(traced, "shape", None) != () or not np.issubdtype(traced.dtype, np.floating):
-            raise ProblemError(
-                f"{self.what}: {self.name!r} must return a real number (got {traced}). Give one that does."
-            )
-        x = TABLE_START / 4 + 0.137 * np.arange(234)
-        for called, values in (("", self.value(x)), ("the slope of ", self.slope(x))):
-            for bad in np.flatnonzero(~np.isfinite(values))[:1]:
-                raise ProblemError(
-                    f"{self.what}: {called}{self.name!r} must be finite (got {values[bad]} at {x[bad]:.3g}). "
-                    "Give a function with finite values and slopes."
-                )
 
     def _found_kinks(self) -> Float[np.ndarray, "kink"]:
         """Cells whose change of value or slope is left when they are halved down to rounding."""

@@ -1,10 +1,9 @@
 """The activations as the compiled loops evaluate them: without branches or library calls, so that they vectorise.
 
-The loops choose by a number: numba does not cache functions that receive other functions. Numba is slow to import, and
-so is JAX. Therefore the loops stand apart from the averages, and theory imports one and SGD the other.
+The loops choose by a number: numba does not cache functions that receive other functions. The functions themselves
+stand in the file of their activation, and are compiled here because theory does without numba, which imports slowly.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,50 +11,15 @@ import numpy as np
 from jaxtyping import Float
 from numba import njit
 
+from . import _erf, _relu
 from ._activation import Code
 from ._functions import CELL_WIDTH, CELLS, TABLE_START, TracedFunction
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 """Freedoms of compiled arithmetic: without "nnan" and "ninf", because divergence must be seen."""
 
-LOG2_E = 1 / math.log(2)
-LN2 = math.log(2)
-SLOPE = math.sqrt(2 / math.pi)
-EXP_COEFFICIENTS = tuple(1 / math.factorial(k) for k in reversed(range(10)))
-# erfc(z) = t P(t) exp(−z²), t = 1/(1 + 0.4 z), P fitted at the Chebyshev points of t in (0, 1].
-ERFC_COEFFICIENTS = (
-    0.01809663344145,
-    -0.1031263254241,
-    0.2262902740853,
-    -0.2204021399024,
-    0.08448854836834,
-    -0.04746998614114,
-    0.02319663686286,
-    0.06690225668818,
-    0.1215119662414,
-    0.1715403241085,
-    0.2076201089193,
-    0.2256758697436,
-    0.2256758332947,
-)
-
-
-@njit(inline="always")
-def erf_and_gauss(x: float) -> tuple[float, float]:
-    """erf(x/√2) and exp(−x²/2), to 1e-9: what the float32 sums that x comes from are worth a hundred times over."""
-    square = min(0.5 * x * x, 700.0)
-    n = np.floor(0.5 - square * LOG2_E)
-    rest = -square - n * LN2
-    gauss = 0.0
-    for c in EXP_COEFFICIENTS:
-        gauss = gauss * rest + c
-    exponent = np.int64(np.int32(n)) + np.int64(1023)
-    gauss *= np.int64(exponent << np.int64(52)).view(np.float64)  # 2ⁿ, whose bits are its exponent's
-    t = 1 / (1 + 0.4 * math.sqrt(0.5) * abs(x))
-    tail = 0.0
-    for c in ERFC_COEFFICIENTS:
-        tail = tail * t + c
-    return math.copysign(1 - tail * t * gauss, x), gauss
+erf_and_gauss = njit(inline="always")(_erf.erf_and_gauss)
+relu_and_slope = njit(inline="always")(_relu.relu_and_slope)
 
 
 class Tables(NamedTuple):
@@ -104,9 +68,9 @@ def activation_and_slope(activation, x, tables):
     """g(x) and g'(x)."""
     if activation == Code.ERF:
         value, gauss = erf_and_gauss(x)
-        return value, SLOPE * gauss
+        return value, _erf.SLOPE * gauss
     if activation == Code.RELU:
-        return max(x, 0.0), (1.0 if x > 0 else 0.0)
+        return relu_and_slope(x)
     if activation == Code.LINEAR:
         return x, 1.0
     return tabulated(tables, activation - Code.TABLE, x)
@@ -118,10 +82,10 @@ def values_and_slopes(activation, x, first, stop, tables, value, slope):
     if activation == Code.ERF:
         for p in range(first, stop):
             value[p], gauss = erf_and_gauss(x[p])
-            slope[p] = SLOPE * gauss
+            slope[p] = _erf.SLOPE * gauss
     elif activation == Code.RELU:
         for p in range(first, stop):
-            value[p], slope[p] = max(x[p], 0.0), (1.0 if x[p] > 0 else 0.0)
+            value[p], slope[p] = relu_and_slope(x[p])
     elif activation == Code.LINEAR:
         for p in range(first, stop):
             value[p], slope[p] = x[p], 1.0

@@ -74,6 +74,16 @@ def quadrant_probability(rho: Values) -> Values:
     return 1 / 4 + arcsine(rho) / tau
 
 
+@jax.custom_jvp
+def arc_cosine_kernel(rho: Values) -> Values:
+    """E[max(x, 0) max(y, 0)] of unit normals, [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π)."""
+    return uncorrelated_root(rho) / tau + rho * quadrant_probability(rho)
+
+
+# Price's theorem: E[θ(x) θ(y)].
+arc_cosine_kernel.defjvps(lambda drho, value, rho: quadrant_probability(rho) * drho)
+
+
 # --- four variables: the six correlations of the pairs i < j, first axis --------------------------------------------
 
 

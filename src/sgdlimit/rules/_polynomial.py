@@ -1,15 +1,16 @@
 """Averages of polynomials: Wick sums."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, zip_longest
 from typing import final
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 from scipy.special import comb, factorial
 
 from ._base import Covariance, Expansions, Means, Quartets
+from ._later import Array, jnp
 
 PAIRS = tuple(combinations(range(4), 2))
 
@@ -35,6 +36,7 @@ def _pairings(
 
 
 @final
+@dataclass(frozen=True)
 class Polynomial(Expansions):
     """Integrals of polynomials g(x) = Σ_j c_j x^j, one for the students and one for the teachers, exact.
 

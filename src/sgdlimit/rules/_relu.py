@@ -1,19 +1,15 @@
-"""Averages of g(x) = max(x, 0): truncated moments of Gaussian orthants."""
+"""g(x) = max(x, 0): value and slope in compiled loops, and averages, which are truncated moments of orthants."""
 
 from functools import lru_cache
 from itertools import groupby
 from math import tau
 from typing import ClassVar, final
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtr
-from jaxtyping import Array, Int
+from jaxtyping import Int
 
 from ._base import Covariance, Integrals, Means, Pairs, Quartets, normalised
-from ._kinks import RAMP, bell, kink_pairs
-from ._orthant import Values, quadrant_probability, second_moments, uncorrelated_root
+from ._later import Array, jnp, kinks, orthant
 
 ALIKE = 1e-13
 """Fields with 1 − ρ below this are the same up to a factor; rounding alone leaves some 1e-16 a step."""
@@ -30,14 +26,9 @@ def _directions(S: Covariance) -> tuple[Means, Means, Covariance, Int[Array, "n"
     return deviation, reciprocal, rho[jnp.ix_(first, first)], first
 
 
-@jax.custom_jvp
-def _arc_cosine_kernel(rho: Values) -> Values:
-    """E[max(x, 0) max(y, 0)] of unit normals, [√(1 − ρ²) + ρ (π/2 + asin ρ)]/(2π)."""
-    return uncorrelated_root(rho) / tau + rho * quadrant_probability(rho)
-
-
-# Price's theorem: E[θ(x) θ(y)].
-_arc_cosine_kernel.defjvps(lambda drho, value, rho: quadrant_probability(rho) * drho)
+def relu_and_slope(x: float) -> tuple[float, float]:
+    """g(x) and g'(x)."""
+    return max(x, 0.0), (1.0 if x > 0 else 0.0)
 
 
 @lru_cache(maxsize=64)
@@ -88,26 +79,26 @@ class ReLU(Integrals):
         deviation, reciprocal, rho, _ = _directions(S)
         scale = deviation[:, None] * deviation
         if mean is None:
-            return scale * _arc_cosine_kernel(rho)
+            return scale * orthant.arc_cosine_kernel(rho)
         varies = reciprocal > 0
         h = jnp.where(varies, -mean * reciprocal, 0.0)
-        alone = jnp.where(varies, deviation * (bell(h) - h * ndtr(-h)), jnp.maximum(mean, 0))
-        both = scale * kink_pairs(h[:, None], h[None, :], rho)[RAMP][RAMP]
+        alone = jnp.where(varies, deviation * (kinks.bell(h) - h * kinks.ndtr(-h)), jnp.maximum(mean, 0))
+        both = scale * kinks.kink_pairs(h[:, None], h[None, :], rho)[kinks.RAMP][kinks.RAMP]
         return jnp.where(varies[:, None] & varies, both, alone[:, None] * alone)
 
     def gain(self, S: Covariance, K: int) -> Pairs:
         """E[θ_k θ_a] = 1/4 + asin ρ_ka/(2π)."""
-        return quadrant_probability(_directions(S)[2][:K])
+        return orthant.quadrant_probability(_directions(S)[2][:K])
 
     def curvature(self, S: Covariance, K: int) -> Pairs:
         """E[δ(λ_k) g_a] = (s_a/s_k) √(1 − ρ_ka²)/(2π), which is 0 for a = k."""
         deviation, reciprocal, rho, _ = _directions(S)
-        return reciprocal[:K, None] * deviation * uncorrelated_root(rho[:K]) / tau
+        return reciprocal[:K, None] * deviation * orthant.uncorrelated_root(rho[:K]) / tau
 
     def quartic(self, S: Covariance, K: int) -> Quartets:
         """E[θ_k θ_l g_a g_b], truncated second moments of the fields in {k, l, a, b}."""
         deviation, _, rho, first = _directions(S)
         sets, where = _index_sets(K, len(S))
         place = jnp.asarray(where)[jnp.ix_(first[:K], first[:K], first, first)]
-        moments = [second_moments(rho[members[:, None], members[None]]).ravel() for members in sets]
+        moments = [orthant.second_moments(rho[members[:, None], members[None]]).ravel() for members in sets]
         return deviation[:, None] * deviation * jnp.concatenate(moments)[place]

@@ -13,11 +13,11 @@ means is the error.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product, zip_longest
 from typing import Any, ClassVar, NamedTuple, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,14 +28,11 @@ from ..rules import (
     RAMP,
     STEP,
     Activation,
-    Code,
     Covariance,
-    Erf,
     Expansions,
     Integrals,
     Means,
     Polynomial,
-    ReLU,
     Scalar,
     activation_named,
     bell,
@@ -122,6 +119,7 @@ def sobol_normals(dim: int, level: int, seeds: Iterable[Any]) -> Float[np.ndarra
 
 
 @final
+@dataclass(frozen=True, repr=False)
 class Quadrature(Expansions):
     """Integrals of any activation of the students and any of the teachers.
 
@@ -133,9 +131,9 @@ class Quadrature(Expansions):
     0.333333
     """
 
-    student: Activation = eqx.field(static=True)
-    teacher: Activation = eqx.field(static=True)
-    level: int = eqx.field(static=True, default=10)
+    student: Activation
+    teacher: Activation
+    level: int = 10
     """Logarithm to base 2 of the points of one randomisation."""
     method: ClassVar[str] = "quasi-Monte Carlo"
 
@@ -259,11 +257,8 @@ def integrals_for(activation: str | Activation, teacher_activation: str | Activa
     """
     student = student_activation(activation)
     teacher = student if teacher_activation is None else activation_named(teacher_activation)
-    if student.code == teacher.code in CLOSED_FORMS:
-        return CLOSED_FORMS[student.code]()
+    if student.averages is teacher.averages is not None:
+        return student.averages()
     if student.coefficients is not None and teacher.coefficients is not None:
         return Polynomial(student.coefficients, teacher.coefficients)
     return Quadrature(student, teacher)
-
-
-CLOSED_FORMS: dict[Code, type[Integrals]] = {Code.ERF: Erf, Code.RELU: ReLU}
