@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ KEPT = {
 }
 """Dimensions of what a trajectory keeps besides order parameters."""
 
+TestSet = tuple[Float32[ndarray, "sample N"], Float[ndarray, "task sample"]]
+"""Inputs and labels."""
+
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
 """What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
 
@@ -53,8 +57,6 @@ class Record:
     """Q and R with an axis of overlaps after the time, v, mean fields, and errors with their standard errors."""
     kept: dict[str, list[ndarray]] = field(default_factory=dict)
     """What else is kept of each run."""
-    test_set: tuple[Float32[ndarray, "sample N"], Float[ndarray, "task sample"]] | None = None
-    """Inputs and labels of the run that is measured."""
 
     def measure(
         self, run: int, stream: Stream, students: Students, until: int, tests: Products, pool: Executor
@@ -63,20 +65,17 @@ class Record:
 
         ``tests`` are the products of a test set.
         """
-        if self.test_set is None and tests.shape[1]:
-            self.test_set = stream.formed(self.condition, tests, tests.shape[1])
+        test_set = stream.formed(self.condition, tests, tests.shape[1])
         self.runs, start = run + 1, int(self.reached[run])
         self._reach(run, stream, students, until)
         stop = int(self.reached[run])
         starts = range(start, max(stop, start + 1), TIMES_AT_ONCE)
-        slices = [slice(first, min(first + TIMES_AT_ONCE, stop)) for first in starts]
-        parts = list(pool.map(lambda part: self._part(stream, students, part), slices))
+        slices = (slice(first, min(first + TIMES_AT_ONCE, stop)) for first in starts)
+        parts = [*pool.map(partial(self._part, stream, students, test_set), slices)]
         for name in parts[0]:
             values = np.concatenate([part[name] for part in parts])
             empty = np.full((len(self.reached), len(self.times), *values.shape[1:]), np.nan)
             self.variables.setdefault(name, empty)[run, start:stop] = values
-        if until == len(self.times):
-            self.test_set = None  # the next run has its own
 
     def _reach(self, run: int, stream: Stream, students: Students, until: int) -> None:
         """Find how many output times up to ``until`` have weights with finite squares, and when the run diverged."""
@@ -95,7 +94,9 @@ class Record:
             self.diverged_at[run] = self.times[stop]
         self.reached[run] = stop
 
-    def _part(self, stream: Stream, students: Students, part: slice) -> dict[str, Float[ndarray, "time ..."]]:
+    def _part(
+        self, stream: Stream, students: Students, test_set: TestSet, part: slice
+    ) -> dict[str, Float[ndarray, "time ..."]]:
         """The variables at some output times."""
         condition, chains = self.condition, stream.chains
         student, output = students.kept_student[condition, part], students.kept_output[condition, part]
@@ -104,8 +105,8 @@ class Record:
         for _, mean in self.moments:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
-        if self.test_set is not None:
-            inputs, labels = self.test_set
+        inputs, labels = test_set
+        if len(inputs):
             times, K, N = student.shape
             fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
             # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
@@ -123,7 +124,7 @@ class Record:
         """The trajectory of whole runs with what was kept of them, cut to the shortest run; a cut is reported."""
         diverged, attrs = self.diverged_at[~np.isnan(self.diverged_at)], {}
         if len(diverged):
-            attrs = {"diverged_at": float(min(diverged))}
+            attrs["diverged_at"] = float(min(diverged))
             warnings.warn(
                 f"learning_rate: {self.instance.learning_rate:g} makes SGD diverge at t = {min(diverged):.4g} "
                 f"({len(diverged)} of {self.runs} runs). The trajectory is cut there. Lower the rate.",
@@ -143,7 +144,7 @@ class Record:
         """The trajectory of the runs begun."""
         several = not isinstance(self.overlaps, str)
         variables = {name: values[: self.runs].copy() for name, values in self.variables.items()}
-        for name in ("Q", "R"):
+        for name in "QR":
             variables[name] = np.moveaxis(variables[name], 2, 1) if several else variables[name][:, :, 0]
         leading = {"run": np.arange(self.runs)} | ({"overlaps": list(self.overlaps)} if several else {})
         attrs = self.attrs | attrs | {"overlaps": self.overlaps, "runs": self.runs}
@@ -160,17 +161,14 @@ def records_of(
     known: dict[tuple, Moments] = {}
 
     def moments(instance: Instance, theory: str) -> Moments:
-        key = theory, None if theory == "conventional" else id(instance.latent)
-        if key not in known and theory == "mixture":
-            mixture = instance.mixture_moments()
-            known[key] = mixture.averaged(), mixture.input_mean
-        elif key not in known:
-            known[key] = instance.moments(theory), None
+        key = theory, theory == "conventional" or id(instance.latent)
+        if key not in known:
+            within = instance.mixture_moments(theory)
+            known[key] = within.averaged(), within.input_mean if theory == "mixture" else None
         return known[key]
 
     records = []
     for condition, (instance, names) in enumerate(zip(instances, overlaps, strict=True)):
         measured = [moments(instance, theory) for theory in ([names] if isinstance(names, str) else names)]
-        reached, diverged_at = np.zeros(runs, int), np.full(runs, np.nan)
-        records.append(Record(instance, condition, names, measured, times, reached, diverged_at))
+        records.append(Record(instance, condition, names, measured, times, np.zeros(runs, int), np.full(runs, np.nan)))
     return records

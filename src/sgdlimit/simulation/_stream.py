@@ -120,7 +120,7 @@ class Stream:
             return np.resize(self.labels[first : first + count], count)
         normals = np.empty((count, 1), float32)
         fill_normals(*key_of(*self.keys, LABELS), first, normals)
-        return normals[:, 0].astype(np.float64)
+        return normals[:, 0].astype(float)
 
     def formed(
         self, condition: int, products: Products, count: int
@@ -193,7 +193,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     teachers = [instance.teacher_activation or instance.activation for instance in instances]
     codes, functions = codes_of([*(instance.activation for instance in instances), *teachers])
     activations, teacher_activations = np.array(codes).reshape(2, -1)
-    numbers = np.array([instance.rule[:6] for instance in instances], np.float64).T.copy()
+    numbers = np.array([instance.rule[:6] for instance in instances], float).T.copy()
     batch_size = first.training.batch_size
     rule = first.rule._make([*numbers, batch_size, None, None, None])
     outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rule.teacher_scale[:, None, None]
@@ -247,7 +247,5 @@ def _centres(instances: Sequence[Instance], given: bool) -> Float32[ndarray, "ch
     """The means that are subtracted from inputs that are not given; instances under one law share theirs."""
     laws = {id(i.latent): i for i in instances if i.centre and not given}
     means = {law: mean for law, i in laws.items() if (mean := i.input_mean()) is not None}
-    centres = np.zeros((len(instances), instances[0].input_dim if means else 0), float32)
-    for row, instance in zip(centres, instances, strict=True):
-        row[:] = means.get(id(instance.latent), 0)
-    return centres
+    none = np.zeros(instances[0].input_dim if means else 0)
+    return np.array([means.get(id(i.latent), none) for i in instances], float32)

@@ -48,7 +48,7 @@ def trained_blocks(
     if engine == "jax":
         from ._blocks import train_together
 
-        runs = list(ensemble)
+        runs = [*ensemble]
         latents = ahead(pool, lambda first: np.stack([stream.latents(first) for stream in streams]), total, 2)
         for samples in train_together(streams, runs, latents):
             for run, students in enumerate(runs):
@@ -84,7 +84,7 @@ def ahead(pool: Executor, make: Callable[[int], ndarray], total: int, count: int
 def _trained(stream: Stream, students: Students, pool: Executor, threads: int) -> Iterator[int]:
     """Train one run, and yield the number of samples after every block."""
     total, chains = int(students.output_samples[-1]), len(students.student)
-    bounds = np.linspace(0, chains, min(chains, 4 * threads) + 1).astype(int)
+    bounds = np.linspace(0, chains, min(chains, 4 * threads) + 1, dtype=int)
     # So many blocks of products are held, each in its turn.
     rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 2)
 
@@ -95,6 +95,5 @@ def _trained(stream: Stream, students: Students, pool: Executor, threads: int) -
 
     for first, products in ahead(pool, make, total, len(rooms)):
         block = stream.block(first, min(BLOCK, total - first), products)
-        train = partial(sgd_block, block, stream.chains, students)
-        list(pool.map(train, bounds[:-1], bounds[1:]))
+        list(pool.map(partial(sgd_block, block, stream.chains, students), bounds[:-1], bounds[1:]))
         yield min(first + BLOCK, total)

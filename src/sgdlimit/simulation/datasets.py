@@ -108,9 +108,8 @@ def make_hidden_manifold(
     ((200, 30), (200,))
     """
     check_whole(1, n_samples=n_samples)
-    defaults: dict[str, Any] = {"student_units": teacher_units, "learning_rate": 0.2}
     problem = Problem(
-        **{**defaults, **settings},
+        **{"student_units": teacher_units, "learning_rate": 0.2} | settings,
         input_dim=input_dim,
         latent_dim=latent_dim,
         teacher_units=teacher_units,
@@ -119,7 +118,7 @@ def make_hidden_manifold(
         latent=Gaussian() if latent is None else latent,  # type: ignore[arg-type]
     )
     instance = problem.draw(seed)
-    C, X, y = Samples.joined(list(blocks_of(instance, int(n_samples), seed=seed)))
+    C, X, y = Samples.joined([*blocks_of(instance, n_samples, seed=seed)])
     return (X, y) if return_X_y else HiddenManifold(X, y, C, instance)
 
 

@@ -257,7 +257,7 @@ def integrals_for(activation: str | Activation, teacher_activation: str | Activa
     """
     student = student_activation(activation)
     teacher = student if teacher_activation is None else activation_named(teacher_activation)
-    if student.averages is teacher.averages is not None:
+    if student.averages and student.averages is teacher.averages:
         return student.averages()
     if student.coefficients is not None and teacher.coefficients is not None:
         return Polynomial(student.coefficients, teacher.coefficients)
