@@ -70,9 +70,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[
-        bool, Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: bool = Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Options that come before the command."""
 
@@ -284,7 +282,7 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
     def usable(folder: Path) -> bool:
         note = folder / BEGUN
         if begun and note.is_file():
-            return note.read_text(encoding="utf-8") == begun
+            return note.read_text() == begun
         return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
     numbered = (default.with_name(f"{default.name}-{number}") for number in count(2))
@@ -295,9 +293,10 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / BEGUN).write_text(begun, encoding="utf-8")
+        note = out / BEGUN
+        note.write_text(begun)
         if not begun:
-            (out / BEGUN).unlink()
+            note.unlink()
     except OSError as error:
         raise ProblemError(
             f"--out: {str(out)!r} cannot be written to ({error.strerror}). Name another folder."

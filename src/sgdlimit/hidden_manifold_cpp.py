@@ -83,19 +83,15 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     sgdlimit.errors.ProblemError: prefix: 'no_such_run.dat' is not there. Give the path of a log without .dat.
     """
     path = Path(prefix)
-
-    def file(ending: str) -> Path:
-        return path.with_name(f"{path.name}{ending}.dat")
-
-    log = _read_log(file(""))
+    log = _read_log(Path(f"{path}.dat"))
     settings = _settings(log, path.name)
     sizes = {axis: int(settings[axis]) for axis in "NDKM"} | {"1": 1}
     simulation, stored = _trajectory(log, sizes["K"], sizes["M"], path.name)
-    other = file("_ode")
+    other = Path(f"{path}_ode.dat")
     ode = _trajectory(_read_log(other), sizes["K"], sizes["M"], other.name)[0] if other.exists() else None
 
     for name, axes in STORED.items():
-        part, shape = file(f"_{name}"), tuple(sizes[axis] for axis in axes)
+        part, shape = Path(f"{path}_{name}.dat"), tuple(sizes[axis] for axis in axes)
         if name in stored and not part.exists():  # that of the log
             continue
         stored[name] = read_armadillo(part, len(axes))

@@ -93,7 +93,8 @@ class Empirical(_Points):
             array = array - weights @ array
             array = array / sqrt(weights @ array**2)
         array.setflags(write=False)
-        self.samples, self.means, self.weights = array, array, weights
+        self.samples = self.means = array
+        self.weights = weights
         self.distinct_samples, self.dim = array.shape
 
     def reweighted(self, rng: Generator) -> "Empirical":

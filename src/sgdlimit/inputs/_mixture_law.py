@@ -150,8 +150,8 @@ class MixtureLaw(LatentLaw):
         if m**blocks <= MOST_CLUSTERS:
             choices = np.array(list(product(range(m), repeat=blocks)))
             means = self._chosen(choices, dim)
-            clusters = Clusters(self.weights[choices].prod(1), means, np.ones_like(means))
-            return clusters.rescaled(self.location, self.scale)
+            weights = self.weights[choices].prod(1)
+            return Clusters(weights, means, np.ones_like(means)).rescaled(self.location, self.scale)
         if size == 1:
             return Clusters(np.ones(1), self.mean(dim)[None], sqrt(self.covariance(dim).diagonal())[None])
         raise ProblemError(
