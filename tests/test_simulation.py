@@ -313,7 +313,7 @@ def test_divergence_cuts_the_trajectory_and_says_when():
         ({"times": [0.123]}, r"times: must be whole numbers of SGD steps, .* \(got 0.123\)"),
         ({"times": [0.0]}, r"times: must be .* at least one, .* \(got 0\)"),
         ({"runs": 0}, r"runs: must be a whole number of at least 1 \(got 0\)"),
-        ({"seed": -1}, r"seed: must be .* ≥ 0 \(got -1\)"),
+        ({"seed": -1}, r"seed: must be .* at least 0 \(got -1\)"),
         ({"threads": 0}, r"threads: must be .* at least 1 \(got 0\)"),
         ({"engine": "cuda"}, r"engine: must be 'auto', 'numba' or 'jax' \(got 'cuda'\)"),
         ({"test_samples": 1.5}, r"test_samples: must be .* \(got 1.5\)"),

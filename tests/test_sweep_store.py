@@ -29,6 +29,7 @@ from faults import (
 )
 from sgdlimit._store import DamagedError, _sealed, check_metadata, digest
 from sgdlimit.sweep import SweepStore, _store as store_module, run_sweep
+from sgdlimit.sweep._open import Tasks
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_a_part_of_a_chunk_is_refused(store):
     from zarr.core.sync import sync
 
     plan = small_plan()
-    tasks = store_module.Tasks(str(store), plan)
+    tasks = Tasks(str(store), plan)
     with pytest.raises(sl.ProblemError, match="must be read as a whole, to be checked"):
         sync(tasks.get(chunk_key(plan, "v", 0), default_buffer_prototype(), RangeByteRequest(0, 4)))
 

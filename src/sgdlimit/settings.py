@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -151,7 +152,7 @@ def nested(names: Mapping[str, Any], tables: Mapping[str, Any] = MappingProxyTyp
     return made
 
 
-def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = None) -> Float[np.ndarray, "*shape"]:
+def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = None) -> Float[ndarray, "*shape"]:
     """Values as a read-only array of finite float64, shared if it is one already.
 
     Parameters
@@ -173,7 +174,7 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
     sgdlimit.errors.ProblemError: student: must be of shape (student_units, 3) (got (2, 2)). Give an array of that
     shape.
     """
-    checked = isinstance(values, np.ndarray) and values.flags.owndata and not values.flags.writeable
+    checked = isinstance(values, ndarray) and values.flags.owndata and not values.flags.writeable
     try:
         array = np.array(values, dtype=np.float64, copy=None if checked else True)
     except (TypeError, ValueError):
@@ -210,7 +211,7 @@ def check_whole(least: int, formula: str = "", /, **values: object) -> None:
             )
 
 
-def probabilities(name: str, values: ArrayLike | None, count: int) -> Float[np.ndarray, "count"]:
+def probabilities(name: str, values: ArrayLike | None, count: int) -> Float[ndarray, "count"]:
     """Probabilities of so many components, uniform by default.
 
     Raises

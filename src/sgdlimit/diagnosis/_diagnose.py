@@ -236,11 +236,10 @@ def default_network(
     if removed > 1e-9 or np.abs(scale - 1).max() > 1e-9:
         law = Affine(law, mean, scale)
     settings: dict[str, Any] = {"activation": activation, "learning_rate": learning_rate}
-    manifold: dict[str, Any] = {}
+    sizes: dict[str, Any] = {"input_dim": input_dim, "latent_dim": D, "student_units": 2, "teacher_units": 2}
     if role == "inputs":
-        input_dim, manifold = D, {"features": "identity", "nonlinearity": "identity"}
-    sizes = {"input_dim": input_dim, "latent_dim": D, "student_units": 2, "teacher_units": 2}
-    drawn = Problem(**sizes, **settings, **manifold).draw(seed)
+        sizes |= {"input_dim": D, "features": "identity", "nonlinearity": "identity"}
+    drawn = Problem(**sizes, **settings).draw(seed)
     attrs = {**drawn.attrs, **(attrs or {}), "role": role, "preprocess": preprocess, "mean_removed": removed}
     if role == "latent":
         return drawn.replace(latent=law, attrs=attrs)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 from scipy.stats import zscore
@@ -53,8 +54,7 @@ def structure(instance: Instance, weights: DataArray, *, field_times: int, sampl
         ``covariance_distance``, ``eigenvalues``, ``partners`` and ``correlation_range``.
     """
     law, K, M = instance.latent, weights.sizes["student"], len(instance.teacher)
-    chosen = np.unique(np.linspace(0, weights.sizes["time"] - 1, field_times).round().astype(int))
-    weights = weights.isel(time=chosen)
+    weights = weights.isel(time=np.unique(np.linspace(0, weights.sizes["time"] - 1, field_times).round().astype(int)))
     with one_thread():
         local, projected = _drawn(instance, weights.values, samples, seed)
         moments = _moments(law, instance.latent_dim)
@@ -78,8 +78,8 @@ def structure(instance: Instance, weights: DataArray, *, field_times: int, sampl
 
 
 def _drawn(
-    instance: Instance, W: Float[np.ndarray, "run time K N"], samples: int, seed: int
-) -> tuple[Float[np.ndarray, "run time field sample"], Float[np.ndarray, "projection sample"]]:
+    instance: Instance, W: Float[ndarray, "run time K N"], samples: int, seed: int
+) -> tuple[Float[ndarray, "run time field sample"], Float[ndarray, "projection sample"]]:
     """Local fields λ = XWᵀ/√N and ν = CW̃ᵀ/√D of fresh samples, and random projections of C."""
     D, N = instance.features.shape
     mean = instance.input_mean() if instance.centre else None
@@ -121,7 +121,7 @@ def _moments(law: LatentLaw, D: int) -> dict[str, Any]:
     }
 
 
-def from_gaussian(samples: Float[ArrayLike, "*variable sample"]) -> Float[np.ndarray, "*variable statistic"]:
+def from_gaussian(samples: Float[ArrayLike, "*variable sample"]) -> Float[ndarray, "*variable statistic"]:
     """Distances of variables from the Gaussian of their mean and variance.
 
     Parameters
@@ -150,7 +150,7 @@ def from_gaussian(samples: Float[ArrayLike, "*variable sample"]) -> Float[np.nda
 
 def null(
     count: int, distinct: int | None = None, *, repetitions: int = 200, seed: int = 0
-) -> Float[np.ndarray, "moment statistic"]:
+) -> Float[ndarray, "moment statistic"]:
     """What sampling alone makes of the statistics of Gaussian variables: their :data:`MOMENTS` over repetitions.
 
     Parameters

@@ -71,9 +71,14 @@ def margins(data: Dataset) -> Dataset:
     runs = Dataset({name: data[f"{name}_runs"] for name in ("M", "floor", "gaussian")})
     runs["margin"] = runs["M"] - AGREEMENT * runs["floor"]
     mean, error = mean_and_error(runs.where(runs.notnull().all("run")), "run")
-    errors = {f"{name}_stderr": values for name, values in error.items()}
-    mean["ratio"], mean["own"] = mean["M"] / mean["floor"], mean["gaussian"] / mean["floor"]
-    return mean.assign(errors | {"agrees": mean["margin"] <= 0})  # false for what could not be computed
+    return mean.assign(
+        {f"{name}_stderr": values for name, values in error.items()}
+        | {
+            "ratio": mean["M"] / mean["floor"],
+            "own": mean["gaussian"] / mean["floor"],
+            "agrees": mean["margin"] <= 0,  # false for what could not be computed
+        }
+    )
 
 
 def judge(data: Dataset, centred: Diagnosis | None = None) -> Diagnosis:
@@ -152,8 +157,8 @@ def _size(data: Dataset, theory: str, numbers: Dataset) -> str:
 
 def _reasons(data: Dataset, found: Dataset) -> tuple[str, ...]:
     """What theories of Gaussian inputs assume, and whether it holds; what fails comes first."""
-    checks = sorted([*_assumptions(data, found), *_gaussianity(data)], key=lambda check: not check[0])
-    sentences = [sentence for _, sentence in checks]
+    checks = [*_assumptions(data, found), *_gaussianity(data)]
+    sentences = [sentence for _, sentence in sorted(checks, key=lambda check: not check[0])]
     scale = abs(data["R_sgd"]).sel(theory="conventional").mean()
     share = float(found["floor"].sel(theory="conventional", quantity="R") / scale)
     if share > 0.1:

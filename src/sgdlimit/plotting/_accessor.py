@@ -97,9 +97,8 @@ class TrajectoryAccessor:
             with the overlaps of another theory.
         """
         theory, sweep = self._dataset, "completed" in self._dataset.coords
-        for name, given in (
-            (("runs", runs), ("axes", axes)) if sweep else (("x", x if x != "kl" else None), ("along", along))
-        ):
+        wrong = {"runs": runs, "axes": axes} if sweep else {"x": None if x == "kl" else x, "along": along}
+        for name, given in wrong.items():
             if given is not None:
                 raise ProblemError(
                     f"{name}: a sweep holds its own SGD and draws a figure of its own; leave it out"
@@ -122,7 +121,7 @@ class TrajectoryAccessor:
                         "of the same problem at the same times"
                     )
         elif "overlaps" in theory.dims:
-            names = [str(name) for name in theory["overlaps"].values]
+            names = theory["overlaps"].values.tolist()
             raise ProblemError(
                 f"this dataset: was measured as {' and '.join(map(repr, names))}; choose one, as with "
                 f".sel(overlaps={names[0]!r})"

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
+from numpy import ndarray
 
 from ..errors import ProblemError
 from ._hover import named
@@ -83,7 +84,7 @@ def log_ticks(panel: Axes) -> None:
             axis.set_minor_formatter("")
 
 
-def value_ticks(panel: Axes, values: Sequence[Any] | np.ndarray, labels: Sequence[str] | None = None) -> None:
+def value_ticks(panel: Axes, values: Sequence[Any] | ndarray, labels: Sequence[str] | None = None) -> None:
     """A tick of the x axis at each value, and nowhere else."""
     panel.set_xticks(values, labels=labels or [f"{value:.5g}" for value in values])
     panel.set_xticks([], minor=True)
@@ -134,7 +135,7 @@ def draw(panel: Axes, x: Any, y: Any, error: Any = None, *, name: str = "", bars
     return named(line, name) if name else line
 
 
-def draw_marks(panel: Axes, x: np.ndarray, y: np.ndarray, filled: np.ndarray, series: Series) -> None:
+def draw_marks(panel: Axes, x: ndarray, y: ndarray, filled: ndarray, series: Series) -> None:
     """The points of a curve, filled where ``filled`` and hollow elsewhere."""
     for part, face in ((filled, series.color), (~filled, "white")):
         shown = part & np.isfinite(y)
@@ -165,8 +166,9 @@ def shade_key(label: str, **style: Any) -> Patch:
 
 def add_legend(figure: Figure, handles: list[Any], title: str = "", ncols: int | None = None) -> None:
     """A legend above the panels, by default in one row."""
-    columns = ncols or len(handles)
-    figure.legend(handles=handles, title=title, loc="outside upper center", ncols=columns, columnspacing=1.3)
+    figure.legend(
+        handles=handles, title=title, loc="outside upper center", ncols=ncols or len(handles), columnspacing=1.3
+    )
 
 
 def chosen(quantities: Sequence[str] | None, default: Sequence[str], known: Sequence[str], missing: str) -> list[str]:
@@ -200,7 +202,6 @@ def save_figure(figure: Figure, folder: Path, name: str, *, suffixes: Sequence[s
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     paths = [Path(folder, f"{name}{suffix}") for suffix in suffixes]
-    undated: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     layout, dpi = figure.get_layout_engine(), figure.dpi
     try:
         figure.set_dpi(PNG_DPI)
@@ -208,7 +209,8 @@ def save_figure(figure: Figure, folder: Path, name: str, *, suffixes: Sequence[s
             layout.execute(figure)
         figure.set_layout_engine("none")  # with one, savefig draws twice: to arrange the panels, and to write them
         for path in paths:  # without the date, so that the same figure is the same file
-            figure.savefig(path, dpi=PNG_DPI, metadata=undated.get(path.suffix))
+            undated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix)
+            figure.savefig(path, dpi=PNG_DPI, metadata=undated)
     finally:
         figure.set_layout_engine(layout)
         figure.set_dpi(dpi)

@@ -125,8 +125,8 @@ def draw_quantity(panel: Axes, name: str, first: Dataset, groups: Sequence[Runs]
         panel.set_title(f"{len(lines)} entries", loc="right", fontsize="medium")
     elif len(lines) > 1 and named:  # the entries by colour, beside the panel, where no curve runs
         panel.legend(
-            list(lines.values()),
-            list(lines),
+            lines.values(),
+            lines,
             loc="center left",
             bbox_to_anchor=(1, 0.5),
             handlelength=1.1,

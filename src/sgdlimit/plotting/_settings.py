@@ -136,7 +136,7 @@ def _followed(kl: DataArray, x: str, along: str | None) -> str:
         raise ProblemError(f"{field}: {axis!r} is no axis with more than one value; use {choices}")
     kl = kl.mean(set(kl.dims) & {"instance"})
     if kl.max() > kl.min():
-        return max(wide, key=lambda dim: float((kl.max(dim) - kl.min(dim)).max()))
+        return max(wide, key=lambda dim: (kl.max(dim) - kl.min(dim)).max())
     axes = ", ".join(["the grid", *map(repr, wide)])
     raise ProblemError(f"x: 'kl' is the same in all of these results; use an axis of {axes}")
 
@@ -200,7 +200,8 @@ def _cells(at: ndarray) -> tuple[ndarray, str]:
 
 def _unevenness(at: ndarray) -> float:
     """The spread of the steps between values, over their mean."""
-    return np.ptp(np.diff(at)) / np.diff(at).mean()
+    steps = np.diff(at)
+    return np.ptp(steps) / steps.mean()
 
 
 def _borders(at: ndarray) -> ndarray:
@@ -247,9 +248,9 @@ def optimal_schedule(study: Dataset) -> Figure:
     best, constants = last.sel(rate="schedule"), last.isel(rate=slice(1, None))
     eta = constants["learning_rate"].values
     draw_both(final, eta, constants, SERIES[1])
-    final.axhline(float(best["theory"]), color=DARK)
-    low, high = (float(best["sgd"] + sign * best["stderr"]) for sign in (-1, 1))
-    final.axhspan(low, high, color=DARK, alpha=0.2, lw=0)
+    theory, sgd, error_bar = (best[name].item() for name in ("theory", "sgd", "stderr"))
+    final.axhline(theory, color=DARK)
+    final.axhspan(sgd - error_bar, sgd + error_bar, color=DARK, alpha=0.2, lw=0)
     rate.set(xlabel=TIME, ylabel=r"learning rate $\eta(t)$", ylim=(0, None))
     error.set(xlabel=TIME, ylabel=r"generalisation error $\epsilon_g$", xscale="log", yscale="log")
     final.set(xlabel=r"constant rate $\eta$", ylabel=r"final $\epsilon_g$", xscale="log")

@@ -72,9 +72,9 @@ def explored(
     measured = [] if sgd is None else sgd["overlaps"].values.tolist()
     for panel, name in zip(panels, QUANTITIES, strict=True):
         for _, color, solved in [*pinned, ("", "", theories)]:
+            colors, width = ([color], 0.9) if color else (PAGE_COLORS, 1.4)
             for theory, dataset in solved.items():
-                width = 0.9 if color else 1.4
-                draw_entries(panel, dataset[name], colors=[color] if color else PAGE_COLORS, ls=LINES[theory], lw=width)
+                draw_entries(panel, dataset[name], colors=colors, ls=LINES[theory], lw=width)
         # ε_g and v are the same, however Q and R are measured.
         for theory in measured if name in ("Q", "R") else measured[:1]:
             runs: Any = sgd.sel(overlaps=theory)[name]  # type: ignore[union-attr]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ProblemError
-from ..resources import cores
 from ._engine import DaskEngine, handlers_kept
 
 ENVIRONMENT = {
@@ -33,13 +32,13 @@ GONE_SECONDS = 60.0
 """A batch job has ended if it had no workers for this long. A worker that restarts takes about ten seconds."""
 
 
-def local_cluster(workers: int | None = None) -> DaskEngine:
+def local_cluster(workers: int) -> DaskEngine:
     """Workers on this machine: processes of one thread, which listen on the loopback address only.
 
     Parameters
     ----------
     workers
-        Number of processes; one for each core by default.
+        Number of processes.
     """
     from dask import config
     from distributed import Client, LocalCluster
@@ -47,9 +46,8 @@ def local_cluster(workers: int | None = None) -> DaskEngine:
     environment = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()}
     with config.set(environment | SELDOM), _interrupts_left_to_this_thread():
         cluster = LocalCluster(
-            n_workers=workers or cores(),
+            n_workers=workers,
             threads_per_worker=1,
-            processes=True,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             silence_logs=50,
@@ -196,8 +194,7 @@ def _renewal(cluster: Any, jobs: int) -> Callable[[], object]:
 def _one_line(error: Exception) -> str:
     """What went wrong; if a command failed, its standard error."""
     text = str(error) or type(error).__name__
-    printed = text.partition("stderr:\n")[2].strip() or text
-    return " ".join(printed.split()).rstrip(".")
+    return " ".join((text.partition("stderr:\n")[2].strip() or text).split()).rstrip(".")
 
 
 @contextmanager

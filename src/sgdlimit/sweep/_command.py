@@ -7,16 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import xarray as xr
+from xarray import Dataset
 
 from ..errors import ProblemError, SweepError
 from ..resources import cores
 from ._cost import Cost, cost, refuse_disk, refuse_memory
 from ._engine import Engine, Outcome
+from ._open import open_sweep
 from ._plan import Plan
 from ._run import Summary, run_sweep
 from ._settings import Sweep
-from ._store import SweepStore, open_sweep
+from ._store import SweepStore
 
 PAYS = 60.0
 """Seconds of work on one core from which workers are started, each of which takes some ten to import and compile. On
@@ -37,7 +38,7 @@ class Where:
     scheduler: str | None = None
     cluster: str | None = None
     jobs: int = 1
-    files: tuple[str | None, ...] = (None, None, None)
+    files: tuple[str | None, ...] = ()
     """PEM files for ``tls://``: of the authority, of the certificate, and of its key."""
 
     def __post_init__(self) -> None:
@@ -77,11 +78,11 @@ def sweep_from_file(
     out: str | None,
     where: Where,
     *,
-    dry_run: bool = False,
-    max_failures: int = 3,
-    verify: bool = False,
-    repair: bool = False,
-    log: Path | None = None,
+    dry_run: bool,
+    max_failures: int,
+    verify: bool,
+    repair: bool,
+    log: Path | None,
     say: Callable[[str], None],
     progress: Callable[[str, float, str], None],
 ) -> Summary | None:
@@ -149,10 +150,17 @@ def sweep_from_file(
                     say(f"Dashboard: {engine.link}")
                 if not engine.parallel:
                     say("There are no workers yet. Work begins with the first.")
-                log = log or _beside(path)
-                summary = run_sweep(store, engine, max_failures=max_failures, log=log, report=report)
-    again = shlex.join(["sgdlimit", "sweep", str(settings), *(() if path == default else ("--out", path))])
-    summary.text = _in_words(summary, path, again)
+                summary = run_sweep(store, engine, max_failures=max_failures, log=log or _beside(path), report=report)
+    lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]
+    if summary.diverged:
+        lines.append(f"{summary.diverged} conditions diverged: NaN from diverged_at on.")
+    lines += [f"Failed: {failure}" for failure in summary.failures]
+    if summary.complete:
+        lines.append(f"Open it with sl.open_sweep({json.dumps(path, ensure_ascii=False)}).")
+    else:
+        again = shlex.join(["sgdlimit", "sweep", str(settings), *(() if path == default else ("--out", path))])
+        lines.append(f"{'Interrupted. ' if summary.interrupted else ''}To go on: {again}")
+    summary.text = "\n".join(lines)
     return summary
 
 
@@ -164,7 +172,7 @@ def compute_sweep(
     scheduler: str | None = None,
     max_failures: int = 3,
     progress: Callable[[float], None] = lambda done: None,
-) -> xr.Dataset:
+) -> Dataset:
     """Run a sweep, or what is missing of it, and open it.
 
     Parameters
@@ -236,16 +244,3 @@ def _check_log(path: Path) -> None:
         raise ProblemError(
             f"--log: {str(path)!r} cannot be written to ({error.strerror}). Name another file."
         ) from None
-
-
-def _in_words(summary: Summary, path: str, again: str) -> str:
-    """What the command prints at the end."""
-    lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]
-    if summary.diverged:
-        lines.append(f"{summary.diverged} conditions diverged: NaN from diverged_at on.")
-    lines += [f"Failed: {failure}" for failure in summary.failures]
-    if summary.complete:
-        lines.append(f"Open it with sl.open_sweep({json.dumps(path, ensure_ascii=False)}).")
-    else:
-        lines.append(f"{'Interrupted. ' if summary.interrupted else ''}To go on: {again}")
-    return "\n".join(lines)

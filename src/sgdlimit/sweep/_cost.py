@@ -1,6 +1,5 @@
 """What a sweep will cost, told before it begins."""
 
-import os
 import shutil
 import time
 import warnings
@@ -120,7 +119,7 @@ def refuse_disk(plan: Plan, missing: int, path: str) -> None:
     ProblemError
         With what is needed and what is free.
     """
-    place, needed = Path(os.path.abspath(path)), stored_bytes(plan) * missing // len(plan)
+    place, needed = Path(path).absolute(), stored_bytes(plan) * missing // len(plan)
     room = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
     if "://" not in path and needed > room:
         raise ProblemError(

@@ -2,12 +2,12 @@
 
 import signal
 import threading
-import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -105,7 +105,7 @@ def run_task(
     plan: Plan, index: int, threads: int = 1, progress: Callable[[float], None] = lambda done: None
 ) -> Outcome:
     """Compute a task here; an error is an outcome too."""
-    start, arrays, text = time.perf_counter(), None, ""
+    start, arrays, text = perf_counter(), None, ""
     try:
         arrays = compute(plan, index, threads=threads, progress=progress)
     except Exception as error:
@@ -113,7 +113,7 @@ def run_task(
         if not isinstance(error, ProblemError):  # unexpected: name the place in our code
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{type(error).__name__}: {text} ({place.filename.rpartition('sgdlimit')[2]}, line {place.lineno})"
-    return Outcome(index, arrays, time.perf_counter() - start, provenance(), text)
+    return Outcome(index, arrays, perf_counter() - start, provenance(), text)
 
 
 class DaskEngine(Engine):
@@ -160,8 +160,7 @@ class DaskEngine(Engine):
         name = f"sgdlimit-{uuid.uuid4().hex[:8]}"
         keys = [f"{name}-{index}" for index in indices]
         futures = self.client.map(lambda index: run_task(plan, index), indices, key=keys, pure=False)
-        running, only_begun = set(futures), False
-        done = as_completed(futures, loop=self.client.loop)
+        running, only_begun, done = set(futures), False, as_completed(futures, loop=self.client.loop)
         try:
             while running and not stop.drop:
                 if stop.requested and not only_begun:
@@ -175,7 +174,7 @@ class DaskEngine(Engine):
                     raise ConnectionError
                 self._renew()
                 if not done.has_ready():
-                    time.sleep(0.05)
+                    sleep(0.05)
                 elif (future := next(done)) in running:
                     running.remove(future)
                     error, index = future.exception(), int(future.key.rpartition("-")[2])

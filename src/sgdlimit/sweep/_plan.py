@@ -8,7 +8,7 @@ from math import ceil, prod
 from typing import Any
 
 import numpy as np
-import xarray as xr
+from xarray import Dataset
 
 from ..comparison import COMPARED
 from ..errors import ProblemError
@@ -73,7 +73,7 @@ class Plan:
         for path, values in sweep.grid.items():
             chunks.append(len(values) if path.partition(".")[0] in TOGETHER and path not in APART else 1)
         while prod(chunks) > sweep.run.conditions_per_task:
-            largest = int(np.argmax(chunks))
+            largest = np.argmax(chunks)
             chunks[largest] = ceil(chunks[largest] / 2)
         self.chunks: dict[Hashable, int] = dict(zip(sweep.dims, chunks, strict=True))
         self.grid_shape = tuple(ceil(size / chunk) for size, chunk in zip(sweep.shape, chunks, strict=True))
@@ -87,13 +87,13 @@ class Plan:
         return prod(self.grid_shape)
 
     @cached_property
-    def template(self) -> xr.Dataset:
+    def template(self) -> Dataset:
         """The results before anything is computed: coordinates, and missing values that take no memory."""
         sweep, run, values_of = self.sweep, self.sweep.run, self.sweep.values_of
-        empty = xr.Dataset().assign_coords(
+        empty = Dataset().assign_coords(
             instance=run.first_instance + np.arange(run.instances),
             run=np.arange(run.runs),
-            theory=np.array(run.theories, dtype=object),
+            theory=np.array(run.theories, object),
             time=("time", sweep.times, {"long_name": "time t = steps/N"}),
         )
         for name, (path, values) in zip(sweep.dims[1:], sweep.grid.items(), strict=True):
@@ -130,7 +130,7 @@ class Plan:
             return None
         first = self.template.variables[name].dims.index("instance")
         grid = places.split(".")[first : first + len(self.grid_shape)]
-        return int(np.ravel_multi_index([int(place) for place in grid], self.grid_shape))
+        return int(np.ravel_multi_index(list(map(int, grid)), self.grid_shape))
 
     def seed(self, index: int) -> int:
         """The seed of a task's instance, which is also that of its noise."""
@@ -157,6 +157,8 @@ class Plan:
 def _labels(values: Sequence[Any]) -> np.ndarray:
     """A coordinate: the values of an axis, or where they are no numbers or words of one kind, their JSON."""
     kinds = set(map(type, values))
-    if kinds in ({bool}, {str}) or kinds <= {int, float}:
-        return np.array(values, dtype=object if kinds == {str} else None)
-    return np.array([json.dumps(value, default=str, sort_keys=True) for value in values], dtype=object)
+    if kinds == {bool} or kinds <= {int, float}:
+        return np.array(values)
+    if kinds != {str}:
+        values = [json.dumps(value, default=str, sort_keys=True) for value in values]
+    return np.array(values, object)

@@ -5,7 +5,7 @@ import platform
 import subprocess
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("sgdlimit", "numpy", "scipy", "numba", "jax", "jaxlib", "diffrax", "xarray", "zarr", "distributed")
@@ -14,20 +14,12 @@ PACKAGES = ("sgdlimit", "numpy", "scipy", "numba", "jax", "jaxlib", "diffrax", "
 @cache
 def provenance() -> dict[str, str]:
     """Versions of what computes, the commit of sgdlimit where it is run from a checkout, and the machine."""
-    found = {package: _version(package) for package in PACKAGES}
-    return found | {
+    return {package: version(package) for package in PACKAGES} | {
         "python": platform.python_version(),
         "commit": _commit(),
         "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _commit() -> str:

@@ -2,11 +2,11 @@
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, perf_counter, strftime
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class Summary:
     """Conditions of the tasks just computed in which SGD or a theory diverged."""
     failures: list[str] = field(default_factory=list)
     interrupted: bool = False
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=monotonic)
     text: str = ""
     """All of it in words."""
 
@@ -42,23 +42,11 @@ class Summary:
         """Rate, time left, and what diverged or failed."""
         words = []
         if self.computed:
-            each = (time.monotonic() - self.started) / self.computed
+            each = (monotonic() - self.started) / self.computed
             words = [f"{60 / each:.3g} a minute", f"{format_time((self.total - self.finished) * each)} left"]
         words += [f"{self.diverged} diverged"] if self.diverged else []
         words += [f"{len(self.failures)} failed"] if self.failures else []
         return ", ".join(words)
-
-
-def log_to(path: Path | None) -> Callable[..., None]:
-    """Adds a line of JSON to a file, if there is one, for everything that happens."""
-
-    def log(event: str, **what: Any) -> None:
-        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **what}, default=str)
-        if path is not None:
-            with suppress(OSError), path.open("a", encoding="utf-8") as file:  # which does not stop the sweep
-                file.write(line + "\n")
-
-    return log
 
 
 def run_sweep(
@@ -100,8 +88,16 @@ def run_sweep(
     OSError
         If the store cannot be written to.
     """
-    asked, missing, note = stop or Stop(), store.missing(), log_to(log)
+    asked, missing = stop or Stop(), store.missing()
     summary = Summary(len(store.plan), len(store.finished))
+
+    def note(event: str, **what: Any) -> None:
+        """Add a line of JSON to the log, if there is one."""
+        line = json.dumps({"time": strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **what}, default=str)
+        if log is not None:
+            with suppress(OSError), log.open("a", encoding="utf-8") as file:  # which does not stop the sweep
+                file.write(line + "\n")
+
     note("begin", store=store.path, tasks=summary.total, missing=len(missing), parallel=engine.parallel)
     report(summary, None)
 
@@ -137,17 +133,18 @@ def run_sweep(
 
 def _take(outcome: Outcome, store: SweepStore, summary: Summary, note: Callable[..., None]) -> None:
     """Store the results of a task, or note its error."""
-    what = {"task": outcome.index, "settings": store.plan.name(outcome.index)}
+    name = store.plan.name(outcome.index)
+    what = {"task": outcome.index, "settings": name}
     if outcome.arrays is None:
-        summary.failures.append(f"{what['settings']}: {outcome.error}")
+        summary.failures.append(f"{name}: {outcome.error}")
         note("failure", **what, error=outcome.error, **outcome.where)
         return
     lost = [outcome.arrays["diverged_at"], *outcome.arrays["theory_diverged_at"]]
     record = {"seconds": round(outcome.seconds, 3), "diverged": int(np.isfinite(lost).any(axis=0).sum())}
-    start = time.perf_counter()
+    start = perf_counter()
     store.write(outcome.index, outcome.arrays, **record, **outcome.where)
     summary.finished += 1
     summary.computed += 1
     summary.diverged += record["diverged"]
-    written = round(time.perf_counter() - start, 3)
-    note("task", **what, **record, written_in=written, host=outcome.where.get("host", ""))
+    took = round(perf_counter() - start, 3)
+    note("task", **what, **record, written_in=took, host=outcome.where.get("host", ""))

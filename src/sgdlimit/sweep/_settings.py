@@ -58,17 +58,17 @@ class SweepRun(Settings):
     """
 
     instances: Dimension = 1
-    first_instance: Annotated[int, Field(ge=0, le=10**12, strict=True)] = 0
+    first_instance: int = Field(0, ge=0, le=10**12, strict=True)
     runs: Dimension = 1
-    time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
+    time: float = Field(100.0, gt=0, le=1e7, strict=True)
     count: Annotated[Few, Field(ge=2)] = 200
-    theories: Annotated[tuple[TheoryName, ...], Field(min_length=1)] = ("conventional",)
+    theories: tuple[TheoryName, ...] = Field(("conventional",), min_length=1)
     noise_floor: StrictBool = True
-    test_samples: Annotated[int, Field(ge=0, le=10**7, strict=True)] = 1000
+    test_samples: int = Field(1000, ge=0, le=10**7, strict=True)
     trajectories: StrictBool = True
     chains: Few = 8
     chains_by_weights: Few = 4
-    largest_step: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.2
+    largest_step: float = Field(0.2, gt=0, le=1, strict=True)
     conditions_per_task: Few = 256
 
     @field_validator("test_samples")
@@ -138,17 +138,18 @@ class Sweep(Settings):
         if not isinstance(value, Mapping):
             raise ValueError("must be a table", "Write the values of each field under [grid].")
         known = [prefix + name for prefix, table in TABLES.items() for name in table.model_fields]
-        for path, values in flat(value).items():
+        grid = flat(value)
+        for path, values in grid.items():
             if path not in known:
                 fix = nearest(path, known, " Use fields of a problem, such as latent.spread.")
                 raise ProblemError(f"grid: must be fields of a problem (got {shown(path)}).{fix}")
             _check_values(path, values)
-        return flat(value)
+        return grid
 
     @model_validator(mode="after")
     def _every_condition_is_a_problem(self) -> Self:
         for path, name in zip(self.grid, self.dims[1:], strict=True):
-            if [*TAKEN, *self.dims].count(name) > 1:
+            if (*TAKEN, *self.dims).count(name) > 1:
                 raise ProblemError(
                     f"grid: {path} must have a last name of its own in the results (got {name!r}, which is there "
                     "already). Leave one of them out."
@@ -156,11 +157,11 @@ class Sweep(Settings):
             for other in self.grid:
                 if other.startswith(f"{path}."):
                     raise ProblemError(f"grid: {path} must not hold {other} (got both). Leave one of them out.")
-        conditions = prod(self.shape[1:])
-        if conditions > MOST_CONDITIONS or prod(self.shape) * self.run.runs > 10**8:
+        instances, *axes = self.shape
+        if prod(axes) > MOST_CONDITIONS or prod(self.shape) * self.run.runs > 10**8:
             raise ProblemError(
-                f"grid: must be at most {MOST_CONDITIONS} conditions and 10^8 runs (got {conditions} conditions on "
-                f"{self.run.instances} instances, {self.run.runs} runs each). Make several sweeps of it."
+                f"grid: must be at most {MOST_CONDITIONS} conditions and 10^8 runs (got {prod(axes)} conditions on "
+                f"{instances} instances, {self.run.runs} runs each). Make several sweeps of it."
             )
         for values in product(*self.grid.values()):
             try:
@@ -227,11 +228,8 @@ class Sweep(Settings):
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     """What differs between two canonical settings, a phrase for each field."""
     one, two = ({path: repr(value) for path, value in flat(settings).items()} for settings in (here, there))
-    found = [
-        f"{path} is {one.get(path, 'nothing')} here and {two.get(path, 'nothing')} there"
-        for path in one | two
-        if one.get(path) != two.get(path)
-    ]
+    pairs = {path: (one.get(path, "nothing"), two.get(path, "nothing")) for path in one | two}
+    found = [f"{path} is {ours} here and {theirs} there" for path, (ours, theirs) in pairs.items() if ours != theirs]
     if not found and list(here["grid"]) != list(there["grid"]):
         return ["the axes have another order"]
     return found
@@ -245,8 +243,8 @@ def _check_values(path: str, values: Any) -> None:
         )
     seen = set()
     for value in values:
-        plain = isinstance(value, bool | int | float | str)
-        key = (type(value), value if plain else json.dumps(value, default=str, sort_keys=True))
+        plain = isinstance(value, int | float | str)
+        key = type(value), value if plain else json.dumps(value, default=str, sort_keys=True)
         if key in seen:
             raise ProblemError(f"grid: {path} must have each value once (got {shown(value)} twice). Remove one.")
         seen.add(key)

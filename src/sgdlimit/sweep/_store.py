@@ -4,19 +4,16 @@ A task counts once its record is there, which is written last; see :mod:`sgdlimi
 two processes that compute the same one write the same chunks.
 """
 
-import json
 import os
 import socket
 import time
 import warnings
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import xarray as xr
 import zarr
 from filelock import FileLock, Timeout
 from zarr.abc.store import Store
@@ -25,50 +22,17 @@ from zarr.core.buffer import Buffer
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
 
-from .._store import MALFORMED, RECORD, CheckedStore, DamagedError, base_store, digest, get, put
+from .._store import MALFORMED, RECORD, DamagedError, base_store, get, put
 from ..errors import ProblemError
+from ._open import Tasks, names_in, record_of_task, settings_of
 from ._plan import Plan
 from ._provenance import provenance
-from ._settings import Sweep, differences
+from ._settings import differences
 
 LOCK = "writer.lock"
 COMPRESSORS = ZstdCodec(level=3)
 FLAT: Any = {"name": "default", "separator": "."}
 """Chunks of an array are files of one folder. By default each has a folder for itself within one for each dimension."""
-
-REPAIR = "Run `sgdlimit sweep SWEEP.toml --repair` to write it again."
-
-
-class Tasks(CheckedStore):
-    """The store of a sweep to be read: its layout, and the chunks of the tasks that were finished when it was opened.
-
-    Parameters
-    ----------
-    path, plan
-        The store, and the sweep it is of.
-    """
-
-    def __init__(self, path: str | Path, plan: Plan) -> None:
-        super().__init__(path)
-        self.plan = plan
-        self._sweep = digest(json.dumps(plan.sweep.canonical()).encode())
-        names = sync(_names(self._store, "tasks"))
-        self.finished = {index for index in range(len(plan)) if f"{index}.json" in names}
-
-    def record_of(self, key: str) -> str:
-        """The record of the layout or of a finished task."""
-        index = self.plan.task_of(key)
-        return RECORD if index is None else _record_of(index) if index in self.finished else ""
-
-    def place_of(self, name: str) -> str:
-        """The record of a task counts in a store of this sweep only."""
-        return name if name == RECORD else f"{self._sweep}/{name}"
-
-    def complaint(self, key: str, what: str) -> DamagedError:
-        """The error that says what is wrong with an object, which task it belongs to, and what to do about it."""
-        index = self.plan.task_of(key)
-        whose = "" if index is None else f" of task {index} ({self.plan.name(index)})"
-        return DamagedError(f"store: {key} in {self.path}{whose} {what}. {REPAIR}")
 
 
 class SweepStore(Tasks):
@@ -98,11 +62,9 @@ class SweepStore(Tasks):
         """Find the finished tasks, and which objects of the layout are damaged; refuse what is not this sweep."""
         free = _is_free(base_store(self.path))  # asked first: a sweep that is begun meanwhile has its record first
         super().__init__(self.path, self.plan)
-        names = map(_record_of, self.finished)
-        known = self._repair and any(f"{name} is damaged" not in self.wrong(name) for name in names)
         record, different, self.repaired = {}, [], self.wrong()
         try:
-            record = _record(self)
+            record = settings_of(self)
             if "sweep" in record:
                 different = differences(self.plan.sweep.canonical(), record["sweep"])
             elif not free:
@@ -111,7 +73,8 @@ class SweepStore(Tasks):
                     "overwritten). Name another --out."
                 )
         except ProblemError:
-            if not known:
+            names = map(record_of_task, self.finished)
+            if not (self._repair and any(f"{name} is damaged" not in self.wrong(name) for name in names)):
                 raise
         except MALFORMED:
             raise DamagedError(f"store: the settings in {self.path!r} cannot be read. Name another --out.") from None
@@ -173,18 +136,17 @@ class SweepStore(Tasks):
         group: Any = zarr.open_group(MemoryStore(objects), mode="r+", use_consolidated=False)
         for name, array in self.plan.template.items():
             group[name][tuple(region.get(dim, slice(None)) for dim in array.dims)] = arrays[str(name)]
-        name = _record_of(index)
-        record = {
-            **provenance(), **record, "task": index, "settings": self.plan.name(index), "seed": self.plan.seed(index),
-            "finished": _now(),
-        }  # fmt: skip
+        name = record_of_task(index)
         if get(self._store, name) is None:  # otherwise another process has finished the same task
-            put(self._store, objects.maps[0], name, self.place_of(name), record)
+            put(self._store, objects.maps[0], name, self.place_of(name), {
+                **provenance(), **record, "task": index, "settings": self.plan.name(index),
+                "seed": self.plan.seed(index), "finished": _now(),
+            })  # fmt: skip
         self.finished.add(index)
 
     def damage(self) -> dict[int, list[str]]:
         """Read every chunk of every finished task; for each damaged task, what is wrong with it."""
-        found = {index: self.wrong(_record_of(index)) for index in sorted(self.finished)}
+        found = {index: self.wrong(record_of_task(index)) for index in sorted(self.finished)}
         return {index: wrong for index, wrong in found.items() if wrong}
 
     def settle_damage(self) -> list[str]:
@@ -203,77 +165,9 @@ class SweepStore(Tasks):
                 "them again."
             )
         for index in found:
-            sync(self._store.delete(_record_of(index)))
+            sync(self._store.delete(record_of_task(index)))
         self.finished.difference_update(found)
         return [f"{wrong}, now repaired" for wrong in self.repaired] + phrases
-
-
-def open_sweep(path: str | Path, *, records: bool = False) -> xr.Dataset:
-    """The results of a sweep, complete or not, as one lazy dataset over its whole grid.
-
-    Parameters
-    ----------
-    path
-        The store: a local folder or an fsspec URL. It may be written to at the same time; tasks that finish later are
-        there when it is opened again.
-    records
-        Whether ``attrs["records"]`` lists the record of every finished task: when, where, with which versions.
-
-    Returns
-    -------
-    xarray.Dataset
-        Over ``instance`` and the axes of the grid. Of SGD ``Q`` and ``R`` (theory, ..., run, time, entries), measured
-        with the covariances of each theory, ``v`` and ``generalization_error``; of theory the same as ``theory_Q`` and
-        so on; ``M_Q``, ``scale_Q`` (mean absolute value), ``floor_Q`` (M of SGD on Gaussian inputs), ``kl``,
-        ``diverged_at``, ``applies``, and the boolean coordinate ``completed``. What is not computed yet, did not apply
-        or diverged is NaN. Arrays are loaded from the store when they are used, chunk by chunk; a chunk that is damaged
-        raises an error that names it.
-
-    Raises
-    ------
-    ProblemError
-        If there is no sweep at ``path``, or its metadata are damaged or ask for codecs that could run code.
-    """
-    record = _record(CheckedStore(path))
-    if "sweep" not in record or not record["digests"]:
-        raise ProblemError(f"path: {str(path)!r} is no sweep. Give the store that `sgdlimit sweep` wrote.")
-    try:
-        plan = Plan(Sweep(**record["sweep"]))
-    except MALFORMED as error:
-        raise DamagedError(
-            f"path: the settings in {str(path)!r} are not a sweep's ({error}). The store is damaged or of a newer "
-            "version of sgdlimit."
-        ) from None
-    tasks = Tasks(path, plan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        dataset = xr.open_zarr(tasks, consolidated=False, chunks={})
-    coords: dict[str, Any] = {}
-    for name in map(str, plan.template.coords):
-        coords[name] = dataset[name].copy(data=np.array(dataset[name].values.tolist()))
-    completed = np.isin(np.arange(len(plan)), list(tasks.finished)).reshape(plan.grid_shape)
-    tasks_of = [np.arange(plan.template.sizes[dim]) // chunk for dim, chunk in plan.chunks.items()]
-    coords["completed"] = plan.sweep.dims, completed[np.ix_(*tasks_of)]
-    dataset = dataset[list(plan.template)].assign_coords(coords)
-    dataset.attrs = {name: value for name, value in record.items() if name not in ("sweep", "digests")} | {
-        "problem": json.dumps(record["sweep"]), "tasks": len(plan), "tasks_finished": len(tasks.finished)
-    }  # fmt: skip
-    if records:
-        dataset.attrs["records"] = [tasks.record(_record_of(index)) for index in sorted(tasks.finished)]
-    return dataset
-
-
-def _record(store: CheckedStore) -> dict[str, Any]:
-    """The record of a sweep's layout; without ``sweep`` if there is none."""
-    record = store.record()
-    with suppress(FileNotFoundError):
-        group = None if "sweep" in record else get(base_store(store.path), "zarr.json")
-        if group is not None and b"sgdlimit_sweep" in group.to_bytes():
-            raise ProblemError(
-                f"path: {store.path!r} is a sweep of sgdlimit 0.1, which this version does not read. Open it with "
-                "sgdlimit 0.1, or run the sweep again with another --out."
-            )
-    return record
 
 
 def _layout(plan: Plan) -> dict[str, Buffer]:
@@ -314,31 +208,21 @@ def _locked(root: Path, path: str) -> FileLock:
         raise ProblemError(
             f"store: another process{who} is writing to {path}. Wait for it, end it, or give another --out."
         ) from None
-    now = time.strftime("%H:%M:%S")
-    (root / LOCK).write_text(f" (number {os.getpid()} on {socket.gethostname()}, since {now})", encoding="utf-8")
+    who = f" (number {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')})"
+    (root / LOCK).write_text(who, encoding="utf-8")
     return lock
-
-
-async def _names(store: Store, folder: str) -> set[str]:
-    """Names in a folder of a store."""
-    return {name async for name in store.list_dir(folder)}
 
 
 def _is_free(store: Store) -> bool:
     """Whether nothing is there but what a process leaves that is killed before it began."""
     if isinstance(store, LocalStore) and store.root.exists() and not store.root.is_dir():
         return False
-    return all(name == LOCK or name.endswith(".partial") for name in sync(_names(store, "")))
+    return all(name == LOCK or name.endswith(".partial") for name in sync(names_in(store, "")))
 
 
 def _first(phrases: Sequence[str], most: int) -> str:
     """The first of several phrases, and how many more there are."""
     return "; ".join(phrases[:most]) + (f"; and {len(phrases) - most} more" if len(phrases) > most else "")
-
-
-def _record_of(index: int) -> str:
-    """The name of a task's record."""
-    return f"tasks/{index}.json"
 
 
 def _now() -> str:

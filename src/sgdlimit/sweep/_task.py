@@ -1,11 +1,12 @@
 """One task of a sweep: all its conditions trained together, and every theory they are compared with."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
+from numpy import ndarray
 from xarray import Dataset
 
 from ..comparison import COMPARED, discrepancy, magnitude
@@ -29,7 +30,7 @@ Case = tuple[str, str, str]
 
 def compute(
     plan: Plan, index: int, *, threads: int = 1, progress: Callable[[float], None] = lambda done: None
-) -> dict[str, np.ndarray]:
+) -> dict[str, ndarray]:
     """The results of a task: for every array of the plan its chunk.
 
     The same bits come out for any number of threads and in any process, on machines of one kind.
@@ -49,9 +50,9 @@ def compute(
         Arrays of the shapes that ``plan.region(index)`` cuts out of ``plan.template``. Where SGD or theory diverged
         they are NaN from then on, and so is M.
     """
-    with warnings.catch_warnings(), one_thread():
-        warnings.simplefilter("ignore", DivergenceWarning)
-        warnings.simplefilter("ignore", AccuracyWarning)
+    with catch_warnings(), one_thread():
+        simplefilter("ignore", DivergenceWarning)
+        simplefilter("ignore", AccuracyWarning)
         return Conditions(plan, index).results(threads, progress)
 
 
@@ -106,40 +107,40 @@ class Conditions:
         return list(self.trained.values())
 
     @cached_property
-    def asked(self) -> dict[Key, dict[str, Case | None]]:
-        """By key and theory of the sweep, the simplest case that says the same; None if the theory does not apply."""
-
-        def case(key: Key, name: str) -> Case | None:
-            network, law = key
-            instance = self.trained[key]
-            theory = applicable_theory(instance.latent, instance.latent_dim, name)
-            return (theory, network, "" if theory == "conventional" else law) if theory else None
-
-        return {key: {name: case(key, name) for name in self.run.theories} for key in self.trained}
+    def asked(self) -> dict[Key, list[Case | None]]:
+        """By key, for each theory of the sweep the simplest case that says the same; None if it does not apply."""
+        asked = {}
+        for (network, law), instance in self.trained.items():
+            names = (applicable_theory(instance.latent, instance.latent_dim, name) for name in self.run.theories)
+            asked[network, law] = [
+                (name, network, "" if name == "conventional" else law) if name else None for name in names
+            ]
+        return asked
 
     def cases(self) -> dict[Case, Instance]:
         """Every solution that is needed, once, with the first instance it can be computed from."""
-        asked = reversed(self.asked.items())
-        return {case: self.trained[key] for key, cases in asked for case in cases.values() if case}
+        return {case: self.trained[key] for key, cases in reversed(self.asked.items()) for case in cases if case}
 
-    def results(self, threads: int, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
+    def results(self, threads: int, progress: Callable[[float], None]) -> dict[str, ndarray]:
         """All arrays of the task."""
         plan, times, run, cases = self.plan, self.plan.sweep.times, self.run, self.cases()
-        theories = [{case[0] for case in asked.values() if case} for asked in self.asked.values()]
         trajectories = simulate_together(
             self.instances,
             np.append(0.0, times),  # a run that diverges before the first output time has this one
             runs=run.runs,
             seed=plan.seed(self.index),
-            overlaps=[tuple(sorted(names)) or ("conventional",) for names in theories],
+            overlaps=[
+                tuple(sorted({case[0] for case in asked if case})) or ("conventional",) for asked in self.asked.values()
+            ],
             test_samples=run.test_samples,
             threads=threads,
             progress=progress,
         )
         runs = dict(zip(self.trained, trajectories, strict=True))
         with ThreadPoolExecutor(threads) as pool:
-            solved = pool.map(lambda case: _solved(cases[case], case[0], times, run), cases)
-            solutions = dict(zip(cases, solved, strict=True))
+            solutions = dict(
+                zip(cases, pool.map(lambda case: _solved(cases[case], case[0], times, run), cases), strict=True)
+            )
         kl = cache(lambda key: float(self.trained[key].latent.kl_to_standard_normal(samples=KL_SAMPLES)))
 
         @cache
@@ -169,13 +170,13 @@ class Conditions:
 
         for at, key in zip(np.ndindex(*[empty.sizes[dim] for dim in plan.sweep.dims]), self.keys, strict=True):
             place = dict(zip(plan.sweep.dims, at, strict=True))
-            for number, (name, case) in enumerate(self.asked[key].items()):
+            for number, case in enumerate(self.asked[key]):
                 for prefix, values in compared(key, case).items():
-                    if prefix != "noise_" or name == "mixture":
+                    if prefix != "noise_" or run.theories[number] == "mixture":
                         put({**place, "theory": number}, prefix, values)
             if run.noise_floor:
                 floor = key[0], ""
-                gaussian = compared(floor, self.asked[floor][run.theories[0]])
+                gaussian = compared(floor, self.asked[floor][0])
                 put(place, "floor_", gaussian["M_"])
                 put(place, "floor_scale_", gaussian["scale_"])
         return {name: array.values for name, array in arrays.items()}
@@ -196,7 +197,7 @@ def _drawn(problems: Sequence[Problem], seed: int) -> Iterator[Instance]:
             )
 
 
-def _solved(instance: Instance, theory: str, times: np.ndarray, run: SweepRun) -> tuple[Dataset, Dataset]:
+def _solved(instance: Instance, theory: str, times: ndarray, run: SweepRun) -> tuple[Dataset, Dataset]:
     """Solve one case on one thread: what it predicts, NaN from where it diverges, and the M of its scatter alone."""
     try:
         if theory == "mixture":
@@ -213,5 +214,5 @@ def _solved(instance: Instance, theory: str, times: np.ndarray, run: SweepRun) -
     if members > 1 and np.isnan(diverged_at):
         # Mean |x − mean| over time, of a member x that is not among those of the mean. For one among them the variance
         # is smaller, by 1 − 1/n against 1 + 1/n.
-        scatter = np.abs(found - mean).mean(["run", "time"]) * np.sqrt((members + 1) / (members - 1))
+        scatter = abs(found - mean).mean(["run", "time"]) * np.sqrt((members + 1) / (members - 1))
     return mean.assign(diverged_at=diverged_at), scatter
