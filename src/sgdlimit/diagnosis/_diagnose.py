@@ -1,7 +1,7 @@
 """Which theory predicts SGD on given data, and why the others fail."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..inputs import THEORIES, Affine, ClusterMixture, Empirical, Gaussian, Late
 from ..instance import Instance
 from ..problem import Problem
 from ..settings import check_whole
-from ..simulation import simulate_together
+from ..simulation import Progress, simulate_together
 from ..theory import solve
 from ..trajectory import log_times
 from ._structure import structure
@@ -29,7 +29,6 @@ QUANTITIES = ["Q", "R", "v", "generalization_error"]
 
 NODES = 70  # of the reduced spectrum; an error of 1e-5, a hundredth of the smallest noise floor
 
-Progress = Callable[[float], None]
 Role = Literal["inputs", "latent"]
 Preprocess = Literal["standardize", "centre", "none"]
 

@@ -88,8 +88,6 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
     row = [
         other for other in figure.axes if place and (spec := other.get_subplotspec()) and spec.rowspan == place.rowspan
     ]
-    x_axis = _axis(axes.xaxis, [other.xaxis for other in axes.get_shared_x_axes().get_siblings(axes)])
-    y_axis = _axis(axes.yaxis, [other.yaxis for other in (*axes.get_shared_y_axes().get_siblings(axes), *row)])
     curves = []
     for line in axes.lines:
         label = str(line.get_label())
@@ -102,8 +100,13 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
             x, y = np.char.mod([["%.5g"], ["%.4g"]], points[seen].T).astype(float)
             curves.append(Curve(plain(label.removeprefix(HIDDEN)), x, y))
     left, bottom, width, height = axes.get_window_extent().transformed(figure.transFigure.inverted()).bounds
-    box = (left, 1 - bottom - height, width, height)
-    return Panel(plain(axes.get_title(loc="left")), box, x_axis, y_axis, tuple(curves))
+    return Panel(
+        plain(axes.get_title(loc="left")),
+        (left, 1 - bottom - height, width, height),
+        _axis(axes.xaxis, [other.xaxis for other in axes.get_shared_x_axes().get_siblings(axes)]),
+        _axis(axes.yaxis, [other.yaxis for other in (*axes.get_shared_y_axes().get_siblings(axes), *row)]),
+        tuple(curves),
+    )
 
 
 def _axis(axis: XAxis | YAxis, others: Sequence[XAxis | YAxis]) -> Axis:

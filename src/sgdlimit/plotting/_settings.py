@@ -136,7 +136,7 @@ def _followed(kl: DataArray, x: str, along: str | None) -> str:
         raise ProblemError(f"{field}: {axis!r} is no axis with more than one value; use {choices}")
     kl = kl.mean(set(kl.dims) & {"instance"})
     if kl.max() > kl.min():
-        return max(wide, key=lambda dim: (kl.max(dim) - kl.min(dim)).max())
+        return max(wide, key=lambda dim: float((kl.max(dim) - kl.min(dim)).max()))
     axes = ", ".join(["the grid", *map(repr, wide)])
     raise ProblemError(f"x: 'kl' is the same in all of these results; use an axis of {axes}")
 

@@ -1,6 +1,7 @@
 from . import datasets as datasets
 from ._read import predicted_bytes as predicted_bytes
 from ._runs import (
+    Progress as Progress,
     simulate as simulate,
     simulate_live as simulate_live,
     simulate_together as simulate_together,

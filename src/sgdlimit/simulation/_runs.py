@@ -33,6 +33,7 @@ from ._train import Here, trained_blocks, workers
 EXACTNESS = "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error"
 
 Times = Float[ArrayLike, "time"]
+Progress = Callable[[float], None]
 Overlaps = str | Sequence[str] | Sequence[Sequence[str]]
 
 
@@ -49,7 +50,7 @@ def simulate(
     data: Data | None = None,
     threads: int | None = None,
     engine: str = "auto",
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Train the student by online SGD, a fresh sample a step, and measure its order parameters.
 
@@ -135,7 +136,7 @@ def simulate_together(
     data: Data | None = None,
     threads: int | None = None,
     engine: str = "auto",
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Dataset]:
     """Train several students on common random numbers: conditions that share features, teacher and noise.
 

@@ -11,6 +11,7 @@ from xarray import Dataset
 
 from ..errors import ProblemError, SweepError
 from ..resources import cores
+from ..simulation import Progress
 from ._cost import Cost, cost, refuse_disk, refuse_memory
 from ._engine import Engine, Outcome
 from ._open import open_sweep
@@ -171,7 +172,7 @@ def compute_sweep(
     workers: int | None = None,
     scheduler: str | None = None,
     max_failures: int = 3,
-    progress: Callable[[float], None] = lambda done: None,
+    progress: Progress = lambda done: None,
 ) -> Dataset:
     """Run a sweep, or what is missing of it, and open it.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ProblemError
 from ..resources import cores
+from ..simulation import Progress
 from ._plan import Plan
 from ._provenance import provenance
 from ._task import compute
@@ -101,9 +102,7 @@ class Engine:
                     raise
 
 
-def run_task(
-    plan: Plan, index: int, threads: int = 1, progress: Callable[[float], None] = lambda done: None
-) -> Outcome:
+def run_task(plan: Plan, index: int, threads: int = 1, progress: Progress = lambda done: None) -> Outcome:
     """Compute a task here; an error is an outcome too."""
     start, arrays, text = perf_counter(), None, ""
     try:

@@ -1,6 +1,6 @@
 """One task of a sweep: all its conditions trained together, and every theory they are compared with."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from warnings import catch_warnings, simplefilter
@@ -15,7 +15,7 @@ from ..inputs import Gaussian, LatentLaw, is_centred
 from ..instance import Instance
 from ..problem import GaussianMixture, Problem
 from ..resources import one_thread
-from ..simulation import simulate_together
+from ..simulation import Progress, simulate_together
 from ..theory import solve, solve_mixture
 from ._plan import Plan
 from ._settings import SweepRun
@@ -28,9 +28,7 @@ Case = tuple[str, str, str]
 """What a solution depends on: the theory, and such a key."""
 
 
-def compute(
-    plan: Plan, index: int, *, threads: int = 1, progress: Callable[[float], None] = lambda done: None
-) -> dict[str, ndarray]:
+def compute(plan: Plan, index: int, *, threads: int = 1, progress: Progress = lambda done: None) -> dict[str, ndarray]:
     """The results of a task: for every array of the plan its chunk.
 
     The same bits come out for any number of threads and in any process, on machines of one kind.
@@ -121,7 +119,7 @@ class Conditions:
         """Every solution that is needed, once, with the first instance it can be computed from."""
         return {case: self.trained[key] for key, cases in reversed(self.asked.items()) for case in cases if case}
 
-    def results(self, threads: int, progress: Callable[[float], None]) -> dict[str, ndarray]:
+    def results(self, threads: int, progress: Progress) -> dict[str, ndarray]:
         """All arrays of the task."""
         plan, times, run, cases = self.plan, self.plan.sweep.times, self.run, self.cases()
         trajectories = simulate_together(
@@ -168,8 +166,9 @@ class Conditions:
                     entries = {str(dim): slice(size) for dim, size in array.sizes.items()}
                     arrays[f"{prefix}{name}"][{**place, **entries}] = array.variable
 
-        for at, key in zip(np.ndindex(*[empty.sizes[dim] for dim in plan.sweep.dims]), self.keys, strict=True):
-            place = dict(zip(plan.sweep.dims, at, strict=True))
+        dims = plan.sweep.dims
+        for at, key in zip(np.ndindex(*[empty.sizes[dim] for dim in dims]), self.keys, strict=True):
+            place = dict(zip(dims, at, strict=True))
             for number, case in enumerate(self.asked[key]):
                 for prefix, values in compared(key, case).items():
                     if prefix != "noise_" or run.theories[number] == "mixture":
