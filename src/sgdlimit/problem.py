@@ -16,7 +16,7 @@ from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, TheoryName
 from .instance import Instance
 from .resources import available_bytes
 from .rules import ACTIVATIONS, TEACHER_ONLY
-from .settings import Settings, probabilities, read_toml, validated
+from .settings import Settings, check_whole, probabilities, read_toml, validated
 from .training import PLAIN, Training, check_switch_times
 
 OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
@@ -329,6 +329,5 @@ def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:
 
 def _streams(seed: int) -> list[Generator]:
     """Independent generators for features, student, its output, teacher, its output and the law, in this order."""
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ProblemError(f"seed: must be a whole number from 0 (got {seed!r}). Use 0.")
+    check_whole(0, seed=seed)
     return [default_rng(stream) for stream in SeedSequence(seed).spawn(6)]
