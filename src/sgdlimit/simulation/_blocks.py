@@ -3,7 +3,7 @@
 The host draws the latent vectors, so the same seed means the same samples; the device multiplies them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from ._stream import Stream
 
 ROOT_HALF = float32(np.sqrt(0.5))
 
-KNOWN: dict[str, Callable[[Array], Array]] = {
+KNOWN = {
     "sign": lambda u: jnp.where(jnp.signbit(u), float32(-1), float32(1)),
     "erf": lambda u: lax.erf(u * ROOT_HALF),
     "identity": lambda u: u,
@@ -215,7 +215,7 @@ def _value_and_slope(
     """g(x) and g'(x) of the activation that the kernels know by this code."""
     known = [ACTIVATIONS[name] for name in ("erf", "relu", "linear")]
     branches = [
-        lambda x, g=g: tuple(jnp.asarray(g.in_jax[order](x), x.dtype) for order in (0, 1))
+        lambda x, g=g: tuple(jnp.asarray(order(x), x.dtype) for order in g.in_jax[:2])
         for g in (*known, *setting.functions)
     ]
     return lax.switch(code, branches, x)

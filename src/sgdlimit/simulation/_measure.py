@@ -163,7 +163,7 @@ def records_of(
     def moments(instance: Instance, theory: str) -> Moments:
         key = theory, theory == "conventional" or id(instance.latent)
         if key not in known:
-            within = instance.mixture_moments(theory)
+            within = instance.mixture_moments(theory)  # pyright: ignore[reportArgumentType]  # checked on the way in
             known[key] = within.averaged(), within.input_mean if theory == "mixture" else None
         return known[key]
 

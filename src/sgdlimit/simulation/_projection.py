@@ -73,27 +73,16 @@ class Projection:
 
     def multiply(self, latent: Latents, out: Products, *, isotropic: bool = False) -> None:
         """Write the product of latent vectors; isotropic ones are in rotated coordinates."""
-        if self.transform is not None:
-            return self._transformed(latent, out, self.transform)
-        matrix, panels = self.matrix, [0]
-        if isotropic and self.rotates:
-            matrix = self.triangle
-            panels = [*range(0, len(matrix), self.PANEL), len(matrix)]
-        for start, stop in pairwise([*panels, self.width]):
-            rows = stop if stop < self.width else len(matrix)
-            np.matmul(latent[:, :rows], matrix[:rows, start:stop], out=out[:, start:stop])
-        return None
-
-    def unrotated(self, normals: Latents) -> Latents:
-        """The latent vectors zQᵀ whose product isotropic ones give."""
-        if not self.rotates:
-            return normals
-        with one_thread():
-            Q = np.linalg.qr(self.exact, mode="complete").Q
-        return (normals @ Q.T).astype(float32)
-
-    def _transformed(self, latent: Latents, out: Products, transform: FeatureTransform) -> None:
-        """Write the product by the fast transform."""
+        transform = self.transform
+        if transform is None:
+            matrix, panels = self.matrix, [0]
+            if isotropic and self.rotates:
+                matrix = self.triangle
+                panels = [*range(0, len(matrix), self.PANEL), len(matrix)]
+            for start, stop in pairwise([*panels, self.width]):
+                rows = stop if stop < self.width else len(matrix)
+                np.matmul(latent[:, :rows], matrix[:rows, start:stop], out=out[:, start:stop])
+            return
         N, root = transform.shape[1], np.sqrt(len(self.features))
         rows, columns, teacher = (
             np.ascontiguousarray(factors, float32)
@@ -111,6 +100,14 @@ class Projection:
             work = np.asarray(idct(work, axis=1, norm="ortho", overwrite_x=True))
             np.multiply(work[:, transform.columns], columns * float32(np.sqrt(transform.size)), out=out[:, :N])
         np.matmul(latent, teacher, out=out[:, N : N + len(self.teacher)])
+
+    def unrotated(self, normals: Latents) -> Latents:
+        """The latent vectors zQᵀ whose product isotropic ones give."""
+        if not self.rotates:
+            return normals
+        with one_thread():
+            Q = np.linalg.qr(self.exact, mode="complete").Q
+        return (normals @ Q.T).astype(float32)
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)

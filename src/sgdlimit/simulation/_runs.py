@@ -192,8 +192,7 @@ def _recorded(
     needed = predicted_bytes(
         instances, times, runs=runs, test_samples=test_samples, threads=threads, engine=engine, keep_weights="W" in kept
     )
-    of_inputs = runs * samples * (4 * (drawn.input_dim + instances[0].latent_dim) + 8)
-    refuse_memory(needed, of_inputs if "X" in kept else 0)
+    refuse_memory(needed, ("X" in kept) * runs * samples * (4 * (drawn.input_dim + instances[0].latent_dim) + 8))
     given = read_data(data, instances, samples)
     stream = stream_of(instances, given[1:] or given) if given else drawn
     streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]

@@ -183,11 +183,12 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         f, features, teacher = nonlinearity_named("identity"), transform.dense(), np.zeros((0, first.input_dim))
     projection = Projection(features, teacher, transform)
     conditions = [condition_of(instance.latent, len(features), given) for instance in instances]
-    sources = {source.name: source for condition in conditions for source in condition[:2]}
-    names = list(sources)
-    chosen = np.array([[names.index(source.name) for source in condition[:2]] for condition in conditions])
-    coefficients, gains = np.array([condition[2:4] for condition in conditions], float32).T.copy()
-    exact = np.array([condition[4] for condition in conditions])
+    firsts, seconds, coefficients, gains, exact = zip(*conditions, strict=True)
+    sources = {source.name: source for source in firsts + seconds}
+    places = {name: place for place, name in enumerate(sources)}
+    chosen = np.array([[places[source.name] for source in side] for side in (firsts, seconds)]).T.copy()
+    coefficients, gains = np.array([coefficients, gains], float32)
+    exact = np.array(exact)
     locations = exact.astype(float32)
     alike = np.column_stack([chosen, coefficients, gains, locations])
     teachers = [instance.teacher_activation or instance.activation for instance in instances]
@@ -222,7 +223,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
 
 def _check_alike(instances: Sequence[Instance]) -> Instance:
     """The first, if all are instances and can share products, batches and the loops of one kernel."""
-    first = check_instance(instances[0])
+    first = instances[0]
     for instance in instances:
         check_instance(instance)
         for name in ("features", "teacher"):

@@ -1,6 +1,7 @@
 """A PyTorch dataset of the samples that SGD sees; imported when it is used, for PyTorch is an extra."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
@@ -46,8 +47,8 @@ class HiddenManifoldDataset(IterableDataset):
 
     def __init__(self, instance: Instance, samples: int | None = None, *, seed: int = 0, run: int = 0) -> None:
         super().__init__()
-        blocks_of(instance, samples, seed=seed, run=run)  # checks them
-        self.instance, self.samples, self.seed, self.run = instance, samples, seed, run
+        self.samples, self._blocks = samples, partial(blocks_of, instance, samples, seed=seed, run=run)
+        self._blocks()  # checks them
 
     def __len__(self) -> int:
         if self.samples is None:
@@ -57,6 +58,6 @@ class HiddenManifoldDataset(IterableDataset):
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for block in blocks_of(self.instance, self.samples, seed=self.seed, run=self.run, first=first, step=step):
+        for block in self._blocks(first=first, step=step):
             labels = torch.from_numpy(block.labels.astype("float32"))
             yield from zip(torch.from_numpy(block.inputs), labels, strict=True)
