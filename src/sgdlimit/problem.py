@@ -15,7 +15,7 @@ from .errors import ProblemError, shown, unknown_name
 from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, TheoryName, check_features, draw_features
 from .instance import Instance
 from .resources import available_bytes
-from .rules import ACTIVATIONS, TEACHER_ONLY
+from .rules import ACTIVATIONS, STUDENTS
 from .settings import Settings, check_whole, probabilities, read_toml, validated
 from .training import PLAIN, Training, check_switch_times
 
@@ -168,8 +168,7 @@ class Problem(Settings):
     @field_validator("activation", "teacher_activation", "nonlinearity")
     @classmethod
     def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
-        students = [name for name in ACTIVATIONS if name not in TEACHER_ONLY]
-        names = {"activation": students, "teacher_activation": ACTIVATIONS, "nonlinearity": NAMES}[str(info.field_name)]
+        names = {"activation": STUDENTS, "teacher_activation": ACTIVATIONS, "nonlinearity": NAMES}[str(info.field_name)]
         if value is not None and value not in names:
             raise unknown_name(str(info.field_name), value, names)
         return value

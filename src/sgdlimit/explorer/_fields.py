@@ -8,7 +8,7 @@ from panel.widgets import Checkbox, CheckBoxGroup, EditableFloatSlider, Editable
 
 from ..errors import ProblemError
 from ..inputs import NAMES
-from ..rules import ACTIVATIONS, TEACHER_ONLY
+from ..rules import STUDENTS
 from ..settings import flat
 from ._style import INLINE, LOOK, alert, column, text
 from ._view import MIXTURE_DEFAULTS, OWN_FIELDS, View
@@ -21,7 +21,6 @@ AT_ONCE = ("learning_rate", "latent.spread", "time")
 LARGEST = 10**9
 """Numbers are cut to this, because a slider cannot have a range without end."""
 
-STUDENTS = [name for name in ACTIVATIONS if name not in TEACHER_ONLY]
 LAWS = {"Gaussian": "gaussian", "Gaussian mixture": "gaussian-mixture"}
 WIDGETS: dict[str, tuple[Any, ...]] = {
     "input_dim": (EditableIntSlider, "N, input dimension", 100, 2000, 100),

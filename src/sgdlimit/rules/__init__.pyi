@@ -1,6 +1,6 @@
 from ._activation import (
     ACTIVATIONS as ACTIVATIONS,
-    TEACHER_ONLY as TEACHER_ONLY,
+    STUDENTS as STUDENTS,
     Activation as Activation,
     Code as Code,
     activation_named as activation_named,

@@ -190,8 +190,8 @@ ACTIVATIONS = {
 """By name; erf is erf(x/√2), hermite-n is He_n(x), the hard sigmoid clips (x + 3)/6, and sign is for teachers only."""
 
 
-TEACHER_ONLY = ("sign",)
-"""Names of those that jump, which SGD cannot train through."""
+STUDENTS = [name for name in ACTIVATIONS if name != "sign"]
+"""Names of those that SGD can train through, because they do not jump."""
 
 
 def activation_named(activation: str | Activation) -> Activation:
@@ -227,7 +227,7 @@ def student_activation(activation: str | Activation) -> Activation:
         If there is none of that name, or it jumps.
     """
     student = activation_named(activation)
-    if student.name in TEACHER_ONLY or student.jumps:
+    if student.name == "sign" or student.jumps:
         raise ProblemError(
             f"activation: {student.name!r} jumps, and the derivative that SGD follows does not see it. Use it for the "
             "teacher only, with teacher_activation."
