@@ -4,9 +4,9 @@ import shutil
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from dask.utils import format_bytes, format_time
@@ -27,8 +27,7 @@ SHARED, BY_WEIGHTS = 0.2e-6, 11e-6
 and where the weights are followed; docs/mixture.md."""
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """The cost of the tasks that are left.
 
     Parameters

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter, sleep
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from ..simulation import Progress
 from ._plan import Plan
 from ._provenance import provenance
 from ._task import compute
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 
 @dataclass
@@ -121,16 +118,15 @@ class DaskEngine(Engine):
     Parameters
     ----------
     client
-        Connected to the scheduler.
+        A ``distributed.Client``, connected to the scheduler.
     cluster
         What was started for this sweep, and stops with it.
     renew
         Called now and then while tasks run: replaces workers that are gone.
     """
 
-    def __init__(self, client: "Client", cluster: Any = None, renew: Callable[[], object] = lambda: None) -> None:
-        self.client: Any = client  # whose methods are coroutines or not, by how it was made
-        self._cluster, self._renew = cluster, renew
+    def __init__(self, client: Any, cluster: Any = None, renew: Callable[[], object] = lambda: None) -> None:
+        self.client, self._cluster, self._renew = client, cluster, renew
         self.link = client.dashboard_link or None
 
     @property

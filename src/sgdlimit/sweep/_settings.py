@@ -58,17 +58,17 @@ class SweepRun(Settings):
     """
 
     instances: Dimension = 1
-    first_instance: int = Field(0, ge=0, le=10**12, strict=True)
+    first_instance: Annotated[int, Field(ge=0, le=10**12, strict=True)] = 0
     runs: Dimension = 1
-    time: float = Field(100.0, gt=0, le=1e7, strict=True)
+    time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
     count: Annotated[Few, Field(ge=2)] = 200
-    theories: tuple[TheoryName, ...] = Field(("conventional",), min_length=1)
+    theories: Annotated[tuple[TheoryName, ...], Field(min_length=1)] = ("conventional",)
     noise_floor: StrictBool = True
-    test_samples: int = Field(1000, ge=0, le=10**7, strict=True)
+    test_samples: Annotated[int, Field(ge=0, le=10**7, strict=True)] = 1000
     trajectories: StrictBool = True
     chains: Few = 8
     chains_by_weights: Few = 4
-    largest_step: float = Field(0.2, gt=0, le=1, strict=True)
+    largest_step: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.2
     conditions_per_task: Few = 256
 
     @field_validator("test_samples")
