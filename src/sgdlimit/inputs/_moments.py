@@ -169,14 +169,14 @@ def moments_within(
     """
     h, teacher_mean = (clusters.means @ columns / sqrt(len(features)) for columns in (features, teacher.T))
     means, kind, kinds, seen = [], [], [], []
-    root = teacher_root = deviation = np.empty(0)
+    previous = root = teacher_root = deviation = np.empty(0)
     for i, half in enumerate(clusters.roots):
         # Neighbours often share their covariance, and with it all that does not depend on the mean.
-        if i == 0 or not np.array_equal(half, clusters.roots[i - 1]):
+        if not np.array_equal(half, previous):
             root, teacher_root = (
                 half[:, None] * columns if half.ndim == 1 else half.T @ columns for columns in (features, teacher.T)
             )
-            deviation = preactivation_deviation(root)
+            previous, deviation = half, preactivation_deviation(root)
         coefficients = a, b, c = f.hermite(deviation, h[i])
         means.append(a - subtracted)
         slope = np.stack([b, c - a**2])
