@@ -1,7 +1,7 @@
 """g(x) = erf(x/√2): value and slope in compiled loops, NumPy and JAX, and averages after Saad & Solla (1995)."""
 
 import math
-from typing import final
+from typing import final, no_type_check
 
 import numpy as np
 
@@ -30,6 +30,7 @@ ERFC_COEFFICIENTS = (
 )
 
 
+@no_type_check  # at run time, because Numba compiles it
 def erf_and_gauss(x: float) -> tuple[float, float]:
     """erf(x/√2) and exp(−x²/2), to 1e-9: what the float32 sums that x comes from are worth a hundred times over."""
     square = min(0.5 * x * x, 700.0)

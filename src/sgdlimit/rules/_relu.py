@@ -3,7 +3,7 @@
 from functools import lru_cache
 from itertools import groupby
 from math import tau
-from typing import ClassVar, final
+from typing import ClassVar, final, no_type_check
 
 import numpy as np
 from jaxtyping import Int
@@ -26,6 +26,7 @@ def _directions(S: Covariance) -> tuple[Means, Means, Covariance, Int[Array, "n"
     return deviation, reciprocal, rho[jnp.ix_(first, first)], first
 
 
+@no_type_check  # at run time, because Numba compiles it
 def relu_and_slope(x: float) -> tuple[float, float]:
     """g(x) and g'(x)."""
     return max(x, 0.0), (1.0 if x > 0 else 0.0)
