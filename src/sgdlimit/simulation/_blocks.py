@@ -95,12 +95,10 @@ def train_together(
         stop, products, samples = min(first + BLOCK, total), _products(drawn, matrices), _samples(streams, first)
         sample = first
         while sample < stop:
-            until = min(stop, int(output_samples[wanted]))
             # Compiled scans have sizes that are powers of two, the largest first.
-            while sample < until:
-                size = 1 << (until - sample).bit_length() - 1
-                state = _advance(state, chains, products, samples, sample - first, size=size, setting=setting)
-                sample += size
+            size = 1 << (min(stop, int(output_samples[wanted])) - sample).bit_length() - 1
+            state = _advance(state, chains, products, samples, sample - first, size=size, setting=setting)
+            sample += size
             if sample == output_samples[wanted]:
                 student, output = np.asarray(state.updated()), np.asarray(state.students.output)
                 for run, students in enumerate(runs):
