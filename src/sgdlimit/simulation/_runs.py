@@ -27,6 +27,7 @@ from ._read import (
     refuse_memory,
     whole_steps,
 )
+from ._sources import BLOCK
 from ._stream import TEST, TRAINING, Samples, stream_of
 from ._train import Here, trained_blocks, workers
 
@@ -216,7 +217,8 @@ def _recorded(
             yield done, None
             continue
         if reached[run] == 0 < test_samples:
-            tests = drawn.with_keys(seed, run, TEST).products_of(test_samples, pool)
+            blocks = pool.map(drawn.with_keys(seed, run, TEST).products, range(0, test_samples, BLOCK))
+            tests = np.concatenate([*blocks], axis=1)[:, :test_samples].copy()
         for record in records:
             record.measure(run, drawn, students, until, tests, pool)
             if not live:

@@ -9,7 +9,6 @@ cost of the whole computation, are taken once per source, and every condition is
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from typing import NamedTuple
@@ -100,11 +99,6 @@ class Stream:
         for source, latent, product in zip(self.sources, latents, out, strict=True):
             self.projection.multiply(latent, product, isotropic=source.isotropic)
         return out
-
-    def products_of(self, count: int, pool: Executor) -> Products:
-        """The products of the first samples."""
-        blocks = [*pool.map(self.products, range(0, count, BLOCK))]
-        return np.ascontiguousarray(np.concatenate(blocks, axis=1)[:, :count])
 
     def block(self, first: int, size: int, products: Float32[ndarray, "..."]) -> Block:
         """Products with what else the compiled loop needs of their samples."""
