@@ -35,5 +35,6 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _has_shape(hint: Any) -> bool:
     if isinstance(hint, type) and issubclass(hint, AbstractArray):
-        return hint.array_type in (np.ndarray, jax.Array)  # lists are array-like too, and have no shape to look at
+        # Any is an array of JAX where JAX is imported late; lists are array-like too, and have no shape to look at.
+        return hint.array_type in (np.ndarray, jax.Array, Any)
     return any(_has_shape(part) for part in get_args(hint))
