@@ -217,6 +217,7 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     )
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "how good the mixture theory is" in html
+    assert "N = 80, D = 40, η = 0.1, f = sign" in html  # the network, from the settings of the sweep
     assert html.count("data:image/png;base64") >= len(names)
     assert html.count('<script type="application/json">') == len(names)
     assert len(html.encode()) < 10_000_000

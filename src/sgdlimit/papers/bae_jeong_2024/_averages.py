@@ -1,29 +1,27 @@
 """Means over matrix entries (20) of the studies' datasets, relative to the scale of Q, R and v, and which count."""
 
+from typing import Any
+
 import numpy as np
 from xarray import DataArray, Dataset
-
-from ...comparison import mean_and_error
-from ._cases import stacked
 
 METRICS = ("Q", "R", "v")
 
 
-def keep(dataset: Dataset, activation: str) -> Dataset:
-    """The part of a dataset that belongs to one activation and its kept instances: all, where it does not say."""
-    chosen = dataset.sel(activation=activation, drop=True)
-    return chosen.isel(instance=np.flatnonzero(chosen["kept"])) if "kept" in chosen else chosen
+def keep(dataset: Dataset, activation: str, **law: Any) -> Dataset:
+    """The part of a dataset for one activation, law and the kept instances: all of them, where it does not say."""
+    chosen = dataset.sel(activation=activation, **law, drop=True)
+    return chosen.isel(instance=chosen.get("kept", slice(None)))
 
 
 def diverged(dataset: Dataset) -> DataArray:
     """Whether an SGD run left the finite numbers, by instance and condition."""
-    return dataset["diverged"] if "diverged" in dataset else dataset["M_v"].isnull().any("student")
+    return dataset.get("diverged", dataset["M_v"].isnull().any("student"))
 
 
 def entry_means(dataset: Dataset, prefix: str = "") -> DataArray:
     """Means over the entries of Q, R and v (20), along ``quantity``; NaN where an entry is."""
-    variables = dataset[[prefix + name for name in METRICS]]
-    means = variables.mean(["student", "student_", "teacher"], skipna=False)
+    means = dataset[[prefix + name for name in METRICS]].mean(["student", "student_", "teacher"], skipna=False)
     return means.to_dataarray("quantity").assign_coords(quantity=[*METRICS])
 
 
@@ -37,7 +35,7 @@ def relative(dataset: Dataset, M: str = "M_", scale: str = "scale_") -> DataArra
 
 def relative_floor(dataset: Dataset) -> DataArray:
     """The relative M of Gaussian SGD against the conventional theory, mean over instances."""
-    return mean_and_error(relative(dataset, "floor_", "floor_scale_"))[0]
+    return relative(dataset, "floor_", "floor_scale_").mean("instance")
 
 
 def theory_floor(blocks: Dataset) -> DataArray:
@@ -46,12 +44,11 @@ def theory_floor(blocks: Dataset) -> DataArray:
     For the mixture theory the scatter between members of its ensemble adds to it, in quadrature: a single run does not
     average over the mean fields, whatever N.
     """
-    scatter = mean_and_error(relative(blocks, "noise_mixture_"))[0].fillna(0.0) * (blocks["theory"] == "mixture")
-    return (relative_floor(blocks) ** 2 + scatter**2) ** 0.5
+    scatter = relative(blocks, "noise_mixture_").mean("instance").fillna(0.0) * (blocks["theory"] == "mixture")
+    return np.hypot(relative_floor(blocks), scatter)
 
 
 def by_size(values: DataArray) -> tuple[DataArray, DataArray]:
     """Mean over the samples of each N, along ``size``, and its standard error."""
-    both = values.groupby("size").map(lambda group: stacked(mean_and_error(group, "sample"), of=["mean", "error"]))
-    mean, error = both.transpose("of", "size", ...)
-    return mean, error
+    groups = values.groupby("size")
+    return groups.mean(), groups.std(ddof=1) / groups.count() ** 0.5

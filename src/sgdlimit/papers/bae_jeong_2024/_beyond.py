@@ -1,13 +1,11 @@
 """The sections of the report on the studies that go beyond the paper, and the sentences and tables in them."""
 
-import numpy as np
-import xarray as xr
 from pandas import DataFrame, Series
-from xarray import DataArray, Dataset
+from xarray import Dataset
 
 from ...report import Finding, Section, numbers
 from ._averages import METRICS, by_size
-from ._findings import IN_PAPER, SHORT, number
+from ._findings import IN_PAPER, SHORT, intervals, number
 from ._study import Study
 
 SECOND_ORDER = 1.5
@@ -53,15 +51,14 @@ def sizes(sizes: Dataset) -> Finding:
     """Whether M falls like N^(−1/2): the fitted exponents within three standard errors of −1/2."""
     exponent, error = sizes["exponent"], sizes["exponent_stderr"]
     parts = []
-    for theory in sizes["theory"].values:
-        off = (abs(exponent + 0.5) / error).sel(theory=theory).to_series()
+    for theory, off in DataFrame((abs(exponent + 0.5) / error).to_pandas()).iterrows():
         far = [f"M({name}) ({x:.1f})" for name, x in off.items() if x > 3]
         known = "each instance" if theory == "instance" else theory
         verdict = f"{', '.join(far)} differ from −½ by more than that" if far else "all agree with −½"
         parts.append(f"against the theory of {known} {verdict}")
     counts = ", ".join(f"{count} of N = {N}" for N, count in _counts(sizes).items())
-    table = DataFrame(_intervals(exponent, error).to_pandas())
-    table = table.rename(index=lambda name: f"theory, {name}", columns=lambda name: f"M({name})")
+    table = DataFrame(intervals(exponent, error).to_pandas())
+    table = table.rename(index="theory, {}".format, columns="M({})".format)
     return Finding(
         f"The exponents of N, to three standard errors: {'; '.join(parts)} (instances: {counts}). The least certain "
         f"exponent is known to ±{float(error.max()):.2f}.",
@@ -79,14 +76,13 @@ def mixture_sizes(mixture: Dataset) -> Finding:
         f"from {number(without)} to {number(with_term)} at N = {int(without['size'])}"
         for without, with_term in means.sel(what="M", quantity="Q").transpose("size", "finite_term")
     ]
-    cells = _intervals(means, errors, form=".4f").isel(finite_term=[1, 0])
+    cells = intervals(means, errors, ".4f").isel(finite_term=[1, 0])
     cells = cells.stack(row=["size", "finite_term"], column=["what", "quantity"]).transpose("row", "column")
-    counts = _counts(mixture)
+    counts, labels = _counts(mixture), {"M": "M({})", "offset": "mean {} − theory"}
     rows = [
         f"N = {size}, {'with' if finite else 'without'} the term, {counts[size]} instances"
         for size, finite in cells["row"].values
     ]
-    labels = {"M": "M({})", "offset": "mean {} − theory"}
     columns = [labels[what].format(SHORT.get(name, name)) for what, name in cells["column"].values]
     return Finding(
         f"The mean fields themselves add a term of order 1/N to Q. It takes M(Q) of one run {', '.join(parts)} "
@@ -115,8 +111,8 @@ def mixture_precision(mixture: Dataset) -> Finding:
 
 def mixture_fluctuations(mixture: Dataset) -> Finding:
     """The spread of the mean fields in SGD over that in theory, at every learning rate."""
-    ratios = _intervals(mixture["ratio"], mixture["ratio_stderr"]).to_series()
-    parts, time = [f"{ratio} at η = {rate:g}" for rate, ratio in ratios.items()], mixture.attrs["fluctuation_time"]
+    ratios, time = intervals(mixture["ratio"], mixture["ratio_stderr"]).to_series(), mixture.attrs["fluctuation_time"]
+    parts = [f"{ratio} at η = {rate:g}" for rate, ratio in ratios.items()]
     return Finding(
         f"The mean fields of SGD fluctuate from run to run as theory's do from chain to chain: the ratio of their "
         f"standard deviations in {time / 2:g} ≤ t ≤ {time:g} is {', '.join(parts)} ({mixture.attrs['runs']} runs of "
@@ -178,12 +174,3 @@ def expectation(data: Dataset) -> Finding:
 def _counts(data: Dataset) -> Series:
     """The number of instances of each N."""
     return data["size"].to_series().value_counts().sort_index()
-
-
-def _intervals(values: DataArray, errors: DataArray, form: str = ".2f") -> DataArray:
-    """Numbers in words, with their standard errors where they have one."""
-
-    def interval(value: float, error: float) -> str:
-        return format(value, form) + (f" ± {format(error, form)}" if np.isfinite(error) else "")
-
-    return xr.apply_ufunc(interval, values, errors, vectorize=True)

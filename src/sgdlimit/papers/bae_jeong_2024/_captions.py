@@ -1,7 +1,5 @@
 """The names of the figures, and what stands below each: its message, then what it shows how."""
 
-from collections.abc import Mapping
-
 FIGURES = {
     "relu": ("figure_2", "figure_3", "figure_4", "figure_5", "universality_relu"),
     "erf": ("figure_2_erf", "figure_S3", "figure_4_erf", "figure_S4", "universality_erf"),
@@ -31,7 +29,7 @@ LEFT_OUT = (
     "Gaussian SGD, circles, beside the equations, lines: ε_g, Q, R and v against time. ε_g of SGD is computed from its "
     "order parameters, as in theory."
 )
-CAPTIONS: Mapping[str, str] = {
+CAPTIONS = {
     "figure_2": f"Figure 2. Example dynamics on an un-standardised mixture, ReLU. {BESIDE}",
     "figure_2_erf": "As Figure 2, for erf.",
     "figure_3": f"Figure 3. The error of theory on un-standardised mixtures, ReLU. {BELOW}",

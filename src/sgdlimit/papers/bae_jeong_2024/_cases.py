@@ -56,8 +56,8 @@ def over_sizes(
     """What ``study(size, seed)`` finds for every instance, along ``sample``; progress grows with the work, N³."""
     drawn = [(N, first_instance + number) for N in sorted(instances) for number in range(instances[N])]
     sizes, seeds = np.transpose(drawn)
-    samples = []
-    for case, done in zip(drawn, np.cumsum(sizes**3) / np.sum(sizes**3), strict=True):
+    samples, work = [], np.cumsum(sizes**3)
+    for case, done in zip(drawn, work / work[-1], strict=True):
         samples.append(study(*case))
         progress(float(done))
     return xr.concat(samples, dim="sample").assign_coords(size=("sample", sizes), seed=("sample", seeds))
@@ -66,13 +66,10 @@ def over_sizes(
 def power_law(y: DataArray, x: DataArray) -> dict[str, DataArray]:
     """Least squares for ln y = ln prefactor + exponent · ln x along the dimension of x."""
     dim = x.dims
-    x, y = xr.ufuncs.log(x), xr.ufuncs.log(y)
+    x, y = np.log(x), np.log(y)
     centred = x - x.mean()
-    exponent = y @ centred / (centred @ centred)
+    square = centred @ centred
+    exponent = y @ centred / square
     intercept = y.mean(dim) - exponent * x.mean()
     variance = ((y - intercept - exponent * x) ** 2).sum(dim) / (x.size - 2)
-    return {
-        "exponent": exponent,
-        "exponent_stderr": (variance / (centred @ centred)) ** 0.5,
-        "prefactor": xr.ufuncs.exp(intercept),
-    }
+    return {"exponent": exponent, "exponent_stderr": (variance / square) ** 0.5, "prefactor": np.exp(intercept)}

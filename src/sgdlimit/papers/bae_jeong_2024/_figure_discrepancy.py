@@ -89,16 +89,16 @@ def discrepancy_against_kl(
     -------
     matplotlib.figure.Figure
     """
-    chosen, law = keep(grid, activation).sel(standardized=standardized, drop=True), LAWS[standardized]
-    kl, lost = mean_and_error(chosen["kl"])[0], diverged(chosen)
+    chosen, law = keep(grid, activation, standardized=standardized), LAWS[standardized]
+    kl, lost = chosen["kl"].mean("instance"), diverged(chosen)
     scales = entry_means(chosen, "scale_").groupby("quantity").mean(...)
-    # For each row of panels M, its noise floor, and which runs diverged.
-    rows = [(entry_means(chosen, "M_"), entry_means(chosen, "floor_"), lost)]
+    # For each row of panels M, its noise floor, which runs diverged, and the curves of another theory behind.
+    rows: list[Any] = [(entry_means(chosen, "M_"), entry_means(chosen, "floor_"), lost, None)]
     titles, where, more = [], "a", ""
     if not standardized and "M_mixture_Q" in chosen:
         lost = lost | chosen["mixture_diverged"]
-        floors = relative(chosen, "floor_", "floor_scale_")
-        rows.append((relative(chosen, "M_mixture_", "scale_mixture_"), floors, lost))
+        M, floor = relative(chosen, "M_mixture_", "scale_mixture_"), relative(chosen, "floor_", "floor_scale_")
+        rows.append((M, floor, lost, relative(chosen).mean("instance")))
         titles, where = ["conventional theory", "", "", "mixture theory", "faint: conventional"], "a, d"
         more = f"; {int(lost.sum())} with those where the mixture theory did"
     insets = []
@@ -108,10 +108,8 @@ def discrepancy_against_kl(
     figure = new_figure(5.4 if titles else 3.9 if insets else 3.2)
     panels: Any = figure.subplots(len(rows), 3, squeeze=False, sharex="col")
     for row, column in np.ndindex(panels.shape):
-        panel, name, (M, floor, gone) = panels[row, column], METRICS[column], rows[row]
-        behind = relative(chosen).sel(quantity=name) if row else None
-        counts = gone.sum("instance") * (name == "Q")
-        drawn = _draw_curves(panel, kl, counts, M.sel(quantity=name), floor.sel(quantity=name), behind)
+        panel, name, (M, floor, gone, behind) = panels[row, column], METRICS[column], rows[row]
+        drawn = _draw_curves(panel, kl, gone.sum("instance") * (name == "Q"), name, M, floor, behind)
         if standardized:
             drawn.append(scales.sel(quantity=name))
             panel.axhline(drawn[-1], **SCALE)
@@ -135,20 +133,21 @@ def discrepancy_against_kl(
 
 
 def _draw_curves(
-    panel: Axes, kl: DataArray, lost: DataArray, M: DataArray, floor: DataArray, behind: DataArray | None = None
+    panel: Axes, kl: DataArray, lost: DataArray, name: str, M: DataArray, floor: DataArray, behind: DataArray | None
 ) -> list[Any]:
-    """A curve with its band for each m, over the noise floor and the curves of another theory.
+    """A curve of one quantity with its band for each m, over the noise floor and the curves of another theory.
 
     Returns the values drawn, NaN where every run diverged.
     """
-    mean, error = (float(value.fillna(0)) for value in mean_and_error(floor))
+    mean, error = (float(value.fillna(0)) for value in mean_and_error(floor.sel(quantity=name)))
     shade(panel, mean - error, mean + error, line=mean)
     drawn: list[Any] = [mean - error, mean + error]
     if behind is not None:
-        drawn.append(mean_and_error(behind)[0])
+        drawn.append(behind.sel(quantity=name))
         for m, series in each(kl["components"].values):
             style = {"color": series.color, "ls": series.linestyle, "alpha": 0.35, "lw": 1.1}
             draw(panel, kl.sel(components=m), drawn[-1].sel(components=m), name=f"m={m}, conventional", **style)
+    M = M.sel(quantity=name)
     means, errors = mean_and_error(M)
     partly = M.isnull().any("instance") & means.notnull()
     across = panel.get_xaxis_transform()
@@ -160,8 +159,8 @@ def _draw_curves(
         panel.plot(x[gone], np.full(gone.sum(), 0.96), "x", color=series.color, mew=1.4, transform=across)
         for at in np.flatnonzero(count):
             y, coordinates = (0.96, across) if gone[at] else (mean[at], "data")
-            style = {"color": series.color, "fontsize": 8, "textcoords": "offset points"}
-            panel.annotate(f"{count[at]:.0f}", (x[at], y), xycoords=coordinates, xytext=(4, -8), **style)
+            place = (x[at], y), (4, -8), coordinates, "offset points"
+            panel.annotate(f"{count[at]:.0f}", *place, color=series.color, fontsize=8)
     # A band that reaches to almost nothing on the log axis, as of two instances far apart, does not set its range.
     errors = errors.fillna(0)
     return [*drawn, (means - errors).clip(min=means / 3), means + errors]
@@ -230,8 +229,7 @@ def universality(blocks: Dataset, activation: str, *, spreads: Sequence[float] |
     styles = {spread: "-" if spread == max(spreads) else DASHES for spread in spreads}
     kinds, sizes = chosen["standardized"].values.tolist(), chosen["block_size"].values
     (means, errors), floors = mean_and_error(relative(chosen)), relative_floor(chosen)
-    holds = means < AGREEMENT * theory_floor(chosen)
-    noise = mean_and_error(relative(chosen, "noise_mixture_"))[0]
+    holds, noise = means < AGREEMENT * theory_floor(chosen), relative(chosen, "noise_mixture_").mean("instance")
     figure = new_figure(1.9 + 2.2 * len(kinds))
     panels: Any = figure.subplots(len(kinds), 3, sharex=True, sharey="col", squeeze=False)
     for (spread, ls), theory, (row, column) in product(
@@ -256,20 +254,16 @@ def universality(blocks: Dataset, activation: str, *, spreads: Sequence[float] |
             panel.set_ylabel(rf"$\mathcal{{M}}({name})\,/\,E|{name}|$")
         value_ticks(last, sizes, _spaced(sizes))
     finish(panels, [text for kind in kinds for text in (LAWS[kind], "", "")])
+    drawn = [THEORIES[theory] for theory in chosen["theory"].values]
     handles = [
-        key(label, color=series.color, marker=series.marker)
-        for theory, (series, label) in THEORIES.items()
-        if theory in chosen["theory"].values
-    ]
-    handles += [
+        *(key(label, color=series.color, marker=series.marker) for series, label in drawn),
         key("scatter between members of the mixture theory", **SCATTER),
         *(key(rf"$\alpha={spread:g}$", ls=ls) for spread, ls in styles.items()),
         shade_key(rf"$\mathcal{{M}}$ < {AGREEMENT:g} × noise floor of Gaussian SGD"),
         key("hollow: beyond noise", ls="", marker="s", mfc="white"),
     ]
     title = f"{ACTIVATION_LABELS[activation]}, mean of {chosen.sizes['instance']} instances {ERRORS}"
-    lost = int(chosen["diverged"].where(chosen["spread"] > 0, False).sum())
-    theories = int(chosen["theory_diverged"].sum())
+    lost, theories = int((chosen["diverged"] & (chosen["spread"] > 0)).sum()), int(chosen["theory_diverged"].sum())
     if lost or theories:
         title += f"\ndiverged and left out: {lost} SGD runs, mixture theory {theories} times"
     add_legend(figure, handles, title, ncols=2)

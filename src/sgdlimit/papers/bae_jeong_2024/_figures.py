@@ -215,8 +215,5 @@ def paper_figures(study: Study) -> dict[str, Callable[[], Figure]]:
         "lemma_V1": partial(lemma_correlation, study.correlations),
         "lemma_V3": partial(lemma_expectation, study.expectations),
     }
-    for place in range(cases.sizes["case"]):
-        case = cases.isel(case=place)
-        name = case_name(int(case["instance"]), str(case["activation"].values))
-        figures[name] = partial(trajectory, *trajectories_of(cases, place))
-    return figures
+    left_out = map(case_name, cases["instance"].values, cases["activation"].values)
+    return figures | {name: partial(trajectory, *trajectories_of(cases, k)) for k, name in enumerate(left_out)}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from pandas import DataFrame
 from xarray import DataArray, Dataset
 
-from ...comparison import AGREEMENT, compare, mean_and_error
+from ...comparison import AGREEMENT, compare
 from ...plotting import ACTIVATION_LABELS, SATURATION_FACTOR, saturation_time
 from ...report import Finding, numbers
 from ._averages import METRICS, entry_means, keep, relative, relative_floor, theory_floor
@@ -27,12 +28,8 @@ def example(theory: Dataset, sgd: Dataset, activation: str, law: str) -> Finding
 
     The table has M (18) of the runs on a mixture and on Gaussian inputs, before saturation and in it.
     """
-    theory, sgd, label = (
-        theory.sel(activation=activation),
-        sgd.sel(activation=activation),
-        ACTIVATION_LABELS[activation],
-    )
-    errors = theory["generalization_error"].values
+    theory, sgd = (each.sel(activation=activation) for each in (theory, sgd))
+    errors, label = theory["generalization_error"].values, ACTIVATION_LABELS[activation]
     start = saturation_time(theory["time"].values, errors)
     early = sgd["time"] < start
     distance = entry_means(abs(sgd - theory)).mean("run")
@@ -43,7 +40,7 @@ def example(theory: Dataset, sgd: Dataset, activation: str, law: str) -> Finding
     }
     table = _table(columns | {"mean scale": entry_means(abs(theory)).mean("time")})
     ratios = table["mixture, all times"] / table["Gaussian, all times"]
-    verdict = "agree" if np.all(ratios <= AGREEMENT) else "differ"
+    verdict = "agree" if (ratios <= AGREEMENT).all() else "differ"
     final = sgd["generalization_error"].isel(time=-1).mean("run")
     return Finding(
         f"{label}: theory and SGD {verdict}. {_multiples(ratios)} its value on "
@@ -57,28 +54,34 @@ def example(theory: Dataset, sgd: Dataset, activation: str, law: str) -> Finding
 
 def discrepancy_numbers(grid: Dataset, activation: str, standardized: bool) -> DataFrame:
     """Noise floor, extremes of the mean M over all m and α > 0, mean scale, and change over the last third of the α."""
-    chosen = _spread_out(grid, activation, standardized)
-    curve, floor = (mean_and_error(entry_means(chosen, prefix))[0] for prefix in ("M_", "floor_"))
-    low, high = curve.min(LAW), curve.max(LAW)
-    scale = entry_means(chosen, "scale_").groupby("quantity").mean(...)
+    chosen = keep(grid.query(spread="spread > 0"), activation, standardized=standardized)
+    curve, floor = (entry_means(chosen, prefix).mean("instance") for prefix in ("M_", "floor_"))
+    high, scale = curve.max(LAW), entry_means(chosen, "scale_").groupby("quantity").mean(...)
     # From two thirds of the largest α to the largest; NaN with no α in between.
     late = curve.mean("components").where(curve["spread"] >= 2 / 3 * curve["spread"].max(), drop=True)
-    change = (late.isel(spread=-1) / late.isel(spread=0) - 1).where(late.sizes["spread"] > 1)
-    columns = {"floor": floor, "smallest M": low, "largest M": high, "largest/floor": high / floor}
-    return _table(columns | {"mean scale": scale, "largest/scale": high / scale, "late change": change})
+    return _table(
+        {
+            "floor": floor,
+            "smallest M": curve.min(LAW),
+            "largest M": high,
+            "largest/floor": high / floor,
+            "mean scale": scale,
+            "largest/scale": high / scale,
+            "late change": (late[:, -1] / late[:, 0] - 1).where(late.sizes["spread"] > 1),
+        }
+    )
 
 
 def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
     """Whether M stays near the noise floor and small against the scale; un-standardised, whether it levels off."""
     count, label = keep(grid, activation).sizes["instance"], ACTIVATION_LABELS[activation]
     table = discrepancy_numbers(grid, activation, standardized)
-    shown = numbers(
-        f"{label}, {LAWS[standardized]}: M over all m and α > 0; late: from ⅔ of the largest α on", table, "{:.3g}"
-    )
-    if count == 0:
+    caption = f"{label}, {LAWS[standardized]}: M over all m and α > 0; late: from ⅔ of the largest α on"
+    shown = numbers(caption, table, "{:.3g}")
+    if not count:
         return Finding(f"{label}: {NOTHING}", shown)
     ratios, changes = table["largest/floor"], table["late change"].dropna()
-    verdict = "agree" if np.all(ratios <= AGREEMENT) else "do not agree everywhere"
+    verdict = "agree" if (ratios <= AGREEMENT).all() else "do not agree everywhere"
     text = (
         f"{label}, mean of {count} instances: theory and SGD {verdict}"
         f". At its largest over m and α > 0, {_multiples(ratios)} its noise floor, and the largest mean M is "
@@ -87,7 +90,7 @@ def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
     if len(changes) and not standardized:
         levels = [
             f"{name} {'levels off' if abs(change) < ASYMPTOTE else 'does not level off'} ({change:+.0%})"
-            for name, change in changes.to_dict().items()
+            for name, change in changes.items()
         ]
         text += f" Over the last third of the α {', '.join(levels)}; a change below {ASYMPTOTE:.0%} counts as level."
     return Finding(text, shown)
@@ -95,12 +98,11 @@ def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
 
 def mixture_example(sgd: Dataset, ensemble: Dataset, activation: str, law: str) -> Finding:
     """How far the means over runs are from those of the mixture theory, and whether chance explains it."""
-    own = sgd.sel(activation=activation, law=law, drop=True)
-    theory = ensemble.sel(activation=activation, drop=True).drop_attrs()
-    own = own.assign(Q=own["Q_mixture"], R=own["R_mixture"]).drop_attrs()
+    own, names = sgd.sel(activation=activation, law=law, drop=True), [*METRICS, "generalization_error"]
+    theory = ensemble.sel(activation=activation, drop=True)
+    own = own.assign(Q=own["Q_mixture"], R=own["R_mixture"])
     whole = (own["v"].notnull() & theory["v"].notnull().all("run")).all(["run", "student"])
-    names = [*METRICS, "generalization_error"]
-    own, theory = (part[names].isel(time=whole.values) for part in (own, theory))
+    own, theory = (part[names].isel(time=whole.values).drop_attrs() for part in (own, theory))
     rows = compare(theory, own)[["M_of_means", "noise_of_means", "scale"]].sel(quantity=names).to_dataframe()
     parts = [
         f"{SHORT.get(name, name)} by {number(distance)} (chance {number(chance)}, scale {number(scale)})"
@@ -121,8 +123,8 @@ def mixture_discrepancy(grid: Dataset, activation: str) -> Finding:
     The table has the mean M over the scale for both theories, over all m and α > 0, in percent, with the noise floor, M
     of Gaussian SGD over its scale, and what the scatter between members of the mixture theory alone makes of it.
     """
-    chosen, label = keep(grid, activation), ACTIVATION_LABELS[activation]
-    mixtures = _spread_out(grid, activation, False)
+    chosen, label = keep(grid, activation, standardized=False), ACTIVATION_LABELS[activation]
+    mixtures = chosen.query(spread="spread > 0")
     columns, scale = {"noise floor": relative_floor(mixtures)}, "scale_mixture_"
     for name, values in {
         "conventional": relative(mixtures),
@@ -130,7 +132,7 @@ def mixture_discrepancy(grid: Dataset, activation: str) -> Finding:
         "scatter of its chains": relative(mixtures, "noise_mixture_", scale),
     }.items():
         columns[f"{name}, median"] = values.groupby("quantity").median(...)
-        columns[f"{name}, largest mean"] = mean_and_error(values)[0].max(LAW)
+        columns[f"{name}, largest mean"] = values.mean("instance").max(LAW)
     table = 100 * _table(columns, "M({0})/E|{0}|, %")
     falls = [
         f"from {before:.3g}% of its scale to {after:.3g}% for {name}"
@@ -154,8 +156,8 @@ def block_ratios(blocks: Dataset, activation: str, standardized: bool) -> DataFr
     A row for each theory and block size that it applies to. The scatter between members of the mixture theory belongs
     to its noise floor.
     """
-    chosen = _largest_spread(blocks, activation, standardized)
-    M = mean_and_error(relative(chosen))[0]
+    chosen = keep(blocks, activation, standardized=standardized, spread=blocks["spread"].max())
+    M = relative(chosen).mean("instance")
     columns = {
         form.format(name): values.sel(quantity=name).to_series()
         for name in METRICS
@@ -166,8 +168,8 @@ def block_ratios(blocks: Dataset, activation: str, standardized: bool) -> DataFr
 
 def block_sizes(blocks: Dataset, activation: str, standardized: bool) -> Finding:
     """For which block sizes each theory holds at the largest α: all three M below the agreement factor × floor."""
-    chosen = _largest_spread(blocks, activation, standardized)
-    table = block_ratios(blocks, activation, standardized)
+    spread, table = blocks["spread"].max(), block_ratios(blocks, activation, standardized)
+    chosen = keep(blocks, activation, standardized=standardized, spread=spread)
     worst, label, law = _worst(table), ACTIVATION_LABELS[activation], LAWS[standardized]
     parts = []
     for theory in chosen["theory"].values:
@@ -181,7 +183,7 @@ def block_sizes(blocks: Dataset, activation: str, standardized: bool) -> Finding
         parts.append(text if known else f"the {theory} theory does not apply")
     lost, theories = int(chosen["diverged"].sum()), int(chosen["theory_diverged"].sum())
     end = f"{lost} SGD runs and {theories} mixture theories diverged." if lost or theories else "Nothing diverged."
-    alpha = f"α = {float(chosen['spread']):g}"
+    alpha = f"α = {float(spread):g}"
     caption = f"M as a share of its scale and in noise floors, at {alpha}: {label}, {law}"
     return Finding(
         f"{label}, {law}, {alpha}, mean of {chosen.sizes['instance']} instances: {'; '.join(parts)}. Brackets give the "
@@ -194,7 +196,7 @@ def block_sizes(blocks: Dataset, activation: str, standardized: bool) -> Finding
 def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> list[Finding]:
     """What the paper claims, where it holds, and what replaces it where it does not, in plain words."""
     label = ACTIVATION_LABELS[activation]
-    if keep(grid, activation).sizes["instance"] == 0:
+    if not keep(grid, activation).sizes["instance"]:
         return [Finding(f"{label}: {NOTHING}")]
     most = discrepancy_numbers(grid, activation, True)["largest/floor"].to_numpy().max()
     lines = [
@@ -247,16 +249,6 @@ def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> li
     return [Finding(line) for line in lines]
 
 
-def _spread_out(grid: Dataset, activation: str, standardized: bool) -> Dataset:
-    """The kept instances of one activation on mixtures with α > 0."""
-    chosen = keep(grid, activation).sel(standardized=standardized, drop=True)
-    return chosen.isel(spread=chosen["spread"].values > 0)
-
-
-def _largest_spread(blocks: Dataset, activation: str, standardized: bool) -> Dataset:
-    return keep(blocks, activation).sel(standardized=standardized, spread=blocks["spread"].max())
-
-
 def _worst(ratios: DataFrame) -> dict[Any, float]:
     """The largest of M(Q), M(R), M(v) over their floors, by theory and block size; NaN if one is."""
     return ratios.filter(like="/floor").max(axis=1, skipna=False).to_dict()
@@ -269,6 +261,15 @@ def _table(columns: Mapping[str, DataArray], row: str = "M({0})") -> DataFrame:
 
 def _multiples(ratios: Any) -> str:
     return ", ".join(f"{name} is {ratio(value)} ×" for name, value in ratios.items())
+
+
+def intervals(values: Any, errors: Any, form: str = ".2f") -> Any:
+    """Numbers in words, with their standard errors, which have no sign, where they have one."""
+
+    def interval(value: float, error: float) -> str:
+        return f"{value:{form}}" + (f" ± {error:{form.lstrip('+')}}" if np.isfinite(error) else "")
+
+    return xr.apply_ufunc(interval, values, errors, vectorize=True)
 
 
 def ratio(value: float) -> str:

@@ -4,6 +4,7 @@ The grid is the paper's; the block-size study goes beyond it, to correlated coor
 each instance that the selection leaves out, a dataset has its start and how its Gaussian SGD left the equations.
 """
 
+import json
 from functools import partial
 
 import numpy as np
@@ -41,13 +42,14 @@ def grid(results: Dataset) -> Dataset:
         standardized, components, spread) and entries; ``floor_*`` and ``floor_scale_*`` of Gaussian SGD, ``kl`` of the
         un-standardised scalar mixture, and ``diverged``. The paper's selection over (instance, activation): ``kept``,
         the first ten instances whose Gaussian SGD and ODE agree, with the ``reason`` and the ``gaussian_share``, M(Q)
-        of Gaussian SGD over the mean |Q|.
+        of Gaussian SGD over the mean |Q|. The attribute ``problem`` has the settings of the sweep as JSON.
 
         For un-standardised mixtures also ``M_mixture_*``, against the mixture theory, of SGD measured with its
         covariances, over (instance, activation, components, spread) and entries, NaN where SGD or theory diverged;
         ``scale_mixture_*``; ``noise_mixture_*``, the M that the scatter between members of the theory's ensemble alone
         makes, NaN where theory diverged; and ``mixture_diverged``, whether it did.
     """
+    sweep = json.loads(results.attrs["problem"])
     results, found = _with_floors(results, "components", "spread")
     raw = results.sel(standardized=False, drop=True)
     within = raw.sel(theory="mixture", drop=True)
@@ -70,7 +72,8 @@ def grid(results: Dataset) -> Dataset:
 
     reasons = xr.apply_ufunc(reason, kept, agrees, share, vectorize=True)
     dataset = dataset.assign(kept=kept, reason=reasons, gaussian_share=share)
-    return dataset.assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN)
+    problem = json.dumps(sweep["problem"])
+    return dataset.assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN, problem=problem)
 
 
 def blocks(results: Dataset) -> Dataset:
@@ -103,8 +106,8 @@ def blocks(results: Dataset) -> Dataset:
         theory_diverged=results["theory_diverged_at"].notnull().any("theory"),
         applicable=results["applies"].isel(instance=0, activation=0, spread=-1, drop=True).astype(bool),
     )
-    order = ("instance", "activation", "standardized", "theory", "spread", "block_size", ...)
-    return dataset.transpose(*order).assign_attrs(components=2)
+    dataset = dataset.transpose("instance", "activation", "standardized", "theory", "spread", "block_size", ...)
+    return dataset.assign_attrs(components=2)
 
 
 def _with_floors(results: Dataset, *laws: str) -> tuple[Dataset, dict[str, DataArray]]:
@@ -150,14 +153,13 @@ def left_out(results: Dataset, grid: Dataset, preset: Preset) -> Dataset:
         (case, entries) at t = 0, and ``generalization_error``: for SGD theory computes it from the order parameters,
         because the sweep does not measure it.
     """
-    left = np.nonzero(~grid["kept"].transpose(*PLACE).values)
-    place = {dim: ("case", index) for dim, index in zip(PLACE, left, strict=True)}
+    place = {dim: ("case", index) for dim, index in zip(PLACE, np.nonzero(~grid["kept"].values), strict=True)}
     gaussian = results.squeeze("run").sel(spread=0.0, theory="conventional").isel(standardize=0, components=0)
     names = [*METRICS, *(f"theory_{name}" for name in METRICS), "theory_generalization_error"]
     cases = gaussian[names].isel(place).drop_attrs()
     cases = cases.drop_vars({*cases.coords} - {*PLACE, "time"})
     cases = cases.assign_coords(activation=cases["activation"].astype("U8"), reason=grid["reason"].isel(place).variable)
-    error, *start = xr.apply_ufunc(
+    error, Q, R, v = xr.apply_ufunc(
         partial(_error_and_start, preset),
         *(cases[name] for name in (*PLACE, *METRICS)),
         input_core_dims=[[], [], *(["time", *dims] for dims in START)],
@@ -165,7 +167,7 @@ def left_out(results: Dataset, grid: Dataset, preset: Preset) -> Dataset:
         vectorize=True,
         output_dtypes=[float] * 4,  # for no case at all
     )
-    return cases.assign(generalization_error=error, **dict(zip(("start_Q", "start_R", "start_v"), start, strict=True)))
+    return cases.assign(generalization_error=error, start_Q=Q, start_R=R, start_v=v)
 
 
 def _error_and_start(preset: Preset, seed: int, activation: str, *order: Float[np.ndarray, "time ..."]) -> tuple:
@@ -177,8 +179,8 @@ def _error_and_start(preset: Preset, seed: int, activation: str, *order: Float[n
     moments, integrals, v0 = instance.moments(), integrals_for(instance.activation), instance.student_output
 
     def error(Q, R, v):
-        signed = signed_weights(instance.rule, v, jnp.asarray(instance.teacher_output))
         covariance = field_covariance(Q, R, jnp.asarray(moments.teacher_overlap))
+        signed = signed_weights(instance.rule, v, jnp.asarray(instance.teacher_output))
         return generalization_error(covariance, signed, len(v0), integrals)
 
     with jax.enable_x64(True):

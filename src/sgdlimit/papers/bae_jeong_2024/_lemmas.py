@@ -142,17 +142,18 @@ def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: A
         raise ProblemError(f"spreads: must be greater than 0 (got {list(spreads)}). At 0 there are no components.")
     laws = _laws(shape, spreads)
     coords = {"order": [0, 1], "construction": list(CONSTRUCTIONS), "pair": list(FUNCTION_PAIRS), "epsilon": epsilons}
-    data = Dataset(coords=coords, attrs={"shape": np.asarray(shape, dtype=float).tolist()})
-    remainder = _each(_remainder, data["order"], data["construction"], data["pair"], laws, data["epsilon"])
+    order, construction, pair, epsilon = Dataset(coords=coords).coords.values()
+    remainder = _each(_remainder, order, construction, pair, laws, epsilon)
     start = remainder.isel(epsilon=slice(SMALLEST))
     with np.errstate(divide="ignore", invalid="ignore"):
         slope = power_law(start, start["epsilon"])["exponent"]
-    return data.assign(
-        remainder=remainder.assign_attrs(long_name="error of Lemma V.1"),
-        slope=slope,
-        largest=_each(lambda name, law: CONSTRUCTIONS[name].largest(components_of(law)[1]), data["construction"], laws),
-        kl=_each(_divergence, laws),
-    )
+    data = {
+        "remainder": remainder.assign_attrs(long_name="error of Lemma V.1"),
+        "slope": slope,
+        "largest": _each(lambda name, law: CONSTRUCTIONS[name].largest(components_of(law)[1]), construction, laws),
+        "kl": _each(_divergence, laws),
+    }
+    return Dataset(data, coords, {"shape": np.asarray(shape, dtype=float).tolist()})
 
 
 def _remainder(order: int, construction: str, functions: str, law: MixtureLaw, epsilon: float) -> float:
@@ -213,11 +214,14 @@ def function_expectation(
     laws = stacked([_laws(shape, spreads) for shape in shapes.values()], components=shapes)
     D, f = Dataset(coords={"count": list(counts), "function": list(FUNCTIONS)}).coords.values()
     third = _each(lambda name: FUNCTIONS[name].third_derivative, f)
+    normal = Pair(np.ones(1), np.zeros((1, 2)), np.ones(2), 0.0)
     data = Dataset(
         {
             "difference": _each(_difference, f, laws, 1),
             "higher_order": third * _each(_third_absolute_moment, laws) / 6,
-            "tolerance": TOLERANCE * _each(_root_mean_square, f),
+            # A small part of √(E f²) under N(0, 1).
+            "tolerance": TOLERANCE
+            * _each(lambda name: normal.average(0, lambda x, z: FUNCTIONS[name].value(x) ** 2), f) ** 0.5,
             "kl": _each(_divergence, laws),
             "sum_difference": _each(_difference, f, laws.sel(components=small, drop=True), D),
         },
@@ -262,12 +266,6 @@ def _divergence(law: MixtureLaw) -> float:
     return float(law.kl_to_standard_normal())
 
 
-def _root_mean_square(f: str) -> float:
-    """√(E f²) under N(0, 1)."""
-    normal = _combination(np.zeros(1), 1.0, np.ones(1), 0.0)
-    return normal.average(0, lambda x, z: np.square(FUNCTIONS[f].value(x))) ** 0.5
-
-
 def _third_absolute_moment(law: MixtureLaw) -> float:
     """E|x|³."""
-    return _combination(*components_of(law), law.weights, 0.0).average(0, lambda x, z: np.abs(x) ** 3)
+    return _combination(*components_of(law), law.weights, 0.0).average(0, lambda x, z: abs(x) ** 3)

@@ -64,15 +64,28 @@ def write_report(
         By the name of a figure what can be read off it, see :func:`sgdlimit.plotting.hover_panels`. Figures without
         readings are plain pictures.
     """
-    about = [_page(study.grid, study.cases, place) for place in range(study.cases.sizes["case"])]
+    grid, names = study.grid, study.activations
+    flat = [name for name in names if 2 in grid["components"].values]
+    standardized, raw = ([findings.discrepancy(grid, name, law).text for name in names] for law in findings.LAWS)
+    about = [_page(grid, study.cases, place) for place in range(study.cases.sizes["case"])]
     small = {page.figure: f"{page.title}. {LEFT_OUT}" for page in about}
-    captions = {**CAPTIONS, **small}
+    captions, readings = {**CAPTIONS, **small}, readings or {}
     report = Report(
         title=f"SGD on Gaussian mixtures: a reproduction ({preset})",
         heading="Learning dynamics on Gaussian mixtures, theory beside SGD",
         lead=LEAD.format(preset),
         question=QUESTION,
-        summary=_summary(study),
+        summary={
+            "Standardised mixtures": standardized,
+            "Flat in α?": [f"{ACTIVATION_LABELS[name]}: {flatness_statement(flatness(grid, name))}" for name in flat],
+            "Un-standardised mixtures": raw,
+            "Un-standardised, with the mixture theory": [
+                findings.mixture_discrepancy(grid, name).text for name in names
+            ],
+            "Blocks of correlated coordinates": [
+                findings.block_sizes(study.blocks, name, law).text for law in findings.LAWS for name in names
+            ],
+        },
         settings=_settings(study),
         sections=[*sections(study), _left_out(study)],
         pages=about,
@@ -81,7 +94,7 @@ def write_report(
                 captions.get(name, name),
                 figure,
                 f"sgdlimit figure {name} ." if name in captions else "",
-                (readings or {}).get(name, ()),
+                readings.get(name, ()),
                 PAGE_WIDTH if name in small else None,
             )
             for name, figure in figures.items()
@@ -89,22 +102,6 @@ def write_report(
         provenance=provenance,
     )
     write_page(path, report)
-
-
-def _summary(study: Study) -> dict[str, list[str]]:
-    """The results in short, by topic."""
-    grid, blocks, names = study.grid, study.blocks, study.activations
-    flat = [name for name in names if 2 in grid["components"].values]
-    standardized, raw = ([findings.discrepancy(grid, name, law).text for name in names] for law in findings.LAWS)
-    return {
-        "Standardised mixtures": standardized,
-        "Flat in α?": [f"{ACTIVATION_LABELS[name]}: {flatness_statement(flatness(grid, name))}" for name in flat],
-        "Un-standardised mixtures": raw,
-        "Un-standardised, with the mixture theory": [findings.mixture_discrepancy(grid, name).text for name in names],
-        "Blocks of correlated coordinates": [
-            findings.block_sizes(blocks, name, law).text for law in findings.LAWS for name in names
-        ],
-    }
 
 
 def _settings(study: Study) -> dict[str, str]:
@@ -138,14 +135,12 @@ def _left_out(study: Study) -> Section:
     """How many instances and runs were left out, by which rule, with a link to the page of each instance."""
     grid, blocks = study.grid, study.blocks
     rows = grid[["kept", "reason"]].to_dataframe(dim_order=["activation", "instance"]).query("~kept").reset_index()
-    dropped = rows.replace({"activation": ACTIVATION_LABELS}).filter(["instance", "activation", "reason"])
+    dropped = rows.replace({"activation": ACTIVATION_LABELS})[["instance", "activation", "reason"]]
     count = f"{grid.sizes['instance']} × {grid.sizes['activation']}"
     first = Finding(f"None of the {count} instances was left out: every instance is in the means, so none has a page.")
     if len(dropped):
-        first = Finding(
-            f"{len(dropped)} of {count} instances are not in the means; each has a page.",
-            numbers("Instances left out of the means", dropped, index=False),
-        )
+        text = f"{len(dropped)} of {count} instances are not in the means; each has a page."
+        first = Finding(text, numbers("Instances left out of the means", dropped, index=False))
     mixture = (
         f"The mixture theory diverged {int(grid['mixture_diverged'].sum())} times in the grid and "
         f"{int(blocks['theory_diverged'].sum())} times in the block-size study; those M are not in the means."
@@ -178,7 +173,7 @@ def _divergences(name: str, dataset: Dataset) -> Finding:
 def _page(grid: Dataset, cases: Dataset, place: int) -> Page:
     """Why one instance was left out, what that concerns, and its trajectories."""
     case = cases.isel(case=place)
-    seed, activation = int(case["instance"]), str(case["activation"].values)
+    seed, activation = case["instance"].item(), case["activation"].item()
     label = ACTIVATION_LABELS[activation]
     laws: Any = grid["diverged"].sel(instance=seed, activation=activation).to_series()
     lost = [f"{findings.LAWS[law]}, m = {m}, α = {spread:g}" for law, m, spread in laws.index[laws]]

@@ -66,37 +66,25 @@ class Preset(NamedTuple):
         assert isinstance(law, MixtureLaw)
         return law
 
-    def example_law(self, *, standardize: bool) -> MixtureLaw:
-        """The mixture of the example dynamics."""
-        return self.law(**EXAMPLE, standardize=standardize)
-
-    def mean_shapes(self) -> dict[int, np.ndarray]:
-        """Component means of the first instance's scalar mixtures at α = 1, shape (m,) for each m of the lemmas."""
-        return {m: self.law(components=m, spread=1.0, standardize=False).means for m in (2, 3, 5)}
-
     def work(self) -> dict[str, int]:
         """What the stages that grow with the preset have to do: numbers of SGD runs, or sums of N³."""
-
-        def runs(instances: int, laws: tuple, spreads: tuple) -> int:
-            return instances * (1 + 2 * len(laws) * sum(spread > 0 for spread in spreads))
-
         sizes = {"finite size": self.sizes, "mixture theory": self.mixture_study.sizes}
         return {
-            "grid": runs(self.instances, self.components, self.spreads),
-            "blocks": runs(self.block_instances, self.block_sizes, self.block_spreads),
+            "grid": self.instances * (1 + 2 * len(self.components) * np.count_nonzero(self.spreads)),
+            "blocks": self.block_instances * (1 + 2 * len(self.block_sizes) * np.count_nonzero(self.block_spreads)),
         } | {stage: sum(count * size**3 for size, count in counts.items()) for stage, counts in sizes.items()}
 
     def grid_sweep(self) -> Sweep:
         """Standardised and un-standardised mixtures of every m and α."""
         grid = {"components": self.components, "spread": self.spreads}
-        theories = ("conventional", "mixture")
-        return self._sweep(grid, {"block_size": 1}, instances=self.instances, theories=theories, chains=self.chains)
+        run = {"instances": self.instances, "theories": ("conventional", "mixture"), "chains": self.chains}
+        return self._sweep(grid, {"block_size": 1}, **run)
 
     def block_sweep(self) -> Sweep:
         """Mixtures of two components that blocks of coordinates draw together, each with means of its own."""
-        grid, latent = {"spread": self.block_spreads, "block_size": self.block_sizes}, {"components": 2}
+        grid = {"spread": self.block_spreads, "block_size": self.block_sizes}
         run = {"instances": self.block_instances, "theories": THEORIES, "chains": 8, "largest_step": BLOCK_STEP}
-        return self._sweep(grid, latent | {"shared_means": False}, **run)
+        return self._sweep(grid, {"components": 2, "shared_means": False}, **run)
 
     def _sweep(self, grid: Mapping[str, tuple], latent: Mapping[str, Any], **run: Any) -> Sweep:
         """Every law of the grid, standardised and not, under every activation."""
@@ -147,29 +135,24 @@ def examples(preset: Preset, progress: Progress) -> list[Dataset]:
         run, time, ...). What diverged is NaN from then on.
     """
     seed, times, activations = preset.first_instance, preset.times, preset.activations
-    mixture, standardized = (preset.example_law(standardize=standardize) for standardize in (False, True))
+    mixture, standardized = (preset.law(**EXAMPLE, standardize=standardize) for standardize in (False, True))
     laws = {"gaussian": Gaussian(), "mixture": mixture, "standardized mixture": standardized}
-    drawn = preset.problem.draw(seed)
-    bare = [drawn.replace(activation=activation) for activation in activations]
+    bare = [preset.problem.draw(seed).replace(activation=activation) for activation in activations]
     conditions = [instance.replace(latent=law) for instance in bare for law in laws.values()]
     settings = {"runs": preset.example_runs, "overlaps": ("conventional", "mixture"), "progress": progress}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         theory = [solve(instance, times) for instance in bare]
-        runs = simulate_together(conditions, times, seed=seed, **settings)
+        simulated = simulate_together(conditions, times, seed=seed, **settings)
         ensembles = [_ensemble(instance.replace(latent=mixture), times, preset.example_chains) for instance in bare]
+    runs = stacked([run.drop_vars("mean_field") for run in simulated], activation=activations, law=laws)
+    within = runs[["Q", "R"]].sel(overlaps="mixture", drop=True).rename(Q="Q_mixture", R="R_mixture")
     solved = (
         stacked(theory, activation=activations),
-        stacked(map(_both_overlaps, runs), activation=activations, law=laws),
+        runs.sel(overlaps="conventional", drop=True).assign(within),
         stacked(ensembles, activation=activations),
     )
     return [dataset.assign_attrs(**EXAMPLE, instance=seed) for dataset in solved]
-
-
-def _both_overlaps(run: Dataset) -> Dataset:
-    """Q and R as conventional theory defines them, and ``Q_mixture`` and ``R_mixture``."""
-    within = run[["Q", "R"]].sel(overlaps="mixture", drop=True).rename(Q="Q_mixture", R="R_mixture")
-    return run.drop_vars("mean_field").sel(overlaps="conventional", drop=True).assign(within)
 
 
 def _ensemble(instance: Instance, times: np.ndarray, chains: int) -> Dataset:

@@ -20,7 +20,7 @@ from ._figures import paper_figures
 from ._grids import blocks, grid, left_out
 from ._lemmas import function_correlation, function_expectation
 from ._page import write_report
-from ._paper import PRESETS, Preset, examples
+from ._paper import EXAMPLE, PRESETS, Preset, examples
 from ._sample_means import sample_means
 from ._studies import finite_size, mixture_theory
 from ._study import Study
@@ -87,14 +87,17 @@ def reproduce(
         for number, activation in (("I", "erf"), ("II", "relu")):
             write_table(discrepancy_table(study.grid, activation), folder / "tables", f"table_{number}_{activation}")
             write_table(flatness(study.grid, activation), folder / "tables", f"flatness_{activation}", digits=5)
-    write_report(
-        folder / RESULT,
-        study,
-        figures=pictures,
-        readings=readings,
-        provenance=_provenance(preset, stages),
-        preset=preset_name,
-    )
+    versions = provenance()
+    names = ("sgdlimit", "numpy", "numba", "jax", "diffrax")
+    about = {
+        "command": f"sgdlimit reproduce --preset {preset_name}"
+        + (f" --seed {first_instance}" if first_instance else ""),
+        "instances": f"seeds {first_instance} to {first_instance + preset.instances - 1}",
+        "wall time": str(stages),
+        "versions": f"{', '.join(f'{name} {versions[name]}' for name in names)}, Python {versions['python']}",
+        "machine": versions["machine"],
+    }
+    write_report(folder / RESULT, study, figures=pictures, readings=readings, provenance=about, preset=preset_name)
     summary = f"{stages}.\nReport: {folder / RESULT}"
     if preset_name == "quick" and not stages.read:
         grown, work = PRESETS["paper"].work(), preset.work()
@@ -142,7 +145,9 @@ class Stages:
 
 def _stages(preset: Preset, sweeps: Path, workers: int | None) -> Mapping[str, tuple[Sequence[str], Compute]]:
     """What is computed, by stage: the names of its datasets, and how."""
-    shapes, seed = preset.mean_shapes(), {"first_instance": preset.first_instance}
+    # Component means of the first instance's scalar mixtures at α = 1, for each m of the lemmas.
+    shapes = {m: preset.law(components=m, spread=1.0, standardize=False).means for m in (2, 3, 5)}
+    seed = {"first_instance": preset.first_instance}
 
     def swept(name: str, sweep: Sweep, progress: Progress) -> Dataset:
         return compute_sweep(sweep, sweeps / f"{name}.zarr", workers=workers, progress=progress).load()
@@ -160,7 +165,7 @@ def _stages(preset: Preset, sweeps: Path, workers: int | None) -> Mapping[str, t
         "examples": (["examples_theory", "examples_sgd", "examples_mixture"], partial(examples, preset)),
         "grid": (["grid", "cases"], grid_and_cases),
         "blocks": (["blocks"], lambda done: [blocks(swept("blocks", preset.block_sweep(), done))]),
-        "sample means": (["sample_means"], lambda done: [sample_means(preset.example_law(standardize=True))]),
+        "sample means": (["sample_means"], lambda done: [sample_means(preset.law(**EXAMPLE, standardize=True))]),
         "finite size": (
             ["sizes"],
             lambda done: [finite_size(preset.sizes, time=preset.sizes_time, progress=done, **seed)],
@@ -205,16 +210,3 @@ def memory_of_preset(preset_name: str) -> str:
     plan = Plan(PRESETS[preset_name].grid_sweep())
     instances = Conditions(plan, 0).instances
     return memory_sentence(predicted_bytes(instances, plan.sweep.times, test_samples=0))
-
-
-def _provenance(preset: Preset, stages: Stages) -> dict[str, str]:
-    """What the report says of its origin."""
-    found, first = provenance(), preset.first_instance
-    versions = [f"{name} {found[name]}" for name in ("sgdlimit", "numpy", "numba", "jax", "diffrax")]
-    return {
-        "command": f"sgdlimit reproduce --preset {preset.name}" + (f" --seed {first}" if first else ""),
-        "instances": f"seeds {first} to {first + preset.instances - 1}",
-        "wall time": str(stages),
-        "versions": f"{', '.join(versions)}, Python {found['python']}",
-        "machine": found["machine"],
-    }

@@ -1,10 +1,10 @@
 """The sections of the report: what the paper claims, what was measured, and the studies that go beyond it."""
 
-import numpy as np
-from pandas import DataFrame, Series
+from collections.abc import Iterator
+
+from pandas import DataFrame
 from xarray import Dataset
 
-from ...comparison import mean_and_error
 from ...plotting import ACTIVATION_LABELS
 from ...report import Finding, Section, numbers
 from . import _findings as findings
@@ -31,14 +31,14 @@ DISCREPANCY = {
 def sections(study: Study) -> list[Section]:
     """Everything but what was left out, in the order of the paper."""
     grid, blocks, names = study.grid, study.blocks, study.activations
-    tables = [name for name in ("erf", "relu") if name in names and 2 in grid["components"].values]
+    tables = [name for name in TABLES if name in names and 2 in grid["components"].values]
     return [
         Section(
             "What the paper claims, where it holds, and what replaces it",
             CLAIM,
             [line for name in names for line in findings.claim_and_replacement(grid, blocks, name)],
         ),
-        *(part(study, law) for law in (False, True) for part in (_dynamics, _discrepancy)),
+        *(section for law in (False, True) for section in _dynamics_and_discrepancy(study, law)),
         *(_table(grid, name) for name in tables),
         Section(
             "Expectations of f under a mixture",
@@ -65,30 +65,24 @@ def sections(study: Study) -> list[Section]:
     ]
 
 
-def _dynamics(study: Study, standardized: bool) -> Section:
-    """Example dynamics, Figures 2 and 4."""
-    sgd, names, law = study.examples_sgd, study.activations, "standardized mixture" if standardized else "mixture"
-    found = [findings.example(study.examples_theory, sgd, name, law) for name in names]
-    if not standardized:
-        found += [findings.mixture_example(sgd, study.examples_mixture, name, law) for name in names]
-    title = f"Example dynamics, {findings.LAWS[standardized]} mixture"
-    return Section(title, DYNAMICS[standardized], found, [FIGURES[name][2 * standardized] for name in names])
-
-
-def _discrepancy(study: Study, standardized: bool) -> Section:
-    """M against D_KL, Figures 3, 5, S3 and S4; un-standardised, with the mixture theory."""
-    grid, names = study.grid, study.activations
+def _dynamics_and_discrepancy(study: Study, standardized: bool) -> Iterator[Section]:
+    """Example dynamics and M against D_KL, Figures 2-5, S3 and S4; un-standardised, with the mixture theory."""
+    grid, sgd, names = study.grid, study.examples_sgd, study.activations
+    kind, law = findings.LAWS[standardized], "standardized mixture" if standardized else "mixture"
+    examples = [findings.example(study.examples_theory, sgd, name, law) for name in names]
     found = [findings.discrepancy(grid, name, standardized) for name in names]
     if not standardized:
+        examples += [findings.mixture_example(sgd, study.examples_mixture, name, law) for name in names]
         found += [findings.mixture_discrepancy(grid, name) for name in names]
-    title = f"Discrepancy against D_KL, {findings.LAWS[standardized]} mixtures"
-    return Section(title, DISCREPANCY[standardized], found, [FIGURES[name][2 * standardized + 1] for name in names])
+    dynamics, discrepancy = zip(*(FIGURES[name][2 * standardized :][:2] for name in names), strict=True)
+    yield Section(f"Example dynamics, {kind} mixture", DYNAMICS[standardized], examples, dynamics)
+    yield Section(f"Discrepancy against D_KL, {kind} mixtures", DISCREPANCY[standardized], found, discrepancy)
 
 
 def _distance(grid: Dataset) -> Finding:
     """Whether D_KL grows with α and falls with m."""
     kl = grid["kl"]
-    last = mean_and_error(kl)[0].isel(spread=-1)
+    last = kl.mean("instance").isel(spread=-1)
     values = ", ".join(f"{mean:.2f} (m = {m})" for m, mean in last.to_series().items())
     rises = "rises with α in every instance" if (kl.diff("spread") > -1e-9).all() else "does not rise with α everywhere"
     falls = "falls" if (last.diff("components") < 0).all() else "does not fall steadily"
@@ -133,8 +127,10 @@ def _beside(measured: DataFrame, printed: DataFrame) -> str:
             table.iloc[:-1].filter(regex=f"^{name}").mean().mean()  # without the row E[|X|]
             for table in (measured, printed)
         )
-        ratio = f"{findings.ratio(ours / theirs)} ×"
-        parts.append(f"M({name}) is {findings.number(ours)} here, {findings.number(theirs)} in the paper ({ratio})")
+        parts.append(
+            f"M({name}) is {findings.number(ours)} here, {findings.number(theirs)} in the paper "
+            f"({findings.ratio(ours / theirs)} ×)"
+        )
     return (
         f"Over all α and entries {'; '.join(parts)}. An M smaller than the paper's means that theory and SGD are "
         "closer, not that something is wrong."
@@ -143,12 +139,8 @@ def _beside(measured: DataFrame, printed: DataFrame) -> str:
 
 def _slopes(slopes: DataFrame) -> DataFrame:
     """The slopes in words: units, percent, – where there is no number."""
-
-    def slope(row: Series) -> str:
-        error = f" ± {1e5 * row['standard error']:.1f}" if np.isfinite(row["standard error"]) else ""
-        return f"{1e5 * row['slope']:+.1f}{error}"
-
-    columns = {"slope in 10⁻⁵ per unit of α": slopes.apply(slope, axis=1)}
+    slope, error = (1e5 * slopes[name] for name in ("slope", "standard error"))
+    columns = {"slope in 10⁻⁵ per unit of α": findings.intervals(slope, error, "+.1f")}
     for title, name, form in (
         ("mean M", "mean M", "{:.4f}"),
         ("change over all α, of mean M", "share", "{:+.1%}"),
@@ -156,4 +148,4 @@ def _slopes(slopes: DataFrame) -> DataFrame:
         ("p of no slope", "p", "{:.2g}"),
     ):
         columns[title] = slopes[name].map(form.format, na_action="ignore").fillna("–")
-    return DataFrame(columns)
+    return DataFrame(columns, slopes.index)

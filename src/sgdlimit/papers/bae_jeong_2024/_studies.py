@@ -88,7 +88,7 @@ def finite_size(
         spectra = spectrum(instance), marchenko_pastur(LATENT_RATIO, Q, T, nodes=LIMIT_NODES)
         solved = [solve_spectrum(reduce(nodes, NODES), *outputs, times=times, **SETTINGS) for nodes in spectra]
         theory = stacked(solved, theory=["instance", "infinite size"])[[*METRICS]]
-        sgd = simulate(instance, times, seed=seed, test_samples=0)[[*METRICS]].squeeze("run", drop=True)
+        sgd = simulate(instance, times, seed=seed, test_samples=0).squeeze("run", drop=True)
         deviation = np.sqrt(over_entries((theory - sgd) ** 2))
         return Dataset({"M": over_entries(discrepancy(theory, sgd)), "deviation": deviation})
 
@@ -216,12 +216,12 @@ def _precision(study: MixtureStudy, seed: int) -> Dataset:
     share = DataArray(counts, coords=[("count", counts)])
     away = finest - finest.mean("run")
     # The deviation of the mean of each part of the ensemble from the mean of all, part by part.
-    parts = [away.isel(run=slice(chains // count * count)).coarsen(run=count).mean() for count in counts]
+    parts = [_by_quantity(away.coarsen(run=count, boundary="trim").mean() ** 2) for count in counts]
     return Dataset(
         {
             "step_error": _by_quantity(np.abs(pairs.mean("run")), "step"),
             "step_noise": _by_quantity(np.sqrt(2 / np.pi / chains) * pairs.std("run", ddof=1), "step"),
-            "ensemble_error": np.sqrt(stacked([_by_quantity(part**2) for part in parts], count=counts)),
+            "ensemble_error": np.sqrt(stacked(parts, count=counts)),
             "ensemble_expected": np.sqrt((1 / share - 1 / chains) * _by_quantity(finest.var("run", ddof=1))),
         }
     )
@@ -241,6 +241,7 @@ def _fluctuations(study: MixtureStudy, seed: int) -> Dataset:
     squares = ((M - M.mean("run")) ** 2).mean("time") * runs / (runs - 1)
     by_run = squares.mean(["student", "cluster"])
     mean, error = by_run.mean("run"), by_run.std("run", ddof=1) / np.sqrt(runs)
-    ratio = np.sqrt(mean.sel(source="SGD", drop=True) / mean.sel(source="theory", drop=True))
+    theory, sgd = mean.drop_vars("source")
+    ratio = np.sqrt(sgd / theory)
     relative = np.sqrt(np.square(error / mean).sum("source"))
     return Dataset({"spread": np.sqrt(squares.mean("run")), "ratio": ratio, "ratio_stderr": ratio * relative / 2})

@@ -37,7 +37,7 @@ def discrepancy_table(grid: Dataset, activation: str, *, components: int = 2, st
         Rows ``M_{α=0}``, … and ``E[|X|]``; columns ``Q0,0`` … ``v1``. E|X| is the mean over α too.
     """
     M, scale = (_by_entry(grid, prefix, activation, components, standardized) for prefix in ("M_", "scale_"))
-    mean, size = mean_and_error(M)[0].values, mean_and_error(scale)[0].mean("spread").values
+    mean, size = M.mean("instance").values, scale.mean("instance").mean("spread").values
     return _frame(M["spread"].values, mean, size, M["entry"].values)
 
 
@@ -60,7 +60,7 @@ def flatness(grid: Dataset, activation: str, *, components: int = 2, standardize
     M = _by_entry(grid, "M_", activation, components, standardized)
     spread = M["spread"] - M["spread"].mean()
     slopes = (M * spread).sum("spread", skipna=False) / (spread**2).sum("spread")  # NaN if a run diverged
-    (slope, error), mean = mean_and_error(slopes), mean_and_error(M.mean("spread", skipna=False))[0]
+    (slope, error), mean = mean_and_error(slopes), M.mean("spread", skipna=False).mean("instance")
     count, span = slopes.count("instance"), spread.max() - spread.min()
     freedom = (count - 1).clip(1)
     columns = {
@@ -97,27 +97,22 @@ def flatness_statement(table: DataFrame) -> str:
     )
 
 
-def markdown(table: DataFrame, digits: int = 3) -> str:
-    """A table in Markdown, numbers with ``digits`` decimals."""
-    rows = [["", *table.columns], ["---"] + ["---:"] * table.shape[1]]
-    for name, *row in table.map(f"{{:.{digits}f}}".format).itertuples():
-        rows.append([name.replace("|", r"\|"), *row])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
 def write_table(table: DataFrame, folder: Path, name: str, digits: int = 3) -> tuple[Path, Path]:
     """Write ``name.csv``, in full precision, and ``name.md``, rounded, into ``folder``; returns both paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     csv, md = folder / f"{name}.csv", folder / f"{name}.md"
     table.to_csv(csv)
-    md.write_text(markdown(table, digits), encoding="utf-8")
+    rows = [["", *table.columns], ["---"] + ["---:"] * table.shape[1]]
+    for label, *row in table.map(f"{{:.{digits}f}}".format).itertuples():
+        rows.append([label.replace("|", r"\|"), *row])
+    md.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
     return csv, md
 
 
 def _by_entry(grid: Dataset, prefix: str, activation: str, components: int, standardized: bool) -> DataArray:
     """Every entry of Q, R and v side by side: (instance, spread, entry)."""
-    chosen = keep(grid, activation).sel(components=components, standardized=standardized, drop=True)
+    chosen = keep(grid, activation, components=components, standardized=standardized)
     columns, labels = [], []
     for name in METRICS:
         values = chosen[prefix + name].transpose("instance", "spread", ...)
