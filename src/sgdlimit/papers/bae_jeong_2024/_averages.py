@@ -1,11 +1,39 @@
-"""Means over matrix entries (20) of the studies' datasets, relative to the scale of Q, R and v, and which count."""
+"""The datasets of a reproduction, and their means over matrix entries (20), relative to the scale of Q, R and v."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 from xarray import DataArray, Dataset
 
 METRICS = ("Q", "R", "v")
+
+
+class Study(NamedTuple):
+    """Every dataset by name; ``data/`` of a reproduction holds them as zarr stores."""
+
+    grid: Dataset
+    """M, scales, floors and D_KL on all mixtures, see :func:`discrepancy_against_kl`."""
+    blocks: Dataset
+    """M of each theory against the block size, see :func:`universality`."""
+    examples_theory: Dataset
+    examples_sgd: Dataset
+    examples_mixture: Dataset
+    """Example trajectories of the conventional theory, SGD and the mixture theory, see :func:`example_dynamics`."""
+    sample_means: Dataset
+    """See :func:`sample_mean_law`."""
+    sizes: Dataset
+    """M against N, see :func:`finite_size`."""
+    mixture: Dataset
+    """How good the mixture theory is, see :func:`mixture_theory`."""
+    correlations: Dataset
+    expectations: Dataset
+    """The lemmas in numbers, see :func:`lemma_correlation` and :func:`lemma_expectation`."""
+    cases: Dataset
+    """The instances left out of the means, with Gaussian SGD beside the equations."""
+
+    @property
+    def activations(self) -> list[str]:
+        """The activations of the grid."""
+        return self.grid["activation"].values.tolist()
 
 
 def keep(dataset: Dataset, activation: str, **law: Any) -> Dataset:
@@ -45,7 +73,7 @@ def theory_floor(blocks: Dataset) -> DataArray:
     average over the mean fields, whatever N.
     """
     scatter = relative(blocks, "noise_mixture_").mean("instance").fillna(0.0) * (blocks["theory"] == "mixture")
-    return np.hypot(relative_floor(blocks), scatter)
+    return (relative_floor(blocks) ** 2 + scatter**2) ** 0.5
 
 
 def by_size(values: DataArray) -> tuple[DataArray, DataArray]:

@@ -4,9 +4,8 @@ from pandas import DataFrame, Series
 from xarray import Dataset
 
 from ...report import Finding, Section, numbers
-from ._averages import METRICS, by_size
+from ._averages import METRICS, Study, by_size
 from ._findings import IN_PAPER, SHORT, intervals, number
-from ._study import Study
 
 SECOND_ORDER = 1.5
 """An error with a larger slope in ε is of second order or higher; with a smaller one a linear term is missing."""

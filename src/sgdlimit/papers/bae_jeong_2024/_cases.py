@@ -66,10 +66,11 @@ def over_sizes(
 def power_law(y: DataArray, x: DataArray) -> dict[str, DataArray]:
     """Least squares for ln y = ln prefactor + exponent · ln x along the dimension of x."""
     dim = x.dims
-    x, y = np.log(x), np.log(y)
+    x, y = xr.ufuncs.log(x), xr.ufuncs.log(y)
     centred = x - x.mean()
     square = centred @ centred
     exponent = y @ centred / square
     intercept = y.mean(dim) - exponent * x.mean()
     variance = ((y - intercept - exponent * x) ** 2).sum(dim) / (x.size - 2)
-    return {"exponent": exponent, "exponent_stderr": (variance / square) ** 0.5, "prefactor": np.exp(intercept)}
+    prefactor = xr.ufuncs.exp(intercept)
+    return {"exponent": exponent, "exponent_stderr": (variance / square) ** 0.5, "prefactor": prefactor}

@@ -40,7 +40,7 @@ def example(theory: Dataset, sgd: Dataset, activation: str, law: str) -> Finding
     }
     table = _table(columns | {"mean scale": entry_means(abs(theory)).mean("time")})
     ratios = table["mixture, all times"] / table["Gaussian, all times"]
-    verdict = "agree" if (ratios <= AGREEMENT).all() else "differ"
+    verdict = "agree" if np.all(ratios <= AGREEMENT) else "differ"
     final = sgd["generalization_error"].isel(time=-1).mean("run")
     return Finding(
         f"{label}: theory and SGD {verdict}. {_multiples(ratios)} its value on "
@@ -81,7 +81,7 @@ def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
     if not count:
         return Finding(f"{label}: {NOTHING}", shown)
     ratios, changes = table["largest/floor"], table["late change"].dropna()
-    verdict = "agree" if (ratios <= AGREEMENT).all() else "do not agree everywhere"
+    verdict = "agree" if np.all(ratios <= AGREEMENT) else "do not agree everywhere"
     text = (
         f"{label}, mean of {count} instances: theory and SGD {verdict}"
         f". At its largest over m and α > 0, {_multiples(ratios)} its noise floor, and the largest mean M is "
@@ -90,7 +90,7 @@ def discrepancy(grid: Dataset, activation: str, standardized: bool) -> Finding:
     if len(changes) and not standardized:
         levels = [
             f"{name} {'levels off' if abs(change) < ASYMPTOTE else 'does not level off'} ({change:+.0%})"
-            for name, change in changes.items()
+            for name, change in changes.to_dict().items()
         ]
         text += f" Over the last third of the α {', '.join(levels)}; a change below {ASYMPTOTE:.0%} counts as level."
     return Finding(text, shown)
@@ -266,7 +266,7 @@ def _multiples(ratios: Any) -> str:
 def intervals(values: Any, errors: Any, form: str = ".2f") -> Any:
     """Numbers in words, with their standard errors, which have no sign, where they have one."""
 
-    def interval(value: float, error: float) -> str:
+    def interval(value, error):
         return f"{value:{form}}" + (f" ± {error:{form.lstrip('+')}}" if np.isfinite(error) else "")
 
     return xr.apply_ufunc(interval, values, errors, vectorize=True)

@@ -60,7 +60,7 @@ def grid(results: Dataset) -> Dataset:
         diverged=results["diverged_at"].notnull(),
         mixture_diverged=within["theory_diverged_at"].notnull(),
     )
-    floor, scale = (dataset[name].mean(START[0]) for name in ("floor_Q", "floor_scale_Q"))
+    floor, scale = dataset[["floor_Q", "floor_scale_Q"]].mean(START[0]).values()
     share = (floor / scale).transpose(*PLACE)
     agrees = share <= AGREEMENT_OF_GAUSSIAN
     kept = agrees & (agrees.cumsum("instance") <= KEPT_INSTANCES)
@@ -72,8 +72,7 @@ def grid(results: Dataset) -> Dataset:
 
     reasons = xr.apply_ufunc(reason, kept, agrees, share, vectorize=True)
     dataset = dataset.assign(kept=kept, reason=reasons, gaussian_share=share)
-    problem = json.dumps(sweep["problem"])
-    return dataset.assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN, problem=problem)
+    return dataset.assign_attrs(agreement_of_gaussian=AGREEMENT_OF_GAUSSIAN, problem=json.dumps(sweep["problem"]))
 
 
 def blocks(results: Dataset) -> Dataset:

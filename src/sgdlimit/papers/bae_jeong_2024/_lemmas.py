@@ -51,13 +51,10 @@ class Pair(NamedTuple):
 
     def product_mean(self, f: str, g: str) -> float:
         """E f(u1) g(u2): over u2 in closed form, over u1 by quadrature, to rounding."""
+        value, normal_mean = FUNCTIONS[f].value, FUNCTIONS[g].normal_mean
         mean, deviation, rho = self.means[:, 1], self.deviations[..., 1], self.correlation
-
-        def integrand(x: Array, z: Array) -> Array:
-            given = FUNCTIONS[g].normal_mean(mean + deviation * rho * z, deviation * np.sqrt(1 - rho**2))
-            return FUNCTIONS[f].value(x) * given
-
-        return self.average(0, integrand)
+        left = deviation * np.sqrt(1 - rho**2)
+        return self.average(0, lambda x, z: value(x) * normal_mean(mean + deviation * rho * z, left))
 
     def mean(self, f: str, which: int) -> float:
         """E f(u) of one variable, in closed form."""

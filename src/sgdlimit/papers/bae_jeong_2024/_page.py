@@ -12,11 +12,10 @@ from ...comparison import AGREEMENT, discrepancy, magnitude
 from ...plotting import ACTIVATION_LABELS, Panel, entries
 from ...report import Finding, Page, Picture, Report, Section, numbers, write_page
 from . import _findings as findings
-from ._averages import METRICS, diverged
+from ._averages import METRICS, Study, diverged
 from ._captions import CAPTIONS, LEFT_OUT
 from ._grids import case_name, trajectories_of
 from ._sections import sections
-from ._study import Study
 from ._tables import flatness, flatness_statement
 
 PAGE_WIDTH = 900
@@ -135,7 +134,7 @@ def _left_out(study: Study) -> Section:
     """How many instances and runs were left out, by which rule, with a link to the page of each instance."""
     grid, blocks = study.grid, study.blocks
     rows = grid[["kept", "reason"]].to_dataframe(dim_order=["activation", "instance"]).query("~kept").reset_index()
-    dropped = rows.replace({"activation": ACTIVATION_LABELS})[["instance", "activation", "reason"]]
+    dropped = rows.replace({"activation": ACTIVATION_LABELS}).filter(["instance", "activation", "reason"])
     count = f"{grid.sizes['instance']} × {grid.sizes['activation']}"
     first = Finding(f"None of the {count} instances was left out: every instance is in the means, so none has a page.")
     if len(dropped):

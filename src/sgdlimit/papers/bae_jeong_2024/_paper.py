@@ -66,7 +66,7 @@ class Preset(NamedTuple):
         assert isinstance(law, MixtureLaw)
         return law
 
-    def work(self) -> dict[str, int]:
+    def work(self) -> dict[str, Any]:
         """What the stages that grow with the preset have to do: numbers of SGD runs, or sums of N³."""
         sizes = {"finite size": self.sizes, "mixture theory": self.mixture_study.sizes}
         return {

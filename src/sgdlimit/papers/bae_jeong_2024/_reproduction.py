@@ -15,6 +15,7 @@ from ...resources import memory_sentence
 from ...simulation import predicted_bytes
 from ...sweep import Conditions, Plan, Sweep, compute_sweep, provenance
 from ...trajectory import load, save
+from ._averages import Study
 from ._cases import Progress
 from ._figures import paper_figures
 from ._grids import blocks, grid, left_out
@@ -23,7 +24,6 @@ from ._page import write_report
 from ._paper import EXAMPLE, PRESETS, Preset, examples
 from ._sample_means import sample_means
 from ._studies import finite_size, mixture_theory
-from ._study import Study
 from ._tables import discrepancy_table, flatness, write_table
 
 RESULT = "index.html"

@@ -8,9 +8,9 @@ from xarray import Dataset
 from ...plotting import ACTIVATION_LABELS
 from ...report import Finding, Section, numbers
 from . import _findings as findings
+from ._averages import Study
 from ._beyond import beyond_the_paper
 from ._captions import FIGURES
-from ._study import Study
 from ._tables import PUBLISHED, TABLES, discrepancy_table, flatness, flatness_statement
 
 CLAIM = (
@@ -139,8 +139,9 @@ def _beside(measured: DataFrame, printed: DataFrame) -> str:
 
 def _slopes(slopes: DataFrame) -> DataFrame:
     """The slopes in words: units, percent, – where there is no number."""
-    slope, error = (1e5 * slopes[name] for name in ("slope", "standard error"))
-    columns = {"slope in 10⁻⁵ per unit of α": findings.intervals(slope, error, "+.1f")}
+    found = 1e5 * slopes.to_xarray()
+    slope = findings.intervals(found["slope"], found["standard error"], "+.1f").values
+    columns = {"slope in 10⁻⁵ per unit of α": slope}
     for title, name, form in (
         ("mean M", "mean M", "{:.4f}"),
         ("change over all α, of mean M", "share", "{:+.1%}"),

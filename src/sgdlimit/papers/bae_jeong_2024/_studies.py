@@ -80,7 +80,7 @@ def finite_size(
         )
     times = log_times(round(time * sizes[0]), sizes[0], 60)
 
-    def study(size: int, seed: int) -> Dataset:
+    def study(size, seed):
         """M and the deviations of one SGD run from both theories."""
         instance = half_problem(size).draw(seed)
         outputs = instance.student_output, instance.teacher_output
@@ -183,7 +183,7 @@ def _against_size(study: MixtureStudy, first_instance: int, progress: Progress) 
     smallest = min(study.sizes)
     times = log_times(round(study.sizes_time * smallest), smallest, 40)
 
-    def one(size: int, seed: int) -> Dataset:
+    def one(size, seed):
         instance = study.instance(size, seed)
         run = simulate(instance, times, seed=seed, overlaps="mixture", test_samples=TEST_SAMPLES)
         compared = []
