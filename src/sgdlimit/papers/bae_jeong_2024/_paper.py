@@ -66,12 +66,12 @@ class Preset(NamedTuple):
         assert isinstance(law, MixtureLaw)
         return law
 
-    def work(self) -> dict[str, Any]:
+    def work(self) -> dict[str, int]:
         """What the stages that grow with the preset have to do: numbers of SGD runs, or sums of N³."""
         sizes = {"finite size": self.sizes, "mixture theory": self.mixture_study.sizes}
         return {
-            "grid": self.instances * (1 + 2 * len(self.components) * np.count_nonzero(self.spreads)),
-            "blocks": self.block_instances * (1 + 2 * len(self.block_sizes) * np.count_nonzero(self.block_spreads)),
+            "grid": self.instances * (1 + 2 * len(self.components) * sum(map(bool, self.spreads))),
+            "blocks": self.block_instances * (1 + 2 * len(self.block_sizes) * sum(map(bool, self.block_spreads))),
         } | {stage: sum(count * size**3 for size, count in counts.items()) for stage, counts in sizes.items()}
 
     def grid_sweep(self) -> Sweep:
