@@ -14,11 +14,12 @@ from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.rules._activation import ACTIVATIONS
 from sgdlimit.rules._base import Integrals
 from sgdlimit.rules._polynomial import Polynomial
+from sgdlimit.theory import _compiled as compiled
 from sgdlimit.theory._averages import Quadrature, integrals_for
 from sgdlimit.theory._mean_fields import _ensemble
 from sgdlimit.theory._mean_fields._chain import average_over_chain
 from sgdlimit.theory._mean_fields._ensemble import solve_mixture
-from sgdlimit.theory._mean_fields._observed import _in_parts, frozen_units, modes, over_ensemble
+from sgdlimit.theory._mean_fields._observed import errors_around, frozen_units, modes, over_ensemble
 from sgdlimit.theory._mean_fields._stability import stability_edge
 
 N, D = 160, 80
@@ -408,7 +409,8 @@ def test_small_rates_leave_the_mean_field_at_the_minimum_of_the_error():
     v_teacher, integrals = np.ones((1, 1)), integrals_for("erf")
 
     def error(M):
-        return float(_in_parts(np.array([[M, n]]), S[None], np.array([[v]]), v_teacher, integrals).item())
+        mean, weights = np.array([[M, n]]), np.array([[v]])
+        return compiled.call(errors_around, mean, S[None], weights, v_teacher, integrals=integrals)[0].item()
 
     best = float(minimize_scalar(error, bounds=(-6, 6), method="bounded")["x"])  # type: ignore[index]
     assert abs(W @ a / np.sqrt(size) - best) > 0.3  # where it began
@@ -660,21 +662,22 @@ def test_fewer_nodes_of_the_spectrum_do():
 
 
 def ensemble_of(levels, spread=0.1, times=20, seed=0):
-    """Ensembles whose v are normal around given levels."""
+    """Times, and ensembles whose v are normal around given levels."""
     rng = np.random.default_rng(seed)
-    v = np.asarray(levels)[:, None, None] + spread * rng.normal(size=(len(levels), times, 1))
-    return sl.trajectory.make_trajectory(np.arange(times), v=v, leading={"run": np.arange(len(levels))})
+    return np.arange(float(times)), np.asarray(levels)[:, None, None] + spread * rng.normal(
+        size=(len(levels), times, 1)
+    )
 
 
 def test_modes_are_told_apart():
     """16 chains around −1 and 16 around 1; one level that they all scatter around is one mode."""
-    labels = modes(ensemble_of([-1.0, 1.0] * 16))
+    labels = modes(*ensemble_of([-1.0, 1.0] * 16))
     assert len(np.unique(labels)) == 2
     np.testing.assert_array_equal(labels[::2], labels[0])
     np.testing.assert_array_equal(labels[1::2], labels[1])
     # Normal chains with a spread of their own: an alarm in 10⁵ ensembles, so none in 200.
     rng = np.random.default_rng(0)
-    assert all(modes(ensemble_of(rng.normal(size=32), seed=i)).max() == 0 for i in range(200))
+    assert all(modes(*ensemble_of(rng.normal(size=32), seed=i)).max() == 0 for i in range(200))
 
 
 def test_frozen_units_are_those_without_slope():

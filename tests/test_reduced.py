@@ -9,8 +9,8 @@ import sgdlimit as sl
 from sgdlimit.inputs._moments import InputMoments
 from sgdlimit.theory import (
     Spectrum,
-    _integrate as INTEGRATE,
     _quadrature as QUADRATURE,
+    _solve as SOLVE,
     _spectrum as SPECTRUM,
     reduce,
     solve,
@@ -161,7 +161,7 @@ def test_block_tridiagonal_form_keeps_the_eigenvalues(size, width):
 @pytest.mark.parametrize("zeros", [0, 100])
 def test_traces_need_no_eigenvalues(zeros, width):
     factor = np.random.default_rng(0).normal(size=(100, 300)) / 10
-    gram = QUADRATURE._single_gram(factor, np.full(100, 0.1), columns=70)
+    gram = (0.1 * np.eye(100) + factor @ factor.T).astype(np.float32)
     found = trace_gauss(block_tridiagonal(gram, width), 100, zeros, steps=6)
     eigenvalues = np.append(0.1 + np.linalg.eigvalsh(factor @ factor.T), np.zeros(zeros))
     amplitudes = np.full((len(eigenvalues), 1), 1 / np.sqrt(len(eigenvalues)))
@@ -177,6 +177,7 @@ def test_large_spectra_have_the_trajectories_of_diagonalised_ones(monkeypatch, a
     expected = solve(instance, times)
     for module in (SPECTRUM, QUADRATURE):
         monkeypatch.setattr(module, "LARGE", 50)
+    monkeypatch.setattr(QUADRATURE, "COLUMNS", 70)
     large = spectrum(instance)
     assert len(large.eigenvalues) == 70
     assert_close(solve(instance, times), expected, 2e-6)
@@ -228,7 +229,7 @@ def test_batches_are_their_members(varied):
 
 def test_divergence_of_one_case_leaves_the_others(monkeypatch):
     """One learning rate is so stiff that the solver gives up, another leaves the finite numbers at once."""
-    monkeypatch.setattr(INTEGRATE, "MAX_STEPS", 500)
+    monkeypatch.setattr(SOLVE, "MAX_STEPS", 500)
     instance = drawn("linear", latent_dim=9, input_dim=23)  # a shape that no test has compiled with more steps
     inputs, v, v_teacher = spectrum(instance), instance.student_output, instance.teacher_output
     settings = {"activation": "linear", "times": [0, 1e-3, 100]}

@@ -15,6 +15,7 @@ from sgdlimit.theory import (
     Spectrum,
     _compiled as compiled,
     _integrate as INTEGRATE,
+    _solve as SOLVE,
     solve,
     solve_spectrum,
     spectrum,
@@ -444,7 +445,7 @@ def test_gradients_through_a_trajectory():
 
 def test_divergence_cuts_the_trajectory(monkeypatch):
     """η = 50 for a linear network of large weights is so stiff that the solver has to give up."""
-    monkeypatch.setattr(INTEGRATE, "MAX_STEPS", 500)
+    monkeypatch.setattr(SOLVE, "MAX_STEPS", 500)
     problem = random_problem(seed=15, D=9)  # a shape that no test has compiled with more steps
     inputs = spectrum_of(problem.moments, problem.W)
     settings = {"activation": "linear", "learning_rate": 50.0, "times": [0, 1e-3, 100]}

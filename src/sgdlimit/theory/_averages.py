@@ -155,8 +155,8 @@ class Quadrature(Expansions):
         """Take more points; the error is assumed to fall as their number to the power −0.7."""
         if not error > self.accuracy:
             return self
-        more = int(np.ceil(np.log2(error / self.accuracy) / 0.7)) if np.isfinite(error) else HIGHEST_LEVEL
-        return Quadrature(self.student, self.teacher, min(self.level + more, HIGHEST_LEVEL))
+        level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
+        return Quadrature(self.student, self.teacher, int(min(level, HIGHEST_LEVEL)))
 
     # --- two fields ---
 
@@ -192,7 +192,7 @@ class Quadrature(Expansions):
         off = jnp.where(jnp.abs(beyond) < near, -near, beyond)
         x += jnp.sum(off - beyond, axis=-1)  # on a kink there is no slope
 
-        def expansion(order: int) -> _Expansion:
+        def expansion(order):
             passed = jnp.sum((off > 0) * (steps + ramps * off, ramps, 0.0)[order], axis=-1)
             values = self._values(x, K, order) - passed
             # Each derivative makes ramps steps and steps spikes, and divides by σ. Students have no steps.

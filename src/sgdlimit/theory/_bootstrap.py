@@ -1,7 +1,6 @@
 """What a theory made from finite data is uncertain by: the bootstrap with random weights (Rubin 1981)."""
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 from xarray import Dataset
 
@@ -12,8 +11,8 @@ from ..settings import check_whole
 from ._integrate import Solver
 from ._quadrature import STEPS
 from ._solve import trajectories
-from ._spectrum import Spectrum, reduce
-from ._theories import MomentMatched, case_of, integrals_of, spectrum
+from ._spectrum import reduce
+from ._theories import case_of, integrals_of, spectrum
 
 LARGEST = 10
 """Eigenvalues that are reported."""
@@ -75,32 +74,24 @@ def bootstrap(
     laws = [law, *map(law.reweighted, np.random.default_rng(seed).spawn(int(resamples)))]
     # A resample's mean is one more error of the mean, which is no part of Ω.
     laws[1:] = [Affine(each, each.mean(instance.latent_dim)) for each in laws[1:]]
-    full = [spectrum(instance.replace(latent=each), MomentMatched()) for each in laws]
+    full = [spectrum(instance.replace(latent=each), "moment-matched") for each in laws]
     most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
     cases = [case_of(instance, each if len(each.eigenvalues) <= most else reduce(each, most)) for each in full]
     attrs = instance.provenance(theory="moment-matched", resamples=int(resamples), seed=int(seed))
-    solved = trajectories(cases, times, Solver(integrals_of(instance)), attrs).drop_vars("learning_rate")
-    return _summary(
-        solved.assign(
-            teacher_overlap=(("case", "teacher", "teacher_"), np.stack([each.teacher_overlap for each in full])),
-            eigenvalue=(("case", "rank"), np.stack([_largest(each, instance.input_dim) for each in full])),
-        )
+    largest = []
+    for each in full:  # the largest eigenvalues, as often as they occur
+        copies = np.rint(each.weights * instance.input_dim).astype(int).clip(1, LARGEST)
+        largest.append(np.sort(np.repeat(each.eigenvalues, copies))[::-1][:LARGEST])
+    solved = trajectories(cases, times, Solver(integrals_of(instance)), attrs).assign(
+        teacher_overlap=(("case", "teacher", "teacher_"), [each.teacher_overlap for each in full]),
+        eigenvalue=(("case", "rank"), largest),
     )
-
-
-def _largest(of: Spectrum, input_dim: int) -> Float[np.ndarray, "rank"]:
-    """The largest eigenvalues, as often as they occur."""
-    order = np.argsort(of.eigenvalues)[::-1][:LARGEST]
-    copies = np.rint(of.weights[order] * input_dim).astype(int).clip(1, LARGEST)
-    return np.repeat(of.eigenvalues[order], copies)[: min(LARGEST, input_dim)]
-
-
-def _summary(trajectories: Dataset) -> Dataset:
-    """The first case, and what the others say of its error."""
-    estimate, others = trajectories.isel(case=0, drop=True), trajectories.isel(case=slice(1, None))
+    solved = solved.drop_vars(["learning_rate", "diverged_at"])
+    # The first case, and what the others say of its error.
+    estimate, others = solved.isel(case=0, drop=True), solved.isel(case=slice(1, None))
     bias, deviation = others.mean("case") - estimate, others.std("case", ddof=1)
-    corrected = (estimate - bias).drop_vars("diverged_at", errors="ignore")
-    for name in list(corrected.data_vars):
-        corrected[name].attrs = dict(trajectories[name].attrs)
+    corrected = estimate - bias
+    for name in solved:
+        corrected[name].attrs = solved[name].attrs
         corrected[f"{name}_stderr"], corrected[f"{name}_bias"] = deviation[name], bias[name]
-    return corrected.assign_attrs(trajectories.attrs)
+    return corrected.assign_attrs(solved.attrs)

@@ -82,7 +82,7 @@ def _rows() -> dict[str, Instance]:
 def document() -> str:
     """The tables, made by asking for every cell."""
 
-    def cell(instance: Instance, functions: Mapping[str, str], theory: str) -> str:
+    def cell(instance, functions, theory):
         try:
             return str(exactness(instance.replace(**functions), theory))
         except ProblemError as error:
@@ -92,9 +92,8 @@ def document() -> str:
         [name, theory, *(cell(instance, functions, theory) for functions in COLUMNS.values())]
         for (name, instance), theory in product(_rows().items(), THEORIES)
     ]
-    table = "\n".join(
-        f"| {' | '.join(row)} |" for row in [["inputs", "theory", *COLUMNS], ["---"] * len(rows[0]), *rows]
-    )
+    rows = [["inputs", "theory", *COLUMNS], ["---"] * len(rows[0]), *rows]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = ""
     for number, reason in enumerate(dict.fromkeys(re.findall(r"refused: ([^|]*) \|", table)), 1):
         table = table.replace(f"refused: {reason} |", f"refused [{number}] |")

@@ -1,5 +1,6 @@
 """One compiled solve of the equations of motion for one case, with Gaussian averages as accurate as asked for."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import diffrax as dfx
@@ -14,7 +15,6 @@ from ..rules import Integrals, Scalar
 from ._compiled import call
 from ._equations import (
     Case,
-    State,
     field_covariance,
     generalization_error,
     right_hand_side,
@@ -44,13 +44,8 @@ class Solver(NamedTuple):
     integrals: Integrals
     rtol: float = RTOL
     atol: float = ATOL
-    max_steps: int | None = None
-    """Steps after which the solver gives up, :data:`MAX_STEPS` by default."""
-
-    @property
-    def most_steps(self) -> int:
-        """Steps after which the solver gives up."""
-        return self.max_steps or MAX_STEPS
+    max_steps: int = MAX_STEPS
+    """Steps after which the solver gives up."""
 
     def tolerances(self) -> dict[str, float]:
         """Local errors, not below what the averages resolve."""
@@ -119,9 +114,6 @@ def integrate(
     state, case = start(case)
     inputs, _, v_teacher, rule = case
 
-    def slope(t, state, args):
-        return right_hand_side(t, state, case, integrals)
-
     def observe(t, state, args):
         Q, R, v = state[2:]
         S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
@@ -131,14 +123,22 @@ def integrate(
 
     carrying = jnp.mean((inputs.eigenvalues > 0) | (inputs.weights > 0))
     carrying = lax.stop_gradient(jnp.maximum(carrying, 1 / len(inputs.weights)))
-    controller = dfx.PIDController(
-        rtol=rtol, atol=atol, norm=lambda error: _largest_rms(error, carrying), dtmin=SMALLEST_STEP, force_dtmin=False
-    )
-    corners = [jnp.asarray(x) for x in (rule.schedule_times, rule.switch_times) if x is not None]
+
+    def norm(error):
+        # One mean over all numbers would hide the errors of Q, R and v among thousands of node values. On the nodes
+        # it is the mean over the share of them that carry anything.
+        shares = (carrying, carrying, 1, 1, 1)
+        parts = [jnp.sqrt(jnp.mean(part**2) / share) for part, share in zip(error, shares, strict=True)]
+        largest = jnp.stack(parts).max()
+        # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
+        return jnp.where(jnp.isnan(largest), jnp.inf, largest)
+
+    controller = dfx.PIDController(rtol, atol, norm=norm, dtmin=SMALLEST_STEP, force_dtmin=False)
+    corners = [x for x in (rule.schedule_times, rule.switch_times) if x is not None]
     if corners:
         controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
     solution = dfx.diffeqsolve(
-        dfx.ODETerm(slope),
+        dfx.ODETerm(lambda t, state, args: right_hand_side(t, state, case, integrals)),
         dfx.Tsit5(),
         t0=0.0,
         t1=times[-1],
@@ -153,67 +153,41 @@ def integrate(
     return OrderParameters(*cast(tuple, solution.ys), steps=solution.stats["num_steps"])
 
 
-def _largest_rms(error: State, carrying: Scalar) -> Scalar:
-    """The largest root mean square of a part of the state; on the nodes, over the share of them that carry anything."""
-    # One mean over all numbers would hide the errors of Q, R and v among thousands of node values.
-    shares = (carrying, carrying, 1, 1, 1)
-    largest = jnp.max(
-        jnp.stack([jnp.sqrt(jnp.mean(jnp.square(part)) / share) for part, share in zip(error, shares, strict=True)])
-    )
-    # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
-    return jnp.where(jnp.isnan(largest), jnp.inf, largest)
-
-
 def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
     """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
-    inputs = case.spectrum
-    start = inputs.Q[None], inputs.R[None], case.v[None], times[:1]
-    finer = solver.integrals.reaching(_integral_error(case, solver.integrals, start))
+    inputs, integrals = case.spectrum, solver.integrals
+    states = inputs.Q[None], inputs.R[None], case.v[None], times
+    finer = integrals.reaching(_integral_error(case, integrals, states))
+    # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
+    # or nodes.
+    more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
+    arguments = case._replace(spectrum=padded(inputs)), more_times, *solver.tolerances().values()
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
     while True:
         integrals = finer
-        result = _integrated(case, times, solver._replace(integrals=integrals))
-        if result.reached == 0:
-            return result
-        states = tuple(values[: result.reached] for values in (*result[:3], times))
-        error = _integral_error(case, integrals, states)
-        if (finer := integrals.reaching(error)) == integrals:
-            return result._replace(integral_error=error)
+        *values, steps, _, _ = call(integrate, *arguments, integrals=integrals, max_steps=solver.max_steps)
+        values = [x[: len(times)] for x in values]
+        finite = [np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in values]
+        reached = int(np.append(np.all(finite, axis=0), False).argmin())
+        error = 0.0
+        if reached > 0:
+            error = _integral_error(case, integrals, [x[:reached] for x in (*values[:3], times)])
+            finer = integrals.reaching(error)
+        if finer == integrals:
+            return OrderParameters(*values, steps, reached, error)  # type: ignore[arg-type]
 
 
-def _integrated(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
-    """One call of the compiled program.
-
-    All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
-    or nodes.
-    """
-    more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
-    case = case._replace(spectrum=padded(case.spectrum))
-    *values, steps, _, _ = call(
-        integrate,
-        case,
-        more_times,
-        *solver.tolerances().values(),
-        integrals=solver.integrals,
-        max_steps=solver.most_steps,
-    )
-    values = [x[: len(times)] for x in values]
-    finite = [np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in values]
-    return OrderParameters(*values, steps=steps, reached=int(np.append(np.all(finite, axis=0), False).argmin()))  # type: ignore[arg-type]
-
-
-def _integral_error(case: Case, integrals: Integrals, states: tuple[Any, ...]) -> float:
+def _integral_error(case: Case, integrals: Integrals, states: Sequence[Any]) -> float:
     """The largest error of the Gaussian averages at some of the given states (Q, R, v, t)."""
     if np.isinf(integrals.accuracy):
         return integrals.known_error
     some = np.linspace(0, len(states[0]) - 1, ERRORS_ALONG).astype(int)
     rest, T = case._replace(spectrum=None, v_teacher=np.atleast_2d(case.v_teacher)), case.spectrum.teacher_overlap
-    (errors,) = call(integral_errors, rest, T, tuple(values[some] for values in states), integrals=integrals)
-    return float(errors.max())
+    return float(call(integral_errors, rest, T, *(values[some] for values in states), integrals=integrals)[0].max())
 
 
 def integral_errors(
-    case: Case, T: Float[Array, "M M"], states: tuple[Float[Array, "time ..."], ...], *, integrals: Integrals
+    case: Case, T: Float[Array, "M M"], *states: Float[Array, "time ..."], integrals: Integrals
 ) -> tuple[Float[Array, "time"]]:
     """Estimated errors of the Gaussian averages at some states (Q, R, v, t) of a trajectory."""
 

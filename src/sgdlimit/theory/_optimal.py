@@ -5,7 +5,6 @@ The gradient comes from forward-mode derivatives of the solved equations of moti
 them cost less to compile and run than the checkpoints of reverse mode.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -132,18 +131,34 @@ def optimal_schedule(
     check_whole(2, knots=knots)
     if instance.training.schedule is not None:
         raise ProblemError("training.schedule: must be None (got a schedule). Give an instance without one.")
-    scanned = _check_rates(np.geomspace(0.005, 20, 25) if rates is None else rates) / instance.learning_rate
+    scanned = numbers("rates", np.geomspace(0.005, 20, 25) if rates is None else rates, ("rate",))
+    if len(scanned) < 3 or (np.diff(scanned, prepend=0) <= 0).any():
+        raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
     times = np.linspace(0, duration, knots)
     case, integrals = reduced_case(instance, theory, nodes), integrals_of(instance)
     case = case._replace(rule=case.rule._replace(schedule_times=times))
 
-    def objective(log_factors: Float[ndarray, "knot"]) -> tuple[float, Float[ndarray, "knot"]]:
+    def objective(log_factors):
         value, gradient = call(log_final_error, log_factors, case, times[-1:], integrals=integrals)
         if np.isfinite(value) and np.isfinite(gradient).all():
             return float(value), gradient
         return LOST, np.zeros(knots)
 
-    constant = _best_constant(lambda log_factor: objective(np.full(knots, log_factor))[0], np.log(scanned))
+    def log_error(log_factor):
+        return objective(np.full(knots, log_factor))[0]
+
+    # The best constant rate, from the scan and a line search.
+    log_factors = np.log(scanned / instance.learning_rate)
+    errors = [log_error(log_factor) for log_factor in log_factors]
+    least = int(np.argmin(errors))
+    if errors[least] >= LOST:
+        raise DivergenceError("rates: theory diverges with every one. Give smaller ones.")
+    if least in (0, len(errors) - 1):
+        end = "last" if least else "first"
+        raise ProblemError(f"rates: the best of {len(errors)} is the {end} one. Give a range beyond it.")
+    around = log_factors[least - 1], log_factors[least + 1]
+    constant: Any = minimize_scalar(log_error, bounds=around, method="bounded", options={"xatol": 1e-3})
+
     decay = np.log(np.maximum(2 * (1 - times / duration), 0.05))
     bounds = [(constant.x + np.log(SMALLEST), constant.x + np.log(LARGEST))] * knots
     found = [
@@ -177,29 +192,7 @@ def log_final_error(
     return log_error, gradient
 
 
-def _best_constant(log_error: Callable[[float], float], log_factors: Float[ndarray, "rate"]) -> Any:
-    """The minimum of ln ε over the logarithm of a constant factor, from a scan and a line search."""
-    errors = [log_error(log_factor) for log_factor in log_factors]
-    best = int(np.argmin(errors))
-    if errors[best] >= LOST:
-        raise DivergenceError("rates: theory diverges with every one. Give smaller ones.")
-    if best in (0, len(errors) - 1):
-        raise ProblemError(
-            f"rates: the best of {len(errors)} is the {'last' if best else 'first'} one. Give a range beyond it."
-        )
-    around = log_factors[best - 1], log_factors[best + 1]
-    return minimize_scalar(log_error, bounds=around, method="bounded", options={"xatol": 1e-3})
-
-
 def _with(instance: Instance, times: Float[ndarray, "knot"], log_factors: Float[ndarray, "knot"]) -> Instance:
     """The instance with a schedule."""
-    schedule = Schedule(times=tuple(times.tolist()), factors=tuple(np.exp(log_factors).tolist()))
+    schedule = Schedule.of(lambda t: np.exp(log_factors), times)
     return instance.replace(training=instance.training.model_copy(update={"schedule": schedule}))
-
-
-def _check_rates(rates: ArrayLike) -> Float[ndarray, "rate"]:
-    """Positive numbers that increase, at least three."""
-    array = numbers("rates", rates, ("rate",))
-    if len(array) < 3 or (np.diff(array, prepend=0) <= 0).any():
-        raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
-    return array

@@ -3,16 +3,14 @@
 import warnings
 from collections.abc import Mapping
 from itertools import product
-from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 from xarray import Dataset
 
 from ..errors import DivergenceWarning, ProblemError, shown
 from ..problem import Problem
-from ..training import task_units
+from ..settings import nested
 from ..trajectory import check_times
 from ._averages import integrals_for
 from ._equations import Case
@@ -29,6 +27,8 @@ RESOLVED = 1e-6
 """Errors below this one are not told apart; there the solver's own would make slopes."""
 
 RTOL = ATOL = 1e-7
+
+NO_EXIT = np.inf, np.nan
 
 
 def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
@@ -64,13 +64,13 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
 
     places, found = find_peaks(-fall, prominence=PROMINENCE)
     if len(places) == 0:
-        return np.inf, np.nan
+        return NO_EXIT
     plateau = places[np.argmax(found["prominences"])]
     level = log_error[plateau]
     threshold = (level + max(log_error[-1], level - np.log(DEEPEST))) / 2
     below = plateau + np.flatnonzero(log_error[plateau:] < threshold)
     if len(below) == 0:
-        return np.inf, np.nan
+        return NO_EXIT
     around = [below[0], below[0] - 1]  # the two output times of the exit, by increasing error
     return float(np.exp(np.interp(threshold, log_error[around], log_t[around]))), float(np.exp(level))
 
@@ -133,12 +133,8 @@ def phase_diagram(
             f"settings: must be two names with values (got {shown(settings)}). Write {{'learning_rate': [...], ...}}."
         )
     axes = {name: np.asarray(values).tolist() for name, values in settings.items()}
-    cells: list[Problem] = []
-    for values in product(*axes.values()):
-        fields = problem.model_dump(exclude_unset=True)
-        for path, value in zip(axes, values, strict=True):
-            fields = _with(fields, path, value)
-        cells.append(type(problem)(**fields))
+    given = problem.model_dump(exclude_unset=True)
+    cells = [Problem(**nested(dict(zip(axes, cell, strict=True)), given)) for cell in product(*axes.values())]
     if not cells:
         raise ProblemError("settings: must have values for both (got none for one).")
 
@@ -149,9 +145,9 @@ def phase_diagram(
         drawn = cell.model_dump_json(exclude={"learning_rate", "training"})
         if drawn not in known:
             known[drawn] = reduced_case(cell.draw(seed), theory, nodes)
-        inputs, v, v_teacher, rule = known[drawn]
-        rule = cell.training.rule(cell.learning_rate, len(v), task_units(v_teacher), rule.switch_times)
-        cases.append(Case(inputs, v, v_teacher, rule))
+        case = known[drawn]
+        units = cell.student_units, cell.teacher_units
+        cases.append(case._replace(rule=cell.training.rule(cell.learning_rate, *units, case.rule.switch_times)))
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
         raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
     functions = problem.activation, problem.teacher_activation
@@ -160,14 +156,9 @@ def phase_diagram(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)  # the result says which cells diverge
         solved = trajectories(cases, at, Solver(integrals_for(*functions), RTOL, ATOL), attrs)
-    return _diagram(axes, at, solved)
-
-
-def _diagram(axes: Mapping[str, list], at: Float[np.ndarray, "time"], solved: Dataset) -> Dataset:
-    """The cells' errors and plateaus over the two axes."""
     error, diverged_at = solved["generalization_error"].values, solved["diverged_at"].values
     diverged = np.isfinite(diverged_at)
-    exits = [(np.inf, np.nan) if lost else plateau_exit(at, cell) for cell, lost in zip(error, diverged, strict=True)]
+    exits = [NO_EXIT if lost else plateau_exit(at, curve) for curve, lost in zip(error, diverged, strict=True)]
     exit_time, level = np.transpose(exits)
     columns = {
         "final_error": (error[:, -1], "final generalisation error"),
@@ -180,12 +171,5 @@ def _diagram(axes: Mapping[str, list], at: Float[np.ndarray, "time"], solved: Da
     dims = [name.replace(".", "_") for name in axes]
     shape = [len(values) for values in axes.values()]
     data = {name: (dims, values.reshape(shape), {"long_name": text}) for name, (values, text) in columns.items()}
-    data["generalization_error"] = ([*dims, "time"], error.reshape(*shape, len(at)), {})
-    coords = {dim: (dim, values) for dim, values in zip(dims, axes.values(), strict=True)}
-    return Dataset(data, coords={**coords, "time": ("time", at)}, attrs=solved.attrs)
-
-
-def _with(fields: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Nested settings with another value of one."""
-    head, _, rest = path.partition(".")
-    return {**fields, head: _with(fields.get(head, {}), rest, value) if rest else value}
+    data["generalization_error"] = ([*dims, "time"], error.reshape(*shape, -1))
+    return Dataset(data, {**dict(zip(dims, axes.values(), strict=True)), "time": at}, solved.attrs)

@@ -45,6 +45,9 @@ ROUNDING = 1e-8
 WIDTH = 128
 """Size of a block: as small as keeps the matrix products efficient."""
 
+COLUMNS = 4096
+"""Columns that are multiplied at a time, so that no copy of a whole root is made."""
+
 
 def block_gauss(
     diagonal: Float[ndarray, "N"], block: Float[ndarray, "N d"], steps: int, factor: Float[ndarray, "r N"] | None = None
@@ -226,7 +229,11 @@ def gauss_density(moments: InputMoments, steps: int) -> GaussRule:
     shift, root, rest = smaller(moments)
     size, N = len(root), len(moments.diagonal)
     if size > LARGE:
-        omega, weights = trace_gauss(block_tridiagonal(_single_gram(root, rest)), size, N - size, steps)
+        matrix = np.diag(rest.astype(np.float32))
+        for part in np.array_split(root, -(-root.shape[1] // COLUMNS), axis=1):
+            single = part.astype(np.float32)
+            matrix += single @ single.T
+        omega, weights = trace_gauss(block_tridiagonal(matrix), size, N - size, steps)
         return np.maximum(shift + omega, 0), weights  # what float32 rounds below 0 is 0
     with one_thread():
         omega, weights = shift + np.linalg.eigvalsh(root @ root.T + np.diag(rest)), np.full(size, 1 / N)
@@ -234,16 +241,6 @@ def gauss_density(moments: InputMoments, steps: int) -> GaussRule:
         omega, weights = np.append(omega, shift), np.append(weights, 1 - size / N)
     nodes, weights = thinned(clipped(omega), weights, steps)
     return clipped(nodes), weights
-
-
-def _single_gram(root: Float[ndarray, "s r"], rest: Float[ndarray, "s"], columns: int = 4096) -> Float[ndarray, "s s"]:
-    """The matrix diag(rest) + root rootᵀ in float32, some columns at a time: no copy of the whole root is made."""
-    matrix = np.zeros((len(root), len(root)), dtype=np.float32)
-    matrix[np.diag_indices(len(root))] = rest
-    for part in np.array_split(root, -(-root.shape[1] // columns), axis=1):
-        single = part.astype(np.float32)
-        matrix += single @ single.T
-    return matrix
 
 
 def thinned(omega: Float[ndarray, "nodes"], weights: Float[ndarray, "nodes"], steps: int) -> GaussRule:

@@ -44,9 +44,9 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     solve = partial(order_parameters, times=times, solver=solver)
     with ThreadPoolExecutor(cores()) as pool:
         results = [solve(several[0]), *pool.map(solve, several[1:])]  # the first one compiles
-    first = results[0]
-    diverged_at = np.append(times, np.inf)[[result.reached for result in results]]
-    integrals, error = solver.integrals, max(result.integral_error for result in results)
+    *values, steps, reached, errors = map(np.stack, zip(*results, strict=True))
+    diverged_at = np.append(times, np.inf)[reached]
+    integrals, error = solver.integrals, float(errors.max())
     if error > integrals.accuracy:
         warnings.warn(
             f"accuracy: the Gaussian averages are known to {error:.1g} only where {integrals.accuracy:.1g} was asked "
@@ -57,17 +57,18 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     attrs = {"exactness": str(exactness_of_averages(integrals)), **attrs, "kind": "theory"}
     attrs |= {"integrals": integrals.method, "integral_error": error} | solver.tolerances() | VERSIONS
     if np.isfinite(diverged_at).any():
-        message = _divergence(several, diverged_at, int(first.steps), solver.most_steps)
+        message = _divergence(several, diverged_at, int(steps[0]), solver.max_steps)
         if diverged_at.max() == times[0]:
             raise DivergenceError(message)
         warnings.warn(message, DivergenceWarning, stacklevel=3)
         attrs["diverged_at"] = float(diverged_at.min())
-    names = OrderParameters._fields[: 4 + (first.task_error.shape[1] > 1)]  # errors task by task only of several tasks
-    values: dict[str, Any] = {name: np.stack([getattr(result, name) for result in results]) for name in names}
-    solved = make_trajectory(times, attrs=attrs, leading={"case": np.arange(len(several))}, **values)
+    named = dict(zip(OrderParameters._fields, values, strict=False))
+    if values[-1].shape[2] == 1:
+        del named["task_error"]  # there is only one task
+    solved = make_trajectory(times, attrs=attrs, leading={"case": np.arange(len(several))}, **named)
     if several is not cases:
-        return solved.isel(case=0, drop=True, time=slice(first.reached))
-    rates = np.array([case.rule.learning_rate for case in several], dtype=np.float64)
+        return solved.isel(case=0, drop=True, time=slice(reached[0]))
+    rates = [float(case.rule.learning_rate) for case in several]
     solved = solved.assign_coords(learning_rate=("case", rates), diverged_at=("case", diverged_at))
     return solved.where(solved["time"] < solved["diverged_at"])
 
@@ -147,7 +148,7 @@ def solve_spectrum(
     array([1., 0.])
     """
     check_positive(rtol=rtol, atol=atol, max_steps=max_steps or MAX_STEPS)
-    solver = Solver(integrals_for(activation, teacher_activation), rtol, atol, max_steps)
+    solver = Solver(integrals_for(activation, teacher_activation), rtol, atol, max_steps or MAX_STEPS)
     case = check_case(spectrum, student_output, teacher_output, learning_rate, training, switch_times)
     described = describe(activation, teacher_activation, [training]) | {"learning_rate": float(learning_rate)}
     return trajectories(case, times, solver, {**(attrs or {}), **described})
@@ -218,7 +219,7 @@ def solve_many(
     array([0.221, 0.   ])
     """
     check_positive(rtol=rtol, atol=atol)
-    solver = Solver(integrals_for(activation, teacher_activation), rtol, atol)
+    solver = Solver(integrals_for(activation, teacher_activation), rtol, atol, MAX_STEPS)
     given = {  # and the axes that one case has
         "spectra": (spectra, 0),
         "student_output": (student_output, 1),

@@ -123,7 +123,7 @@ class Spectrum(eqx.Module):
     @property
     def products(self) -> Products:
         """[[q, r], [rᵀ, p]] on every node, d = K + M."""
-        return np.block([[self.student, self.overlap], [np.swapaxes(self.overlap, 1, 2), self.teacher]])
+        return np.block([[self.student, self.overlap], [self.overlap.mT, self.teacher]])
 
     @property
     def Q(self) -> Float[ndarray, "K K"]:
@@ -148,10 +148,9 @@ def padded(spectrum: Spectrum) -> Spectrum:
     (64, array([[2.]]), array([[0.5]]))
     """
     n = len(spectrum.weights)
-    step = 1 << max(n - 1, 1).bit_length() >> 3
-    missing = FEWEST_NODES - n if n <= FEWEST_NODES else -n % step
+    missing = FEWEST_NODES - n if n <= FEWEST_NODES else -n % (1 << (n - 1).bit_length() >> 3)
 
-    def longer(array: ndarray) -> ndarray:
+    def longer(array):
         more = 0 if array is spectrum.teacher_overlap else missing
         return np.pad(array, [(0, more)] + [(0, 0)] * (array.ndim - 1))
 
@@ -162,11 +161,11 @@ def check_covariance(
     name: str, matrices: Float[ndarray, "*batch d d"], reference: Float[ndarray, "*batch d d"] | None = None
 ) -> None:
     """Refuse with a ProblemError what is not symmetric or has an eigenvalue below 0 by more than rounding."""
-    scale = np.abs(matrices if reference is None else reference).max()
-    if not np.allclose(matrices, np.swapaxes(matrices, -1, -2), rtol=0, atol=ROUNDING * scale):
+    rounding = ROUNDING * abs(matrices if reference is None else reference).max()
+    if not np.allclose(matrices, matrices.mT, rtol=0, atol=rounding):
         raise ProblemError(f"{name} must be symmetric. Give (x + xᵀ)/2.")
     smallest = np.linalg.eigvalsh(matrices).min()
-    if smallest < -ROUNDING * scale:
+    if smallest < -rounding:
         raise ProblemError(
             f"{name} must be a covariance (got the eigenvalue {smallest:.3g}, below 0). Check its entries."
         )
@@ -223,7 +222,18 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
         outside = (vectors @ vectors.T - products.sum(axis=0)) / others
         omega, weights = np.append(omega, shift), np.append(weights, others / N)
         products = np.append(products, outside[None], axis=0)
-    return _spectrum(K, *_merged(omega, weights, products), T)
+
+    # Eigenvalues that are equal up to rounding are one node: of independent inputs or orthogonal features.
+    order = np.argsort(omega, kind="stable")
+    apart = np.diff(omega[order]) > EQUAL * abs(omega).max()
+    if not apart.all():
+        groups = np.split(order, np.flatnonzero(apart) + 1)
+        omega, products = (
+            np.stack([np.average(values[group], axis=0, weights=weights[group]) for group in groups])
+            for values in (omega, products)
+        )
+        weights = np.array([weights[group].sum() for group in groups])
+    return _spectrum(K, omega, weights, products, T)
 
 
 def _spectrum(
@@ -232,22 +242,6 @@ def _spectrum(
     """A spectrum of products [[q, r], [rᵀ, p]], with eigenvalues that rounding may have made negative."""
     student, overlap, teacher = products[:, :K, :K], products[:, :K, K:], products[:, K:, K:]
     return Spectrum(clipped(eigenvalues), weights, student, overlap, teacher, T, noise)
-
-
-def _merged(
-    eigenvalues: Nodes, weights: Nodes, products: Products
-) -> tuple[Float[ndarray, "m"], Float[ndarray, "m"], Float[ndarray, "m d d"]]:
-    """One node for eigenvalues that are equal up to rounding: independent inputs, orthogonal features."""
-    order = np.argsort(eigenvalues, kind="stable")
-    apart = np.diff(eigenvalues[order]) > EQUAL * np.abs(eigenvalues).max()
-    if apart.all():
-        return eigenvalues, weights, products
-    groups = np.split(order, np.flatnonzero(apart) + 1)
-
-    def mean(values: ndarray) -> ndarray:
-        return np.stack([np.average(values[group], axis=0, weights=weights[group]) for group in groups])
-
-    return mean(eigenvalues), np.array([weights[group].sum() for group in groups]), mean(products)
 
 
 def _products(projections: Float[ndarray, "d n"]) -> Products:
@@ -289,7 +283,7 @@ def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     omega, weights, products = spectrum.eigenvalues, spectrum.weights, spectrum.products
     variances, modes = np.linalg.eigh(weights[:, None, None] * products)
     variances = np.where(variances > SINGULAR * variances.max(axis=1, keepdims=True), variances, 0)
-    roots = np.sqrt(variances)[:, :, None] * np.swapaxes(modes, 1, 2)  # w products = rootsᵀ roots
+    roots = np.sqrt(variances)[:, :, None] * modes.mT  # w products = rootsᵀ roots
     overlaps = block_gauss(np.repeat(omega, K + M), np.concatenate(roots), steps)
     return _gauss_spectrum(K, overlaps, thinned(omega, weights * spectrum.noise, steps), spectrum.teacher_overlap)
 

@@ -20,7 +20,7 @@ from ...resources import cores, one_thread
 from ...rules import Tables, codes_of
 from ...settings import check_whole
 from ...training import LearningRule
-from ...trajectory import check_times, make_attrs, make_trajectory
+from ...trajectory import check_times, make_trajectory
 from .._averages import integrals_for, sobol_normals
 from .._exactness import ENSEMBLE
 from .._quadrature import gauss_density, gauss_vectors, lanczos_steps
@@ -38,7 +38,8 @@ LOG_POINTS = 14
 GROUP = 8
 """Chains that share their matrix products; always the same ones, so that bits do not depend on the threads."""
 
-FIELDS, CHOICES, WEIGHTS, POINTS = range(4)  # the last word of a key
+PURPOSES, POINTS = range(3), 3
+"""The last word of a key: of the fields, the clusters and the weights of each chain, and of the points for all."""
 
 
 def solve_mixture(
@@ -114,33 +115,26 @@ def solve_mixture(
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
     grid = _time_grid(instance, times, float(largest_step))
     process = _Process.of(instance, grid, chains, seed, finite_size=bool(finite_size))
-    moments = process.moments
-    from_start = round(times[0] * instance.input_dim) == 0
-    if from_start:
-        for values, start in zip(process.kept, process.start, strict=False):
-            values[:, 0] = start
-    run, starts = (_spectral if len(moments.kinds) == 1 else _by_weights)(process, nodes)
+    run, starts = (_spectral if len(process.moments.kinds) == 1 else _by_weights)(process, nodes)
     with one_thread(), ThreadPoolExecutor(threads) as pool:
         steps = min(pool.map(run, starts))
 
-    count = from_start + np.count_nonzero(grid.output[:steps] >= 0)
-    diverged = {}
-    if count < len(times):
-        edge = stability_edge(instance, moments)
-        message = (
-            f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[count]:g}. At the "
-            f"initial weights they get unstable above about {edge:.2g}. Use a smaller one."
-        )
-        if count == 0:
-            raise DivergenceError(message)
-        diverged = {"diverged_at": float(times[count])}
-        warnings.warn(message, DivergenceWarning, stacklevel=3)
-    result = _trajectory(process, times[:count])
     attrs = instance.provenance(
         theory="mixture", kind="theory", seed=seed, chains=chains, largest_step=float(largest_step),
         finite_size=int(finite_size), **{package: version(package) for package in ("sgdlimit", "jax", "numba")},
     )  # fmt: skip
-    return result.assign_attrs(make_attrs(attrs | diverged) | result.attrs)
+    missing = np.count_nonzero(grid.output[steps:] >= 0)
+    if missing:
+        attrs["diverged_at"] = float(times[-missing])
+        message = (
+            f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[-missing]:g}. At "
+            f"the initial weights they get unstable above about {stability_edge(instance, process.moments):.2g}. Use a "
+            "smaller one."
+        )
+        if missing == len(times):
+            raise DivergenceError(message)
+        warnings.warn(message, DivergenceWarning, stacklevel=3)
+    return _trajectory(process, times[: len(times) - missing], attrs)
 
 
 class _Process(NamedTuple):
@@ -164,70 +158,56 @@ class _Process(NamedTuple):
     def of(cls, instance: Instance, grid: Grid, chains: int, seed: int, *, finite_size: bool) -> "_Process":
         """Set an ensemble up."""
         moments, W, v = instance.mixture_moments(), instance.student, instance.student_output
-        a = moments.input_mean
-        M = W @ a.T / np.sqrt(instance.input_dim)
+        a, rule, N = moments.input_mean, instance.rule, instance.input_dim
+        M = W @ a.T / np.sqrt(N)
         if not finite_size:
             W = W - np.linalg.lstsq(a.T, W.T, rcond=1e-10)[0].T @ a
         overlaps = [(*kind.overlaps(W), kind.teacher_overlap) for kind in moments.kinds]
         start = np.stack([np.block([[Q, R], [R.T, T]]) for Q, R, T in overlaps]), v, M
-        keys = [[key_of(seed, chain, purpose) for purpose in (FIELDS, CHOICES, WEIGHTS)] for chain in range(chains)]
-        return cls(
-            instance,
-            moments,
-            _clusters(instance, moments, seed, finite_size),
-            grid,
-            W,
-            start,
-            np.array(keys, np.uint32).reshape(chains, -1),
-            (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64,
-            Kept(*(np.full((chains, grid.output.max(initial=0) + 1, *part.shape), np.nan) for part in (*start, v))),
+        keys = [[key_of(seed, chain, purpose) for purpose in PURPOSES] for chain in range(chains)]
+        shape = chains, grid.output.max(initial=0) + 1
+        kept = Kept(*(np.broadcast_to(part, (*shape, *part.shape)).copy() for part in (*start, np.nan * v)))
+        teacher = instance.teacher_activation or instance.activation
+        (student_code, teacher_code), functions = codes_of([instance.activation, teacher])
+        clusters = Clusters(
+            moments.weights,
+            np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
+            moments.kind,
+            moments.mean_overlap,
+            moments.teacher_mean,
+            student_code,
+            teacher_code,
+            Tables.of(functions),
+            teacher.jumps,
+            sobol_normals(len(W) + len(instance.teacher), LOG_POINTS, ((seed, POINTS),)),
+            N,
+            rule.teacher_scale * np.atleast_2d(instance.teacher_output),
+            LearningRule._make([*map(float, rule[:6]), rule.batch_size, None, None, None]),
+            rule.weight_decay / N,
+            finite_size,
         )
+        places = (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64
+        keys = np.array(keys, np.uint32).reshape(chains, -1)
+        return cls(instance, moments, clusters, grid, W, start, keys, places, kept)
 
 
 def _time_grid(instance: Instance, times: Float[ndarray, "time"], largest_step: float) -> Grid:
     """Steps of min(largest, 0.02 t + 0.002), in whole steps of SGD, which end at outputs and where tasks change."""
     N = instance.input_dim
-    outputs = np.rint(times * N).astype(np.int64)
+    outputs, switches = (np.rint(t * N).astype(int) for t in (times, instance.switch_times))
     if (np.diff(outputs) == 0).any():
         raise ProblemError(
             f"times: {len(np.unique(outputs))} of {len(times)} are different steps of SGD for N={N}. Use log_times."
         )
-    switches = np.rint(instance.switch_times * N).astype(np.int64)
     edges = [0]
-    ends = np.union1d(outputs, switches[switches < outputs[-1]])
-    for end in ends.tolist():
+    for end in np.union1d(outputs, switches[switches < outputs[-1]]).tolist():
         while edges[-1] < end:
             count = max(1, round(N * min(largest_step, 0.02 * edges[-1] / N + 0.002)))
             edges.append(min(edges[-1] + count, end))
-    first, count = np.array(edges[:-1], np.int64), np.diff(edges)
-    output = np.full(outputs[-1] + 1, -1)
-    output[outputs] = np.arange(len(outputs))
+    first, ends, count = np.array(edges[:-1], int), edges[1:], np.diff(edges)
     factor = instance.training.factor((first + count / 2) / N)
-    return Grid(first, count, factor, np.searchsorted(switches, first, side="right"), output[edges[1:]])
-
-
-def _clusters(instance: Instance, moments: MixtureMoments, seed: int, pushed: bool) -> Clusters:
-    """What the compiled loops need of an instance."""
-    rule, N = instance.rule, instance.input_dim
-    teacher = instance.teacher_activation or instance.activation
-    (student_code, teacher_code), functions = codes_of([instance.activation, teacher])
-    return Clusters(
-        moments.weights,
-        np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
-        moments.kind,
-        moments.mean_overlap,
-        moments.teacher_mean,
-        student_code,
-        teacher_code,
-        Tables.of(functions),
-        teacher.jumps,
-        sobol_normals(len(instance.student) + len(instance.teacher), LOG_POINTS, ((seed, POINTS),)),
-        N,
-        rule.teacher_scale * np.atleast_2d(instance.teacher_output),
-        LearningRule._make([*map(float, rule[:6]), rule.batch_size, None, None, None]),
-        rule.weight_decay / N,
-        pushed,
-    )
+    output = np.where(np.isin(ends, outputs), np.searchsorted(outputs, ends), -1)
+    return Grid(first, count, factor, np.searchsorted(switches, first, side="right"), output)
 
 
 Run = tuple[Callable[[int], int], range]
@@ -244,9 +224,9 @@ def _spectral(process: _Process, nodes: int | None) -> Run:
     on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps))
 
     def run(chain: int) -> int:
-        own, S, v, M = (array.copy() for array in (gamma, *process.start))
+        moved = [array.copy() for array in (gamma, *process.start)]
         keys, place, kept = process.keys[chain], process.places[chain], at(process.kept, chain)
-        return run_chain(process.clusters, on_nodes, process.grid, keys, place, own, S, v, M, kept)
+        return run_chain(process.clusters, on_nodes, process.grid, keys, place, *moved, kept)
 
     return run, range(len(process.places))
 
@@ -259,13 +239,13 @@ def _by_weights(process: _Process, nodes: int | None) -> Run:
     def run(first: int) -> int:
         group = slice(first, first + GROUP)
         keys, places, kept = process.keys[group], process.places[group], at(process.kept, group)
-        W, v, M = (np.repeat(array[None], len(places), axis=0) for array in (process.W, *process.start[1:]))
-        return run_group(process.clusters, process.moments, process.grid, keys, places, W, v, M, kept)
+        moved = [np.repeat(array[None], len(places), axis=0) for array in (process.W, *process.start[1:])]
+        return run_group(process.clusters, process.moments, process.grid, keys, places, *moved, kept)
 
     return run, range(0, len(process.places), GROUP)
 
 
-def _trajectory(process: _Process, times: Float[ndarray, "time"]) -> xr.Dataset:
+def _trajectory(process: _Process, times: Float[ndarray, "time"], attrs: dict[str, Any]) -> xr.Dataset:
     """What was kept of the chains, with their errors, modes and frozen units."""
     instance, moments, clusters = process.instance, process.moments, process.clusters
     K, kept = len(process.W), at(process.kept, np.s_[:, : len(times)])
@@ -273,17 +253,12 @@ def _trajectory(process: _Process, times: Float[ndarray, "time"]) -> xr.Dataset:
     S = np.tensordot(kept.S, moments.kind_weights, (2, 0))  # averaged over the kinds
     errors = task_errors(moments, kept, clusters.rule.student_scale * kept.v, clusters.v_teacher, integrals)
     task = np.searchsorted(instance.switch_times, times, side="right")
-    variables: dict[str, Any] = {
-        "Q": S[..., :K, :K],
-        "R": S[..., :K, K:],
-        "v": kept.v,
-        "generalization_error": errors[:, np.arange(len(times)), task],
-        "mean_field": kept.M,
-    }
+    variables = {"Q": S[..., :K, :K], "R": S[..., :K, K:], "v": kept.v, "mean_field": kept.M}
+    apart, frozen = modes(times, *variables.values()), frozen_units(kept.activity)
+    variables["generalization_error"] = errors[:, np.arange(len(times)), task]
     if errors.shape[2] > 1:
         variables["task_error"] = errors
-    result = make_trajectory(times, leading={"run": np.arange(len(kept.v))}, **variables)
-    apart, frozen = modes(result), frozen_units(kept.activity)
-    attrs = {"exactness": str(ENSEMBLE), "integrals": integrals.method}
+    attrs |= {"exactness": str(ENSEMBLE), "integrals": integrals.method}
     attrs |= {"modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}
-    return result.assign(mode=("run", apart), frozen=(("run", "student"), frozen)).assign_attrs(attrs)
+    result = make_trajectory(times, attrs=attrs, leading={"run": np.arange(len(kept.v))}, **variables)
+    return result.assign(mode=("run", apart), frozen=(("run", "student"), frozen))

@@ -48,40 +48,32 @@ def task_errors(
     integrals: Integrals,
 ) -> Float[ndarray, "chain time task"]:
     """Σ_i p_i ε_i over the clusters, for normalised output weights."""
-    M, n_i = np.moveaxis(kept.M, 3, 0), moments.teacher_mean[:, None, None]
-    mean = np.concatenate([M, np.broadcast_to(n_i, (*M.shape[:3], n_i.shape[3]))], axis=3)
-    S = np.moveaxis(kept.S, 2, 0)[moments.kind]
-    v = np.broadcast_to(v, (len(M), *v.shape))
-    mean, S, v = (array.reshape(-1, *array.shape[3:]) for array in (mean, S, v))
-    errors = _in_parts(mean, S, v, v_teacher, integrals).reshape(*M.shape[:3], -1)
-    return sum((p * error for p, error in zip(moments.weights, errors, strict=True)), np.zeros(()))
-
-
-def _in_parts(mean: ndarray, S: ndarray, v: ndarray, v_teacher: ndarray, integrals: Integrals) -> ndarray:
-    """As many calls of one program as it takes, the last filled up."""
+    M = np.moveaxis(kept.M, 3, 0)
+    n_i = np.broadcast_to(moments.teacher_mean[:, None, None], (*M.shape[:3], v_teacher.shape[1]))
+    states = np.concatenate([M, n_i], axis=3), np.moveaxis(kept.S, 2, 0)[moments.kind], np.broadcast_to(v, M.shape)
+    mean, S, v = (array.reshape(-1, *array.shape[3:]) for array in states)
+    # As many calls of one program as it takes, the last filled up.
     parts = []
     for start in range(0, len(v), AT_ONCE):
         place = np.minimum(np.arange(start, start + AT_ONCE), len(v) - 1)
-        (part,) = call(errors_around, mean[place], S[place], v[place], v_teacher, integrals=integrals)
-        parts.append(part)
-    return np.concatenate(parts)[: len(v)]
+        parts += call(errors_around, mean[place], S[place], v[place], v_teacher, integrals=integrals)
+    errors = np.concatenate(parts)[: len(v)].reshape(*M.shape[:3], -1)
+    return sum((p * error for p, error in zip(moments.weights, errors, strict=True)), np.zeros(()))
 
 
-def modes(trajectory: xr.Dataset) -> Int[ndarray, "run"]:
+def modes(times: Float[ndarray, "time"], *values: Float[ndarray, "run time ..."]) -> Int[ndarray, "run"]:
     """Numbers of the modes that the members of an ensemble are in, by their means over the last half of the time.
 
-    Members are split where one of Q, R, v or M leaves a gap of five times the spread, over members and in time, on
-    either side of it; with 32 members around one mode that happens once in 10⁵ ensembles.
+    Members are split where one of the values, Q, R, v or M, leaves a gap of five times the spread, over members and in
+    time, on either side of it; with 32 members around one mode that happens once in 10⁵ ensembles.
     """
-    count = trajectory.sizes["run"]
-    if count < 4 or trajectory.sizes["time"] < 2:
-        return np.zeros(count, dtype=int)
-    late = trajectory.isel(time=trajectory["time"].values >= trajectory["time"].values[-1] / 2)
-    names = [name for name in ("Q", "R", "v", "mean_field") if name in late]
-    values = np.concatenate([late[name].values.reshape(count, late.sizes["time"], -1) for name in names], axis=2)
-    level, in_time = values.mean(axis=1), values.std(axis=1).mean(axis=0)
-    sides = [np.zeros(count, dtype=bool)]
-    for x, time_spread in zip(level.T, np.maximum(in_time, 1e-6 * np.abs(level).max(axis=0)), strict=True):
+    count, late = len(values[0]), times >= times[-1] / 2
+    if count < 4 or len(times) < 2:
+        return np.zeros(count, int)
+    flat = np.concatenate([array[:, late].reshape(count, late.sum(), -1) for array in values], axis=2)
+    level, in_time = flat.mean(axis=1), flat.std(axis=1).mean(axis=0)
+    sides = [np.zeros(count, bool)]
+    for x, time_spread in zip(level.T, np.maximum(in_time, 1e-6 * abs(level).max(axis=0)), strict=True):
         ordered = np.sort(x)
         gaps = np.diff(ordered)
         cut = int(gaps.argmax()) + 1
@@ -96,10 +88,7 @@ def frozen_units(activity: Float[ndarray, "run time K"]) -> Bool[ndarray, "run K
 
     ``activity`` is E g'(λ_k)², NaN at the initial condition.
     """
-    seen = activity[:, np.isfinite(activity).all(axis=(0, 2))]
-    if seen.shape[1] < 2:
-        return np.zeros(activity[:, 0].shape, dtype=bool)
-    return seen[:, -1] < FROZEN * seen.max(axis=1)
+    return activity[:, -1] < FROZEN * np.fmax.reduce(activity, axis=1)  # fmax ignores NaN
 
 
 def over_ensemble(trajectory: xr.Dataset) -> xr.Dataset:
@@ -132,6 +121,7 @@ def over_ensemble(trajectory: xr.Dataset) -> xr.Dataset:
     moving = trajectory[[name for name in trajectory if "time" in trajectory[name].dims]]
     count = trajectory.sizes["run"]
     spread = moving.std("run", ddof=1) if count > 1 else moving.isel(run=0, drop=True) * np.nan
-    parts = {"_spread": spread, "_stderr": spread / np.sqrt(count)}
-    renamed = [part.rename({name: f"{name}{suffix}" for name in part}) for suffix, part in parts.items()]
-    return xr.merge([moving.mean("run"), *renamed]).assign_attrs(trajectory.attrs)
+    over = moving.mean("run")
+    for name in moving:
+        over[f"{name}_spread"], over[f"{name}_stderr"] = spread[name], spread[name] / np.sqrt(count)
+    return over.assign_attrs(trajectory.attrs)

@@ -36,7 +36,7 @@ def stability_edge(instance: Instance, moments: MixtureMoments | None = None) ->
     >>> round(stability_edge(problem.draw(seed=0)), 6)
     2.0
     """
-    moments = instance.mixture_moments() if moments is None else moments
+    moments = moments or instance.mixture_moments()
     v = instance.rule.student_scale * instance.student_output
     W, N = instance.student, instance.input_dim
     z = np.random.default_rng(0).standard_normal((SAMPLES, len(W)))
@@ -46,6 +46,5 @@ def stability_edge(instance: Instance, moments: MixtureMoments | None = None) ->
         variances, directions = np.linalg.eigh(inside.overlaps(W)[0])
         fields = z @ (directions * np.sqrt(np.maximum(variances, 0))).T + W @ a / np.sqrt(N)
         norm = A + inside.diagonal.mean() + np.square(inside.factor).sum() / N
-        push = np.square(v) @ np.square(instance.activation.derivative(fields)).mean(axis=0)
-        largest = max(largest, float(norm * push))
+        largest = max(largest, float(norm * (v**2 @ np.square(instance.activation.derivative(fields)).mean(axis=0))))
     return 2 / largest if largest > 0 else np.inf

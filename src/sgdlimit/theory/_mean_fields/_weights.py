@@ -25,16 +25,6 @@ Covariance = tuple[Float32[ndarray, "N"], Float32[ndarray, "r N"]]
 """V = diag(diagonal) + factorᵀ factor of a kind of clusters."""
 
 
-@njit(cache=True)
-def _noise_roots(G):
-    """(p G)^(1/2) of every chain and kind; the averages have their p already."""
-    roots = np.empty_like(G)
-    for chain in range(G.shape[0]):
-        for kind in range(G.shape[1]):
-            cholesky(G[chain, kind], roots[chain, kind])
-    return roots
-
-
 @njit(nogil=True, cache=True)
 def _average(*arguments):
     """The chain compiled into a caller, as it is for a spectrum: it has the same bits as there."""
@@ -86,7 +76,10 @@ def run_group(
         eta = rule.learning_rate * factor
         change = -eta * dt * np.einsum("cqkl,qcln->ckn", averages.H, middle, optimize=True)
         change -= eta * dt * np.einsum("cqkm,qmn->ckn", averages.A, phi, optimize=True)
-        scale, roots = eta * np.sqrt(dt / rule.batch_size), _noise_roots(averages.G)
+        roots = np.empty_like(averages.G)  # (p G)^(1/2); the averages have their p already
+        for index in np.ndindex(roots.shape[:2]):
+            cholesky(averages.G[index], roots[index])
+        scale = eta * np.sqrt(dt / rule.batch_size)
         for kind, covariance in enumerate(V):
             noise = _noise(covariance, keys[:, 4:], step * len(V) + kind, W.shape[1])
             change += scale * np.einsum("ckl,cln->ckn", roots[:, kind], noise)
@@ -112,8 +105,7 @@ def run_group(
 def _products(V: Sequence[Covariance], W: Float[ndarray, "chain K N"]) -> Float32[ndarray, "kind chain K N"]:
     """V W of every kind, in one product for all chains."""
     rows = W.reshape(-1, W.shape[2]).astype(np.float32)
-    products = [rows * diagonal + (rows @ factor.T) @ factor for diagonal, factor in V]
-    return np.stack(products).reshape(-1, *W.shape)
+    return np.stack([rows * diagonal + (rows @ factor.T) @ factor for diagonal, factor in V]).reshape(-1, *W.shape)
 
 
 def _noise(V: Covariance, keys: ndarray, number: int, K: int) -> Float32[ndarray, "chain K N"]:
@@ -134,7 +126,6 @@ def _field_covariances(
 ) -> Float[ndarray, "chain kind n n"]:
     """S = [[Q, R], [Rᵀ, T]] of every kind."""
     N = W.shape[2]
-    Q, R = W @ np.swapaxes(products, -1, -2) / N, W @ np.swapaxes(phi, -1, -2)[:, None] / N
+    Q, R = W @ products.mT / N, W @ phi.mT[:, None] / N
     T = np.broadcast_to(T[:, None], (*R.shape[:2], *T.shape[1:]))
-    S = np.block([[(Q + np.swapaxes(Q, -1, -2)) / 2, R], [np.swapaxes(R, -1, -2), T]])
-    return np.swapaxes(S, 0, 1).copy()
+    return np.block([[(Q + Q.mT) / 2, R], [R.mT, T]]).swapaxes(0, 1).copy()
