@@ -114,6 +114,9 @@ def integrate(
     state, case = start(case)
     inputs, _, v_teacher, rule = case
 
+    def slope(t, state, args):
+        return right_hand_side(t, state, case, integrals)
+
     def observe(t, state, args):
         Q, R, v = state[2:]
         S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
@@ -138,7 +141,7 @@ def integrate(
     if corners:
         controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
     solution = dfx.diffeqsolve(
-        dfx.ODETerm(lambda t, state, args: right_hand_side(t, state, case, integrals)),
+        dfx.ODETerm(slope),
         dfx.Tsit5(),
         t0=0.0,
         t1=times[-1],

@@ -224,9 +224,9 @@ def _spectral(process: _Process, nodes: int | None) -> Run:
     on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps))
 
     def run(chain: int) -> int:
-        moved = [array.copy() for array in (gamma, *process.start)]
+        own, S, v, M = (array.copy() for array in (gamma, *process.start))
         keys, place, kept = process.keys[chain], process.places[chain], at(process.kept, chain)
-        return run_chain(process.clusters, on_nodes, process.grid, keys, place, *moved, kept)
+        return run_chain(process.clusters, on_nodes, process.grid, keys, place, own, S, v, M, kept)
 
     return run, range(len(process.places))
 
@@ -239,8 +239,8 @@ def _by_weights(process: _Process, nodes: int | None) -> Run:
     def run(first: int) -> int:
         group = slice(first, first + GROUP)
         keys, places, kept = process.keys[group], process.places[group], at(process.kept, group)
-        moved = [np.repeat(array[None], len(places), axis=0) for array in (process.W, *process.start[1:])]
-        return run_group(process.clusters, process.moments, process.grid, keys, places, *moved, kept)
+        W, v, M = (np.repeat(array[None], len(places), axis=0) for array in (process.W, *process.start[1:]))
+        return run_group(process.clusters, process.moments, process.grid, keys, places, W, v, M, kept)
 
     return run, range(0, len(process.places), GROUP)
 
