@@ -88,6 +88,9 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
     row = [
         other for other in figure.axes if place and (spec := other.get_subplotspec()) and spec.rowspan == place.rowspan
     ]
+    # Before the curves: asking for the view is what makes matplotlib scale it.
+    x_axis = _axis(axes.xaxis, [other.xaxis for other in axes.get_shared_x_axes().get_siblings(axes)])
+    y_axis = _axis(axes.yaxis, [other.yaxis for other in (*axes.get_shared_y_axes().get_siblings(axes), *row)])
     curves = []
     for line in axes.lines:
         label = str(line.get_label())
@@ -103,8 +106,8 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
     return Panel(
         plain(axes.get_title(loc="left")),
         (left, 1 - bottom - height, width, height),
-        _axis(axes.xaxis, [other.xaxis for other in axes.get_shared_x_axes().get_siblings(axes)]),
-        _axis(axes.yaxis, [other.yaxis for other in (*axes.get_shared_y_axes().get_siblings(axes), *row)]),
+        x_axis,
+        y_axis,
         tuple(curves),
     )
 
