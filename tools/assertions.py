@@ -1,7 +1,7 @@
 """List the checks of the tests that differ from those of another commit: python tools/assertions.py COMMIT.
 
-A check is an assert statement, a call of numpy's assert functions or pytest.raises, a list of parameters, or a number of
-examples. It is known by its code, so one that only moved is not listed.
+A check is an assert statement, a call of an assert function of numpy or of pytest.raises, a list of parameters, or a
+number of examples. It is known by its code, so one that only moved is not listed.
 """
 
 import ast
