@@ -61,6 +61,7 @@ def open_page(contexts) -> Iterator[Opened]:
     ) -> Any:  # fmt: skip
         page = contexts(profile, has_touch=touch, java_script_enabled=scripts).new_page()
         pages.append(page)
+        page.set_default_timeout(90_000)  # other tests compile on the same cores; a page that hangs never comes
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")
         page.requested = []
