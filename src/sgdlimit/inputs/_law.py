@@ -54,7 +54,7 @@ class Clusters:
                 "standardised if the law has a mean."
             )
 
-    def rescaled(self, location: Float[ndarray, "*D"], scale: Float[ndarray, "*D"]) -> "Clusters":
+    def rescaled(self, location: Float[ndarray, "..."], scale: Float[ndarray, "..."]) -> "Clusters":
         """The clusters of (C − location)/scale."""
         roots = self.roots / (scale[..., None] if self.roots.ndim == 3 else scale)
         return Clusters(self.weights, (self.means - location) / scale, roots)

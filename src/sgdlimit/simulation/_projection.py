@@ -47,10 +47,14 @@ class Projection:
     @property
     def exact(self) -> Float[ndarray, "D columns"]:
         """[F, W̃ᵀ]/√D in double precision."""
-        return np.hstack([self.features, self.teacher.T]) / np.sqrt(len(self.features))
+        exact = np.hstack([self.features, self.teacher.T])
+        exact /= np.sqrt(len(self.features))  # in place: these are the largest arrays of a run
+        return exact
 
     def _padded(self, array: Float[ndarray, "row column"]) -> Float32[ndarray, "row width"]:
-        return np.pad(array.astype(float32), ((0, 0), (0, self.width - array.shape[1])))
+        padded = np.zeros((len(array), self.width), float32)
+        padded[:, : array.shape[1]] = array
+        return padded
 
     @cached_property
     def matrix(self) -> Float32[ndarray, "D width"]:
