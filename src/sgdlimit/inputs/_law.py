@@ -10,7 +10,7 @@ from numpy import ndarray
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError
+from ..errors import ProblemError, shown
 from ..settings import numbers
 
 Samples = Float[ndarray, "count D"]
@@ -104,8 +104,16 @@ class LatentLaw(ABC):
         )
 
     def reweighted(self, rng: Generator) -> "LatentLaw":
-        """A finite set of samples with random probabilities, as for a bootstrap."""
-        raise NotImplementedError
+        """A finite set of samples with random probabilities, as for a bootstrap.
+
+        Raises
+        ------
+        ProblemError
+            If the law is no finite set of samples.
+        """
+        raise ProblemError(
+            f"latent: must be a finite set of samples (got {shown(self)}). Use solve(instance, times) for other laws."
+        )
 
     @abstractmethod
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:

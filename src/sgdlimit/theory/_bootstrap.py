@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from xarray import Dataset
 
-from ..errors import ProblemError, shown
 from ..inputs import Affine
 from ..instance import Instance
 from ..settings import check_whole
@@ -67,10 +66,6 @@ def bootstrap(
     """
     check_whole(2, resamples=resamples)
     law = instance.latent
-    if law.distinct_samples is None:
-        raise ProblemError(
-            f"latent: must be a finite set of samples (got {shown(law)}). Use solve(instance, times) for other laws."
-        )
     laws = [law, *map(law.reweighted, np.random.default_rng(seed).spawn(int(resamples)))]
     # A resample's mean is one more error of the mean, which is no part of Ω.
     laws[1:] = [Affine(each, each.mean(instance.latent_dim)) for each in laws[1:]]
