@@ -25,8 +25,7 @@ FIRST_CACHE = 1 << 14
 class Chains(NamedTuple):
     """What does not change while the chains train.
 
-    A chain forms its input from the products: X = f(U) − centre, U = gain (products[first] + coefficient
-    products[second] + shift).
+    The input is X = f(U) − centre, U = gain (products[first] + coefficient products[second] + shift).
     """
 
     sources: Int[ndarray, "chain 2"]
@@ -183,7 +182,7 @@ def sgd_block(block, chains, students, begin, end):
     row, labels = np.zeros((2, width), float32), np.zeros((most, SUB_BLOCK))
     pending, shrink = np.zeros((most, K), float32), np.ones(most)
     scratch = row, labels, pending, shrink, np.zeros(K), np.zeros(K), np.zeros(K)
-    start = 0
+    start = np.int64(0)  # for the literal 0 Numba would compile _train once more
     while start < len(block.noise):
         task = np.searchsorted(chains.switch_samples, block.first + start, side="right")
         stop = min(start + SUB_BLOCK, len(block.noise))
