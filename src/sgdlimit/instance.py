@@ -119,6 +119,7 @@ class Instance:
         self.learning_rate = float(numbers("learning_rate", learning_rate, ()))
         self.training, self.transform = training, transform
         self.attrs = dict(attrs or {})
+        # What is left after the arrays and names, which check themselves.
         for name, given, right, rule in (
             ("learning_rate", learning_rate, self.learning_rate > 0, "greater than 0"),
             ("centre", centre, isinstance(centre, bool | np.bool_), "True or False"),

@@ -61,6 +61,7 @@ class Panels:
         self.area = pn.FlexBox(sizing_mode="stretch_width", margin=0)
         self.figures: dict[str, Any] = {}
         self.legends, self.lines, self.marks = {}, {}, {}
+        # Each figure draws one source of lines and one of marks, so that new curves are one message to the browser.
         for name, title in QUANTITIES.items():
             plot = self.figures[name] = plain_figure(
                 270, log=name == ERROR, x_axis_type="log", x_axis_label="time t = steps/N", toolbar_location="above"

@@ -63,6 +63,7 @@ class View(Settings):
 
     @model_validator(mode="after")
     def _small_enough(self) -> Self:
+        """Refuse what takes too long to draw while somebody waits, and what the page has no place for."""
         problem = self.problem
         for name, largest in LARGEST.items():
             if (value := getattr(problem, name)) > largest:

@@ -67,6 +67,7 @@ class Empirical(_Points):
     def __init__(self, samples: ArrayLike, *, standardize: bool = False) -> None:
         array = numbers("samples", samples, ("count", "latent_dim"))
         count, dim = array.shape
+        # Theory inverts the covariance: constant columns, too few rows and copies of columns would make it singular.
         constant = np.flatnonzero(array.std(0) <= 1e-12 * abs(array).max(0))
         if len(constant):
             raise ProblemError(

@@ -128,8 +128,8 @@ class Stream:
     def samples(self, condition: int, *, first: int = 0, step: int = 1, end: float = np.inf) -> Iterator[Samples]:
         """The samples of a condition, a block at a time.
 
-        Of the blocks only ``first``, ``first + step``, …, which is how several readers share them. At ``end`` the
-        stream ends, which cuts its last block short; by default it has no end.
+        Blocks ``first``, ``first + step``, … are drawn, so that several readers can share them. The stream stops at
+        ``end``, which cuts its last block short; by default it never stops.
         """
         chains = self.chains
         for start in takewhile(lambda start: start < end, count(first * BLOCK, step * BLOCK)):

@@ -180,7 +180,7 @@ def blocks_of(
 ) -> Iterator[Samples]:
     """The samples that one run of :func:`sgdlimit.simulate` trains on, a block of 512 at a time.
 
-    Of the blocks only ``first``, ``first + step``, …; ``samples`` is where the stream ends.
+    Blocks ``first``, ``first + step``, … are drawn; the stream stops after ``samples`` samples.
     """
     if samples is not None:
         check_whole(1, samples=samples)

@@ -148,6 +148,7 @@ class Sweep(Settings):
 
     @model_validator(mode="after")
     def _every_condition_is_a_problem(self) -> Self:
+        """Refuse axes whose names collide, grids beyond the limits, and any combination that is no valid problem."""
         for path, name in zip(self.grid, self.dims[1:], strict=True):
             if (*TAKEN, *self.dims).count(name) > 1:
                 raise ProblemError(

@@ -273,8 +273,10 @@ def intervals(values: Any, errors: Any, form: str = ".2f") -> Any:
 
 
 def ratio(value: float) -> str:
+    """A ratio in words, to two digits."""
     return f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
 def number(value: Any) -> str:
+    """A number in words, to three digits; NaN is what diverged."""
     return "unknown (diverged)" if np.isnan(value) else f"{float(value):.3g}"
