@@ -123,7 +123,7 @@ def predicted_bytes(
     test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
     matrices = (4 + 8) * D * N + (16 * D * stream.width if instances[0].transform is None else 0)
     at_once = runs if check_engine(engine) == "jax" else 1
-    working = (threads + 1) * block + 4 * BLOCK * D * threads + test_set + matrices
+    working = (threads + 2) * block + 4 * BLOCK * D * threads + test_set + matrices
     return students * at_once + working + weights * runs * keep_weights
 
 

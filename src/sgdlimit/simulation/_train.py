@@ -6,18 +6,20 @@ piece computes does not depend on who does it or when, so results are the same b
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from itertools import islice, product
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from ._kernel import Students, sgd_block
+from ._kernel import Block, Students, sgd_block
 from ._sources import BLOCK
 from ._stream import Stream
+
+Made = TypeVar("Made")
 
 
 class Here(Executor):
@@ -43,20 +45,66 @@ def trained_blocks(
     Yields a run, its students, the samples that they have taken, and the part of the whole work that is done. Weights
     are kept after ``output_samples``; the last of them ends the run.
     """
-    ensemble = (initial_students(stream, output_samples) for stream in streams)
     total = int(output_samples[-1])
+    starts = range(0, total, BLOCK)
     if engine == "jax":
         from ._blocks import train_together
 
-        runs = [*ensemble]
-        latents = ahead(pool, lambda first: np.stack([stream.latents(first) for stream in streams]), total, 2)
-        for samples in train_together(streams, runs, latents):
+        runs = [initial_students(stream, output_samples) for stream in streams]
+        latents = ahead(pool, lambda first: np.stack([stream.latents(first) for stream in streams]), starts, 2)
+        for samples in train_together(streams, runs, zip(starts, latents, strict=True)):
             for run, students in enumerate(runs):
                 yield run, students, samples, samples / total
         return
-    for run, (stream, students) in enumerate(zip(streams, ensemble, strict=True)):
-        for samples in _trained(stream, students, pool, threads):
+    # So many blocks of products are held, each in its turn: while a run's last ones train, the next run's are made.
+    rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 3)
+
+    def make(which: tuple[int, tuple[Stream, int]]) -> Block:
+        number, (stream, first) = which
+        place = number % len(rooms)
+        rooms[place] = products = stream.products(first, rooms[place])
+        return stream.block(first, min(BLOCK, total - first), products)
+
+    lag = 2 * (threads > 1)
+    made = ahead(pool, make, [*enumerate(product(streams, starts))], len(rooms) - lag)
+    for run, stream in enumerate(streams):
+        students = initial_students(stream, output_samples)
+        for block in _trained(islice(made, len(starts)), stream, students, pool, 4 * threads, lag):
+            samples = block.first + len(block.noise)
             yield run, students, samples, (run + samples / total) / len(streams)
+
+
+def _trained(
+    blocks: Iterable[Block], stream: Stream, students: Students, pool: Executor, groups: int, lag: int
+) -> Iterator[Block]:
+    """Train one run; each block is handed on when all groups of chains have taken it.
+
+    Groups may go on to the next ``lag`` blocks meanwhile, so that no thread waits for the slowest group.
+    """
+    chains = len(students.student)
+    bounds = np.linspace(0, chains, min(chains, groups) + 1, dtype=int)
+    before: Sequence[Future | None] = [None] * (len(bounds) - 1)
+    training = deque()
+
+    def train(block: Block, part: int, earlier: Future | None) -> None:
+        if earlier is not None:  # the group takes its blocks in order
+            earlier.result()
+        sgd_block(block, stream.chains, students, bounds[part], bounds[part + 1])
+
+    for block in blocks:
+        before = [pool.submit(train, block, part, earlier) for part, earlier in enumerate(before)]
+        training.append((block, before))
+        if len(training) > lag:
+            yield _finished(*training.popleft())
+    for block, parts in training:
+        yield _finished(block, parts)
+
+
+def _finished(block: Block, parts: Sequence[Future]) -> Block:
+    """Wait until all groups have trained on the block."""
+    for part in parts:
+        part.result()
+    return block
 
 
 def initial_students(stream: Stream, output_samples: Int[ndarray, "time"]) -> Students:
@@ -72,28 +120,9 @@ def initial_students(stream: Stream, output_samples: Int[ndarray, "time"]) -> St
     )
 
 
-def ahead(pool: Executor, make: Callable[[int], ndarray], total: int, count: int) -> Iterator[tuple[int, ndarray]]:
-    """The first sample of each block and what is made of it; ``count`` blocks are in the making or made."""
-    starts = range(0, total, BLOCK)
-    made = deque(pool.submit(make, start) for start in starts[:count])
-    for place, first in enumerate(starts):
-        yield first, made.popleft().result()
-        made.extend(pool.submit(make, start) for start in starts[place + count :][:1])
-
-
-def _trained(stream: Stream, students: Students, pool: Executor, threads: int) -> Iterator[int]:
-    """Train one run, and yield the number of samples after every block."""
-    total, chains = int(students.output_samples[-1]), len(students.student)
-    bounds = np.linspace(0, chains, min(chains, 4 * threads) + 1, dtype=int)
-    # So many blocks of products are held, each in its turn.
-    rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 2)
-
-    def make(first: int) -> ndarray:
-        place = first // BLOCK % len(rooms)
-        rooms[place] = products = stream.products(first, rooms[place])
-        return products
-
-    for first, products in ahead(pool, make, total, len(rooms)):
-        block = stream.block(first, min(BLOCK, total - first), products)
-        list(pool.map(partial(sgd_block, block, stream.chains, students), bounds[:-1], bounds[1:]))
-        yield min(first + BLOCK, total)
+def ahead(pool: Executor, make: Callable[[Any], Made], items: Sequence[Any], count: int) -> Iterator[Made]:
+    """What is made of each item, in order; ``count`` are in the making or made."""
+    made = deque(pool.submit(make, item) for item in items[:count])
+    for later in range(count, count + len(items)):
+        yield made.popleft().result()
+        made.extend(pool.submit(make, item) for item in items[later : later + 1])
