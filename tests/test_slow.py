@@ -16,4 +16,7 @@ def test_slow_tests_have_a_fast_guard(test):
     assert entry(guard) is None
     for name in (test, guard):
         path, function = name.partition("[")[0].split("::")
-        assert re.search(rf"^def {function}\(", (TESTS / path).read_text(encoding="utf-8"), re.MULTILINE), name
+        file, function = TESTS / path, function.rpartition(".")[2]
+        if path.startswith("src/"):  # an example in a docstring
+            file = TESTS.parent / path
+        assert re.search(rf"^def {function}\(", file.read_text(encoding="utf-8"), re.MULTILINE), name
