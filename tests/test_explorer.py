@@ -267,14 +267,16 @@ def test_a_failing_turn_leaves_the_others_alone(threads):
 
 def test_no_more_turns_at_once_than_threads(threads):
     threads(2)
-    at_once, most = [0], []
+    at_once, most, counting = [0], [], threading.Lock()
 
     def counted():
         for _ in range(20):
-            at_once[0] += 1
-            most.append(at_once[0])
+            with counting:
+                at_once[0] += 1
+                most.append(at_once[0])
             time.sleep(0.002)
-            at_once[0] -= 1
+            with counting:
+                at_once[0] -= 1
             yield
 
     for _ in range(5):

@@ -98,8 +98,10 @@ def fill_normals(key0, key1, first_step, out):
             radius = np.sqrt(float32(-2) * _log(float32(a) * WORD + HALF_WORD))
             x, y = _cos_sin(b)
             first[i], second[i] = radius * x, radius * y
-        out[s, :half] = first
-        out[s, half:] = second[: dim - half]
+        for i in range(half):  # loops, because Numba compiles a copy between slices for seconds
+            out[s, i] = first[i]
+        for i in range(dim - half):
+            out[s, half + i] = second[i]
 
 
 @njit(nogil=True, cache=True)
@@ -114,16 +116,19 @@ def fill_offsets(key0, key1, first_step, thresholds, means, block_size, out):
     half = (blocks + 1) // 2
     first, second = np.empty(half, uint32), np.empty(half, uint32)
     words = np.empty(blocks, uint32)
+    spread = words if block_size == 1 else np.empty(dim, uint32)
     for s in range(steps):
         step = uint32(first_step + s)
         for i in range(half):
             first[i], second[i] = threefry2x32(key0, key1, uint32(i), step)
-        words[:half] = first
-        words[half:] = second[: blocks - half]
-        spread = words if block_size == 1 else np.repeat(words, block_size)
-        row = out[s]
-        row[:] = means[0]
+        for i in range(half):
+            words[i] = first[i]
+        for i in range(blocks - half):
+            words[half + i] = second[i]
+        for b in range(blocks if block_size > 1 else 0):
+            spread[b * block_size : (b + 1) * block_size] = words[b]
+        for r in range(dim):
+            out[s, r] = means[0, r]
         for c in range(1, len(means)):
-            threshold, mean, previous = thresholds[c - 1], means[c], means[c - 1]
             for r in range(dim):  # a sum of steps rather than a choice, so that no branch is left
-                row[r] += (mean[r] - previous[r]) * float32(spread[r] >= threshold)
+                out[s, r] += (means[c, r] - means[c - 1, r]) * float32(spread[r] >= thresholds[c - 1])

@@ -257,7 +257,10 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
                         student[i, k, j] *= float32(shrink[p])
                 shrink[p] = 1
             if kept:
-                students.kept_student[i, place], students.kept_output[i, place] = student[i, :, :N], output[i]
+                for k in range(K):  # loops, because Numba compiles a copy between slices for seconds
+                    students.kept_output[i, place, k] = output[i, k]
+                    for j in range(N):
+                        students.kept_student[i, place, k, j] = student[i, k, j]
         place += kept
 
 
@@ -284,7 +287,8 @@ def losses(fields, activation, tables, output, labels):
         for k in range(K):
             values_and_slopes(activation, fields[t, k].astype(float64), 0, samples, tables, hidden[k], slope)
         for task in range(len(labels)):
-            difference[:] = -labels[task]
+            for s in range(samples):
+                difference[s] = -labels[task, s]
             for k in range(K):
                 for s in range(samples):
                     difference[s] += output[t, k] * hidden[k, s]
