@@ -43,6 +43,10 @@ SLOW: dict[str, tuple[float, str]] = {
         "test_theory.py::test_divergence_cuts_the_trajectory",
     ),
     "test_clusters.py::test_the_example_of_clusters": (11, "test_clusters.py::test_what_was_fitted_is_the_law"),
+    "test_clusters.py::test_equal_clusters_at_the_origin_are_what_their_theory_says": (
+        9,
+        "test_mixture_theory.py::test_without_means_it_is_the_conventional_theory",
+    ),
     "test_compiled.py::test_a_second_process_neither_traces_nor_compiles_and_gets_the_same_bits": (
         21,
         "test_compiled.py::test_a_program_is_known_by_all_it_depends_on",
@@ -80,6 +84,10 @@ SLOW: dict[str, tuple[float, str]] = {
         "test_explorer.py::test_noise_floor_is_of_other_noise_only_where_it_must[gaussian]",
     ),
     "test_explorer.py::test_the_command_line_reproduces_a_view": (22, "test_explorer.py::test_settings_there_and_back"),
+    "test_explorer.py::test_the_address_of_a_sweep_holds_what_was_chosen": (
+        8,
+        "test_explorer.py::test_pins_are_in_the_address",
+    ),
     "test_explorer_page.py::test_a_script_shows_the_same_page": (
         30,
         "test_explorer_page.py::test_slider_moves_the_theory_by_keyboard_alone",
@@ -99,6 +107,10 @@ SLOW: dict[str, tuple[float, str]] = {
         "test_explorer.py::test_numbers_are_those_of_compare",
     ),
     "test_explorer_page.py::test_sweep": (33, "test_explorer.py::test_points_of_a_sweep_are_its_means"),
+    "test_explorer_page.py::test_bad_values_are_explained_beside_the_field": (
+        11,
+        "test_explorer.py::test_wrong_value_is_explained_beside_its_field_and_the_curves_stay",
+    ),
     "test_figures.py::test_discrepancy_shows_diverged_runs": (
         7,
         "test_figures.py::test_discrepancy_draws_a_curve_for_each_m",
@@ -135,7 +147,23 @@ SLOW: dict[str, tuple[float, str]] = {
         10,
         "test_integrals.py::test_second_moments_stay_second_moments[erf]",
     ),
+    "test_integrals.py::test_four_dimensional_orthants_by_another_path[generic]": (
+        2,
+        "test_integrals.py::test_four_dimensional_orthants_by_another_path[collinear]",
+    ),
+    "test_integrals.py::test_four_dimensional_orthants_by_another_path[close pair]": (
+        3,
+        "test_integrals.py::test_four_dimensional_orthants_by_another_path[two close pairs]",
+    ),
+    "test_integrals.py::test_four_dimensional_orthants_by_another_path[singular]": (
+        3,
+        "test_integrals.py::test_four_dimensional_orthants_by_another_path[collinear]",
+    ),
     "test_limit.py::test_instances_approach_the_limit": (12, "test_limit.py::test_gauss_rule_against_the_density"),
+    "test_mixture_page.py::test_examples_of_the_page_run": (
+        34,
+        "test_mixture_theory.py::test_without_means_it_is_the_conventional_theory",
+    ),
     "test_mixture_study.py::test_the_finite_term_brings_theory_closer": (
         23,
         "test_mixture_study.py::test_noise_is_the_m_of_one_more_member",
@@ -155,6 +183,10 @@ SLOW: dict[str, tuple[float, str]] = {
     "test_mixture_theory.py::test_sgd_within_standard_errors[two tasks]": (
         9,
         "test_mixture_theory.py::test_sgd_within_standard_errors[erf, two clusters]",
+    ),
+    "test_mixture_theory.py::test_averages_of_two_fields_with_means[leaky-relu and sign]": (
+        5,
+        "test_mixture_theory.py::test_averages_of_two_fields_with_means[tanh]",
     ),
     "test_nonlinearities.py::test_both_engines_evaluate_the_function_alike": (
         13,
@@ -187,6 +219,10 @@ SLOW: dict[str, tuple[float, str]] = {
     "test_optimal.py::test_a_schedule_upon_a_schedule_is_refused": (
         33,
         "test_optimal.py::test_schedules_that_cannot_be_looked_for",
+    ),
+    "test_optimal.py::test_schedules_that_cannot_be_looked_for[changes4": (
+        14,
+        "test_optimal.py::test_schedules_that_cannot_be_looked_for[changes0",
     ),
     "test_packaging.py::test_sdist_and_wheel_hold_what_is_needed_and_the_wheel_runs": (
         30,
@@ -240,6 +276,14 @@ SLOW: dict[str, tuple[float, str]] = {
         5,
         "test_diagnosis.py::test_a_diagnosis_is_the_same_bits_again",
     ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory hermite-2]": (
+        9,
+        "test_recorded.py::test_numbers_are_those_recorded[theory tanh by quadrature]",
+    ),
+    "test_recorded.py::test_numbers_are_those_recorded[theory K=3, M=1]": (
+        5,
+        "test_recorded.py::test_numbers_are_those_recorded[theory erf]",
+    ),
     "test_reduced.py::test_a_large_spectrum_at_a_size_where_both_ways_can_be_had": (
         22,
         "test_reduced.py::test_block_tridiagonal_form_keeps_the_eigenvalues",
@@ -276,6 +320,10 @@ SLOW: dict[str, tuple[float, str]] = {
         10,
         "test_report_page.py::test_it_fits_its_window_and_needs_nothing_else[390-",
     ),
+    "test_report_page.py::test_the_keyboard_walks_along_curves_and_says_so": (
+        10,
+        "test_report_page.py::test_what_is_read_off_is_what_is_drawn",
+    ),
     "test_simulation.py::test_predicted_memory_is_what_a_run_takes": (
         52,
         "test_simulation.py::test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused",
@@ -296,12 +344,40 @@ SLOW: dict[str, tuple[float, str]] = {
         6,
         "test_simulation.py::test_divergence_cuts_the_trajectory_and_says_when",
     ),
+    "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[2-": (
+        2.6,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[8-1]",
+    ),
+    "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[4-": (
+        2.6,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[8-1]",
+    ),
+    "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[5-": (
+        2.6,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[8-1]",
+    ),
+    "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[6-": (
+        2.6,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[8-1]",
+    ),
+    "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[7-": (
+        2.6,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[8-1]",
+    ),
     "test_sweep.py::test_conditions_with_other_units_tasks_and_sizes_fill_up_with_nan": (
         38,
         "test_sweep.py::test_a_grid_over_training_and_whole_tables",
     ),
+    "test_sweep.py::test_large_tasks_are_split_and_have_the_same_numbers": (
+        7,
+        "test_sweep.py::test_trajectories_and_m_are_those_of_solve_simulate_and_compare",
+    ),
     "test_sweep_engines.py::test_workers_come_and_are_killed_and_the_scheduler_dies": (
         37,
+        "test_sweep_engines.py::test_ctrl_c_finishes_what_runs_and_kill_leaves_no_orphans",
+    ),
+    "test_sweep_engines.py::test_local_workers_give_the_same_bits_on_one_core_each_and_listen_on_loopback": (
+        45,
         "test_sweep_engines.py::test_ctrl_c_finishes_what_runs_and_kill_leaves_no_orphans",
     ),
     "test_sweep_faults.py::test_killed_at_a_random_moment_of_real_work": (
@@ -316,11 +392,39 @@ SLOW: dict[str, tuple[float, str]] = {
         17,
         "test_sweep.py::test_a_divergence_is_a_result",
     ),
+    "test_sweep_faults.py::test_killed_in_the_middle_of_a_write[places1]": (
+        6,
+        "test_sweep_faults.py::test_killed_in_the_middle_of_a_write[places0]",
+    ),
+    "test_sweep_faults.py::test_killed_in_the_middle_of_a_write[places2]": (
+        6,
+        "test_sweep_faults.py::test_killed_in_the_middle_of_a_write[places0]",
+    ),
+    "test_sweep_faults.py::test_killed_in_the_middle_of_a_write[places3]": (
+        8,
+        "test_sweep_faults.py::test_killed_in_the_middle_of_a_write[places0]",
+    ),
+    "test_sweep_settings.py::test_as_many_conditions_as_are_allowed_do_not_take_minutes": (
+        8,
+        "test_sweep_settings.py::test_what_is_too_large_is_refused_at_once",
+    ),
     "test_theory.py::test_gradients_through_a_trajectory": (
         38,
         "test_integrals.py::test_automatic_derivatives_of_the_correlation",
     ),
     "test_theory.py::test_batches_are_their_members": (14, "test_reduced.py::test_batches_are_their_members"),
+    "test_theory.py::test_a_student_equal_to_its_teacher_stays[4-": (
+        11,
+        "test_theory.py::test_a_student_equal_to_its_teacher_stays[2-relu]",
+    ),
+    "test_theory.py::test_forces_are_derivatives_of_the_generalisation_error[relu]": (
+        7,
+        "test_theory.py::test_forces_are_derivatives_of_the_generalisation_error[erf]",
+    ),
+    "test_theory.py::test_duplicated_students_act_as_one_of_summed_weight[relu]": (
+        5,
+        "test_theory.py::test_duplicated_students_act_as_one_of_summed_weight[erf]",
+    ),
     "test_traced_functions.py::test_tables_are_the_functions": (16, "test_functions.py::test_slopes_are_derivatives"),
     "test_training.py::test_the_example_of_two_tasks": (
         25,
@@ -329,6 +433,14 @@ SLOW: dict[str, tuple[float, str]] = {
     "test_training.py::test_theory_follows_sgd_with_each_option_and_not_without": (
         40,
         "test_training.py::test_label_noise_leaves_an_error_in_closed_form",
+    ),
+    "test_training.py::test_sgd_takes_the_steps_of_numpy[1-jax]": (
+        4,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[1-1]",
+    ),
+    "test_training.py::test_sgd_takes_the_steps_of_numpy[3-jax]": (
+        5,
+        "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[8-3]",
     ),
     "test_universality.py::test_sgd_is_within_its_standard_error_of_the_theory[relu]": (
         8,
