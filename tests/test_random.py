@@ -62,3 +62,18 @@ def test_components_come_with_their_weights_block_by_block(block_size):
     assert (blocks == blocks[:, :, :1]).all()
     frequency = np.array([(blocks[:, :, 0] == mean).mean() for mean in means[:, 0]])
     assert (np.abs(frequency - weights) < 5 * np.sqrt(weights * (1 - weights) / blocks[:, :, 0].size)).all()
+
+
+def test_the_stream_does_not_repeat_after_two_to_the_32_steps():
+    """Every number has 64 bits of a counter; rows before and after the border are those of their steps."""
+    border = 1 << 32
+    across, before, after, first = (np.empty((count, 6), np.float32) for count in (4, 2, 2, 2))
+    for start, rows in ((border - 2, across), (border - 2, before), (border, after), (0, first)):
+        fill_normals(np.uint32(3), np.uint32(4), start, rows)
+    np.testing.assert_array_equal(across, np.concatenate([before, after]))
+    assert not np.isclose(after, first).any()
+    means, thresholds = np.arange(12, dtype=np.float32).reshape(2, 6), np.array([1 << 31], np.uint32)
+    drawn = np.empty((2, 64, 6), np.float32)
+    for start, rows in zip((0, border), drawn, strict=True):
+        fill_offsets(np.uint32(3), np.uint32(4), start, thresholds, means, 1, rows)
+    assert 0.3 < (drawn[0] != drawn[1]).mean() < 0.7

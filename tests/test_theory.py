@@ -31,6 +31,7 @@ from sgdlimit.theory._equations import (
     start,
 )
 from sgdlimit.theory._integrate import integrate
+from sgdlimit.theory._symmetry import symmetry_of
 from sgdlimit.training import PLAIN
 
 compiled_forces = jax.jit(forces, static_argnums=(2, 3))
@@ -230,6 +231,108 @@ def test_identical_students_stay_identical(activation):
     trajectory = solve_spectrum(spectrum_of(problem.moments, problem.W), problem.v, problem.v_teacher, **settings)
     np.testing.assert_allclose(trajectory.Q[:, 0, 1], trajectory.Q[:, 0, 0], rtol=1e-12)
     np.testing.assert_allclose(trajectory.R[:, 1], trajectory.R[:, 0], rtol=1e-12)
+
+
+FIRST_LAYER = sl.Training(output_learning_rate=0.0)
+
+
+def test_equal_students_are_one_unit_for_ever():
+    """Two equal units are one of twice the output weight at half the rate. Rounding tore them apart by t = 10⁴."""
+    problem = sl.Problem(
+        input_dim=6, latent_dim=3, student_units=2, teacher_units=1, activation="erf", learning_rate=0.5,
+        training=FIRST_LAYER,
+    )  # fmt: skip
+    drawn = problem.draw(seed=0)
+    W = drawn.student[:1]
+    two = sl.solve(drawn.replace(student=np.tile(W, (2, 1)), student_output=[1.0, 1.0]), [0, 1e2, 1e4])
+    one = sl.solve(drawn.replace(student=W, student_output=[2.0], learning_rate=0.25), [0, 1e2, 1e4])
+    np.testing.assert_array_equal(two.Q.values, np.broadcast_to(two.Q[:, :1, :1], two.Q.shape))
+    np.testing.assert_allclose(two.Q[:, 0, 0], one.Q[:, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(two.generalization_error, one.generalization_error, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("K", "kept", "broken"),
+    [
+        ([[0.5, 0.1], [0.1, 0.5]], [[0.2, 0.2], [0.2, 0.2]], [[0.2, 0.2], [0.2, 0.3]]),
+        ([[0.5, 0.1], [0.1, 0.5]], [[0.3, 0.2], [0.2, 0.3]], [[0.3, 0.2], [0.1, 0.3]]),
+        ([[0.5, 0.5], [0.5, 0.5]], [[0.2, 0.1], [0.2, 0.1]], [[0.2, 0.1], [0.1, 0.2]]),
+    ],
+    ids=["students alike", "specialised alike", "equal"],
+)
+def test_symmetric_starts_are_known(K, kept, broken):
+    inputs = one_node(np.array(K), np.array(kept), np.eye(2))
+    symmetry = symmetry_of(Case(inputs, np.ones(2), np.ones(2), PLAIN.rule(0.1, 2, 2)))
+    assert symmetry is not None
+    state, _ = start(Case(inputs, np.ones(2), np.ones(2), PLAIN.rule(0.1, 2, 2)))
+    for one, other in zip(symmetry.average(state), state, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-14)  # it leaves the start as it is
+    other = inputs if K[0][1] == 0.5 else one_node(np.array(K), np.array(broken), np.eye(2))
+    v = [1.0, 2.0] if other is inputs else [1.0, 1.0]  # equal weights with other output weights part
+    assert symmetry_of(Case(other, np.array(v), np.ones(2), PLAIN.rule(0.1, 2, 2))) is None
+
+
+def test_a_symmetric_start_that_sgd_would_leave_is_named():
+    """Phase retrieval without any overlap: theory stays at R = 0, SGD at finite N does not."""
+    start = one_node(np.eye(1), np.zeros((1, 1)), np.eye(1))
+    settings = {"activation": "hermite-2", "learning_rate": 0.05, "training": FIRST_LAYER}
+    with pytest.warns(sl.AccuracyWarning, match=r"symmetric, .* Start from R of order 1/√N"):
+        stuck = solve_spectrum(start, [1.0], [1.0], times=[0, 100], **settings)
+    assert stuck.R[-1] == 0
+    with_overlap = one_node(np.eye(1), np.full((1, 1), 0.03), np.eye(1))
+    assert solve_spectrum(with_overlap, [1.0], [1.0], times=[0, 60], **settings).R[-1] > 0.9
+
+
+LINEAR = one_node(np.eye(1), np.zeros((1, 1)), np.eye(1))
+
+
+@pytest.mark.parametrize(("noise", "tolerances"), [(1e-2, {}), (1e-3, {}), (1e-4, {"rtol": 1e-10, "atol": 1e-14})])
+def test_label_noise_leaves_a_small_error_that_is_resolved(noise, tolerances):
+    """ε → ½ (ησ²/2)/(1 − η/2), 1.67e-5 to 1.67e-9, without wandering."""
+    training = sl.Training(output_learning_rate=0.0, label_noise=noise)
+    settings = {"activation": "linear", "learning_rate": 0.5, "training": training, "times": np.linspace(100, 200, 50)}
+    error = solve_spectrum(LINEAR, [1.0], [1.0], **settings, **tolerances).generalization_error
+    np.testing.assert_allclose(error, 0.5 * (0.5 * noise**2 / 2) / (1 - 0.5 / 2), rtol=0.01)
+
+
+@pytest.mark.parametrize(("tolerances", "level"), [({}, 1e-9), ({"rtol": 1e-10, "atol": 1e-14}, 2e-13)])
+def test_errors_are_known_to_a_percent_or_not_at_all(tolerances, level):
+    """ε = exp(−(2η − η²)t) of a linear student; from the level on it is NaN, with one warning, and never negative."""
+    times = np.linspace(0, 100, 201)
+    problem = sl.Problem(
+        input_dim=50, latent_dim=50, student_units=1, teacher_units=1, activation="linear", nonlinearity="identity",
+        features="identity", output_weights="equal", learning_rate=0.5, training=FIRST_LAYER,
+    )  # fmt: skip
+    with pytest.warns(sl.AccuracyWarning, match=f"below {level:.0e}, which the solver does not resolve") as warned:
+        error = sl.solve(problem.draw(seed=0), times, **tolerances).generalization_error
+    assert len(warned) == 1
+    right = float(error[0]) * np.exp(-0.75 * times)
+    known = np.isfinite(error.values)
+    np.testing.assert_allclose(error[known], right[known], rtol=0.01)
+    np.testing.assert_array_equal(known, right > level)
+
+
+def test_an_error_that_explodes_is_a_divergence_before_it_is_infinite():
+    """ε of a linear student grows like exp((η² − 2η)t) above η = 2: 2.5e15 at η = 2.1 was no divergence."""
+    settings = {"activation": "linear", "learning_rate": 2.1, "training": FIRST_LAYER}
+    with pytest.warns(sl.DivergenceWarning, match="learning_rate: with 2.1 the theory diverges before t=80"):
+        found = solve_spectrum(LINEAR, [1.0], [1.0], times=[0, 20, 40, 80, 160], **settings)
+    np.testing.assert_allclose(found.generalization_error, np.exp((2.1**2 - 4.2) * np.array([0, 20, 40])), rtol=1e-4)
+    assert found.attrs["diverged_at"] == 80
+
+
+def test_tolerances_are_those_of_theories_with_steps():
+    instance = sl.Problem(
+        input_dim=20, latent_dim=10, student_units=1, teacher_units=1, activation="linear", learning_rate=0.1
+    ).draw(seed=0)
+    assert sl.solve(instance, [1.0], rtol=1e-9, atol=1e-12).attrs["rtol"] == 1e-9
+    assert sl.solve(instance, [1.0], sl.MomentMatched(atol=1e-12)).attrs["atol"] == 1e-12
+    with pytest.raises(sl.ProblemError, match="rtol: theory='mixture' has no steps that adapt"):
+        sl.solve(instance, [1.0], "mixture", rtol=1e-9)
+    with pytest.raises(sl.ProblemError, match="atol: "):
+        sl.Conventional(atol=-1.0)
+    with pytest.warns(sl.DivergenceWarning, match="takes more than 20 steps"):
+        sl.solve(instance, [0.0, 1e5], max_steps=20)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -460,7 +563,7 @@ def test_divergence_from_the_start_is_an_error():
     problem = random_problem(seed=15)
     inputs = spectrum_of(problem.moments, problem.W)
     settings = {"activation": "erf", "learning_rate": 1e200, "times": [1, 2, 3]}
-    with pytest.raises(sl.DivergenceError, match=r"learning_rate: with 1e\+200 .* finite numbers before t=1"):
+    with pytest.raises(sl.DivergenceError, match=r"learning_rate: with 1e\+200 the theory diverges before t=1"):
         solve_spectrum(inputs, problem.v, problem.v_teacher, **settings)
 
 

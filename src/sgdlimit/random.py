@@ -59,6 +59,15 @@ def threefry2x32(key0, key1, count0, count1):
     return x0, x1
 
 
+@njit(inline="always")
+def _counter(key0, key1, step):
+    """The key and the low word of a step: every 2³² steps have a key of their own, the first ones the given one."""
+    high = uint32(step >> 32)
+    if high > 0:
+        key0, key1 = threefry2x32(key0, key1, uint32(0xFFFFFFFF) - high, uint32(0))
+    return key0, key1, uint32(step)
+
+
 @njit(inline="always", fastmath=True)
 def _log(x):
     """log of a positive normal float32, by the polynomial of Cephes logf."""
@@ -92,9 +101,9 @@ def fill_normals(key0, key1, first_step, out):
     half = (dim + 1) // 2
     first, second = np.empty(half, float32), np.empty(half, float32)
     for s in range(steps):
-        step = uint32(first_step + s)
+        word0, word1, step = _counter(key0, key1, first_step + s)
         for i in range(half):
-            a, b = threefry2x32(key0, key1, uint32(i), step)
+            a, b = threefry2x32(word0, word1, uint32(i), step)
             radius = np.sqrt(float32(-2) * _log(float32(a) * WORD + HALF_WORD))
             x, y = _cos_sin(b)
             first[i], second[i] = radius * x, radius * y
@@ -118,9 +127,9 @@ def fill_offsets(key0, key1, first_step, thresholds, means, block_size, out):
     words = np.empty(blocks, uint32)
     spread = words if block_size == 1 else np.empty(dim, uint32)
     for s in range(steps):
-        step = uint32(first_step + s)
+        word0, word1, step = _counter(key0, key1, first_step + s)
         for i in range(half):
-            first[i], second[i] = threefry2x32(key0, key1, uint32(i), step)
+            first[i], second[i] = threefry2x32(word0, word1, uint32(i), step)
         for i in range(half):
             words[i] = first[i]
         for i in range(blocks - half):

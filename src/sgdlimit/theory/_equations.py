@@ -72,13 +72,15 @@ class State(NamedTuple):
     Q: Float[Array, "K K"]
     R: Float[Array, "K M"]
     v: Float[Array, "K"]
+    error: Scalar
+    """ε as its derivative adds it up. Only its local error is of use: where ε is small it bounds the solver's steps."""
 
 
 def start(case: Case) -> tuple[State, Case]:
     """The initial state of a case, and the case with the nodes last in its spectrum, where they vectorise."""
     (omega, weights, *products, T, noise), structure = jax.tree.flatten(jax.tree.map(jnp.asarray, case.spectrum))
     q, r, p = (jnp.moveaxis(array, 0, -1) for array in products)
-    state = State(q, r, q @ (weights * omega), r @ weights, jnp.asarray(case.v))
+    state = State(q, r, q @ (weights * omega), r @ weights, jnp.asarray(case.v), jnp.zeros(()))
     spectrum = structure.unflatten([omega, weights, q, r, p, T, noise])
     return state, case._replace(spectrum=spectrum, v_teacher=jnp.atleast_2d(case.v_teacher))
 
@@ -122,7 +124,7 @@ def forces(
 @eqx.filter_jit  # traced once for all the calls in a step of the solver
 def right_hand_side(t: Scalar, state: State, case: Case, integrals: Integrals) -> State:
     """Time derivative of the state, with a case as from :func:`start`."""
-    q, r, Q, R, v = state
+    q, r, Q, R, v, _ = state
     spectrum, _, v_teacher, rule = case
     omega, weight, _, _, p, T, noise = jax.tree.leaves(spectrum)
     K, factor = len(v), 1.0
@@ -139,5 +141,7 @@ def right_hand_side(t: Scalar, state: State, case: Case, integrals: Integrals) -
     dq += eta**2 / rule.batch_size * noise * omega * G[..., None]  # their noise
     dr = -eta * (jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1) + rule.weight_decay * r)  # (S41)
     dQ = dq @ (weight * omega)  # (S42)
-    dv = -rule.output_rate * factor * rule.student_scale * (integrals.correlation(S, K)[:K] @ c)  # (S47)
-    return State(dq, dr, dQ, dr @ weight, dv)
+    slope = rule.student_scale * (integrals.correlation(S, K)[:K] @ c)  # ∂ε/∂v
+    dR, dv = dr @ weight, -rule.output_rate * factor * slope  # (S47)
+    error = jnp.sum(H * dQ) / 2 + jnp.sum(A * dR) + slope @ dv
+    return State(dq, dr, dQ, dR, dv, error)

@@ -23,11 +23,21 @@ from ._equations import (
     task_at,
 )
 from ._spectrum import padded
+from ._symmetry import Symmetry, symmetry_of
 
 RTOL = ATOL = 5e-8
 """Local error of the solver; leaves Q, R and v within 1e-6 of the exact solution."""
 
 REVERSE = dfx.RecursiveCheckpointAdjoint()
+
+LARGEST_GROWTH = 1e6
+"""A generalisation error that grows by more than this from the first output time, or from 1, diverges."""
+
+RELATIVE = 1e-4
+"""Local error allowed to ε, relative to ε + the larger of atol and FINEST."""
+
+FINEST = 1e-11
+"""Below atol of this size the rounding of ε would stop the solver."""
 
 SMALLEST_STEP = 1e-12
 MAX_STEPS = 100_000
@@ -52,6 +62,11 @@ class Solver(NamedTuple):
         finest = self.integrals.finest_tolerance
         return {"rtol": float(max(self.rtol, finest)), "atol": float(max(self.atol, finest))}
 
+    @property
+    def resolved(self) -> float:
+        """Smallest ε that is known to about a percent."""
+        return 200 * RELATIVE * max(self.tolerances()["atol"], FINEST)
+
 
 class OrderParameters(NamedTuple):
     """Order parameters at the output times, infinite where the solver did not get; and the steps it took."""
@@ -64,7 +79,7 @@ class OrderParameters(NamedTuple):
     """Generalisation error on every task, whichever is being learned."""
     steps: Int[Array, ""]
     reached: int = 0
-    """Number of output times before the first with a number that is not finite."""
+    """Number of output times before the first at which the trajectory has diverged."""
     integral_error: float = 0.0
     """Largest error of the Gaussian averages estimated along the trajectory, see :meth:`Integrals.error`."""
 
@@ -90,6 +105,7 @@ def integrate(
     times: Float[Array, "time"],
     rtol: Scalar | float = RTOL,
     atol: Scalar | float = ATOL,
+    symmetry: Symmetry | None = None,
     *,
     integrals: Integrals,
     adjoint: dfx.AbstractAdjoint = REVERSE,
@@ -113,16 +129,21 @@ def integrate(
     """
     state, case = start(case)
     inputs, _, v_teacher, rule = case
-
-    def slope(t, state, args):
-        return right_hand_side(t, state, case, integrals)
+    if symmetry is not None:
+        state = symmetry.average(state)
 
     def observe(t, state, args):
-        Q, R, v = state[2:]
+        Q, R, v = state[2:5]
         S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
         signed = [signed_weights(rule, v, task) for task in v_teacher]
         errors = jnp.stack([generalization_error(S, c, len(v), integrals) for c in signed])
         return Q, R, v, errors[task_at(rule, t)], errors
+
+    def slope(t, state, args):
+        change = right_hand_side(t, state, case, integrals)
+        allowed = RELATIVE * (jnp.abs(observe(t, state, args)[3]) + jnp.maximum(atol, FINEST))
+        change = change._replace(error=change.error * atol / allowed)
+        return change if symmetry is None else symmetry.average(change)
 
     carrying = jnp.mean((inputs.eigenvalues > 0) | (inputs.weights > 0))
     carrying = lax.stop_gradient(jnp.maximum(carrying, 1 / len(inputs.weights)))
@@ -130,7 +151,7 @@ def integrate(
     def norm(error):
         # One mean over all numbers would hide the errors of Q, R and v among thousands of node values. On the nodes
         # it is the mean over the share of them that carry anything.
-        shares = (carrying, carrying, 1, 1, 1)
+        shares = (carrying, carrying, 1, 1, 1, 1)
         parts = [jnp.sqrt(jnp.mean(part**2) / share) for part, share in zip(error, shares, strict=True)]
         largest = jnp.stack(parts).max()
         # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
@@ -164,13 +185,14 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
     # or nodes.
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
-    arguments = case._replace(spectrum=padded(inputs)), more_times, *solver.tolerances().values()
+    arguments = case._replace(spectrum=padded(inputs)), more_times, *solver.tolerances().values(), symmetry_of(case)
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
     while True:
         integrals = finer
         *values, steps, _, _ = call(integrate, *arguments, integrals=integrals, max_steps=solver.max_steps)
         values = [x[: len(times)] for x in values]
         finite = [np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in values]
+        finite.append(values[3] <= LARGEST_GROWTH * max(1.0, values[3][0]))
         reached = int(np.append(np.all(finite, axis=0), False).argmin())
         error = 0.0
         if reached > 0:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from xarray import Dataset
 
-from ..errors import DivergenceWarning, ProblemError, shown
+from ..errors import AccuracyWarning, DivergenceWarning, ProblemError, shown
 from ..problem import Problem
 from ..settings import nested
 from ..trajectory import check_times
@@ -38,7 +38,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     maxima: between the first fall and the one that ends the plateau. A minimum that is less than 0.1 below either
     side is none. The plateau is left when ε first falls below √(ε_plateau ε_end), half way on a logarithmic scale. An
     ε_end below ε_plateau/10 counts as ε_plateau/10, because it would depend on when training ends. Errors below 1e-6
-    count as 1e-6.
+    or NaN count as 1e-6.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     >>> round(time), round(level, 2)
     (121, 0.1)
     """
-    log_t, log_error = np.log(np.asarray(times, float)), np.log(np.maximum(np.asarray(error, float), RESOLVED))
+    log_t, log_error = np.log(np.asarray(times, float)), np.log(np.fmax(np.asarray(error, float), RESOLVED))
     fall = -np.gradient(log_error, log_t)
     from scipy.signal import find_peaks  # a third of a second that few need
 
@@ -105,9 +105,9 @@ def phase_diagram(
     Returns
     -------
     xarray.Dataset
-        Over the two settings, a dot in a name replaced by ``_``: ``final_error``, NaN where ``diverged``;
-        ``plateau_exit``, infinite where not ``left_plateau``; ``plateau_error``, NaN there; ``diverged_at``, infinite
-        where it is not; and ``generalization_error`` with the times.
+        Over the two settings, a dot in a name replaced by ``_``: ``final_error``, NaN where ``diverged`` or below what
+        the solver resolves; ``plateau_exit``, infinite where not ``left_plateau``; ``plateau_error``, NaN there;
+        ``diverged_at``, infinite where it is not; and ``generalization_error`` with the times.
 
     Raises
     ------
@@ -154,7 +154,8 @@ def phase_diagram(
     attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": int(seed), "theory": str(theory)}
     attrs |= describe(*functions, [cell.training for cell in cells])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)  # the result says which cells diverge
+        for kind in (DivergenceWarning, AccuracyWarning):  # the result shows which cells diverge
+            warnings.simplefilter("ignore", kind)
         solved = trajectories(cases, at, Solver(integrals_for(*functions), RTOL, ATOL), attrs)
     error, diverged_at = solved["generalization_error"].values, solved["diverged_at"].values
     diverged = np.isfinite(diverged_at)

@@ -6,7 +6,7 @@ take the steps of its slowest case for all, and took twice as long.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -27,8 +27,12 @@ from ..trajectory import check_times, make_trajectory
 from ._averages import integrals_for
 from ._equations import Case
 from ._exactness import exactness_of_averages
-from ._integrate import ATOL, MAX_STEPS, RTOL, OrderParameters, Solver, order_parameters
+from ._integrate import ATOL, FINEST, MAX_STEPS, RELATIVE, RTOL, OrderParameters, Solver, order_parameters
 from ._spectrum import Spectrum
+from ._symmetry import SMALL, asymmetric, symmetry_of
+
+UNSTABLE = 0.01
+"""A symmetric start is unstable where a small asymmetry changes the final error by this part of the largest one."""
 
 VERSIONS = {package: version(package) for package in ("sgdlimit", "jax", "diffrax")}
 """Versions of the packages that a solution depends on."""
@@ -44,6 +48,7 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     solve = partial(order_parameters, times=times, solver=solver)
     with ThreadPoolExecutor(cores()) as pool:
         results = [solve(several[0]), *pool.map(solve, several[1:])]  # the first one compiles
+    _warn_of_symmetry(several, results, solve)
     *values, steps, reached, errors = map(np.stack, zip(*results, strict=True))
     diverged_at = np.append(times, np.inf)[reached]
     integrals, error = solver.integrals, float(errors.max())
@@ -54,8 +59,13 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
             AccuracyWarning,
             stacklevel=3,
         )
+    values[3:] = _resolved(values[3:], times, solver)
     attrs = {"exactness": str(exactness_of_averages(integrals)), **attrs, "kind": "theory"}
-    attrs |= {"integrals": integrals.method, "integral_error": error} | solver.tolerances() | VERSIONS
+    attrs |= (
+        {"integrals": integrals.method, "integral_error": error, "resolved_error": solver.resolved}
+        | solver.tolerances()
+        | VERSIONS
+    )
     if np.isfinite(diverged_at).any():
         message = _divergence(several, diverged_at, int(steps[0]), solver.max_steps)
         if diverged_at.max() == times[0]:
@@ -73,12 +83,52 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     return solved.where(solved["time"] < solved["diverged_at"])
 
 
+def _warn_of_symmetry(
+    cases: Sequence[Case], results: Sequence[OrderParameters], solve: Callable[[Case], OrderParameters]
+) -> None:
+    """Warn where theory stays on a symmetric start for ever that SGD at finite N leaves."""
+    for case, found in zip(cases, results, strict=True):
+        if case.spectrum.overlap.any() and symmetry_of(case) is None:
+            continue
+        kept, left = (each.generalization_error[: found.reached] for each in (found, solve(asymmetric(case))))
+        if len(kept) and abs(kept[-1] - left[-1]) > UNSTABLE * kept.max():
+            warnings.warn(
+                f"student, overlap: the start is symmetric, and theory keeps that, but an asymmetry of {SMALL:g} ends "
+                f"with the error {left[-1]:.3g}, not {kept[-1]:.3g}. SGD at finite N leaves it. Start from R of order "
+                "1/√N, as random weights have.",
+                AccuracyWarning,
+                stacklevel=4,
+            )
+            return
+
+
+def _resolved(errors: Sequence[ndarray], times: Float[ndarray, "time"], solver: Solver) -> list[ndarray]:
+    """Generalisation errors (case, time, ...), NaN where they fall below what the solver resolves, with a warning.
+
+    What the solver has not integrated, at t = 0 or where the error is 0 all along, is rounding and becomes 0.
+    """
+    found = []
+    for error in errors:
+        falls = error.max(axis=1, keepdims=True) >= solver.resolved
+        low = (error < solver.resolved) & falls & (times > 0).reshape(-1, *[1] * (error.ndim - 2))
+        found.append(np.where(low, np.nan, np.maximum(error, 0)))
+    if (lost := np.isnan(found[0]).any(axis=0)).any():
+        fix = "Use rtol=1e-10, atol=1e-14." if solver.resolved > 200 * RELATIVE * FINEST else "Float64 does not reach."
+        warnings.warn(
+            f"generalization_error: from t={times[lost.argmax()]:g} on it is below {solver.resolved:.1g}, which the "
+            f"solver does not resolve, and NaN. {fix}",
+            AccuracyWarning,
+            stacklevel=4,
+        )
+    return found
+
+
 def _divergence(cases: Sequence[Case], diverged_at: Float[ndarray, "case"], steps: int, most_steps: int) -> str:
     """Which cases diverge, when, and what helps."""
     worst = int(diverged_at.argmin())
     eta, end = cases[worst].rule.learning_rate, f"before t={diverged_at[worst]:g}. Use"
     if len(cases) == 1:
-        reason = f"takes more than {most_steps} steps" if steps >= most_steps else "leaves the finite numbers"
+        reason = f"takes more than {most_steps} steps" if steps >= most_steps else "diverges"
         return f"learning_rate: with {eta:g} the theory {reason} {end} a smaller one."
     lost = np.isfinite(diverged_at).sum()
     return f"learning_rate: {lost} of {len(cases)} cases diverge, first with {eta:g} {end} smaller ones."
@@ -119,7 +169,8 @@ def solve_spectrum(
     switch_times
         When the next task begins, shape (tasks − 1,).
     rtol, atol
-        Local error allowed to the solver.
+        Local error allowed to the solver. Near ε = 0 it is 10⁻⁴ (ε + atol) or less, so that ε is known to about a
+        percent down to atol/50; below, it is NaN, with an AccuracyWarning.
     max_steps
         Steps of the solver after which it gives up, as on the way to a divergence; 100 000 by default.
     attrs
@@ -192,7 +243,7 @@ def solve_many(
     switch_times
         When the next task begins, shape (tasks − 1,), for all cases.
     rtol, atol
-        Local error allowed to the solver.
+        Local error allowed to the solver, as for :func:`solve_spectrum`.
     attrs
         Provenance to keep with the trajectories.
 

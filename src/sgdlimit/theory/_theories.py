@@ -4,7 +4,7 @@ A theory has a name, and wherever a theory is asked for the name stands for the 
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, final
 
 from numpy.typing import ArrayLike
@@ -14,10 +14,11 @@ from ..errors import ProblemError, unknown_name
 from ..inputs import InputMoments, root_mean_square
 from ..instance import Instance, check_instance
 from ..rules import Integrals
+from ..settings import check_positive, check_whole
 from ._averages import integrals_for
 from ._equations import Case
 from ._exactness import Exactness, exactness_of_instance, refused
-from ._integrate import Solver
+from ._integrate import ATOL, MAX_STEPS, RTOL, Solver
 from ._quadrature import STEPS
 from ._solve import trajectories
 from ._spectrum import Spectrum, spectrum_of
@@ -58,8 +59,17 @@ class Theory(ABC):
         """Trajectory of the order parameters; parameters and errors are those of :func:`sgdlimit.solve`."""
 
 
+@dataclass(frozen=True)
 class _GaussianTheory(Theory):
     """Theory that assumes Gaussian inputs: the equations of motion on the spectrum of its moments."""
+
+    rtol: float = RTOL
+    atol: float = ATOL
+    max_steps: int = MAX_STEPS
+
+    def __post_init__(self) -> None:
+        check_positive(rtol=self.rtol, atol=self.atol)
+        check_whole(1, max_steps=self.max_steps)
 
     def moments(self, instance: Instance) -> InputMoments:
         """Second moments of inputs without a mean."""
@@ -74,7 +84,8 @@ class _GaussianTheory(Theory):
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes)), integrals_of(instance)
         grade = str(exactness_of_instance(instance, self.name, integrals))
-        return trajectories(case, times, Solver(integrals), instance.provenance(theory=self.name, exactness=grade))
+        solver = Solver(integrals, self.rtol, self.atol, self.max_steps)
+        return trajectories(case, times, solver, instance.provenance(theory=self.name, exactness=grade))
 
 
 @final
@@ -129,7 +140,7 @@ class Mixture(Theory):
 THEORIES = {theory.name: theory for theory in (Conventional(), MomentMatched(), Mixture())}
 
 
-def theory_of(theory: str | Theory, **options: int | None) -> Theory:
+def theory_of(theory: str | Theory, **options: float | None) -> Theory:
     """A theory by its name or as it is, with other options where they are given.
 
     Raises
@@ -141,10 +152,9 @@ def theory_of(theory: str | Theory, **options: int | None) -> Theory:
     if found is None:
         raise unknown_name("theory", theory, THEORIES)
     given = {name: value for name, value in options.items() if value is not None}
-    if given and not isinstance(found, Mixture):
-        raise ProblemError(
-            f"{next(iter(given))}: theory={found.name!r} has no ensemble. Leave it out, or use theory='mixture'."
-        )
+    for name in given.keys() - {field.name for field in fields(found)}:  # type: ignore[arg-type]
+        lacks, use = ("steps that adapt", "moment-matched") if isinstance(found, Mixture) else ("ensemble", "mixture")
+        raise ProblemError(f"{name}: theory={found.name!r} has no {lacks}. Leave it out, or use theory={use!r}.")
     return replace(found, **given) if given else found  # type: ignore[type-var]
 
 
@@ -223,6 +233,9 @@ def solve(
     nodes: int | None = None,
     chains: int | None = None,
     seed: int | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int | None = None,
 ) -> Dataset:
     """Trajectory of the order parameters that theory predicts for an instance.
 
@@ -242,6 +255,8 @@ def solve(
         eigenvalues.
     chains, seed
         Ensemble size and seed for mixture theory (defaults 32 and 0).
+    rtol, atol, max_steps
+        For the two others, as for :func:`sgdlimit.theory.solve_spectrum`.
 
     Returns
     -------
@@ -263,4 +278,5 @@ def solve(
     >>> dict(solve(problem.draw(seed=0), times=[0.0, 1.0]).sizes)
     {'time': 2, 'student': 2, 'student_': 2, 'teacher': 3}
     """
-    return theory_of(theory, chains=chains, seed=seed).solve(check_instance(instance), times, nodes=nodes)
+    found = theory_of(theory, chains=chains, seed=seed, rtol=rtol, atol=atol, max_steps=max_steps)
+    return found.solve(check_instance(instance), times, nodes=nodes)

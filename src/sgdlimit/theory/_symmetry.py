@@ -1,0 +1,113 @@
+"""Permutations of units that leave a start as it is: the equations keep them, and rounding must not break them.
+
+Two students with equal weights stay equal under SGD, bit for bit. In the equations of motion a difference of 1e-16
+between them would grow, because they repel each other. So the derivative is averaged over the permutations.
+"""
+
+from itertools import combinations, product
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ._equations import Case, State
+
+EQUAL = 1e-12
+"""Entries that differ by less than this part of the largest are equal up to rounding."""
+
+SMALL = 1e-4
+"""How much of a teacher's weights is added to a student's where a symmetric start is tried."""
+
+
+class Symmetry(NamedTuple):
+    """Matrices that average the entries of q, r and v over the permutations of units."""
+
+    q: Float[ndarray, "KK KK"]
+    r: Float[ndarray, "KM KM"]
+    v: Float[ndarray, "K K"]
+
+    def average(self, state: State) -> State:
+        """A state, or its derivative, with equal numbers wherever a permutation asks for it."""
+
+        def over(mean: Any, entries: Any) -> Any:
+            return (mean @ entries.reshape(len(mean), -1)).reshape(entries.shape)
+
+        q, r, Q, R, v, error = state
+        return State(over(self.q, q), over(self.r, r), over(self.q, Q), over(self.r, R), over(self.v, v), error)
+
+
+def symmetry_of(case: Case) -> Symmetry | None:
+    """The symmetry of a start under exchanges of two students, of two teachers, or both; None if there is none.
+
+    Units are also equal where one may take the other's place: then q_kk, q_kl and q_ll are one number.
+    """
+    spectrum, v, v_teacher, _ = case
+    K, M = spectrum.overlap.shape[1:]
+    q, r, p = spectrum.student, spectrum.overlap, spectrum.teacher
+    sums = spectrum.Q, spectrum.R, spectrum.teacher_overlap, np.asarray(v), np.atleast_2d(v_teacher)
+
+    def kept(s: ndarray, t: ndarray) -> bool:
+        Q, R, T, v, v_teacher = sums
+        pairs = [(Q, Q[s][:, s]), (R, R[s][:, t]), (T, T[t][:, t]), (v, v[s]), (v_teacher, v_teacher[:, t])]
+        if not all(map(_alike, *zip(*pairs, strict=True))):
+            return False
+        nodes = (q, q[:, s][:, :, s]), (r, r[:, s][:, :, t]), (p, p[:, t][:, :, t])
+        return all(map(_alike, *zip(*nodes, strict=True)))
+
+    students, teachers = _exchanges(K), _exchanges(M)
+    tried = [*product(students, teachers)][1:]
+    tried += [(s, teachers[0]) for s in _copies(students)] + [(students[0], t) for t in _copies(teachers)]
+    found = [(s, t) for s, t in tried if kept(s, t)]
+    if not found:
+        return None
+    each = np.arange(K * K).reshape(K, K), np.arange(K * M).reshape(K, M), np.arange(K)
+    moved = [(each[0][s][:, s], each[1][s][:, t], each[2][s]) for s, t in found]
+    return Symmetry(*(_means(start, ends) for start, ends in zip(each, zip(*moved, strict=True), strict=True)))
+
+
+def asymmetric(case: Case) -> Case:
+    """The case with a little of the teachers' weights added to the students', equally where students are equal.
+
+    SGD keeps students equal whose weights are.
+    """
+    spectrum = case.spectrum
+    K, M = spectrum.overlap.shape[1:]
+    added = SMALL * np.random.default_rng(0).standard_normal((K, M))
+    for first, second in combinations(range(K), 2):
+        pair = spectrum.student[:, [first, first, second], [first, second, second]]
+        if _alike(pair, pair[:, [1, 1, 1]]):
+            added[second] = added[first]
+    mixing = np.block([[np.eye(K), added], [np.zeros((M, K)), np.eye(M)]])
+    products = mixing @ spectrum.products @ mixing.T
+    student, overlap = products[:, :K, :K], products[:, :K, K:]
+    fields = {name: getattr(spectrum, name) for name in type(spectrum).__annotations__}
+    return case._replace(spectrum=type(spectrum)(**fields | {"student": student, "overlap": overlap}))
+
+
+def _alike(one: ndarray, other: ndarray) -> bool:
+    return bool(abs(one - other).max() <= EQUAL * abs(one).max())
+
+
+def _exchanges(count: int) -> list[ndarray]:
+    """The identity and every exchange of two."""
+    every = [np.arange(count) for _ in range(1 + count * (count - 1) // 2)]
+    for order, (i, j) in zip(every[1:], combinations(range(count), 2), strict=True):
+        order[[i, j]] = j, i
+    return every
+
+
+def _copies(exchanges: list[ndarray]) -> list[ndarray]:
+    """For every exchange of two, the map of both to the first."""
+    return [np.minimum(exchanges[0], order) for order in exchanges[1:]]
+
+
+def _means(start: ndarray, ends: Any) -> Float[ndarray, "n n"]:
+    """Averages over all places that the permutations connect."""
+    n, ends = start.size, np.concatenate([end.ravel() for end in ends])
+    links = coo_array((np.ones(len(ends)), (np.resize(start, len(ends)), ends)), (n, n))
+    label = connected_components(links)[1]
+    same = (label[:, None] == label).astype(float)
+    return same / same.sum(axis=1, keepdims=True)
