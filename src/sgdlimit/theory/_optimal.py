@@ -180,11 +180,11 @@ def log_final_error(
     log_factors: Float[Array, "knot"], case: Case, end: Float[Array, "1"], *, integrals: Integrals
 ) -> tuple[Scalar, Float[Array, "knot"]]:
     """ln ε at the end and its gradient with respect to the logarithms of the schedule's factors."""
-    tolerances = Solver(integrals, RTOL, ATOL).tolerances().values()
+    rtol, atol = Solver(integrals, RTOL, ATOL).tolerances().values()
 
     def value(log_factors):
         scheduled = case._replace(rule=case.rule._replace(schedule_factors=jnp.exp(log_factors)))
-        result = integrate(scheduled, end, *tolerances, integrals=integrals, adjoint=dfx.ForwardMode())
+        result = integrate(scheduled, end, rtol, atol, integrals=integrals, adjoint=dfx.ForwardMode())
         log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
         return log_error, log_error
 
