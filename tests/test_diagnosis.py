@@ -27,7 +27,7 @@ def diagnoses():
     found = {}
     for block_size in (1, 5, D):
         network = default_network(blocks(block_size), input_dim=N)
-        found[block_size] = sl.diagnose(network, TIMES, **QUICK)
+        found[block_size] = sl.diagnose(network, times=TIMES, **QUICK)
     return found
 
 
@@ -57,7 +57,7 @@ def test_reasons_name_what_breaks(diagnoses):
 
 def test_a_mean_is_named_and_the_diagnosis_goes_on_without_it():
     network = default_network(blocks(1, standardize=False), input_dim=N, preprocess="none")
-    found = sl.diagnose(network, TIMES, **QUICK)
+    found = sl.diagnose(network, times=TIMES, **QUICK)
     assert found.verdict == "mixture"
     assert found.reasons[0].startswith("non-zero mean: ")
     assert margins(found.data)["M"].sel(theory="moment-matched").isnull().all()
@@ -99,7 +99,7 @@ def test_nothing_is_decided_where_nothing_can_be_seen(diagnoses):
 
 
 def test_a_diagnosis_is_the_same_bits_again(diagnoses):
-    again = sl.diagnose(default_network(blocks(5), input_dim=N), TIMES, **QUICK)
+    again = sl.diagnose(default_network(blocks(5), input_dim=N), times=TIMES, **QUICK)
     assert str(again) == str(diagnoses[5])
     assert again.data.identical(diagnoses[5].data)
 
@@ -145,7 +145,7 @@ def test_data_as_inputs_and_as_latent():
     assert (latent.input_dim, latent.latent_dim, latent.nonlinearity) == (N, 100, "sign")
     assert latent.latent.covariance(100)[0, 0] == pytest.approx(4, rel=0.1)
     assert isinstance(default_network(blocks(5), input_dim=N).latent, sl.MixtureLaw)  # a law stays the law it is
-    found = sl.diagnose(inputs, sl.log_times(3000, 100, 60), **QUICK)
+    found = sl.diagnose(inputs, times=sl.log_times(3000, 100, 60), **QUICK)
     assert found.verdict == "conventional"
     assert any("each of 4000 is used 0.8 times" in reason for reason in found.reasons)
     assert any("were subtracted" in reason for reason in found.reasons)
@@ -159,7 +159,7 @@ def test_settings_that_will_not_do():
     ):
         settings: dict[str, Any] = {**QUICK, name: value}
         with pytest.raises(sl.ProblemError, match=words):
-            sl.diagnose(blocks(1), TIMES, **settings)
+            sl.diagnose(blocks(1), times=TIMES, **settings)
     with pytest.raises(sl.ProblemError, match=r"role: must be 'inputs' or 'latent' .got 'labels'"):
         default_network(blocks(1), role="labels")  # type: ignore[arg-type]
     with pytest.raises(sl.ProblemError, match=r"preprocess: must be 'standardize', .* .got 'whiten'"):
@@ -304,3 +304,9 @@ def test_check_refuses_with_status_2_and_writes_nothing(command, tmp_path, argum
 
 def test_check_ends_without_a_traceback(tmp_path):
     refused(sgdlimit("check", "none.npy", cwd=tmp_path), 2, "none.npy", "cannot be read")
+
+
+@pytest.mark.parametrize("second", [np.arange(50), TIMES, [0.0, 1.0]])
+def test_labels_are_refused_and_not_taken_as_times(second):
+    with pytest.raises(sl.ProblemError, match=r"(?s)labels: must be left out.*A random teacher.*write times="):
+        sl.diagnose(np.random.default_rng(0).standard_normal((50, 4)), second)

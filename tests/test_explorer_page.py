@@ -389,6 +389,20 @@ def test_only_this_machine_and_its_own_pages_are_answered(address):
     answer = connection.getresponse()
     assert (answer.status, b"origin" in answer.read().lower()) == (403, True)
     connection.close()
+    port = address.split("/")[2].partition(":")[2]
+    for host, status in ((f"evil.example:{port}", 403), ("127.0.0.1", 403), (f"localhost:{port}", 200)):
+        for path in ("/", "/sweep", "/static/js/bokeh.min.js"):
+            connection.request("GET", path, headers={"Host": host})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status in (status, 404), (host, path)
+            assert (answer.status == 403) == (status == 403)
+    # A name that was made to lead here: its pages have an Origin that equals their Host.
+    connection.request(
+        "GET", "/ws", headers=upgrade | {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
+    )
+    assert connection.getresponse().status == 403
+    connection.close()
 
 
 LAST = f"""({CURVES}.filter(m => m.type === "ColumnDataSource" && m.data.xs?.length)

@@ -233,3 +233,19 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(sl.ProblemError, match="cannot be read"):
         Problem.from_toml(tmp_path / "none.toml")
+
+
+def test_replaced_settings_are_checked_and_assigned_ones_refused():
+    problem = sl.Problem(
+        input_dim=20, latent_dim=10, student_units=1, teacher_units=1, activation="erf", learning_rate=0.1
+    )
+    assert problem.replace(learning_rate=0.2) == sl.Problem(**(problem.model_dump() | {"learning_rate": 0.2}))
+    assert problem.replace() == problem
+    assert problem.replace(latent=sl.GaussianMixture(components=2, spread=3.0)).latent.spread == 3.0
+    with pytest.raises(sl.ProblemError, match="learning_rate: must be greater than 0"):
+        problem.replace(learning_rate=-5.0)
+    with pytest.raises(sl.ProblemError, match="learnin_rate: is not a setting"):
+        problem.replace(learnin_rate=0.2)
+    with pytest.raises(sl.ProblemError, match=r"learning_rate: cannot be assigned .got 0\.3.. Use replace"):
+        problem.learning_rate = 0.3  # type: ignore[misc]
+    assert problem.learning_rate == 0.1

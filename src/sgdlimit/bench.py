@@ -138,7 +138,7 @@ def _first_task() -> Conditions:
 def _instances(**changes: Any) -> Iterator[Instance]:
     """An instance of the preset with each of the activations."""
     for name in ("erf", "relu"):
-        yield PRESET.problem.model_copy(update={"activation": name} | changes).draw(0)
+        yield PRESET.problem.replace(activation=name, **changes).draw(0)
 
 
 def _sgd() -> Iterator[Row]:

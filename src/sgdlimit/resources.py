@@ -1,7 +1,9 @@
 """Threads and memory of the machine."""
 
 import os
+import re
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import psutil
 from threadpoolctl import threadpool_limits
@@ -18,9 +20,40 @@ def one_thread() -> AbstractContextManager[object]:
     return threadpool_limits(limits=1, user_api="blas")
 
 
-def available_bytes() -> int:
-    """Memory that is free without swapping."""
-    return psutil.virtual_memory().available
+def available_bytes(system: Path = Path("/")) -> int:
+    """Memory that this process may still take: what is free without swapping, or less in a container or a batch job.
+
+    Control groups of both versions and the variables of SLURM are read, for a group all those above it.
+    """
+    free = [psutil.virtual_memory().available]
+    for line in _text(system / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        folder, names = system / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        if "memory" in controllers.split(","):
+            folder, names = folder / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        elif controllers:
+            continue
+        group = folder / path.lstrip("/")
+        for above in (group, *group.parents)[: len(group.parts) - len(folder.parts) + 1]:
+            limit, used = (_text(above / name).strip() for name in names[:2])
+            if limit.isdecimal() and used.isdecimal():
+                cached = re.search(rf"^{names[2]} (\d+)", _text(above / "memory.stat"), re.MULTILINE)
+                free.append(int(limit) - int(used) + int(cached[1] if cached else 0))
+    job = os.environ.get("SLURM_MEM_PER_NODE", "")
+    if not job.isdecimal():
+        each, count = os.environ.get("SLURM_MEM_PER_CPU", ""), os.environ.get("SLURM_CPUS_ON_NODE", "")
+        job = str(int(each) * int(count)) if each.isdecimal() and count.isdecimal() else "0"
+    if job != "0":  # of a node without limits
+        free.append((int(job) << 20) - psutil.Process().memory_info().rss)
+    return max(0, min(free))
+
+
+def _text(path: Path) -> str:
+    """What a file of the system holds; nothing if it is not available."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def cores() -> int:

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -60,6 +60,20 @@ class Settings(BaseModel):
             complaints = error.errors(include_url=False)[:MOST_COMPLAINTS]
             fields = list(type(self).model_fields)
             raise ProblemError(*(sentence for each in complaints for sentence in _explained(each, fields))) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ProblemError(f"{name}: cannot be assigned (got {shown(value)}). Use replace({name}=...), which copies.")
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other settings, checked as new ones are.
+
+        Examples
+        --------
+        >>> from sgdlimit import Training
+        >>> Training(batch_size=2).replace(label_noise=0.1)
+        Training(batch_size=2, label_noise=0.1)
+        """
+        return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
 
 
 def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from xarray import DataArray, Dataset, concat
 
 from ..comparison import discrepancy, divergence, over_entries, scatter
-from ..errors import DivergenceWarning, ProblemError, unknown_name
+from ..errors import DivergenceWarning, ProblemError, shown, unknown_name
 from ..inputs import THEORIES, Affine, ClusterMixture, Empirical, Gaussian, LatentLaw, is_centred, root_mean_square
 from ..instance import Instance
 from ..problem import Problem
@@ -35,8 +35,8 @@ Preprocess = Literal["standardize", "centre", "none"]
 
 def diagnose(
     source: Instance | LatentLaw | ArrayLike,
+    *labels: Any,
     times: Float[ArrayLike, "time"] | None = None,
-    *,
     runs: int = 5,
     seed: int = 0,
     field_times: int = 8,
@@ -58,6 +58,8 @@ def diagnose(
     source
         An :class:`sgdlimit.Instance`; or samples, shape (count, D), or a :class:`sgdlimit.LatentLaw`, which get the
         network of :func:`sgdlimit.diagnosis.default_network`.
+    labels
+        Refused: they are not used yet. The labels come from a random teacher.
     times
         Output times t = step/N, increasing; 200 log-spaced ones up to t = 100 by default.
     runs
@@ -84,7 +86,8 @@ def diagnose(
     Raises
     ------
     ProblemError
-        If samples are not finite, constant, copies of each other or too few, or a setting cannot be used.
+        If labels are given, samples are not finite, constant, copies of each other or too few, or a setting cannot be
+        used.
     DivergenceError
         If theory or SGD diverges before the first output time.
 
@@ -93,9 +96,14 @@ def diagnose(
     >>> import sgdlimit as sl
     >>> problem = sl.Problem(input_dim=200, latent_dim=100, student_units=2, teacher_units=2, activation="erf",
     ...                      learning_rate=0.2)
-    >>> sl.diagnose(problem.draw(seed=0), sl.log_times(2000, 200, 60), runs=3, field_samples=500).verdict
+    >>> sl.diagnose(problem.draw(seed=0), times=sl.log_times(2000, 200, 60), runs=3, field_samples=500).verdict
     'conventional'
     """
+    if labels:
+        raise ProblemError(
+            f"labels: must be left out, because they are not used yet (got {shown(labels[0])}). A random teacher gives the "
+            "labels. If these are output times, write times=..."
+        )
     check_whole(3, runs=runs)
     check_whole(1, field_times=field_times)
     check_whole(100, field_samples=field_samples)

@@ -70,7 +70,7 @@ def times_of(view: View) -> Float[np.ndarray, "time"]:
 
 def drawn(problem: Problem, seed: int) -> Instance:
     """Draw the instance of a problem; its arrays are kept for the next one, which often has the same."""
-    return _arrays(problem.model_copy(update=GAUSSIAN), seed).replace(  # type: ignore[arg-type]
+    return _arrays(problem.replace(**GAUSSIAN), seed).replace(  # type: ignore[arg-type]
         **{name: getattr(problem, name) for name in RULE},
         latent=problem.draw_latent(seed),
         attrs={"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed},
@@ -98,7 +98,7 @@ def curves(view: View) -> Curves:
             said = [repr(error)]
         notes += [f"{theory} theory: {words}" for words in said if theory in view.theories]
     if solved:
-        law = _notes_on_law(problem.model_copy(update=RULE), view.seed)  # type: ignore[arg-type]
+        law = _notes_on_law(problem.replace(**RULE), view.seed)  # type: ignore[arg-type]
         notes = [*law, *notes]
     return Curves(view, solved, tuple(notes), time.perf_counter() - begin)
 
@@ -108,7 +108,7 @@ def _solve(view: View, theory: str) -> Dataset:
     problem, seed = view.problem, view.seed
     instance = drawn(problem, seed)
     moments = GAUSSIAN if theory == "conventional" else RULE
-    nodes = _spectrum(problem.model_copy(update=moments), seed, theory)  # type: ignore[arg-type]
+    nodes = _spectrum(problem.replace(**moments), seed, theory)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the page says what they say
         return solve_spectrum(

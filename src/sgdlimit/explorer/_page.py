@@ -103,7 +103,7 @@ class Explorer(Streaming):
 
     def _become(self, view: View) -> None:
         """Take up new settings; the runs of SGD stay where nothing but the theories shown is new."""
-        if view.model_copy(update={"theories": self.view.theories}) != self.view:
+        if view.replace(theories=self.view.theories) != self.view:
             self.forget()
         self.view = view
         self._draw_model()

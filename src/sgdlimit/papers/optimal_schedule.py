@@ -52,7 +52,7 @@ def schedule_against_constant(
     instances = [optimum.scheduled]
     for factor in factors:
         schedule = Schedule(times=(0.0,), factors=(base * factor,))
-        instances.append(instance.replace(training=instance.training.model_copy(update={"schedule": schedule})))
+        instances.append(instance.replace(training=instance.training.replace(schedule=schedule)))
     simulated = simulate_together(instances, times, runs=runs, seed=seed, test_samples=test_samples)
     solved = [solve(instance, times, theory) for instance in instances]
     rates = np.stack([instance.learning_rate * instance.training.factor(times) for instance in instances])

@@ -195,4 +195,4 @@ def log_final_error(
 def _with(instance: Instance, times: Float[ndarray, "knot"], log_factors: Float[ndarray, "knot"]) -> Instance:
     """The instance with a schedule."""
     schedule = Schedule.of(lambda t: np.exp(log_factors), times)
-    return instance.replace(training=instance.training.model_copy(update={"schedule": schedule}))
+    return instance.replace(training=instance.training.replace(schedule=schedule))

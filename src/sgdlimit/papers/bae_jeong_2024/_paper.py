@@ -61,7 +61,7 @@ class Preset(NamedTuple):
 
     def law(self, **mixture: Any) -> MixtureLaw:
         """The law that the first instance draws with these settings; its means are proportional to the spread."""
-        problem = self.problem.model_copy(update={"latent": GaussianMixture(**mixture)})
+        problem = self.problem.replace(latent=GaussianMixture(**mixture))
         law = problem.draw_latent(self.first_instance)
         assert isinstance(law, MixtureLaw)
         return law
