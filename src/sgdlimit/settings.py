@@ -70,8 +70,9 @@ class Settings(BaseModel):
         Examples
         --------
         >>> from sgdlimit import Training
-        >>> Training(batch_size=2).replace(label_noise=0.1)
-        Training(batch_size=2, label_noise=0.1)
+        >>> noisy = Training(batch_size=2).replace(label_noise=0.1)
+        >>> noisy.batch_size, noisy.label_noise
+        (2, 0.1)
         """
         return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
 

@@ -164,7 +164,7 @@ def check_data(
     samples = network.latent.samples  # type: ignore[attr-defined]
     fitted = None if clusters is None else ClusterMixture.fit(samples, clusters, seed=seed)
     found = diagnose(
-        network, times, runs=runs, seed=seed, clusters=fitted, progress=partial(progress, "theory and SGD")
+        network, times=times, runs=runs, seed=seed, clusters=fitted, progress=partial(progress, "theory and SGD")
     )
     save(found.data, folder / "diagnosis.zarr")
     if found.centred is not None:

@@ -101,8 +101,8 @@ def diagnose(
     """
     if labels:
         raise ProblemError(
-            f"labels: must be left out, because they are not used yet (got {shown(labels[0])}). A random teacher gives the "
-            "labels. If these are output times, write times=..."
+            f"labels: must be left out, because they are not used yet (got {shown(labels[0])}). A random teacher gives "
+            "the labels. If these are output times, write times=..."
         )
     check_whole(3, runs=runs)
     check_whole(1, field_times=field_times)
