@@ -224,6 +224,10 @@ SLOW: dict[str, tuple[float, str]] = {
         14,
         "test_optimal.py::test_schedules_that_cannot_be_looked_for[changes0",
     ),
+    "test_optimal.py::test_plateaus_of_soft_committees_are_found_and_not_their_tails": (
+        33,
+        "test_optimal.py::test_plateaus_of_known_curves",
+    ),
     "test_packaging.py::test_sdist_and_wheel_hold_what_is_needed_and_the_wheel_runs": (
         30,
         "test_packaging.py::test_public_names_have_types_and_docstrings",
