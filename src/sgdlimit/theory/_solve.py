@@ -91,7 +91,7 @@ def _warn_of_symmetry(
         if case.spectrum.overlap.any() and symmetry_of(case) is None:
             continue
         kept, left = (each.generalization_error[: found.reached] for each in (found, solve(asymmetric(case))))
-        if len(kept) and abs(kept[-1] - left[-1]) > UNSTABLE * kept.max():
+        if len(kept) and abs(kept[-1] - left[-1]) > UNSTABLE * (kept.max() + SMALL):
             warnings.warn(
                 f"student, overlap: the start is symmetric, and theory keeps that, but an asymmetry of {SMALL:g} ends "
                 f"with the error {left[-1]:.3g}, not {kept[-1]:.3g}. SGD at finite N leaves it. Start from R of order "
