@@ -16,7 +16,9 @@ variance :data:`NOISE` gives them. Derivatives follow the same rules, so that no
 """
 
 from collections.abc import Callable
+from functools import reduce
 from math import tau
+from operator import add
 
 import jax
 import jax.numpy as jnp
@@ -223,4 +225,4 @@ def second_moments(rho: Matrices) -> Matrices:
 
 def _product(x: Matrices, y: Matrices) -> Matrices:
     # The matrices are tiny and the batch is last, where it vectorises; XLA's batched product would go one by one.
-    return jnp.sum(x[:, :, None] * y, axis=1)
+    return reduce(add, [x[:, i, None] * y[i] for i in range(len(x))])
