@@ -120,6 +120,16 @@ def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path, command):
     refused(command("run", "wild.toml"), 1, "learning_rate", "60", "Lower the rate")
 
 
+def test_run_says_where_an_error_is_not_resolved(tmp_path, command):
+    settings = SMALL.replace('"erf"', '"linear"\nnonlinearity = "identity"\nfeatures = "identity"')
+    settings = settings.replace("latent_dim = 30", "latent_dim = 60").replace("student_units = 2", "student_units = 1")
+    gaussian = settings[: settings.index("[latent]")] + settings[settings.index("[run]") :].replace("5.0", "200.0")
+    (tmp_path / "long.toml").write_text(gaussian, encoding="utf-8")
+    done = command("run", "long.toml")
+    assert done.returncode == 0
+    assert "is below 1e-09, which the solver does not resolve, and NaN. Use rtol=1e-10, atol=1e-14." in done.stdout
+
+
 def test_help_is_there(tmp_path):
     done = sgdlimit("--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -141,15 +141,24 @@ def test_instance_is_the_one_that_is_drawn():
 
 
 def test_theory_that_does_not_apply_is_a_note():
-    uncentred = SMALL.model_copy(update={"latent": MIXTURE.model_copy(update={"standardize": False})})
+    uncentred = SMALL.replace(latent=MIXTURE.replace(standardize=False))
     solved = curves(View(problem=uncentred, time=1.0, theories=BOTH))
     assert set(solved.theories) == {"conventional"}
     assert any("moment-matched theory" in note for note in solved.notes)
 
 
 def test_divergence_is_a_note():
-    solved = curves(View(problem=SMALL.model_copy(update={"activation": "relu", "learning_rate": 50.0})))
+    solved = curves(View(problem=SMALL.replace(activation="relu", learning_rate=50.0)))
     assert any("with η = 50 it ends before t" in note for note in solved.notes)
+
+
+def test_an_error_that_is_not_resolved_is_a_note():
+    linear = SMALL.replace(
+        student_units=1, teacher_units=1, activation="linear", nonlinearity="identity", features="identity",
+        latent_dim=SMALL.input_dim, latent=sl.Gaussian(), learning_rate=0.5,
+    )  # fmt: skip
+    solved = curves(View(problem=linear, time=200.0))
+    assert any("ε below 2e-07 is not resolved on this page" in note for note in solved.notes)
 
 
 def test_numbers_are_those_of_compare():

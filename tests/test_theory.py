@@ -251,25 +251,28 @@ def test_equal_students_are_one_unit_for_ever():
     np.testing.assert_allclose(two.generalization_error, one.generalization_error, rtol=1e-5)
 
 
+APART, EQUAL = [[0.5, 0.1], [0.1, 0.5]], [[0.5, 0.5], [0.5, 0.5]]
+
+
 @pytest.mark.parametrize(
-    ("K", "kept", "broken"),
+    ("Q", "R", "v", "symmetric"),
     [
-        ([[0.5, 0.1], [0.1, 0.5]], [[0.2, 0.2], [0.2, 0.2]], [[0.2, 0.2], [0.2, 0.3]]),
-        ([[0.5, 0.1], [0.1, 0.5]], [[0.3, 0.2], [0.2, 0.3]], [[0.3, 0.2], [0.1, 0.3]]),
-        ([[0.5, 0.5], [0.5, 0.5]], [[0.2, 0.1], [0.2, 0.1]], [[0.2, 0.1], [0.1, 0.2]]),
+        (APART, [[0.2, 0.2], [0.2, 0.2]], [1.0, 1.0], True),  # students can be exchanged, and teachers
+        (APART, [[0.2, 0.2], [0.2, 0.3]], [1.0, 1.0], False),
+        (APART, [[0.3, 0.2], [0.2, 0.3]], [1.0, 1.0], True),  # both together
+        (APART, [[0.3, 0.2], [0.1, 0.3]], [1.0, 1.0], False),
+        (EQUAL, [[0.2, 0.1], [0.2, 0.1]], [1.0, 1.0], True),
+        (EQUAL, [[0.2, 0.1], [0.2, 0.1]], [1.0, 2.0], False),  # SGD parts them
     ],
-    ids=["students alike", "specialised alike", "equal"],
 )
-def test_symmetric_starts_are_known(K, kept, broken):
-    inputs = one_node(np.array(K), np.array(kept), np.eye(2))
-    symmetry = symmetry_of(Case(inputs, np.ones(2), np.ones(2), PLAIN.rule(0.1, 2, 2)))
-    assert symmetry is not None
-    state, _ = start(Case(inputs, np.ones(2), np.ones(2), PLAIN.rule(0.1, 2, 2)))
-    for one, other in zip(symmetry.average(state), state, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-14)  # it leaves the start as it is
-    other = inputs if K[0][1] == 0.5 else one_node(np.array(K), np.array(broken), np.eye(2))
-    v = [1.0, 2.0] if other is inputs else [1.0, 1.0]  # equal weights with other output weights part
-    assert symmetry_of(Case(other, np.array(v), np.ones(2), PLAIN.rule(0.1, 2, 2))) is None
+def test_symmetric_starts_are_known(Q, R, v, symmetric):
+    case = Case(one_node(np.array(Q), np.array(R), np.eye(2)), np.array(v), np.ones(2), PLAIN.rule(0.1, 2, 2))
+    symmetry = symmetry_of(case)
+    assert (symmetry is not None) == symmetric
+    if symmetry is not None:
+        state, _ = start(case)
+        for one, other in zip(symmetry.average(state), state, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-14)  # it leaves the start as it is
 
 
 def test_a_symmetric_start_that_sgd_would_leave_is_named():
@@ -310,6 +313,38 @@ def test_errors_are_known_to_a_percent_or_not_at_all(tolerances, level):
     known = np.isfinite(error.values)
     np.testing.assert_allclose(error[known], right[known], rtol=0.01)
     np.testing.assert_array_equal(known, right > level)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_error_that_bounds_the_steps_moves_as_the_generalisation_error(activation):
+    problem, integrals = random_problem(seed=3), integrals_for(activation)
+    inputs = spectrum_of(problem.moments, problem.W)
+    with jax.enable_x64(True):
+        state, case = start(Case(inputs, problem.v, problem.v_teacher, PLAIN.rule(0.3, 2, 2)))
+        slope = right_hand_side(jnp.zeros(()), state, case, integrals)
+
+        def error(Q, R, v):
+            S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
+            return generalization_error(S, jnp.concatenate([v, -problem.v_teacher]), 2, integrals)
+
+        _, moved = jax.jvp(error, (state.Q, state.R, state.v), (slope.Q, slope.R, slope.v))
+    np.testing.assert_allclose(slope.error, moved, rtol=1e-9)
+
+
+def test_sgd_is_compared_with_an_error_too_small_to_be_resolved():
+    """Theory is NaN there, and counts as 0."""
+    instance = sl.Problem(
+        input_dim=50, latent_dim=50, student_units=1, teacher_units=1, activation="linear", nonlinearity="identity",
+        features="identity", output_weights="equal", learning_rate=0.5, training=FIRST_LAYER,
+    ).draw(seed=0)  # fmt: skip
+    times, runs = [0.0, 1.0, 60.0], 3
+    with pytest.warns(sl.AccuracyWarning, match="does not resolve"):
+        theory = sl.solve(instance, times)
+    assert np.isnan(theory.generalization_error[-1])
+    sgd = sl.simulate(instance, times, runs=runs, test_samples=100)
+    found = sl.compare(theory, sgd)["generalization_error"]
+    error = abs(sgd.generalization_error - theory.generalization_error.fillna(0)).mean(("run", "time"))
+    np.testing.assert_allclose(found, error, rtol=1e-12)
 
 
 def test_an_error_that_explodes_is_a_divergence_before_it_is_infinite():

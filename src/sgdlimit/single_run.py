@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from .comparison import compare, measured_for, over_entries, scatter
 from .diagnosis import diagnose
-from .errors import DivergenceError, DivergenceWarning, ProblemError
+from .errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from .inputs import ClusterMixture, Gaussian
 from .instance import Instance
 from .plotting import save_figure, trajectory
@@ -76,12 +76,13 @@ def run_problem(
     needed = predicted_bytes([instance], times, runs=run.runs, test_samples=run.test_samples)
     tell(memory_sentence(needed))
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DivergenceWarning)
+        warnings.simplefilter("always")
         tables = _run(instance, times, run, folder, progress)
     for warning in caught:
         if issubclass(warning.category, DivergenceWarning):
             raise DivergenceError(f"{warning.message} What came before is in {folder}.")
-    return "\n\n".join(tables) + f"\nResults: {folder}"
+    notes = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, AccuracyWarning))
+    return "\n\n".join([*tables, *notes]) + f"\nResults: {folder}"
 
 
 def _run(

@@ -90,6 +90,8 @@ def curves(view: View) -> Curves:
             if "diverged_at" in attrs:
                 rate, until = problem.learning_rate, attrs["diverged_at"]
                 said.append(f"with η = {rate:g} it ends before t = {until:.3g}. Use a smaller one.")
+            if solved[theory]["generalization_error"].isnull().any():
+                said.append(f"ε below {attrs['resolved_error']:.1g} is not resolved on this page, and left out.")
             if attrs["integral_error"] > NUMERIC_ACCURACY:
                 said.append(f"its averages are only known to {attrs['integral_error']:.1g}.")
         except (ProblemError, DivergenceError) as error:  # it has no equations for this law, or no first output time

@@ -140,6 +140,7 @@ def integrate(
         return Q, R, v, errors[task_at(rule, t)], errors
 
     def slope(t, state, args):
+        # ln(ε + atol), scaled so that the solver's atol stands for RELATIVE of it.
         change = right_hand_side(t, state, case, integrals)
         allowed = RELATIVE * (jnp.abs(observe(t, state, args)[3]) + jnp.maximum(atol, FINEST))
         change = change._replace(error=change.error * atol / allowed)

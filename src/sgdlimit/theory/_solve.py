@@ -27,7 +27,7 @@ from ..trajectory import check_times, make_trajectory
 from ._averages import integrals_for
 from ._equations import Case
 from ._exactness import exactness_of_averages
-from ._integrate import ATOL, FINEST, MAX_STEPS, RELATIVE, RTOL, OrderParameters, Solver, order_parameters
+from ._integrate import ATOL, MAX_STEPS, RTOL, OrderParameters, Solver, order_parameters
 from ._spectrum import Spectrum
 from ._symmetry import SMALL, asymmetric, symmetry_of
 
@@ -112,11 +112,11 @@ def _resolved(errors: Sequence[ndarray], times: Float[ndarray, "time"], solver: 
         falls = error.max(axis=1, keepdims=True) >= solver.resolved
         low = (error < solver.resolved) & falls & (times > 0).reshape(-1, *[1] * (error.ndim - 2))
         found.append(np.where(low, np.nan, np.maximum(error, 0)))
-    if (lost := np.isnan(found[0]).any(axis=0)).any():
-        fix = "Use rtol=1e-10, atol=1e-14." if solver.resolved > 200 * RELATIVE * FINEST else "Float64 does not reach."
+    if (lost := (np.isnan(found[0]) & ~np.isnan(errors[0])).any(axis=0)).any():
+        finer = solver._replace(rtol=1e-10, atol=1e-14).resolved < solver.resolved
         warnings.warn(
             f"generalization_error: from t={times[lost.argmax()]:g} on it is below {solver.resolved:.1g}, which the "
-            f"solver does not resolve, and NaN. {fix}",
+            f"solver does not resolve, and NaN. {'Use rtol=1e-10, atol=1e-14.' if finer else 'No tolerance helps.'}",
             AccuracyWarning,
             stacklevel=4,
         )

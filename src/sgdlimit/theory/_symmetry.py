@@ -4,6 +4,8 @@ Two students with equal weights stay equal under SGD, bit for bit. In the equati
 between them would grow, because they repel each other. So the derivative is averaged over the permutations.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
@@ -46,26 +48,28 @@ def symmetry_of(case: Case) -> Symmetry | None:
     """
     spectrum, v, v_teacher, _ = case
     K, M = spectrum.overlap.shape[1:]
+    R, T, v, v_teacher = spectrum.R, spectrum.teacher_overlap, np.asarray(v), np.atleast_2d(v_teacher)
     q, r, p = spectrum.student, spectrum.overlap, spectrum.teacher
-    sums = spectrum.Q, spectrum.R, spectrum.teacher_overlap, np.asarray(v), np.atleast_2d(v_teacher)
 
-    def kept(s: ndarray, t: ndarray) -> bool:
-        Q, R, T, v, v_teacher = sums
-        pairs = [(Q, Q[s][:, s]), (R, R[s][:, t]), (T, T[t][:, t]), (v, v[s]), (v_teacher, v_teacher[:, t])]
-        if not all(map(_alike, *zip(*pairs, strict=True))):
-            return False
-        nodes = (q, q[:, s][:, :, s]), (r, r[:, s][:, :, t]), (p, p[:, t][:, :, t])
-        return all(map(_alike, *zip(*nodes, strict=True)))
+    def moved(s: ndarray, t: ndarray) -> Iterator[tuple[ndarray, ndarray]]:
+        """What a start consists of, and the same with other units; the small and telling arrays first."""
+        yield v, v[s]
+        yield v_teacher, v_teacher[:, t]
+        yield R, R[s][:, t]
+        yield T, T[t][:, t]
+        yield r, r[:, s][:, :, t]
+        yield q, q[:, s][:, :, s]
+        yield p, p[:, t][:, :, t]
 
     students, teachers = _exchanges(K), _exchanges(M)
     tried = [*product(students, teachers)][1:]
     tried += [(s, teachers[0]) for s in _copies(students)] + [(students[0], t) for t in _copies(teachers)]
-    found = [(s, t) for s, t in tried if kept(s, t)]
+    found = [(s, t) for s, t in tried if all(_alike(one, other) for one, other in moved(s, t))]
     if not found:
         return None
     each = np.arange(K * K).reshape(K, K), np.arange(K * M).reshape(K, M), np.arange(K)
-    moved = [(each[0][s][:, s], each[1][s][:, t], each[2][s]) for s, t in found]
-    return Symmetry(*(_means(start, ends) for start, ends in zip(each, zip(*moved, strict=True), strict=True)))
+    ends = zip(*((each[0][s][:, s], each[1][s][:, t], each[2][s]) for s, t in found), strict=True)
+    return Symmetry(*map(_means, each, ends))
 
 
 def asymmetric(case: Case) -> Case:
@@ -83,8 +87,7 @@ def asymmetric(case: Case) -> Case:
     mixing = np.block([[np.eye(K), added], [np.zeros((M, K)), np.eye(M)]])
     products = mixing @ spectrum.products @ mixing.T
     student, overlap = products[:, :K, :K], products[:, :K, K:]
-    fields = {name: getattr(spectrum, name) for name in type(spectrum).__annotations__}
-    return case._replace(spectrum=type(spectrum)(**fields | {"student": student, "overlap": overlap}))
+    return case._replace(spectrum=replace(spectrum, student=student, overlap=overlap))
 
 
 def _alike(one: ndarray, other: ndarray) -> bool:

@@ -93,6 +93,11 @@ class _GaussianTheory(Theory):
 class Conventional(_GaussianTheory):
     """Assumes that the latent has the covariance Σ_C = I, whatever its law (Bae & Jeong, after Goldt et al. 2020).
 
+    Parameters
+    ----------
+    rtol, atol, max_steps
+        As for :func:`sgdlimit.theory.solve_spectrum`.
+
     Examples
     --------
     >>> import sgdlimit as sl
@@ -108,7 +113,13 @@ class Conventional(_GaussianTheory):
 @final
 @dataclass(frozen=True)
 class MomentMatched(_GaussianTheory):
-    """Assumes Gaussian inputs with the covariance of the latent's own law."""
+    """Assumes Gaussian inputs with the covariance of the latent's own law.
+
+    Parameters
+    ----------
+    rtol, atol, max_steps
+        As for :func:`sgdlimit.theory.solve_spectrum`.
+    """
 
     name = "moment-matched"
 
@@ -152,7 +163,8 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
     if found is None:
         raise unknown_name("theory", theory, THEORIES)
     given = {name: value for name, value in options.items() if value is not None}
-    for name in given.keys() - {field.name for field in fields(found)}:  # type: ignore[arg-type]
+    known = {field.name for field in fields(found)}  # type: ignore[arg-type]
+    for name in (name for name in given if name not in known):
         lacks, use = ("steps that adapt", "moment-matched") if isinstance(found, Mixture) else ("ensemble", "mixture")
         raise ProblemError(f"{name}: theory={found.name!r} has no {lacks}. Leave it out, or use theory={use!r}.")
     return replace(found, **given) if given else found  # type: ignore[type-var]
