@@ -1,18 +1,19 @@
 """Scaling of a sweep from one local worker to two: python benchmarks/sweep_scaling.py (about five minutes).
 
-Both clusters stay up, are warm, and compute the same tasks in turn, each time into a new store. Beside the wall time
-stands the CPU time of the workers and how busy other processes kept the machine, without which the ratio says little.
+Both compute the same tasks in turn, each time into a new store. The rate counts from the first outcome of every worker
+to the last of all, without the start. Beside it stand the CPU time of the workers and how busy other processes kept the
+machine, without which the ratio says little.
 """
 
 import os
+import resource
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 from sgdlimit.sweep import Plan, Sweep, SweepRun, SweepStore, run_sweep
-from sgdlimit.sweep._cluster import local_cluster
-from sgdlimit.sweep._engine import DaskEngine
+from sgdlimit.sweep._workers import LocalEngine
 
 ROUNDS = 5
 SWEEP = Sweep(
@@ -27,20 +28,16 @@ SWEEP = Sweep(
 
 def main() -> None:
     """Print each round and the medians."""
-    plan = Plan(SWEEP)
-    with tempfile.TemporaryDirectory() as folder, local_cluster(1) as one, local_cluster(2) as two:
-        for engine in (one, two):
-            measure(plan, engine, Path(folder) / "warm")
-        rows = []
+    plan, rows = Plan(SWEEP), []
+    with tempfile.TemporaryDirectory() as folder:
+        measure(plan, 2, Path(folder) / "warm")
         for number in range(ROUNDS):
-            rows.append(
-                [measure(plan, engine, Path(folder) / f"{number}-{n}") for n, engine in enumerate((one, two), 1)]
-            )
-            (wall, cpu, others), (wall2, cpu2, others2) = rows[-1]
+            rows.append([measure(plan, count, Path(folder) / f"{number}-{count}") for count in (1, 2)])
+            (each, cpu, others), (each2, cpu2, others2) = rows[-1]
             print(
-                f"1 worker {wall:6.2f} s (CPU {cpu:6.2f}, others {others:.2f} cores), 2 workers {wall2:6.2f} s "
-                f"(CPU {cpu2:6.2f}, others {others2:.2f} cores); efficiency {wall / (2 * wall2):.3f}, "
-                f"CPU ratio {cpu / cpu2:.3f}, of both workers' time computing {cpu2 / (2 * wall2):.3f}",
+                f"1 worker {each:6.2f} s a task (CPU {cpu:6.2f} s in all, others {others:.2f} cores), 2 workers "
+                f"{each2:6.2f} s (CPU {cpu2:6.2f} s, others {others2:.2f} cores); efficiency {each / (2 * each2):.3f}, "
+                f"CPU ratio {cpu / cpu2:.3f}",
                 flush=True,
             )
     for what, of in (
@@ -51,22 +48,22 @@ def main() -> None:
         print(f"{what}: median {statistics.median(values):.3f}, {values[0]:.3f} to {values[-1]:.3f}")
 
 
-def measure(plan: Plan, engine: DaskEngine, path: Path) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds of the workers, and cores that others kept busy."""
-    cpu, busy, own = worker_seconds(engine), busy_seconds(), time.process_time()
-    start = time.perf_counter()
+def measure(plan: Plan, workers: int, path: Path) -> tuple[float, float, float]:
+    """Wall seconds a task, CPU seconds of the workers, and cores that others kept busy."""
+    begun, ended = time.perf_counter(), []
+    cpu, busy, own = worker_seconds(), busy_seconds(), time.process_time()
     with SweepStore(path, plan) as store:
-        summary = run_sweep(store, engine)
-    wall = time.perf_counter() - start
-    assert summary.complete
-    path.rename(path.with_name(f"{path.name}-{engine.parallel}"))
-    used = worker_seconds(engine) - cpu
-    return wall, used, max(0.0, busy_seconds() - busy - used - (time.process_time() - own)) / wall
+        run_sweep(store, LocalEngine(workers), report=lambda summary, outcome: ended.append(time.perf_counter()))
+        assert not store.missing()
+    wall, used = time.perf_counter() - begun, worker_seconds() - cpu
+    each = (ended[-1] - ended[workers]) / (len(ended) - 1 - workers)  # the first report is of no task
+    return each, used, max(0.0, busy_seconds() - busy - used - (time.process_time() - own)) / wall
 
 
-def worker_seconds(engine: DaskEngine) -> float:
-    """CPU seconds of all workers."""
-    return sum(engine.client.run(time.process_time).values())
+def worker_seconds() -> float:
+    """CPU seconds of all workers that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def busy_seconds() -> float:

@@ -380,9 +380,13 @@ SLOW: dict[str, tuple[float, str]] = {
         37,
         "test_sweep_engines.py::test_ctrl_c_finishes_what_runs_and_kill_leaves_no_orphans",
     ),
-    "test_sweep_engines.py::test_local_workers_give_the_same_bits_on_one_core_each_and_listen_on_loopback": (
-        45,
-        "test_sweep_engines.py::test_ctrl_c_finishes_what_runs_and_kill_leaves_no_orphans",
+    "test_sweep_engines.py::test_local_workers_give_the_same_bits_on_one_core_each_without_sockets": (
+        40,
+        "test_sweep_engines.py::test_a_task_of_a_lost_worker_is_computed_by_another",
+    ),
+    "test_sweep_engines.py::test_a_program_is_not_run_again_by_its_workers": (
+        20,
+        "test_sweep_engines.py::test_a_task_of_a_lost_worker_is_computed_by_another",
     ),
     "test_sweep_faults.py::test_killed_at_a_random_moment_of_real_work": (
         18,

@@ -1,15 +1,18 @@
 """Where the tasks of a sweep are computed makes no difference to them, and what happens there does not either."""
 
 import json
+import multiprocessing
 import os
+import pickle
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,7 +21,15 @@ from dask import config
 
 from sgdlimit import open_sweep
 from sgdlimit.errors import ProblemError
-from sgdlimit.sweep import Plan, Sweep, SweepStore, _cluster as cluster, _engine as engine, run_sweep
+from sgdlimit.sweep import (
+    Plan,
+    Sweep,
+    SweepStore,
+    _cluster as cluster,
+    _engine as engine,
+    _workers as workers,
+    run_sweep,
+)
 from sgdlimit.sweep._command import Where
 from sgdlimit.sweep._cost import Cost
 from sgdlimit.sweep._engine import Engine, Stop
@@ -47,7 +58,7 @@ RUNS = 12
 """Which take a task some tenths of a second."""
 
 ONE_CORE = 1.15
-"""CPU seconds in a second, the threads of dask among them."""
+"""CPU seconds in a second, those of other threads among them."""
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and processes are those of POSIX")
 
@@ -134,41 +145,149 @@ def state_of_a_worker(plan: Plan) -> dict:
     }
 
 
-def listening(pid: int) -> set[str]:
-    return {c.laddr.ip for c in psutil.Process(pid).net_connections() if c.status == psutil.CONN_LISTEN}
+def sockets(pid: int) -> list:
+    return psutil.Process(pid).net_connections(kind="all")
 
 
-def test_local_workers_give_the_same_bits_on_one_core_each_and_listen_on_loopback(tmp_path, plan, here):
-    with cluster.local_cluster(2) as local:
-        assert local.parallel == 2
-        assert local.link is None or local.link.startswith("http://127.0.0.1:")
-        assert run(local, tmp_path / "there", plan).complete
-        assert checksums(tmp_path / "there") == here
+def children() -> list[psutil.Process]:
+    """Processes of this one, but for the one that multiprocessing keeps."""
+    return [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
 
-        for state in local.client.run(state_of_a_worker, plan).values():
-            assert set(state["pools"].values()) == {1}
-            assert state["numba"] == "1"
-            assert state["cores"] < ONE_CORE
-        pids = local.client.run(os.getpid)
-        assert set().union(*map(listening, [os.getpid(), *pids.values()])) == {"127.0.0.1"}
 
-        # A worker that is killed is started anew, and is spared the terminal's Ctrl-C as the first one was.
-        lost, pid = next(iter(pids.items()))
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: local.parallel == 2 and lost not in local.client.nthreads())
-        blocked = local.client.run(signal.pthread_sigmask, signal.SIG_BLOCK, ()).values()
-        assert all(signal.SIGINT in signals for signals in blocked)
+def send_state(pipe, plan) -> None:
+    pipe.send((state_of_a_worker(plan), signal.pthread_sigmask(signal.SIG_BLOCK, ())))
 
-        stop = Stop()
 
-        def ask_twice(summary, outcome):
-            if outcome is not None:
-                stop.ask()
-                stop.ask()
+def test_local_workers_give_the_same_bits_on_one_core_each_without_sockets(tmp_path, plan, here):
+    before, killed = sockets(os.getpid()), []
+    others = children()
 
-        summary = run(local, tmp_path / "dropped", plan, stop=stop, report=ask_twice)
-        assert summary.interrupted
-        assert summary.finished == 1
+    def kill_one(summary, outcome):
+        if outcome is not None and not killed:
+            ours = [child for child in children() if child not in others]
+            assert len(ours) == 2
+            assert not any(sockets(child.pid) for child in ours)
+            assert sockets(os.getpid()) == before
+            killed.append(ours[0])
+            ours[0].kill()
+
+    local = workers.LocalEngine(2)
+    assert local.parallel == 2
+    assert run(local, tmp_path / "there", plan, report=kill_one).complete
+    assert checksums(tmp_path / "there") == here
+    assert children() == others
+
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    process = workers.start(send_state, writer, plan)
+    state, blocked = reader.recv()
+    process.join()
+    assert set(state["pools"].values()) == {1}
+    assert state["numba"] == "1"
+    assert state["cores"] < ONE_CORE
+    assert signal.SIGINT in blocked  # of the terminal
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert "PJRT_NPROC" not in os.environ
+
+
+PROGRAM = """
+import sgdlimit as sl
+sweep = sl.Sweep.from_toml("s.toml")
+print("begun")
+sl.compute_sweep(sweep, "s.zarr", workers=1)
+"""
+
+
+def test_a_program_is_not_run_again_by_its_workers(tmp_path, here):
+    """It needs no `if __name__ == "__main__"`, as other programs of multiprocessing do."""
+    settings(tmp_path)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    with process("program.py", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        said, errors = running.communicate(timeout=120)
+    assert (said, errors) == ("begun\n", "")
+    assert checksums(tmp_path / "s.zarr") == here
+
+
+class InThread:
+    """Stands in for a worker: a thread, whose pipes close when it is killed."""
+
+    def __init__(self, act: Callable[[int], str]) -> None:
+        self.killed, self.act = False, act
+        (self._tasks, tasks), (outcomes, self._outcomes) = (multiprocessing.Pipe(duplex=False) for _ in range(2))
+        self.worker = workers.Worker(self, tasks, outcomes)  # type: ignore[arg-type]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        with self._tasks, self._outcomes, suppress(EOFError, OSError):
+            while True:
+                index = self._tasks.recv()
+                how = self.act(index)
+                if how == "half a message":
+                    os.write(self._outcomes.fileno(), struct.pack("!i", 1000) + b"half")
+                if how:
+                    return
+                self._outcomes.send(engine.Outcome(index, {}, 0.0, {}))
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def join(self) -> None:
+        """Nothing waits for it."""
+
+
+@pytest.fixture
+def in_threads(monkeypatch):
+    """Makes workers threads that call a function with each task; a word it returns is how they are lost."""
+    begun: list[InThread] = []
+
+    def use(act: Callable[[int], str]) -> list[InThread]:
+        def worker(plan):
+            begun.append(InThread(act))
+            return begun[-1].worker
+
+        monkeypatch.setattr(workers, "_worker", worker)
+        return begun
+
+    return use
+
+
+def test_a_task_of_a_lost_worker_is_computed_by_another(plan, in_threads):
+    ends = {3: ["killed", "half a message"], 5: ["killed"] * 3, 7: ["killed"] * 4}
+    begun = in_threads(lambda index: ends[index].pop() if ends.get(index) else "")
+    found = sorted(workers.LocalEngine(3).outcomes(plan, range(10), Stop()), key=lambda outcome: outcome.index)
+    assert [outcome.index for outcome in found] == list(range(10))
+    assert {outcome.index: outcome.error for outcome in found if outcome.error} == {
+        7: "4 workers were killed computing it"
+    }
+    assert not any(ends.values())
+    assert all(worker.killed for worker in begun)
+
+
+def test_a_stop_begins_no_task_and_a_second_one_drops_those_that_run(plan, in_threads):
+    held, stop = threading.Event(), Stop()
+
+    def act(index):
+        if index > 1:
+            held.wait()
+        return ""
+
+    begun = in_threads(act)
+    outcomes = workers.LocalEngine(2).outcomes(plan, range(10), stop)
+    assert {next(outcomes).index, next(outcomes).index} == {0, 1}  # and 2 and 3 run
+    stop.ask()
+    threading.Timer(0.2, held.set).start()
+    assert {outcome.index for outcome in outcomes} == {2, 3}
+    held.clear()
+    stop = Stop()
+    outcomes = workers.LocalEngine(2).outcomes(plan, range(2, 10), stop)
+    threading.Timer(0.2, lambda: (stop.ask(), stop.ask())).start()
+    assert list(outcomes) == []
+    assert all(worker.killed for worker in begun)
+    held.set()
+
+
+def test_a_worker_is_sent_the_settings_and_not_the_results(plan):
+    assert plan.template.nbytes > 10_000
+    assert len(pickle.dumps(plan)) < 5_000
 
 
 def test_workers_come_and_are_killed_and_the_scheduler_dies(tmp_path, plan, here, command):
@@ -284,14 +403,16 @@ def jobs_of(system: str, folder: Path, **values: object) -> Iterator[None]:
 
 
 @pytest.mark.campaign
-def test_slurm(tmp_path, plan, here, batch_system):
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_slurm_with_tls(tmp_path, plan, here, batch_system):
     mark = tmp_path / "prologue"
     prologue = [f'echo "$OMP_NUM_THREADS" >"{mark}"']
     configured = jobs_of("slurm", tmp_path, cores=2, **{"job-script-prologue": prologue})
-    with configured, cluster.batch_cluster("slurm", 1) as jobs:
+    files = [str(file) for file in authority(tmp_path / "ours")]
+    with configured, cluster.batch_cluster("slurm", 1, files) as jobs:
         assert run(jobs, tmp_path / "there", plan).complete
         assert jobs.parallel == 2  # processes of one thread
-        assert jobs.client.scheduler.address.startswith("tcp://127.0.0.1:")
+        assert jobs.client.scheduler.address.startswith("tls://127.0.0.1:")
     assert checksums(tmp_path / "there") == here
     assert mark.read_text() == "1\n"  # the user's prologue, and before it ours
     wait_until(lambda: not alive(int(batch_system.read_text())))
@@ -383,10 +504,15 @@ def test_no_scheduler_answers(tmp_path, command, monkeypatch):
     ended = command("sweep", "s.toml", "--scheduler", "tcp://127.0.0.1:9")
     assert time.monotonic() - start < 30
     assert ended.returncode == 2
+    assert "There is no TLS: whoever reaches the scheduler can run code" in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("sgdlimit: --scheduler: no scheduler answers at 'tcp://127.0.0.1:9")
 
 
 def test_contradictions():
+    assert Where(scheduler="tcp://a:1").open_to_others
+    assert Where(cluster="pbs").open_to_others
+    assert not Where(scheduler="tls://a:1").open_to_others
+    assert not Where(cluster="pbs", files=("ca.pem", "cert.pem", "key.pem")).open_to_others
     for where, sentence in (
         (
             lambda: Where(workers=2, scheduler="tcp://a:1"),
@@ -394,12 +520,12 @@ def test_contradictions():
         ),
         (
             lambda: Where(files=(None, "c.pem", None)),
-            "--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got None)",
+            "--tls-ca-file, --tls-cert, --tls-key: must come with --cluster or a scheduler at tls:// (got None)",
         ),
         (
             lambda: Where(scheduler="tcp://127.0.0.1:9", files=(None, None, "key.pem")),
-            "--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got 'tcp://127.0.0.1:9'). "
-            "Give its --scheduler tls://",
+            "--tls-ca-file, --tls-cert, --tls-key: must come with --cluster or a scheduler at tls:// (got '"
+            "tcp://127.0.0.1:9'). Give its --scheduler tls://",
         ),
         (lambda: Where(scheduler="a:1"), "--scheduler: must be an address (got 'a:1'). Write it as tcp://"),
     ):

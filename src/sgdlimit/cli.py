@@ -179,9 +179,9 @@ class Placement(NamedTuple):
     scheduler: str | None = Option(None, help="Address of a dask scheduler, as tcp://host:8786.")
     cluster: Literal["slurm", "pbs"] | None = Option(None, help="Ask this batch system for workers.")
     jobs: int = Option(1, min=1, help="Number of batch jobs.")
-    tls_ca_file: str | None = Option(None, help="For tls://: authority that signed certificates.")
-    tls_cert: str | None = Option(None, help="For tls://: this client's certificate.")
-    tls_key: str | None = Option(None, help="For tls://: its key.")
+    tls_ca_file: str | None = Option(None, help="With tls:// or --cluster: authority that signed certificates.")
+    tls_cert: str | None = Option(None, help="With those: certificate of this sweep.")
+    tls_key: str | None = Option(None, help="With those: key of that certificate.")
 
 
 def _placed(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,58 +1,22 @@
-"""Clusters: workers on this machine, those of a scheduler that runs already, or jobs of a batch system."""
+"""Clusters of dask: the workers of a scheduler that runs already, or jobs of a batch system."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ProblemError
 from ._engine import DaskEngine, handlers_kept
-
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
-    "PJRT_NPROC": "1", "MALLOC_TRIM_THRESHOLD_": "65536",
-}  # fmt: skip
-"""Settings of every worker. A task has one thread, also in XLA, because as many tasks run as there are cores. Memory
-that a task frees returns to the system."""
-
-SELDOM = {
-    "distributed.admin.tick.interval": "1s", "distributed.admin.system-monitor.interval": "5s",
-    "distributed.worker.memory.monitor-interval": "1s", "distributed.worker.profile.enabled": False,
-}  # fmt: skip
-"""How often dask monitors itself. Its defaults took 7 % of a core here and 4 % in each idle worker; these take 1 %."""
+from ._workers import ENVIRONMENT
 
 BATCH_SYSTEMS = {"slurm": "SLURMCluster", "pbs": "PBSCluster"}
-TLS_OPTIONS = {"--tls-ca-file": "tls_ca_file", "--tls-cert": "tls_client_cert", "--tls-key": "tls_client_key"}
+TLS_OPTIONS = {"--tls-ca-file": ["tls_ca_file"]} | {
+    f"--tls-{part}": [f"tls_{role}_{part}" for role in ("client", "scheduler", "worker")] for part in ("cert", "key")
+}
 CONNECT_SECONDS = 30
 
 GONE_SECONDS = 60.0
 """A batch job has ended if it had no workers for this long. A worker that restarts takes about ten seconds."""
-
-
-def local_cluster(workers: int) -> DaskEngine:
-    """Workers on this machine: processes of one thread, which listen on the loopback address only.
-
-    Parameters
-    ----------
-    workers
-        Number of processes.
-    """
-    from dask import config
-    from distributed import Client, LocalCluster
-
-    environment = {f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in ENVIRONMENT.items()}
-    with config.set(environment | SELDOM), _interrupts_left_to_this_thread():
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        )
-        return DaskEngine(Client(cluster, set_as_default=False), cluster)
 
 
 def running_scheduler(address: str, files: Sequence[str | None] = ()) -> DaskEngine:
@@ -92,7 +56,10 @@ def _security(files: Sequence[str | None]) -> Any:
         if not Path(path).is_file():
             raise ProblemError(f"{option}: must be a file (got {path!r}). Give the path of a PEM file.")
     try:
-        security = Security(require_encryption=True, **{TLS_OPTIONS[option]: path for option, path in given.items()})
+        named: dict[str, Any] = {
+            name: str(Path(path).absolute()) for option, path in given.items() for name in TLS_OPTIONS[option]
+        }
+        security = Security(require_encryption=True, **named)
         if security.get_connection_args("client")["ssl_context"] is None:
             raise ValueError("no certificate")
     except (OSError, ValueError) as error:
@@ -104,7 +71,7 @@ def _security(files: Sequence[str | None]) -> Any:
     return security
 
 
-def batch_cluster(system: str, jobs: int) -> DaskEngine:
+def batch_cluster(system: str, jobs: int, files: Sequence[str | None] = ()) -> DaskEngine:
     """Jobs of SLURM or PBS, as dask-jobqueue's configuration describes them (docs/clusters.md has an example).
 
     The scheduler runs in this process and listens on the network that the configuration names. A job whose time is
@@ -116,11 +83,14 @@ def batch_cluster(system: str, jobs: int) -> DaskEngine:
         ``"slurm"`` or ``"pbs"``.
     jobs
         Number of jobs; work begins with the first.
+    files
+        PEM files as for :func:`running_scheduler`, which the jobs can read. Without them nothing is encrypted.
 
     Raises
     ------
     ProblemError
-        If dask-jobqueue is not installed or not configured, or the batch system refuses.
+        If dask-jobqueue is not installed or not configured, a file is missing or of no use, or the batch system
+        refuses.
     """
     try:
         with handlers_kept():
@@ -142,11 +112,12 @@ def batch_cluster(system: str, jobs: int) -> DaskEngine:
             f"--cluster: {system!r} needs {' and '.join(lacking)} in ~/.config/dask/jobqueue.yaml. Describe a job "
             "there: cores, memory, walltime, queue, and as interface the network between the nodes."
         )
-    cluster = None
+    cluster, security = None, _security(files) if any(files) else None
     try:
         cluster = getattr(dask_jobqueue, BATCH_SYSTEMS[system])(
             processes=settings["processes"] or settings["cores"],
             scheduler_options=scheduler,
+            security=security,
             job_script_prologue=[
                 *(f"export {name}={value}" for name, value in ENVIRONMENT.items()),
                 *(settings["job-script-prologue"] or []),
@@ -155,7 +126,7 @@ def batch_cluster(system: str, jobs: int) -> DaskEngine:
         for _ in range(jobs):
             cluster.worker_spec.update(cluster.new_worker_spec())
         cluster.sync(cluster._correct_state)  # scale() would only log what goes wrong
-        client = Client(cluster, set_as_default=False, timeout=CONNECT_SECONDS)
+        client = Client(cluster, set_as_default=False, timeout=CONNECT_SECONDS, security=security)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         if cluster is not None:
             for job in cluster.workers.values():
@@ -195,14 +166,3 @@ def _one_line(error: Exception) -> str:
     """What went wrong; if a command failed, its standard error."""
     text = str(error) or type(error).__name__
     return " ".join((text.partition("stderr:\n")[2].strip() or text).split()).rstrip(".")
-
-
-@contextmanager
-def _interrupts_left_to_this_thread() -> Iterator[None]:
-    """Threads that begin here, and processes that they start, do not get the terminal's Ctrl-C."""
-    resource_tracker.ensure_running()  # which otherwise unblocks the signal where it begins
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -19,6 +19,7 @@ from ._plan import Plan
 from ._run import Summary, run_sweep
 from ._settings import Sweep
 from ._store import SweepStore
+from ._workers import LocalEngine
 
 PAYS = 60.0
 """Seconds of work on one core from which workers are started, each of which takes some ten to import and compile. On
@@ -40,7 +41,7 @@ class Where:
     cluster: str | None = None
     jobs: int = 1
     files: tuple[str | None, ...] = ()
-    """PEM files for ``tls://``: of the authority, of the certificate, and of its key."""
+    """PEM files for TLS: of the authority, of the certificate, and of its key."""
 
     def __post_init__(self) -> None:
         given = {"--workers": self.workers, "--scheduler": self.scheduler, "--cluster": self.cluster}
@@ -49,11 +50,16 @@ class Where:
             raise ProblemError(f"{names[1]}: must not be given with {names[0]} (got {given[names[1]]!r}). Remove one.")
         if address is not None and not address.startswith(("tcp://", "tls://")):
             raise ProblemError(f"--scheduler: must be an address (got {address!r}). Write it as tcp://127.0.0.1:8786.")
-        if any(self.files) and not str(address).startswith("tls://"):
+        if any(self.files) and not (self.cluster or str(address).startswith("tls://")):
             raise ProblemError(
-                f"--tls-ca-file, --tls-cert, --tls-key: must come with a scheduler at tls:// (got {address!r}). Give "
-                "its --scheduler tls://..."
+                "--tls-ca-file, --tls-cert, --tls-key: must come with --cluster or a scheduler at tls:// (got "
+                f"{address!r}). Give its --scheduler tls://..."
             )
+
+    @property
+    def open_to_others(self) -> bool:
+        """Whether a scheduler is used that does not ask who connects."""
+        return str(self.scheduler).startswith("tcp://") or bool(self.cluster and not any(self.files))
 
     def workers_here(self, found: Cost) -> int:
         """Processes on this machine beside this one; 0 where this one does all, or others do."""
@@ -69,9 +75,9 @@ class Where:
         if self.scheduler:
             return cluster.running_scheduler(self.scheduler, self.files)
         if self.cluster:
-            return cluster.batch_cluster(self.cluster, self.jobs)
+            return cluster.batch_cluster(self.cluster, self.jobs, self.files)
         count = self.workers_here(found)
-        return cluster.local_cluster(count) if count else Engine(part)
+        return LocalEngine(count) if count else Engine(part)
 
 
 def sweep_from_file(
@@ -133,6 +139,8 @@ def sweep_from_file(
     if missing:
         say(f"To do: {found}")
     refuse_memory(found.memory, where.workers_here(found) or 1)
+    if where.open_to_others:
+        say("There is no TLS: whoever reaches the scheduler can run code on it and its workers. Give --tls-cert.")
     if dry_run:
         return None
 
@@ -186,7 +194,8 @@ def compute_sweep(
         Processes on this machine; 0 for this one alone. By default one for each core, if there are more than two and
         the work lasts more than a minute.
     scheduler
-        Address of a dask scheduler to use instead.
+        Address of a dask scheduler to use instead. One at ``tcp://`` does not ask who connects: whoever reaches it can
+        run code on it and on its workers.
     max_failures
         Number of tasks that end with an error after which the sweep stops.
     progress

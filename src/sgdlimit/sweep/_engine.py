@@ -1,4 +1,4 @@
-"""Where tasks are computed: in this process, or by the workers of a dask cluster, local or not."""
+"""Where tasks are computed: in this process, or by the workers of a dask cluster."""
 
 import signal
 import threading

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 from functools import cached_property
 from itertools import product
 from math import ceil, prod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from xarray import Dataset
@@ -82,6 +82,10 @@ class Plan:
                 f"run.instances: must make at most {MOST_TASKS} tasks (got {sweep.run.instances}, which make "
                 f"{len(self)}). Make several sweeps of it or raise run.conditions_per_task."
             )
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Sweep]]:
+        """Without the template, which would be as large as all results."""
+        return type(self), (self.sweep,)
 
     def __len__(self) -> int:
         return prod(self.grid_shape)
