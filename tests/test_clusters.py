@@ -74,6 +74,41 @@ def test_a_fit_of_the_library_itself():
     np.testing.assert_allclose(fitted.covariance(5), np.cov(samples.T, bias=True), atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_constant_columns_of_fitted_data_are_refused_or_dropped(kind):
+    """The fit gives a constant column the variance reg_covar. Standardised, it would be N(0, 1) noise."""
+    mixture = pytest.importorskip("sklearn.mixture")
+    rng = np.random.default_rng(3)
+    samples = rng.normal(size=(500, 4)) + 3 * rng.integers(2, size=(500, 1))
+    samples[:, 1] = 7.3
+    fitted = mixture.GaussianMixture(2, covariance_type=kind, random_state=0).fit(samples)
+    for refused in (
+        lambda: sl.Instance.from_inputs(fitted, *2 * (np.ones((2, 4)), [1, 1]), activation="erf", standardize=True),
+        lambda: sl.ClusterMixture.fit(samples, 2),
+        lambda: sl.Empirical(samples),
+    ):
+        with pytest.raises(sl.ProblemError, match=r"must vary in every column .got 1 constant of 4: 1, counted from 0"):
+            refused()
+    law = sl.ClusterMixture.from_sklearn(fitted, drop_constant=True)
+    assert (law.dim, law.dropped.tolist()) == (3, [1])
+    assert sl.Empirical(samples, drop_constant=True).dropped.tolist() == [1]
+    with pytest.raises(sl.ProblemError, match="20 constant of 20: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 10 more"):
+        sl.Empirical(np.ones((30, 20)), drop_constant=True)
+
+
+def test_a_fit_does_not_depend_on_units():
+    """What is added to every variance is a thousandth of it: columns in small units are no noise."""
+    pytest.importorskip("sklearn")
+    samples = sl.ClusterMixture(4 * MEANS, COVARIANCES, weights=WEIGHTS).sample(np.random.default_rng(2), 1000)
+    samples = np.insert(samples, 2, 1.0, axis=1)
+    units = np.array([1e-4, 1.0, 1.0, 1.0, 10.0, 1e5])
+    law = sl.ClusterMixture.fit(samples * units, 3, drop_constant=True)
+    expected = np.cov(np.delete(samples * units, 2, 1).T, bias=True)
+    scale = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
+    np.testing.assert_allclose(law.covariance(5) / scale, expected / scale, atol=2e-3)
+    assert law.dropped.tolist() == [2]
+
+
 def test_equal_clusters_at_the_origin_are_what_their_theory_says():
     """One component is a Gaussian latent with a covariance: exactly the case of the moment-matched theory."""
     problem = sl.Problem(

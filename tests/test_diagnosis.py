@@ -151,6 +151,39 @@ def test_data_as_inputs_and_as_latent():
     assert any("were subtracted" in reason for reason in found.reasons)
 
 
+def test_nearly_constant_columns_are_named_and_are_not_gaussian():
+    """One pixel that is blank in all images but one: no field sees it, and projections only by their kurtosis."""
+    samples = np.random.default_rng(2).normal(size=(1000, 30))
+    samples[:, [4, 7]] = 0
+    samples[5, 7] = 255
+    found = sl.diagnose(samples, times=sl.log_times(900, 29, 60), drop_constant=True, **QUICK)
+    assert "nearly constant columns: 7 (counted from 0)" in found.reasons[0]
+    reasons = dict(reason.split(": ", 1) for reason in found.reasons)
+    assert reasons["constant columns"].startswith("4 left out")
+    assert reasons["random projections of the data"].startswith("not Gaussian")
+    data = found.data.sel(statistic="kolmogorov_smirnov")
+    assert data["projections"].mean() < data["null"].sel(moment="high")  # which alone would say Gaussian
+    no_law = SimpleLaw([[1.0, 0.0], [0.0, 0.0]])
+    with pytest.raises(sl.ProblemError, match=r"latent: must vary in every column .got 1 constant of 2: 1,"):
+        default_network(no_law)
+
+
+class SimpleLaw(sl.LatentLaw):
+    """A law of a user's own that has a covariance."""
+
+    def __init__(self, covariance):
+        self.matrix, self.dim = np.array(covariance), len(covariance)
+
+    def sample(self, rng, count, dim=None):
+        return rng.multivariate_normal(np.zeros(len(self.matrix)), self.matrix, count)
+
+    def mean(self, dim):
+        return np.zeros(dim)
+
+    def covariance(self, dim):
+        return self.matrix
+
+
 def test_settings_that_will_not_do():
     for name, value, words in (
         ("runs", 2, r"runs: must be a whole number of at least 3 \(got 2\)"),
@@ -252,7 +285,7 @@ def test_named_data_sets_are_read_unless_a_file_has_the_name(tmp_path, monkeypat
         ("complex.npy", "must be real numbers .got complex128"),
         ("vector.npy", r"must be of shape \(count, D\).*got \(200,\)"),
         ("nan.npy", r"must be finite \(got 1 of 1000 entries NaN .* first at \[3, 2\]"),
-        ("constant.npy", "1 of 5 are constant, the first is 1"),
+        ("constant.npy", "1 constant of 5: 1, counted from 0.*--drop-constant to check"),
         ("copied.npy", "1 is a copy of 0"),
         ("few.npy", "must be at least 6 .* 5 coordinates"),
     ],
@@ -267,11 +300,13 @@ def test_bad_data_are_named(tmp_path, name, words):
 
 def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkeypatch):
     monkeypatch.setattr("sgdlimit.single_run.CHECK_TIMES", len(TIMES))
-    np.save("normals.npy", np.random.default_rng(0).normal(size=(3000, D)))
-    size = ["--input-dim", N, "--time", 30, "--runs", 3]
+    samples = np.random.default_rng(0).normal(size=(3000, D))
+    np.save("normals.npy", np.insert(samples, 3, 255.0, axis=1))
+    size = ["--input-dim", N, "--time", 30, "--runs", 3, "--drop-constant"]
     done = command("check", "normals.npy", "--as", "latent", "--preprocess", "none", *size)
     assert done.returncode == 0
     assert done.stdout.startswith("Verdict: conventional theory predicts SGD")
+    assert "constant columns: 3 left out" in done.stdout
     folder = tmp_path / "results" / "check-normals"
     assert (folder / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "diagnosis.pdf").read_bytes().startswith(b"%PDF")
@@ -279,7 +314,7 @@ def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkey
     data = sl.load(folder / "diagnosis.zarr")
     assert judge(data).headline in done.stdout  # the dataset holds all that the verdict rests on
     assert data.attrs["data_source"] == "normals.npy"
-    done = command("check", "normals.npy", "--out", folder)
+    done = command("check", "normals.npy", "--drop-constant", "--out", folder)
     assert (done.returncode, "not an empty folder" in done.stderr) == (2, True)
 
 

@@ -93,7 +93,7 @@ def spoiled(change):
         ),
         (
             spoiled(lambda x: x.__setitem__((slice(None), 4), 2.5)),
-            "samples: must vary .*1 of 30 are constant, the first is 4",
+            "samples: must vary .*1 constant of 30: 4, .*drop_constant=True",
         ),
         (spoiled(lambda x: x.__setitem__((slice(None), 9), -2 * x[:, 2])), "samples: .*9 is a copy of 2"),
         (correlated(30), "samples: must be at least 31 .* 30 coordinates .*got 30"),

@@ -149,6 +149,7 @@ def check(
     clusters: int | None = Option(
         None, min=1, help="Number of Gaussian clusters to fit to the data, for mixture theory."
     ),
+    drop_constant: bool = Option(False, "--drop-constant", help="Leave out constant columns, which are refused."),
     seed: int = Option(0, min=0, help="Seed of the network and of the runs."),
     out: Path | None = Option(
         None, help="Folder for the results, new or empty. [default: results/check-DATA, numbered]"
@@ -163,7 +164,7 @@ def check(
 
     network = default_network(
         samples, role=role, preprocess=preprocess, activation=activation, learning_rate=learning_rate,
-        input_dim=input_dim, seed=seed, attrs={"data_source": data},
+        input_dim=input_dim, drop_constant=drop_constant, seed=seed, attrs={"data_source": data},
     )  # fmt: skip
     times = output_times("--time", time, network.input_dim)
     folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")

@@ -24,6 +24,7 @@ from .inputs import (
     Nonlinearity,
     TheoryName,
     assumed_clusters,
+    constant_columns,
     input_mean,
     moments_within,
     nonlinearity_named,
@@ -193,11 +194,7 @@ class Instance:
         matrix = numbers("covariance", covariance, (N, N))
         weights = numbers("teacher", teacher, ("teacher_units", N))
         variances = matrix.diagonal()
-        if variances.min() <= 0:
-            raise ProblemError(
-                f"covariance: must have positive variances (got {variances.min():g} of input {variances.argmin()}). "
-                "Leave out inputs that do not vary."
-            )
+        constant_columns("covariance", variances <= 0, fix="Leave out their rows, columns and weights.")
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         D = len(root)
         return cls(
@@ -266,6 +263,8 @@ class Instance:
             law = ClusterMixture.from_sklearn(inputs) if hasattr(inputs, "covariance_type") else Empirical(inputs)
         N = law.dim or W.shape[1]
         mean, variance = law.mean(N), law.covariance(N).diagonal()
+        if standardize:
+            constant_columns("inputs", variance <= 0, fix="Give a law without them.")
         attrs, location = dict(attrs or {}), np.zeros(N)
         scale = sqrt(variance) if standardize else np.ones(N)
         if standardize or centre:

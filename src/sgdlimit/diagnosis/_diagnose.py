@@ -11,7 +11,17 @@ from xarray import DataArray, Dataset, concat
 
 from ..comparison import discrepancy, divergence, over_entries, scatter
 from ..errors import DivergenceWarning, ProblemError, shown, unknown_name
-from ..inputs import THEORIES, Affine, ClusterMixture, Empirical, Gaussian, LatentLaw, is_centred, root_mean_square
+from ..inputs import (
+    THEORIES,
+    Affine,
+    ClusterMixture,
+    Empirical,
+    Gaussian,
+    LatentLaw,
+    constant_columns,
+    is_centred,
+    root_mean_square,
+)
 from ..instance import Instance
 from ..problem import Problem
 from ..settings import check_whole
@@ -43,6 +53,7 @@ def diagnose(
     field_samples: int = 10_000,
     test_samples: int = 4000,
     clusters: LatentLaw | None = None,
+    drop_constant: bool = False,
     progress: Progress = lambda done: None,
 ) -> Diagnosis:
     """Find the simplest theory that predicts SGD on given data, and why the others fail.
@@ -76,6 +87,8 @@ def diagnose(
     clusters
         A law of Gaussian clusters that stands for data in the mixture theory, such as
         ``ClusterMixture.fit(samples, components)``. A law with Gaussian components needs none.
+    drop_constant
+        Leave out constant columns of samples instead of refusing them.
     progress
         Called with the fraction done.
 
@@ -107,7 +120,9 @@ def diagnose(
     check_whole(3, runs=runs)
     check_whole(1, field_times=field_times)
     check_whole(100, field_samples=field_samples)
-    instance = source if isinstance(source, Instance) else default_network(source, seed=seed)
+    instance = source
+    if not isinstance(instance, Instance):
+        instance = default_network(instance, drop_constant=drop_constant, seed=seed)
     if times is None:
         times = log_times(100 * instance.input_dim, instance.input_dim)
     D = instance.latent_dim
@@ -196,6 +211,7 @@ def default_network(
     activation: str = "erf",
     learning_rate: float = 0.2,
     input_dim: int = 1000,
+    drop_constant: bool = False,
     seed: int = 0,
     attrs: Mapping[str, Any] | None = None,
 ) -> Instance:
@@ -217,6 +233,8 @@ def default_network(
         g and η.
     input_dim
         N of the manifold.
+    drop_constant
+        Leave out constant columns of samples instead of refusing them.
     seed
         Seed of weights, teacher and features.
     attrs
@@ -231,13 +249,15 @@ def default_network(
     ProblemError
         If a setting or the data cannot be used.
     """
-    law = source if isinstance(source, LatentLaw) else Empirical(source)
+    law = source if isinstance(source, LatentLaw) else Empirical(source, drop_constant=drop_constant)
     role = role or ("latent" if law is source else "inputs")
     for name, value, known in (("role", role, Role), ("preprocess", preprocess, Preprocess)):
         if value not in get_args(known):
             raise unknown_name(name, value, get_args(known))
     D = law.check_dim(law.dim)
-    mean, deviation = law.mean(D), np.sqrt(law.covariance(D).diagonal())
+    mean, variance = law.mean(D), law.covariance(D).diagonal()
+    constant_columns("latent", variance <= 0, fix="Give a law without them.")
+    deviation = np.sqrt(variance)
     removed = 0.0 if preprocess == "none" else root_mean_square(mean / deviation)
     scale = deviation if preprocess == "standardize" else np.ones(D)
     if removed > 1e-9 or np.abs(scale - 1).max() > 1e-9:

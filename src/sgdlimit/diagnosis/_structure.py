@@ -51,7 +51,9 @@ def structure(instance: Instance, weights: DataArray, *, field_times: int, sampl
         ``fields`` (run, field_time, field, statistic) and ``field_mean`` (run, field_time, field), the mean over the
         deviation, of λ_k and ν_m; ``projections`` (projection, statistic) of random projections of the data; ``null``
         (moment, statistic), the statistics of a Gaussian variable from sampling alone; and of the data's law ``mean``,
-        ``covariance_distance``, ``eigenvalues``, ``partners`` and ``correlation_range``.
+        ``covariance_distance``, ``eigenvalues``, ``partners`` and ``correlation_range``. For a finite data set
+        ``carrying_rows`` (column) is the number of rows that make up a column's variance, (Σ d²)²/Σ d⁴ with the
+        distances d from its mean.
     """
     law, K, M = instance.latent, weights.sizes["student"], len(instance.teacher)
     weights = weights.isel(time=np.unique(np.linspace(0, weights.sizes["time"] - 1, field_times).round().astype(int)))
@@ -73,7 +75,7 @@ def structure(instance: Instance, weights: DataArray, *, field_times: int, sampl
             "statistic": list(STATISTICS),
             "moment": list(MOMENTS),
         },
-        attrs={"field_samples": samples},
+        attrs={"field_samples": samples, "dropped_columns": law.dropped.tolist()},
     )
 
 
@@ -110,7 +112,7 @@ def _moments(law: LatentLaw, D: int) -> dict[str, Any]:
     np.fill_diagonal(squares, 0)
     by_lag = np.cumsum([squares.trace(lag) for lag in range(D)])
     count = law.distinct_samples or np.inf
-    return {
+    moments = {
         "mean": root_mean_square(mean / deviation),
         "covariance_distance": np.linalg.norm(covariance - np.eye(D)) / np.sqrt(D),
         "partners": squares.sum() / D,
@@ -119,6 +121,12 @@ def _moments(law: LatentLaw, D: int) -> dict[str, Any]:
         "correlation_range": float(np.searchsorted(by_lag, RANGE * by_lag[-1])),
         "eigenvalues": ("node", np.linalg.eigvalsh(covariance)),
     }
+    samples = getattr(law, "samples", None)  # of a finite data set
+    if samples is not None:
+        squares = (samples - mean) ** 2
+        moments["carrying_rows"] = "column", squares.sum(0) ** 2 / np.einsum("sc,sc->c", squares, squares)
+        moments["column"] = np.setdiff1d(np.arange(D + len(law.dropped)), law.dropped)
+    return moments
 
 
 def from_gaussian(samples: Float[ArrayLike, "*variable sample"]) -> Float[ndarray, "*variable statistic"]:

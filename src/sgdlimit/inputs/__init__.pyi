@@ -4,7 +4,13 @@ from ._features import (
     check_features as check_features,
     draw_features as draw_features,
 )
-from ._law import Affine as Affine, Gaussian as Gaussian, LatentLaw as LatentLaw
+from ._law import (
+    Affine as Affine,
+    Gaussian as Gaussian,
+    LatentLaw as LatentLaw,
+    constant_columns as constant_columns,
+    listed as listed,
+)
 from ._manifold import (
     NAMES as NAMES,
     Known as Known,

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers, probabilities
-from ._law import Clusters, Divergence, LatentLaw, Matrix, Samples, Vector
+from ._law import Clusters, Divergence, LatentLaw, Matrix, Samples, Vector, constant_columns, unvaried
 
 ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 
@@ -48,6 +48,8 @@ class Empirical(_Points):
     standardize
         Subtract the mean and divide by the deviation, coordinate by coordinate (19). Inputs with a mean have no
         limiting equations, and moment-matched theory refuses them.
+    drop_constant
+        Leave out constant columns instead of refusing them; the attribute ``dropped`` has their numbers.
 
     Raises
     ------
@@ -64,16 +66,14 @@ class Empirical(_Points):
     Empirical(500 samples of 3 coordinates, standardized)
     """
 
-    def __init__(self, samples: ArrayLike, *, standardize: bool = False) -> None:
+    def __init__(self, samples: ArrayLike, *, standardize: bool = False, drop_constant: bool = False) -> None:
         array = numbers("samples", samples, ("count", "latent_dim"))
-        count, dim = array.shape
         # Theory inverts the covariance: constant columns, too few rows and copies of columns would make it singular.
-        constant = np.flatnonzero(array.std(0) <= 1e-12 * abs(array).max(0))
-        if len(constant):
-            raise ProblemError(
-                f"samples: must vary in every coordinate ({len(constant)} of {dim} are constant, the first is "
-                f"{constant[0]}). Keep samples[:, samples.std(axis=0) > 0]."
-            )
+        self.dropped = constant_columns("samples", unvaried(array), drop=drop_constant)
+        kept = np.delete(np.arange(array.shape[1]), self.dropped)
+        if len(self.dropped):
+            array = array[:, kept]
+        count, dim = array.shape
         if count <= dim:
             raise ProblemError(
                 f"samples: must be at least {dim + 1} for a covariance of {dim} coordinates that can be inverted (got "
@@ -81,7 +81,7 @@ class Empirical(_Points):
             )
         copies = np.argwhere(np.triu(1 - abs(np.corrcoef(array.T).reshape(dim, dim)) < ALIKE, 1))
         if len(copies):
-            first, copy = copies[0]
+            first, copy = kept[copies[0]]
             raise ProblemError(
                 f"samples: must have coordinates that differ ({copy} is a copy of {first}, up to scale). Remove one of "
                 "each such pair."
@@ -164,13 +164,17 @@ class ClusterMixture(_Points):
             self.roots = self.roots / scale[:, None]
 
     @classmethod
-    def from_sklearn(cls, fitted: Any, *, standardize: bool = False) -> "ClusterMixture":
+    def from_sklearn(cls, fitted: Any, *, standardize: bool = False, drop_constant: bool = False) -> "ClusterMixture":
         """The law of a fitted ``sklearn.mixture.GaussianMixture``, of any ``covariance_type``.
+
+        The fit adds its ``reg_covar`` to every variance, also to that of a constant column. Standardised, such a column
+        would be noise. A column counts as constant where most of its variance is ``reg_covar``, or with
+        spherical covariances where all clusters have the same mean.
 
         Raises
         ------
         ProblemError
-            If it is not fitted.
+            If it is not fitted, or was fitted to constant columns, unless ``drop_constant`` leaves these out.
         """
         if not hasattr(fitted, "means_"):
             raise ProblemError(f"fitted: must be fitted (got a {type(fitted).__name__}). Call its fit(samples) first.")
@@ -178,10 +182,21 @@ class ClusterMixture(_Points):
         if fitted.covariance_type in ("diag", "spherical"):  # variances of every coordinate, or one for all
             covariances = covariances.reshape(m, -1, 1) * np.eye(dim)
         full = np.broadcast_to(covariances, (m, dim, dim))
-        return cls(fitted.means_, full, weights=fitted.weights_, standardize=standardize)
+        weights, means = fitted.weights_, fitted.means_
+        between = weights @ (means - weights @ means) ** 2
+        flat = between + weights @ full.diagonal(axis1=1, axis2=2) < 2 * getattr(fitted, "reg_covar", 0.0)
+        if fitted.covariance_type == "spherical" and m > 1:  # whose one variance is that of all columns
+            flat = sqrt(between) <= 1e-12 * abs(means).max(0)
+        dropped = constant_columns("fitted", flat, drop=drop_constant)
+        means, full = np.delete(means, dropped, 1), np.delete(np.delete(full, dropped, 1), dropped, 2)
+        law = cls(means, full, weights=weights, standardize=standardize)
+        law.dropped = dropped
+        return law
 
     @classmethod
-    def fit(cls, samples: ArrayLike, components: int, *, seed: int = 0) -> "ClusterMixture":
+    def fit(
+        cls, samples: ArrayLike, components: int, *, seed: int = 0, drop_constant: bool = False
+    ) -> "ClusterMixture":
         """Fit Gaussian clusters to samples by expectation maximisation (scikit-learn).
 
         Each cluster has its own covariance, or all share one, whichever has the smaller Bayesian information criterion.
@@ -195,11 +210,13 @@ class ClusterMixture(_Points):
             Number of clusters, at most half the number of samples.
         seed
             Seed of the start of the fit.
+        drop_constant
+            Leave out constant columns instead of refusing them.
 
         Raises
         ------
         ProblemError
-            If scikit-learn is not installed, or there are too many clusters.
+            If scikit-learn is not installed, a column is constant, or there are too many clusters.
         """
         try:
             from sklearn.mixture import GaussianMixture
@@ -210,11 +227,17 @@ class ClusterMixture(_Points):
             raise ProblemError(
                 f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
             )
+        dropped = constant_columns("samples", unvaried(array), drop=drop_constant)
+        array = np.delete(array, dropped, 1)
+        scale = array.std(0)
+        array /= scale  # what the fit adds to every variance is a thousandth of it, whatever the units
         fitted = (
             GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(array)
             for kind in ("full", "tied")  # others change the covariance of the whole
         )
-        return cls.from_sklearn(min(fitted, key=lambda mixture: mixture.bic(array)))
+        law = cls.from_sklearn(min(fitted, key=lambda mixture: mixture.bic(array)))
+        law.means, law.roots, law.dropped = law.means * scale, law.roots * scale[:, None], dropped
+        return law
 
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` independent samples."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from numpy.random import Generator
 from numpy.typing import ArrayLike
@@ -16,9 +16,44 @@ from ..settings import numbers
 Samples = Float[ndarray, "count D"]
 Vector = Float[ndarray, "D"]
 Matrix = Float[ndarray, "D D"]
+Columns = Int[ndarray, "some"]
 
 MOST_CLUSTERS = 64
 """The most that mixture theory follows."""
+
+
+def unvaried(samples: Samples) -> Bool[ndarray, "D"]:
+    """Which columns have the same value in every row, up to rounding."""
+    return samples.std(0) <= 1e-12 * abs(samples).max(0)
+
+
+def constant_columns(
+    name: str,
+    constant: Bool[ndarray, "D"],
+    *,
+    drop: bool = False,
+    fix: str = "To leave them out, give drop_constant=True to diagnose or the law, or --drop-constant to check.",
+) -> Columns:
+    """Numbers of the columns that are constant. Divided by its deviation, such a column would become NaN or noise.
+
+    Raises
+    ------
+    ProblemError
+        If some are, and not to be dropped, or all.
+    """
+    numbers = np.flatnonzero(constant)
+    if len(numbers) and (constant.all() or not drop):
+        raise ProblemError(
+            f"{name}: must vary in every column (got {len(numbers)} constant of {len(constant)}: "
+            f"{listed(numbers)}, counted from 0). {fix}"
+        )
+    return numbers
+
+
+def listed(columns: Columns) -> str:
+    """The first ten numbers of columns for a message, and how many more there are."""
+    more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
+    return ", ".join(map(str, columns[:10])) + more
 
 
 @dataclass(frozen=True)
@@ -89,6 +124,8 @@ class LatentLaw(ABC):
     dim: int | None = None
     distinct_samples: int | None = None
     """Number of samples to draw from; None where every draw is a fresh one, as theory assumes."""
+    dropped: Columns = np.arange(0)
+    """Numbers of the constant columns of the data that were left out."""
 
     def clusters(self, dim: int) -> Clusters:
         """The Gaussian components that ``theory="mixture"`` starts from, for laws that have some.
@@ -208,7 +245,7 @@ class Affine(LatentLaw):
     """
 
     def __init__(self, law: LatentLaw, location: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
-        self.law, self.dim, self.distinct_samples = law, law.dim, law.distinct_samples
+        self.law, self.dim, self.distinct_samples, self.dropped = law, law.dim, law.distinct_samples, law.dropped
         self.location, self.scale = numbers("location", location), numbers("scale", scale)
         if (self.scale <= 0).any():
             raise ProblemError(f"scale: must be positive (got {self.scale}).")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers, probabilities
-from ._law import MOST_CLUSTERS, Clusters, Divergence, LatentLaw, Matrix, Samples, Vector
+from ._law import MOST_CLUSTERS, Clusters, Divergence, LatentLaw, Matrix, Samples, Vector, constant_columns, unvaried
 
 # The trapezoidal rule converges exponentially here: for components d apart the nearest singularity of the logarithm is
 # π/d off the real axis, where the normal weight is below exp(−d²/8). At this step the error is under 1e-13 for any d.
@@ -104,6 +104,7 @@ class MixtureLaw(LatentLaw):
         samples = numbers("samples", samples, ("count", self.dim or "latent_dim"))
         if len(samples) < 2:
             raise ProblemError("samples: must be at least two. Draw more with sample().")
+        constant_columns("samples", unvaried(samples), fix="Draw them with sample().")
         law = MixtureLaw(self._rows(samples.shape[1]), weights=self.weights, block_size=self.block_size)
         law.location, law.scale = samples.mean(0), samples.std(0)
         return law
