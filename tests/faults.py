@@ -38,6 +38,13 @@ RUN = {
 """Two tasks for each instance, the second of which does not fill its chunk."""
 
 
+TRAJECTORY = xr.Dataset(
+    {"Q": ("time", [1.0, np.nan]), "R": ("time", [2.0, 3.0]), "label": ("time", ["a", "bc"])},
+    {"time": [0.0, 1.0]},
+    {"note": "a"},
+)
+
+
 def settings(**run: Any) -> dict[str, Any]:
     """The small sweep, with changes to how it is run."""
     return {"problem": PROBLEM, "grid": GRID, "run": RUN | run}
@@ -196,7 +203,7 @@ def _child(
     arguments: list[str], real: bool = False, kill_at: int | None = None, user: int | None = None,
     after: dict[str, str] | None = None, slow: float = 0.0, locked: bool = True,
 ) -> None:  # fmt: skip
-    """The command line.
+    """The command line, or ``save PATH``, which saves a small trajectory.
 
     ``real`` computes, otherwise results are made up, each task ``slow`` seconds; ``kill_at`` kills it at that call of
     the system which creates, fills, renames, flushes or removes a file; ``user`` is whose it is; ``after`` the third
@@ -221,7 +228,10 @@ def _child(
         _kill_at(kill_at)
     sys.argv = ["sgdlimit", *arguments]
     try:
-        cli.main()
+        if arguments[0] == "save":
+            sl.save(TRAJECTORY, arguments[1])
+        else:
+            cli.main()
     except SystemExit as ended:
         sys.stdout.flush()
         sys.stderr.flush()

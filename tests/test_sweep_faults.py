@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from faults import RUN, Forks, MadeUp, assert_same_bits, fill, made_up, small_plan, sweep_of, write_toml
+from faults import RUN, TRAJECTORY, Forks, MadeUp, assert_same_bits, fill, made_up, small_plan, sweep_of, write_toml
 from sgdlimit.errors import SweepError
 from sgdlimit.sweep import Plan, SweepStore, run_sweep
 from sgdlimit.sweep._engine import Engine, Outcome, Stop
@@ -55,6 +55,21 @@ def test_killed_in_the_middle_of_a_write(tmp_path, toml, forks, expected, places
     assert status == 0, printed
     assert_same_bits(sl.open_sweep(out).load(), expected)
     assert not list(out.rglob("*.partial"))
+
+
+def test_a_process_killed_while_it_saves_leaves_all_or_nothing(tmp_path, forks):
+    """At calls of the system throughout."""
+    path, kills = tmp_path / "a.zarr", 0
+    for place in range(1, 200, 8):
+        status, printed = forks.run("save", path, kill_at=place)
+        if path.exists():
+            assert sl.load(path).identical(TRAJECTORY)
+            shutil.rmtree(path)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, printed
+        kills += 1
+    assert kills > 3
 
 
 def test_killed_at_a_random_moment_of_real_work(tmp_path, toml):

@@ -1,8 +1,10 @@
 """The store of a sweep: damage is found, named and repaired, one process writes, and what is read stays data."""
 
+import itertools
 import json
 import os
 import pickle
+import re
 import shutil
 import threading
 import time
@@ -10,13 +12,15 @@ import zlib
 
 import numpy as np
 import pytest
-import xarray as xr
 import zarr
-from numcodecs import get_codec
+from numcodecs import Zstd, get_codec
+from zarr.abc.store import RangeByteRequest
+from zarr.core.sync import sync
 
 import sgdlimit as sl
 from faults import (
     DAMAGES,
+    TRAJECTORY,
     MadeUp,
     assert_same_bits,
     chunk_key,
@@ -27,7 +31,7 @@ from faults import (
     small_plan,
     write_toml,
 )
-from sgdlimit._store import DamagedError, _sealed, check_metadata, digest
+from sgdlimit._store import PROTOTYPE, ZSTD, DamagedError, _sealed, check_metadata, declared_bytes, digest
 from sgdlimit.sweep import SweepStore, _store as store_module, run_sweep
 from sgdlimit.sweep._open import Tasks
 
@@ -129,6 +133,29 @@ def test_a_chunk_or_record_of_another_task_is_refused(store):
         sl.open_sweep(store)["kl"].load()
 
 
+def test_no_chunk_counts_in_the_place_of_another(store):
+    """Every exchange within an array that changes a byte, and one with another array for each chunk."""
+    plan, exchanges = small_plan(), []
+    keys = [[chunk_key(plan, str(name), index) for index in range(len(plan))] for name in plan.template]
+    for ours, others in zip(keys, keys[1:] + keys[:1], strict=True):
+        exchanges += [*itertools.permutations(ours, 2), *zip(ours, others, strict=True)]
+    refused, tasks = 0, Tasks(store, plan)
+    for here, there in exchanges:
+        if not (store / there).exists():  # it is all NaN
+            continue
+        if not (store / here).exists():
+            shutil.copy(store / there, store / here)
+            assert sync(tasks.get(here, PROTOTYPE)) is None
+            (store / here).unlink()
+        elif (content := (store / here).read_bytes()) != (store / there).read_bytes():
+            shutil.copy(store / there, store / here)
+            with pytest.raises(DamagedError, match=re.escape(here)):
+                sync(tasks.get(here, PROTOTYPE))
+            (store / here).write_bytes(content)
+            refused += 1
+    assert refused > 300
+
+
 def test_repair_of_settings_needs_the_records_of_this_sweep(store):
     (store / "record.json").write_bytes(b"{")
     for plan, repair in ((small_plan(time=2.0), True), (small_plan(), False)):
@@ -139,14 +166,10 @@ def test_repair_of_settings_needs_the_records_of_this_sweep(store):
 
 
 def test_a_part_of_a_chunk_is_refused(store):
-    from zarr.abc.store import RangeByteRequest
-    from zarr.core.buffer.core import default_buffer_prototype
-    from zarr.core.sync import sync
-
     plan = small_plan()
     tasks = Tasks(str(store), plan)
     with pytest.raises(sl.ProblemError, match="must be read as a whole, to be checked"):
-        sync(tasks.get(chunk_key(plan, "v", 0), default_buffer_prototype(), RangeByteRequest(0, 4)))
+        sync(tasks.get(chunk_key(plan, "v", 0), PROTOTYPE, RangeByteRequest(0, 4)))
 
 
 def test_a_sweep_of_the_first_version_is_refused_with_what_to_do(tmp_path):
@@ -299,6 +322,23 @@ def test_addresses_that_are_none(address):
         SweepStore(address, small_plan())
 
 
+def seal(path, **changes):
+    """Change the record of a store, and compute its own digest anew."""
+    record = json.loads((path / "record.json").read_text())["record"] | changes
+    (path / "record.json").write_bytes(_sealed(record, "record.json"))
+
+
+def digests_of(path):
+    return json.loads((path / "record.json").read_text())["record"]["digests"]
+
+
+def sign(path):
+    """A record that fits whatever is there."""
+    files = [file for file in path.rglob("*") if file.is_file() and file.name != "record.json"]
+    digests = {str(file.relative_to(path)): digest(file.read_bytes()) for file in files}
+    (path / "record.json").write_bytes(_sealed({"digests": digests}, "record.json"))
+
+
 class Bomb:
     """Makes a folder when it is unpickled."""
 
@@ -323,6 +363,7 @@ def group_of_one_array(path, **changes):
     for name, document in documents.items():
         (path / name).write_text(json.dumps(document))
     (path / "Q" / "0").write_bytes(zlib.compress(bomb) if metadata["dtype"] == "|O" else bomb)
+    sign(path)
     return documents
 
 
@@ -353,40 +394,100 @@ def test_a_store_that_would_run_code_is_not_opened(tmp_path, unguarded, read, pl
         )
         harmless = documents["Q/.zarray"] | {"filters": None, "dtype": "<f8"}
         (tmp_path / "a.zarr" / "Q" / ".zarray").write_text(json.dumps(harmless))
+        sign(tmp_path / "a.zarr")
     with pytest.raises(sl.ProblemError):
         read(tmp_path / "a.zarr")
     assert not (tmp_path / "touched").exists()
 
 
-def seal(path, **changes):
-    """Change the record of a store, and compute its own digest anew."""
-    record = json.loads((path / "record.json").read_text())["record"] | changes
-    (path / "record.json").write_bytes(_sealed(record, "record.json"))
+def forge(path, key, **changes):
+    """Change metadata of a store, and whatever shows it."""
+    for document in (key, *((".zmetadata",) if key.endswith(".zarray") else ())):
+        metadata = json.loads((path / document).read_text())
+        (metadata["metadata"][key] if document == ".zmetadata" else metadata).update(changes)
+        (path / document).write_text(json.dumps(metadata))
+        seal(path, digests=digests_of(path) | {document: digest((path / document).read_bytes())})
 
 
-def digests_of(path):
-    return json.loads((path / "record.json").read_text())["record"]["digests"]
+@pytest.fixture
+def both(store, trajectory):
+    """A sweep and a saved trajectory: the store, its metadata of an array, and how it is read."""
+    return (store, "v/zarr.json", sl.open_sweep), (trajectory, "R/.zarray", sl.load)
 
 
-def test_a_store_that_was_tampered_with_runs_no_code(store):
+def test_a_store_that_was_tampered_with_runs_no_code(both):
     """Also where the one who did it wrote fitting digests: the codecs are refused, not only the damage."""
-    sl.save(xr.Dataset({"v": ("time", [1.0, 2.0])}), store.parent / "saved.zarr")
-    for path, name, change, read in (
-        (
-            store,
-            "zarr.json",
-            {"codecs": [{"name": "numcodecs.pickle", "configuration": {"id": "pickle"}}]},
-            sl.open_sweep,
-        ),
-        (store.parent / "saved.zarr", ".zarray", {"filters": [{"id": "numcodecs.pickle"}]}, sl.load),
-    ):
-        for key in (f"v/{name}", *((".zmetadata",) if name == ".zarray" else ())):
-            metadata = json.loads((path / key).read_text())
-            (metadata["metadata"]["v/.zarray"] if key == ".zmetadata" else metadata).update(change)
-            (path / key).write_text(json.dumps(metadata))
-            seal(path, digests=digests_of(path) | {key: digest((path / key).read_bytes())})
-        with pytest.raises(sl.ProblemError, match=r"asks for the codec 'numcodecs\.pickle'"):
+    (sweep, its_array, open_sweep), (trajectory, array, load) = both
+    for codec in ("numcodecs.pickle", "blosc"):  # which reads beyond a chunk that is cut short
+        forge(sweep, its_array, codecs=[{"name": codec, "configuration": {"id": "pickle"}}])
+        forge(trajectory, array, filters=[{"id": codec}])
+        for read, path in ((open_sweep, sweep), (load, trajectory)):
+            with pytest.raises(sl.ProblemError, match=f"asks for the codec '{codec}'"):
+                read(path)
+
+
+def grid(*shape):
+    return {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shape}}}
+
+
+@pytest.mark.parametrize(
+    ("of_sweep", "of_trajectory"),
+    [
+        (grid(0, 0, 0, 0, 0), {"chunks": [0]}),
+        (grid(*[10**12] * 5), {"chunks": [10**12]}),
+        ({"shape": [3, 3, 3, 3, 3]}, {"shape": [10**12]}),
+        ({"shape": []}, {"shape": [10**400]}),
+        ({"data_type": "string"}, {"dtype": "|O"}),
+        ({"fill_value": "x"}, {"fill_value": "x"}),
+        ({"codecs": []}, {"compressor": None}),
+        ({"node_type": "group"}, {"zarr_format": 3}),
+        ({"dimension_names": ["a"] * 5}, {"dtype": [["a", "<f8"]]}),
+        ({"attributes": {"_FillValue": "AAAA"}}, {"chunks": [1]}),
+    ],
+)
+def test_forged_metadata_are_refused(both, of_sweep, of_trajectory):
+    for (path, array, read), changes in zip(both, (of_sweep, of_trajectory), strict=True):
+        forge(path, array, **changes)
+        with pytest.raises(sl.ProblemError):
             read(path)
+
+
+@pytest.mark.parametrize("name", ["record.json", "zarr.json", "tasks/3.json", "v/c.0.0.0.0.0", ".zmetadata", "R/0"])
+@pytest.mark.parametrize("what", ["fifo", "endless", "sparse"])
+def test_files_that_never_end_are_not_opened(both, name, what):
+    """One that nobody writes to, one without an end, and one that is larger than the memory."""
+    for path, _, read in both:
+        if (path / name).exists():
+            (path / name).unlink()
+            if what == "fifo":
+                os.mkfifo(path / name)
+            elif what == "endless":
+                (path / name).symlink_to("/dev/zero")
+            else:
+                (path / name).touch()
+                os.truncate(path / name, 1 << 42)
+            with pytest.raises(sl.ProblemError, match=rf"{name} in .* is (damaged|no regular|larger)"):
+                read(path).load()
+            assert what == "sparse" or read is sl.load or SweepStore(path, small_plan(), repair=True)
+
+
+def frame(size, flags=0b11100000):
+    """The beginning of a frame of zstd that says how large it will be."""
+    return ZSTD + bytes([flags]) + size.to_bytes(8, "little") + b"\x01\x00\x00"
+
+
+@pytest.mark.parametrize("content", [frame(1 << 50), frame(1 << 50, 0b11000000), frame(0, 0)])
+def test_a_size_that_is_made_up_is_not_allocated(trajectory, content):
+    (trajectory / "R" / "0").write_bytes(content)
+    seal(trajectory, digests=digests_of(trajectory) | {"R/0": digest(content)})
+    with pytest.raises(DamagedError, match=r"R/0 in .* is larger than the free memory"):
+        sl.load(trajectory)
+
+
+def test_the_size_that_zstd_declares():
+    for size in (1, 200, 256, 60_000, 70_000, 1 << 20):
+        declared = declared_bytes(Zstd(level=3).encode(b"x" * size))
+        assert declared == (size - 256 if 256 <= size < 65792 else size)  # two bytes count from 256
 
 
 @pytest.mark.parametrize(
@@ -423,56 +524,53 @@ def test_settings_in_a_store_that_are_none(store, settings):
             read(store)
 
 
-def saved(path):
-    dataset = xr.Dataset({"Q": ("time", [1.0, np.nan])}, {"time": [0.0, 1.0]}, {"note": "a"})
-    sl.save(dataset.assign(label=("time", ["a", "bc"])), path)
-    return dataset
+@pytest.fixture
+def trajectory(tmp_path):
+    """Where one is saved."""
+    sl.save(TRAJECTORY, tmp_path / "a b.zarr")
+    return tmp_path / "a b.zarr"
 
 
-@pytest.mark.parametrize("how", DAMAGES)
-def test_a_saved_trajectory_is_read_and_its_damage_named(tmp_path, how):
-    """Each file in turn; without the record it is read as version 0.1 wrote it, and the numbers are right."""
-    dataset, path = saved(tmp_path / "a b.zarr"), tmp_path / "a b.zarr"
-    found = sl.load(path)
-    assert found["label"].values.tolist() == ["a", "bc"]
-    assert found[["Q"]].identical(dataset)
-    assert not list(tmp_path.glob("*.partial"))
+def exchange(path, rng):
+    """Put the file of another array in its place."""
+    names = {path.parent.name: "R" if path.parent.name == "Q" else "Q"}
+    path.write_bytes((path.parent.parent / names[path.parent.name] / path.name).read_bytes())
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "exchange"])
+def test_a_saved_trajectory_is_read_and_its_damage_named(trajectory, how):
+    """Each file in turn: one without a record is refused, and nothing that is missing is filled in."""
+    path = trajectory
+    assert sl.load(path).identical(TRAJECTORY)
+    assert not list(path.parent.glob("*.partial"))
     for file in (file for file in path.rglob("*") if file.is_file()):
         content, key = file.read_bytes(), str(file.relative_to(path))
-        DAMAGES[how](file, np.random.default_rng(0))
+        if how == "exchange" and "/" not in key:
+            continue
+        (exchange if how == "exchange" else DAMAGES[how])(file, np.random.default_rng(0))
         if (how, key) == ("remove", "record.json"):
-            assert sl.load(path).identical(found)
+            with pytest.raises(sl.ProblemError, match=r"has no record\.json, which save\(\) writes last\)\. Give"):
+                sl.load(path)
         elif "/" not in key or key.rpartition("/")[2].isdigit():  # what is read
             with pytest.raises(DamagedError, match=rf"{key} in .*a b\.zarr'"):
                 sl.load(path)
         else:
-            assert sl.load(path).identical(found)
+            assert sl.load(path).identical(TRAJECTORY)
         file.write_bytes(content)
 
 
-def test_a_trajectory_saved_by_the_first_version_is_read(tmp_path):
-    """It has no record."""
-    dataset, path = saved(tmp_path / "a.zarr"), tmp_path / "a.zarr"
-    (path / "record.json").unlink()
-    assert sl.load(path)[["Q"]].identical(dataset)
-    (path / "Q" / "0").write_bytes(b"not zstd")
-    with pytest.raises(sl.ProblemError, match="is not a stored trajectory"):
-        sl.load(path)
-
-
-def test_a_trajectory_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_trajectory_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, trajectory):
     """What is there is not overwritten, and a failed attempt leaves nothing."""
-    dataset = saved(tmp_path / "a.zarr")
     with pytest.raises(sl.ProblemError, match="already exists; nothing is overwritten"):
-        sl.save(dataset, tmp_path / "a.zarr")
+        sl.save(TRAJECTORY, trajectory)
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(sl.ProblemError, match="No space left on device"):
-        sl.save(dataset, tmp_path / "b.zarr")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+        sl.save(TRAJECTORY, tmp_path / "b.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["a b.zarr"]
 
 
 def test_a_sweep_is_opened_as_one(store):

@@ -1,8 +1,9 @@
 """Zarr stores whose objects count once a record lists them, with the digest that every reader compares.
 
 Writing: objects first, then on a local disk ``fsync``, then the record, which is one object and replaced atomically.
-Reading: an object that no record lists does not exist; one that differs from its digest raises an error. Metadata may
-ask only for codecs that sgdlimit writes, so nothing in a store can run code.
+Reading: an object that no record lists does not exist; one that differs from its digest raises an error before anything
+decodes it. A store that was forged with fitting digests can hold other numbers and nothing else: only regular files are
+opened, only codecs that sgdlimit writes are used, and what would not fit into the memory is refused.
 """
 
 import json
@@ -11,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
+from math import prod
 from pathlib import Path
 from shutil import rmtree
+from stat import S_ISREG
 from typing import Any
 from uuid import uuid4
 
@@ -22,18 +25,25 @@ from zarr.core.buffer.core import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
-from .errors import ProblemError
+from .errors import ProblemError, shown
+from .resources import available_bytes
 
 RECORD = "record.json"
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-CODECS = ("blosc", "bytes", "vlen-utf8", "zstd")
-"""The codecs that sgdlimit and xarray write. Others, which unpickle objects or are plugins, could run code."""
+CODECS = ("bytes", "vlen-utf8", "zstd")
+"""The codecs that sgdlimit writes. Others unpickle objects, are plugins, or read beyond their buffer, as Blosc does."""
 
 PLACES_OF_CODECS = ("codecs", "index_codecs", "compressor", "filters")
 MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What reading a document raises that is not what it should be."""
 
 PROTOTYPE = default_buffer_prototype()
+
+ALWAYS_FITS = 1 << 26
+"""Bytes for which the free memory is not asked."""
+
+ZSTD = bytes.fromhex("28b52ffd")
+UNKNOWN = 1 << 64
 
 
 class DamagedError(ProblemError):
@@ -71,9 +81,20 @@ class CheckedStore(WrapperStore[Store]):
         if name not in self._records:
             document = None
             with suppress(FileNotFoundError):  # there is no folder
-                document = await self._store.get(name, PROTOTYPE)
+                document = await self._read(name)
             self._records[name] = {"digests": {}} if document is None else self._parsed(name, document.to_bytes())
         return self._records[name]
+
+    async def _read(self, key: str) -> Buffer | None:
+        """An object as it is; None if there is none. A file that may never end is not opened."""
+        if isinstance(self._store, LocalStore):
+            with suppress(OSError):  # which reading it raises as well
+                status = (self._store.root / key).stat()
+                if not S_ISREG(status.st_mode):
+                    raise self.complaint(key, "is no regular file")
+                if not fits(status.st_size):
+                    raise self.complaint(key, "is larger than the free memory")
+        return await self._store.get(key, PROTOTYPE)
 
     def _parsed(self, name: str, document: bytes) -> dict[str, Any]:
         with suppress(*MALFORMED):
@@ -86,14 +107,28 @@ class CheckedStore(WrapperStore[Store]):
         """What a record holds; no ``digests`` if there is none."""
         return sync(self._record(name))
 
+    def raw(self, key: str) -> Buffer | None:
+        """An object as it is; None if there is none."""
+        return sync(self._read(key))
+
     def wrong(self, name: str = RECORD) -> list[str]:
         """Read a record and all objects it lists; each that is not what was written, and what is wrong with it."""
         try:
             digests = self.record(name)["digests"]
         except DamagedError:
             return [f"{name} is damaged"]
-        found = {key: _wrong(get(self._store, key), expected) for key, expected in digests.items()}
+        found = {key: sync(self._checked(key, expected))[1] for key, expected in digests.items()}
         return [f"{key} {what}" for key, what in found.items() if what]
+
+    async def _checked(self, key: str, expected: str) -> tuple[Buffer | None, str]:
+        """An object and what is wrong with it, in words; nothing if it is what was written."""
+        try:
+            found = await self._read(key)
+        except DamagedError:
+            return None, "is damaged"
+        if found is None:
+            return None, "is missing"
+        return found, "" if digest(found.to_bytes()) == expected else "is damaged"
 
     async def get(self, key, prototype, byte_range=None):
         """An object, compared with its digest; None if no record lists it."""
@@ -102,11 +137,14 @@ class CheckedStore(WrapperStore[Store]):
         expected = (await self._record(self.record_of(key)))["digests"].get(key)
         if expected is None:
             return None
-        found = await self._store.get(key, prototype)
-        if what := _wrong(found, expected):
+        found, what = await self._checked(key, expected)
+        if found is None or what:
             raise self.complaint(key, what)
-        if found is not None and key.rpartition("/")[2] in METADATA:
-            check_metadata(found.to_bytes(), f"{self.path}/{key}")
+        content = found.to_bytes()
+        if key.rpartition("/")[2] in METADATA:
+            check_metadata(content, f"{self.path}/{key}")
+        elif not fits(declared_bytes(content)):
+            raise self.complaint(key, "is larger than the free memory")
         return found
 
     async def get_partial_values(self, prototype, key_ranges):
@@ -122,37 +160,31 @@ class CheckedStore(WrapperStore[Store]):
         for name in dict.fromkeys(key.removeprefix(inside).partition("/")[0] for key in keys):
             yield name
 
-    def trust(self) -> None:
-        """Take every object as it is: a dataset that version 0.1 saved has no record."""
-
-        async def digests() -> dict[str, str]:
-            objects = {key: await self._store.get(key, PROTOTYPE) async for key in self._store.list()}
-            return {key: digest(content.to_bytes()) for key, content in objects.items() if content is not None}
-
-        self._records[RECORD] = {"digests": sync(digests())}
-
 
 def digest(content: bytes) -> str:
     """The digest of an object."""
     return blake2b(content, digest_size=16).hexdigest()
 
 
-def _wrong(found: Buffer | None, expected: str) -> str:
-    """What is wrong with an object, in words; nothing if it is what was written."""
-    if found is None:
-        return "is missing"
-    return "" if digest(found.to_bytes()) == expected else "is damaged"
+def fits(size: int) -> bool:
+    """Whether so many bytes fit into the memory."""
+    return size <= ALWAYS_FITS or size <= available_bytes()
+
+
+def declared_bytes(content: bytes) -> int:
+    """The size of an object once it is decoded: what a frame of zstd declares (RFC 8878, 3.1.1.1)."""
+    if not content.startswith(ZSTD):
+        return len(content)
+    flags = content[4] if len(content) > 4 else 0
+    single = flags >> 5 & 1
+    width, start = (single, 2, 4, 8)[flags >> 6], 6 - single + (0, 1, 2, 4)[flags & 3]
+    return int.from_bytes(content[start : start + width], "little") if width else UNKNOWN
 
 
 def _sealed(record: Mapping[str, Any], place: str) -> bytes:
     """A record as bytes, with a digest of itself and its place."""
     content = json.dumps(record)
     return f'{{"digest": "{digest((place + content).encode())}", "record": {content}}}'.encode()
-
-
-def get(store: Store, key: str) -> Buffer | None:
-    """An object as it is; None if there is none."""
-    return sync(store.get(key, PROTOTYPE))
 
 
 def put(store: Store, objects: Mapping[str, Buffer], key: str, place: str, record: Mapping[str, Any]) -> None:
@@ -191,17 +223,18 @@ def flush(paths: Iterable[Path]) -> None:
 
 
 def check_metadata(document: bytes, where: str) -> None:
-    """Refuse metadata of formats 2 and 3 that ask for anything but known codecs, wherever they do.
+    """Refuse metadata of formats 2 and 3 that ask for anything but known codecs, or chunks that do not fit.
 
     Raises
     ------
     ProblemError
-        Naming the codec and the document.
+        Naming the codec or the chunks, and the document.
     """
-    names = set()
+    names, sizes = set(), list[Any]()
 
     def note(table: dict[str, Any]) -> dict[str, Any]:
-        """Gather what a table names as codecs; it is called for every table."""
+        """Gather what a table names as codecs, and its chunks; it is called for every table."""
+        sizes.extend(part for part in map(table.get, ("chunks", "chunk_shape")) if isinstance(part, list))
         for part in map(table.get, PLACES_OF_CODECS):
             for codec in part if isinstance(part, list) else [part]:
                 if isinstance(codec, dict):
@@ -221,6 +254,14 @@ def check_metadata(document: bytes, where: str) -> None:
             f"path: {where} asks for the codec {name[:80]!r}, which sgdlimit does not write and which could run code. "
             "Use a store that sgdlimit wrote."
         )
+    for chunk in sizes:
+        if not (
+            isinstance(chunk, list) and all(type(size) is int and size > 0 for size in chunk) and fits(prod(chunk))
+        ):
+            raise DamagedError(
+                f"path: {where} must have chunks that fit into the memory (got {shown(chunk)}). Use a store that "
+                "sgdlimit wrote."
+            )
 
 
 def base_store(path: str | Path, *, read_only: bool = True) -> Store:

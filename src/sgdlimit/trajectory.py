@@ -6,17 +6,17 @@ Theory and simulation both return an :class:`xarray.Dataset` with dimensions ``t
 
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from numcodecs import Zstd
 from numpy.typing import ArrayLike
 from zarr.storage import MemoryStore
 
-from ._store import CheckedStore, put_folder
+from ._store import RECORD, CheckedStore, fits, put_folder
 from .errors import ProblemError, shown
 from .settings import numbers
 
@@ -168,7 +168,8 @@ def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
         raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
     # Version 3 of the format has no specification of fixed-length strings, which label the dimensions of a study.
     objects: dict[str, Any] = {}
-    dataset.drop_encoding().to_zarr(MemoryStore(objects), consolidated=True, zarr_format=2)
+    encoding = {name: {"compressors": Zstd(level=3)} for name in dataset.variables}
+    dataset.drop_encoding().to_zarr(MemoryStore(objects), consolidated=True, zarr_format=2, encoding=encoding)
     try:
         put_folder(path, objects)
     except OSError as error:
@@ -183,7 +184,7 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
     Raises
     ------
     ProblemError
-        If there is no zarr store at ``path``, or its metadata ask for codecs that could run code.
+        If there is none at ``path``, if any part of it is missing or damaged, or if it does not fit into the memory.
     """
     where = os.fspath(path)
     try:
@@ -192,13 +193,17 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
         if "sweep" in record:
             raise ProblemError(f"path: {where!r} is a sweep; open it with open_sweep()")
         if not record["digests"]:
-            store.trust()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of stores without consolidated metadata
-            return xr.open_zarr(store, consolidated=bool(record["digests"]) or None).load()
+            raise ProblemError(
+                f"path: {where!r} is not a stored trajectory (it has no {RECORD}, which save() writes last). Give a "
+                "folder written by save(), or read it unchecked with xarray.open_zarr."
+            )
+        dataset = xr.open_zarr(store, consolidated=True)
+        if not fits(dataset.nbytes):
+            raise ProblemError(f"path: {where!r} takes {dataset.nbytes} bytes, more than are free. Free some memory.")
+        return dataset.load()
     except ProblemError:
         raise
-    except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # zarr raises many kinds where metadata were forged
         raise ProblemError(
             f"path: {where!r} is not a stored trajectory ({error}); give a folder written by save()"
         ) from None

@@ -11,7 +11,7 @@ from xarray import Dataset, open_zarr
 from zarr.abc.store import Store
 from zarr.core.sync import sync
 
-from .._store import MALFORMED, RECORD, CheckedStore, DamagedError, base_store, digest, get
+from .._store import MALFORMED, RECORD, CheckedStore, DamagedError, digest
 from ..errors import ProblemError
 from ._plan import Plan
 from ._settings import Sweep
@@ -88,12 +88,20 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
             "version of sgdlimit."
         ) from None
     tasks = Tasks(path, plan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        dataset = open_zarr(tasks, consolidated=False, chunks={})
-    coords: dict[str, Any] = {
-        str(name): dataset[name].copy(data=np.array(dataset[name].values.tolist())) for name in plan.template.coords
-    }
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            dataset = open_zarr(tasks, consolidated=False, chunks={})
+        for name, array in plan.template.variables.items():
+            if (dataset[name].dims, dataset[name].shape) != (array.dims, array.shape):
+                raise ValueError(f"{name} has the shape {dict(dataset[name].sizes)}")
+        coords: dict[str, Any] = {
+            str(name): dataset[name].copy(data=np.array(dataset[name].values.tolist())) for name in plan.template.coords
+        }
+    except ProblemError:
+        raise
+    except Exception as error:  # zarr raises many kinds where metadata were forged
+        raise DamagedError(f"path: the arrays in {str(path)!r} are not its sweep's ({error}). {REPAIR}") from None
     completed = np.isin(np.arange(len(plan)), list(tasks.finished)).reshape(plan.grid_shape)
     tasks_of = [np.arange(plan.template.sizes[dim]) // chunk for dim, chunk in plan.chunks.items()]
     coords["completed"] = plan.sweep.dims, completed[np.ix_(*tasks_of)]
@@ -110,7 +118,7 @@ def settings_of(store: CheckedStore) -> dict[str, Any]:
     """The record of a sweep's layout; without ``sweep`` if there is none."""
     record = store.record()
     with suppress(FileNotFoundError):
-        group = None if "sweep" in record else get(base_store(store.path), "zarr.json")
+        group = None if "sweep" in record else store.raw("zarr.json")
         if group is not None and b"sgdlimit_sweep" in group.to_bytes():
             raise ProblemError(
                 f"path: {store.path!r} is a sweep of sgdlimit 0.1, which this version does not read. Open it with "

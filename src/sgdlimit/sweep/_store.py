@@ -22,7 +22,7 @@ from zarr.core.buffer import Buffer
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
 
-from .._store import MALFORMED, RECORD, DamagedError, base_store, get, put
+from .._store import MALFORMED, RECORD, DamagedError, base_store, put
 from ..errors import ProblemError
 from ._open import Tasks, names_in, record_of_task, settings_of
 from ._plan import Plan
@@ -137,7 +137,7 @@ class SweepStore(Tasks):
         for name, array in self.plan.template.items():
             group[name][tuple(region.get(dim, slice(None)) for dim in array.dims)] = arrays[str(name)]
         name = record_of_task(index)
-        if get(self._store, name) is None:  # otherwise another process has finished the same task
+        if self.raw(name) is None:  # otherwise another process has finished the same task
             put(self._store, objects.maps[0], name, self.place_of(name), {
                 **provenance(), **record, "task": index, "settings": self.plan.name(index),
                 "seed": self.plan.seed(index), "finished": _now(),
