@@ -19,7 +19,7 @@ from sgdlimit.simulation import simulate, simulate_together
 from sgdlimit.theory import Spectrum, solve_spectrum, spectrum
 
 warnings.simplefilter("ignore", DivergenceWarning)
-PAPER = PRESETS["paper"].problem.model_copy(update={"activation": "erf", "learning_rate": 0.1})
+PAPER = PRESETS["paper"].problem.replace(activation="erf", learning_rate=0.1)
 
 
 def least(call: Callable[[], object], repeats: int = 3) -> float:
@@ -47,8 +47,7 @@ def per_condition(count: int) -> float:
     """Seconds that a run of 8192 steps costs in the company of others."""
     base = PAPER.draw(0)
     laws = [
-        PAPER.model_copy(update={"latent": GaussianMixture(components=2, spread=a)}).draw(0).latent
-        for a in np.linspace(1, 9, count)
+        PAPER.replace(latent=GaussianMixture(components=2, spread=a)).draw(0).latent for a in np.linspace(1, 9, count)
     ]
     conditions = [base.replace(latent=law) for law in laws]
     return least(lambda: simulate_together(conditions, [8.192], test_samples=0))
@@ -72,7 +71,7 @@ def theory(problem: Problem, keep: int | None = None) -> float:
 
 def changed(**sizes: int | str) -> Problem:
     """The paper's problem at other sizes."""
-    return PAPER.model_copy(update=sizes)
+    return PAPER.replace(**sizes)
 
 
 def row(name: str, sizes: Sequence[int], cost: Callable[[int], float], expected: str) -> None:

@@ -110,9 +110,7 @@ def test_the_legend_of_a_sweep_lies_within_the_picture(results):
 
 def test_theory_meets_sgd_measured_for_it(problem, theory, runs):
     """plot and compare refuse the same pairs, and take what is the theory's of several overlaps."""
-    instance = problem.model_copy(update={"latent": sl.GaussianMixture(components=2, spread=3.0, block_size=3)}).draw(
-        seed=0
-    )
+    instance = problem.replace(latent=sl.GaussianMixture(components=2, spread=3.0, block_size=3)).draw(seed=0)
     matched = sl.solve(instance, TIMES, theory="moment-matched")
     both = sl.simulate(instance, TIMES, runs=2, test_samples=200, overlaps=("conventional", "moment-matched"))
     said = r"overlaps: must be those of the theory, 'moment-matched' \(got 'conventional'\)\. Use simulate"

@@ -97,6 +97,19 @@ def test_a_bad_problem_file_is_refused_with_status_2(tmp_path, command, change, 
     assert not (tmp_path / "results").exists()
 
 
+def test_the_wrong_kind_of_file_is_recognised(tmp_path, command):
+    (tmp_path / "one.toml").write_text(SMALL, encoding="utf-8")
+    (tmp_path / "grid.toml").write_text("[problem]\n[grid]\n", encoding="utf-8")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "problem.toml").write_text(SMALL, encoding="utf-8")
+    sl.save(sl.solve(sl.Problem.from_toml(tmp_path / "one.toml").draw(0), [1.0]), tmp_path / "theory.zarr")
+    refused(command("run", "grid.toml"), 2, "grid.toml: holds a sweep. Use `sgdlimit sweep grid.toml`.")
+    refused(command("sweep", "one.toml"), 2, "one.toml: holds one problem. Use `sgdlimit run one.toml`.")
+    refused(command("run", "results"), 2, "results/problem.toml")
+    for name in ("run", "sweep", "explore"):
+        refused(command(name, "theory.zarr"), 2, "This is a stored dataset. Open it with sl.load().")
+
+
 def test_a_missing_file_and_an_unknown_option_are_refused_with_status_2(tmp_path, command):
     refused(sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "cannot be read")  # a process as a user's
     refused(command("run", "none.toml"), 2, "none.toml", "cannot be read")

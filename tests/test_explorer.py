@@ -39,8 +39,8 @@ MIXED = {"latent.law": "gaussian-mixture", "latent.components": 2, "latent.sprea
 VIEWS = (
     DEFAULT,
     View(problem=SMALL, seed=7, time=3.5, runs=2, theories=BOTH),
-    View(problem=SMALL.model_copy(update={"training": sl.Training(label_noise=0.1)}), theories=()),
-    View(problem=SMALL.model_copy(update={"teacher_activation": "sign", "output_weights": "equal"})),
+    View(problem=SMALL.replace(training=sl.Training(label_noise=0.1)), theories=()),
+    View(problem=SMALL.replace(teacher_activation="sign", output_weights="equal")),
 )
 
 
@@ -49,7 +49,7 @@ def test_settings_there_and_back(view, tmp_path):
     assert View.from_query(view.to_query()) == view
     (tmp_path / "view.toml").write_text(view.to_toml())
     again = View.of_file(*load_problem(tmp_path / "view.toml"))
-    assert again == view.model_copy(update={"theories": view.theories or ("conventional",)})
+    assert again == view.replace(theories=view.theories or ("conventional",))
 
 
 def test_the_command_line_reproduces_a_view(tmp_path):
@@ -345,7 +345,7 @@ def test_runs_of_new_settings_are_not_compared_with_old_theories(page):
         pass
     page.compare()
     assert "noise floor" in page.numbers.object
-    page.view = page.view.model_copy(update={"seed": 3})  # as it is before the theories of a new seed are solved
+    page.view = page.view.replace(seed=3)  # as it is before the theories of a new seed are solved
     page.forget()
     assert ran.stopped
     assert page.numbers.object == ""
@@ -356,7 +356,7 @@ def test_runs_of_new_settings_are_not_compared_with_old_theories(page):
 
 def test_an_address_brings_back_the_defaults_where_a_page_began_with_something_else():
     page = Explorer(View(problem=SMALL, time=5.0, runs=1))
-    page.go_to(DEFAULT.model_copy(update={"time": 5.0}))
+    page.go_to(DEFAULT.replace(time=5.0))
     page.go_to(DEFAULT)
     assert page.address() == "seed=0"
     assert View.from_query(page.address()) == DEFAULT
@@ -389,7 +389,7 @@ def test_pins_are_in_the_address(page):
 
 
 def test_what_is_taken_away(page, tmp_path):
-    page.pin(page.view.model_copy(update={"seed": 1}))
+    page.pin(page.view.replace(seed=1))
     *_, (_, last) = simulate_live([solving.drawn(SMALL, 0)], times_of(page.view), overlaps=BOTH, test_samples=100)
     assert last is not None
     page.turn = Turn(iter([]))  # type: ignore[arg-type]

@@ -365,7 +365,7 @@ sl.explore({settings!r}).show(port={{port}}, browser=False)
 def test_no_such_sweep_is_one_sentence(command, tmp_path):
     done = command("explore", tmp_path / "none.zarr", "--no-browser")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "is no sweep" in done.stderr
+    assert "is not a stored sweep" in done.stderr
 
 
 def test_taken_port_is_one_sentence(command):

@@ -40,7 +40,7 @@ def test_what_was_handed_out_stays():
 
 
 def test_divergence_leaves_the_rest_empty():
-    fast = PROBLEM.model_copy(update={"activation": "relu", "learning_rate": 60.0}).draw(seed=0)
+    fast = PROBLEM.replace(activation="relu", learning_rate=60.0).draw(seed=0)
     *_, (_, last) = simulate_live([fast], TIMES, test_samples=10)
     assert last is not None
     at = last[0].attrs["diverged_at"]

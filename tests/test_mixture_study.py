@@ -103,7 +103,7 @@ def test_noise_is_the_m_of_one_more_member():
 
 
 def test_blocks_ask_every_theory_that_applies(tmp_path):
-    problem = PRESETS["quick"].problem.model_copy(update={"input_dim": 80, "latent_dim": 40})
+    problem = PRESETS["quick"].problem.replace(input_dim=80, latent_dim=40)
     preset = PRESETS["quick"]._replace(
         problem=problem, steps=800, block_instances=1, block_sizes=(1, 5, 20, 40),
         block_spreads=(0.0, 6.0), activations=("erf",),

@@ -120,9 +120,9 @@ def test_overlaps_are_those_of_a_named_function():
         (lambda: drawn(nonlinearity="cos"), r"nonlinearity: must be 'sign'.*got 'cos'"),
         (
             lambda: PROBLEM.draw(0).replace(nonlinearity="cos"),
-            r"nonlinearity: must be .* or Nonlinearity\(function\) \(got 'cos'\)",
+            r"nonlinearity: must be .*, or sl\.Nonlinearity\(f\) for your own function f \(got 'cos'\)",
         ),
-        (lambda: PROBLEM.draw(0).replace(nonlinearity=jnp.cos), r"or Nonlinearity\(function\)"),
+        (lambda: PROBLEM.draw(0).replace(nonlinearity=jnp.cos), r"or sl\.Nonlinearity\(f\)"),
         (lambda: PROBLEM.draw(0).replace(centre="yes"), "centre: must be True or False .got 'yes'"),
         (lambda: sl.Nonlinearity(lambda u: jnp.log(u)), "nonlinearity: .* Give a function with finite"),
         (lambda: sl.Nonlinearity(lambda u: u if u > 0 else 0.0), "nonlinearity: .* cannot be traced"),

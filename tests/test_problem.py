@@ -33,7 +33,7 @@ def test_draws_depend_on_the_seed_and_each_on_its_own_stream():
     one, again, other = problem.draw(seed=1), problem.draw(seed=1), problem.draw(seed=2)
     np.testing.assert_array_equal(one.features, again.features)
     assert not np.isclose(one.features, other.features).any()
-    wider = problem.model_copy(update={"student_units": 5, "latent": sl.GaussianMixture(components=2, spread=9.0)})
+    wider = problem.replace(student_units=5, latent=sl.GaussianMixture(components=2, spread=9.0))
     np.testing.assert_array_equal(wider.draw(seed=1).teacher, one.teacher)
     law, same, wide = one.latent, problem.draw_latent(1), wider.draw(seed=1).latent
     assert isinstance(law, sl.MixtureLaw)
@@ -54,7 +54,7 @@ def test_scales_multiply_the_initial_weights():
 def test_estimated_moments_are_close_to_exact_ones():
     latent = sl.GaussianMixture(components=2, spread=3.0, block_size=5, standardize="estimated", moment_samples=5000)
     law = Problem(**GOOD, latent=latent).draw(seed=0).latent
-    exact = Problem(**GOOD, latent=latent.model_copy(update={"standardize": True})).draw(seed=0).latent
+    exact = Problem(**GOOD, latent=latent.replace(standardize=True)).draw(seed=0).latent
     assert isinstance(law, sl.MixtureLaw)
     assert isinstance(exact, sl.MixtureLaw)
     np.testing.assert_allclose(law.scale, exact.scale, rtol=0.08)
@@ -69,6 +69,10 @@ def test_estimated_moments_are_close_to_exact_ones():
         ({"student_units": 0}, "student_units: must be greater than or equal to 1 (got 0)"),
         ({"teacher_units": 1.5}, "teacher_units: must be a valid integer (got 1.5)"),
         ({"activation": "swish"}, "activation: must be 'erf', 'relu', 'linear'"),
+        ({"activation": "ReLU"}, "(got 'ReLU'). Did you mean 'relu'?"),
+        ({"activation": "sigmoid"}, "or problem.draw(seed=0).replace(activation=sl.Activation(g)) for your own"),
+        ({"activation": np.tanh}, "replace(activation=sl.Activation(g)) for your own function g (got <ufunc 'tanh'>)"),
+        ({"latent": np.ones((100, 20))}, "problem.draw(seed=0).replace(latent=law) for another law, with Empirical("),
         ({"nonlinearity": "cos"}, "nonlinearity: must be 'sign', 'erf'"),
         ({"learning_rate": -1}, "learning_rate: must be greater than 0 (got -1)"),
         ({"learning_rate": float("nan")}, "learning_rate: must be a finite number (got nan)"),
@@ -110,7 +114,7 @@ def test_every_wrong_setting_is_named_and_the_nearest_name_for_a_typo():
     with pytest.raises(sl.ProblemError) as error:
         Problem(**(GOOD | {"input_dim": 0, "latent": {"components": 0, "spred": 1.0}, "activation": "relue"}))
     assert [complaint.partition(":")[0] for complaint in error.value.args] == [
-        "input_dim", "activation", "latent.components", "latent.spread", "latent.spred",
+        "input_dim", "activation", "latent.spred", "latent.components",
     ]  # fmt: skip
     message = str(error.value)
     assert "(got 'relue'). Did you mean 'relu'?" in message
@@ -119,9 +123,48 @@ def test_every_wrong_setting_is_named_and_the_nearest_name_for_a_typo():
 
 def test_features_that_do_not_fit_the_memory_are_refused():
     with pytest.raises(
-        sl.ProblemError, match=r"input_dim: must fit into .* GiB .*got 100000000000 with latent_dim 20, .* needs .* GiB"
+        sl.ProblemError, match=r"input_dim: must fit into .* GiB .*got 1000000 with latent_dim 1000000, .* needs .* GiB"
     ):
-        Problem(**GOOD).model_copy(update={"input_dim": 10**11}).draw(seed=0)
+        Problem(**GOOD).replace(input_dim=10**6, latent_dim=10**6).draw(seed=0)
+
+
+def test_all_complaints_of_a_file_are_in_one_message_typos_first(tmp_path):
+    (tmp_path / "bad.toml").write_text(
+        """
+input_dm = 60
+latent_dim = 20
+student_units = 2
+teacher_units = 1
+activation = "erf"
+learning_rate = -0.5
+latent = {components = 2, spread = 1.0, block_size = 7}
+[run]
+tim = 3.0
+runs = 0
+[training.schedule]
+times = [3.0, 1.0]
+factors = [1.0]
+""",
+        encoding="utf-8",
+    )
+    with pytest.raises(sl.ProblemError) as error:
+        load_problem(tmp_path / "bad.toml")
+    assert [complaint.partition(": ")[0] for complaint in error.value.args[1:]] == [
+        "input_dm", "learning_rate", "latent.block_size", "training.schedule.times", "run.tim", "run.runs",
+    ]  # fmt: skip
+    assert "Did you mean 'input_dim'?" in error.value.args[1]
+
+
+def test_numbers_and_arrays_of_numpy_are_settings():
+    plain, schedule = Problem(**GOOD), sl.Schedule(times=(0.0, 1.0), factors=(1.0, 0.5))
+    sizes = {"input_dim": np.int32(40), "learning_rate": np.float64(0.2), "centre": np.bool_(True)}
+    taken = plain.replace(
+        **sizes, switch_times=np.array([1.0, 2.0]), training={"schedule": {"times": np.arange(2), "factors": [1, 0.5]}}
+    )
+    assert taken == Problem(**GOOD, switch_times=(1.0, 2.0), training=sl.Training(schedule=schedule))
+    assert plain.replace(learning_rate=np.float32(0.5)).learning_rate == 0.5
+    with pytest.raises(sl.ProblemError, match=r"input_dim: must be a valid integer .got 40\.5."):
+        plain.replace(input_dim=np.float64(40.5))
 
 
 @pytest.mark.parametrize("field", GOOD)

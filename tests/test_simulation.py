@@ -251,7 +251,7 @@ def test_the_scan_takes_the_steps_of_the_kernel(student_units, batch_size):
     """On given samples the weights after each step are the kernel's, to rounding, with every option of training."""
     base = small_problem(input_dim=20, latent_dim=10, student_units=student_units).draw(seed=2)
     batches = {"batch_size": batch_size}
-    instances = [base.replace(training=options.model_copy(update=batches)) for options in STEPPED_OPTIONS]
+    instances = [base.replace(training=options.replace(**batches)) for options in STEPPED_OPTIONS]
     C = np.random.default_rng(5).standard_normal((40 * batch_size, 10))
     numba, jax = (
         sl.simulate_together(
@@ -333,6 +333,14 @@ def test_bad_arguments_are_named(arguments, message):
     instance = small_problem().draw(seed=0)
     with pytest.raises(sl.ProblemError, match=message):
         sl.simulate(instance, **({"times": [1.0]} | arguments))
+
+
+def test_times_in_single_precision_are_whole_steps_too():
+    times = sl.log_times(60 * 1000, 60, 20)
+    run = sl.simulate(small_problem().draw(seed=0), times.astype(np.float32), test_samples=0)
+    same = sl.simulate(small_problem().draw(seed=0), times, test_samples=0)
+    np.testing.assert_array_equal(run["Q"], same["Q"])
+    sl.compare(sl.solve(small_problem().draw(seed=0), times), run)
 
 
 def test_a_problem_that_was_not_drawn_is_named():

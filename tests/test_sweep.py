@@ -157,7 +157,7 @@ def test_a_divergence_is_a_result(tmp_path):
 
 
 def test_large_tasks_are_split_and_have_the_same_numbers(tmp_path, laws):
-    split = LAWS.model_copy(update={"run": LAWS.run.model_copy(update={"conditions_per_task": 3})})
+    split = LAWS.replace(run=LAWS.run.replace(conditions_per_task=3))
     plan = Plan(split)
     assert len(plan) == 8
     data = sl.compute_sweep(split, tmp_path / "split.zarr", workers=0)

@@ -3,6 +3,7 @@
 import resource
 import time
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings as examples
 
@@ -152,6 +153,21 @@ def test_settings_as_python_has_them():
     assert differences(sweep.canonical(), Sweep(**settings()).canonical()) == []
     with pytest.raises(sl.ProblemError, match="grid"):
         sweep_of(grid=3)
+    axes = {"learning_rate": np.linspace(0.1, 0.3, 3), "latent.components": range(1, 3), "batch": [1]}
+    with pytest.raises(sl.ProblemError) as error:
+        Sweep(problem=PROBLEM, grid=axes, run={"runs": np.int64(0)})
+    assert [complaint.partition(" (")[0] for complaint in error.value.args] == [
+        "grid: must be fields of a problem", "run.runs: must be greater than or equal to 1",
+    ]  # fmt: skip
+    axes = {"learning_rate": np.array([-0.1, 0.2, -0.3])}
+    with pytest.raises(sl.ProblemError) as error:
+        Sweep(problem=PROBLEM | {"featurs": "dct"}, grid=axes, run={"runs": 0})
+    assert [complaint.rpartition(": ")[0] for complaint in error.value.args] == [
+        "problem.featurs",
+        "grid: at learning_rate = -0.1: learning_rate",
+        "grid: at learning_rate = -0.3: learning_rate",
+        "run.runs",
+    ]
 
 
 def test_differences_name_every_field():

@@ -54,7 +54,7 @@ def numpy_sgd(instance, X, y):
 @pytest.mark.parametrize("engine", ["numba", "jax"])
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_sgd_takes_the_steps_of_numpy(engine, batch_size):
-    training = ALL_OPTIONS.model_copy(update={"batch_size": batch_size, "label_noise": 0.5})
+    training = ALL_OPTIONS.replace(batch_size=batch_size, label_noise=0.5)
     instance = problem(training=training, switch_times=(4.0,), task_similarity=0.5).draw(seed=3)
     times = np.array([1.0, 4.0, 5.0, 8.0])
     runs = sl.simulate(instance, times, seed=2, keep_inputs=True, engine=engine, test_samples=50)
@@ -139,7 +139,7 @@ def test_without_noise_a_schedule_is_another_clock():
 def scalar(training, rate, times=TIMES):
     """A linear unit that learns another one: E[Δ²] = Q − 2R + T with v = ṽ = 1 and T = 1."""
     node = one_node([[0.5]], [[0.2]], [[1.0]])
-    options = training.model_copy(update={"output_learning_rate": 0.0})
+    options = training.replace(output_learning_rate=0.0)
     return solve_spectrum(
         node, [1.0], [1.0], activation="linear", learning_rate=rate, times=times, training=options, rtol=1e-10
     )

@@ -12,7 +12,7 @@ PROBLEM = sl.Problem(
 
 def law(seed, **settings):
     latent = sl.GaussianMixture(components=2, **settings)
-    return PROBLEM.model_copy(update={"latent": latent}).draw_latent(seed)
+    return PROBLEM.replace(latent=latent).draw_latent(seed)
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])

@@ -18,7 +18,7 @@ class Warm:
 
     def setup(self, activation, units):
         """Draw, diagonalise, compile."""
-        problem = PAPER.problem.model_copy(update={"student_units": units, "teacher_units": units})
+        problem = PAPER.problem.replace(student_units=units, teacher_units=units)
         instance = problem.draw(0)
         self.arguments = spectrum(instance), instance.student_output, instance.teacher_output
         self.settings = {"activation": activation, "learning_rate": problem.learning_rate, "times": PAPER.times}

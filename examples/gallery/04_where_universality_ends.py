@@ -30,7 +30,7 @@ def main(input_dim: int = 1000) -> Figure:
     floor = sl.compare(exact, sl.simulate(gaussian, times, runs=3, seed=1))["M"].sel(quantity="Q").item()
     for block in blocks:
         latent = sl.GaussianMixture(components=2, spread=9.0, block_size=block, shared_means=False)
-        instance = problem.model_copy(update={"latent": latent}).draw(seed=0)
+        instance = problem.replace(latent=latent).draw(seed=0)
         for theory in ("conventional", "moment-matched"):
             sgd = sl.simulate(instance, times, runs=1, seed=1, overlaps=theory, test_samples=0)
             distance = sl.compare(sl.solve(instance, times, theory=theory, nodes=70), sgd)["M"].sel(quantity="Q")

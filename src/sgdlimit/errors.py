@@ -33,15 +33,21 @@ class SweepError(RuntimeError):
 def shown(value: object) -> str:
     """A value in a message: its ``repr``, cut where it is long."""
     try:
-        text = repr(value)
+        text = repr(value).replace("\n", "")
     except (RecursionError, ValueError):  # whole numbers of more than 4300 digits have no repr
         return "a value too long to show"
     return text if len(text) <= 100 else f"{text[:90]} ..."
 
 
+def closest(name: object, known: Collection[str]) -> list[str]:
+    """The known name that is nearest to one that is not, whatever their case; none where none is near."""
+    small = {each.lower(): each for each in known}
+    return [small[match] for match in get_close_matches(str(name)[:100].lower(), small, 1)]
+
+
 def nearest(name: object, known: Collection[str], otherwise: str = "") -> str:
     """The fix for a name that is not known: the nearest one, where one is near."""
-    return next((f" Did you mean {match!r}?" for match in get_close_matches(str(name)[:100], known, 1)), otherwise)
+    return next((f" Did you mean {match!r}?" for match in closest(name, known)), otherwise)
 
 
 def unknown_name(field: str, name: object, known: Collection[str], more: str = "") -> ProblemError:

@@ -128,7 +128,7 @@ class Instance:
                 "latent",
                 latent,
                 isinstance(latent, LatentLaw),
-                "a law such as Gaussian(), MixtureLaw(means) or your own",
+                "a law such as Gaussian(), MixtureLaw(means), Empirical(samples) or your own",
             ),
             ("training", training, isinstance(training, Training), "options of training, sgdlimit.Training(...)"),
             (
@@ -324,6 +324,8 @@ class Instance:
 
     def replace(self, **changes: Any) -> "Instance":
         """A copy with some fields changed: the same network under another law or activation."""
+        for name in changes.keys() - vars(self).keys():
+            raise unknown_name("replace", name, vars(self))
         if "features" in changes:
             changes.setdefault("transform", None)
         return Instance(**(vars(self) | changes))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.random import Generator, SeedSequence, default_rng
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, field_validator
 
 from .errors import ProblemError, shown, unknown_name
 from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, TheoryName, check_features, draw_features
@@ -66,10 +66,12 @@ class GaussianMixture(Settings):
             return law.standardized_from(law.sample(rng, self.moment_samples, latent_dim))
         return law
 
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
-        probabilities("weights", self.weights, self.components)
-        return self
+    @field_validator("weights")
+    @classmethod
+    def _weights_fit(cls, value: Any, info: ValidationInfo) -> Any:
+        if "components" in info.data:
+            probabilities("weights", value, info.data["components"])
+        return value
 
 
 class GaussianLatent(Settings):
@@ -156,33 +158,46 @@ class Problem(Settings):
     def _setting_of_law(cls, value: Any) -> Any:
         if isinstance(value, Gaussian):
             return GaussianLatent()
-        if isinstance(value, LatentLaw):
+        if isinstance(value, LatentLaw | list):
             raise ValueError(
-                "must be a law that is still to be drawn",
-                "Give a drawn one to Instance(..., latent=law), or use GaussianMixture(...) here.",
+                "must be Gaussian() or GaussianMixture(...), which are drawn later",
+                "Use problem.draw(seed=0).replace(latent=law) for another law, with Empirical(samples) for samples.",
             )
         if isinstance(value, Mapping) and "law" not in value:
             return {"law": "gaussian-mixture", **value}
         return value
 
-    @field_validator("activation", "teacher_activation", "nonlinearity")
+    @field_validator("activation", "teacher_activation", "nonlinearity", mode="before")
     @classmethod
-    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
-        names = {"activation": STUDENTS, "teacher_activation": ACTIVATIONS, "nonlinearity": NAMES}[str(info.field_name)]
-        if value is not None and value not in names:
-            raise unknown_name(str(info.field_name), value, names)
+    def _known(cls, value: Any, info: ValidationInfo) -> Any:
+        field = str(info.field_name)
+        names = {"activation": STUDENTS, "teacher_activation": ACTIVATIONS, "nonlinearity": NAMES}[field]
+        if value not in list(names) and (value is not None or field != "teacher_activation"):
+            own = "sl.Nonlinearity(g)" if field == "nonlinearity" else "sl.Activation(g)"
+            more = f", or problem.draw(seed=0).replace({field}={own}) for your own function g"
+            raise unknown_name(field, value, names, more)
         return value
 
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        size = getattr(self.latent, "block_size", 1)
-        if self.latent_dim % size:
-            raise ProblemError(
-                f"latent.block_size: must divide latent_dim {self.latent_dim} (got {size}). Use 1 or latent_dim."
-            )
-        check_switch_times(self.switch_times)
-        check_features(self.features, self.latent_dim, self.input_dim)
-        return self
+    @field_validator("features")
+    @classmethod
+    def _features_fit(cls, value: str, info: ValidationInfo) -> str:
+        sizes = [info.data[name] for name in ("latent_dim", "input_dim") if name in info.data]
+        check_features(value, *(sizes if sizes[1:] else (1, 1)))
+        return value
+
+    @field_validator("latent")
+    @classmethod
+    def _blocks_fit(cls, value: Any, info: ValidationInfo) -> Any:
+        size, latent_dim = getattr(value, "block_size", 1), info.data.get("latent_dim", 0)
+        if latent_dim % size:
+            raise ProblemError(f"block_size: must divide latent_dim {latent_dim} (got {size}). Use 1 or latent_dim.")
+        return value
+
+    @field_validator("switch_times")
+    @classmethod
+    def _times_increase(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        check_switch_times(value)
+        return value
 
     def draw(self, seed: int) -> Instance:
         """Draw an instance: features, weights, teacher and the means of a mixture.
@@ -252,7 +267,7 @@ class Problem(Settings):
         ProblemError
             If the file cannot be read or a setting is wrong, naming the file.
         """
-        settings = read_toml(path)
+        settings = read_tables(path, of_sweep=False)
         settings.pop("run", None)
         return validated(cls, settings, path)
 
@@ -302,19 +317,37 @@ class RunSettings(Settings):
         return (self.theory,) if isinstance(self.theory, str) else self.theory
 
 
+class ProblemFile(Problem):
+    """What a file of ``sgdlimit run`` holds: a problem and its ``[run]`` table."""
+
+    run: RunSettings = RunSettings()
+
+
 def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     """Read a problem and its ``[run]`` table from one TOML file.
 
     Raises
     ------
     ProblemError
-        If the file cannot be read or a setting is wrong, naming the file.
+        If the file cannot be read or settings are wrong, naming the file and all of them.
     """
-    settings = read_toml(path)
-    run = settings.pop("run", {})
-    if not isinstance(run, Mapping):
-        raise ProblemError(f"{path}: run: must be a table of settings (got {run!r}). Write it as [run].")
-    return validated(Problem, settings, path), validated(RunSettings, run, path, prefix="run.")
+    file = validated(ProblemFile, read_tables(path, of_sweep=False), path)
+    return Problem(**{name: getattr(file, name) for name in file.model_fields_set if name != "run"}), file.run
+
+
+def read_tables(path: str | Path, *, of_sweep: bool) -> dict[str, Any]:
+    """The tables of a TOML file for ``sgdlimit sweep`` or ``sgdlimit run``.
+
+    Raises
+    ------
+    ProblemError
+        If the file cannot be read, or belongs to the other command.
+    """
+    tables = read_toml(path)
+    if not tables.keys().isdisjoint(Problem.model_fields if of_sweep else ("problem", "grid")):
+        kind, command = ("one problem", "run") if of_sweep else ("a sweep", "sweep")
+        raise ProblemError(f"{path}: holds {kind}. Use `sgdlimit {command} {path}`.")
+    return tables
 
 
 def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:

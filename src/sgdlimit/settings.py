@@ -13,14 +13,14 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import ProblemError, nearest, shown
+from .errors import ProblemError, closest, nearest, shown
 
 S = TypeVar("S", bound="Settings")
 
 MOST_BYTES, MOST_PARTS = 1 << 20, 30
 """Limits of a file of settings: its length, and the parts of a name in it such as ``training.schedule.times``."""
 
-MOST_COMPLAINTS = 10
+MOST_COMPLAINTS = 20
 
 LAW_TAGS = ("gaussian", "gaussian-mixture")  # pydantic puts them into the place of an error
 
@@ -55,11 +55,9 @@ class Settings(BaseModel):
 
     def __init__(self, /, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**plain(values))
         except ValidationError as error:
-            complaints = error.errors(include_url=False)[:MOST_COMPLAINTS]
-            fields = list(type(self).model_fields)
-            raise ProblemError(*(sentence for each in complaints for sentence in _explained(each, fields))) from None
+            raise ProblemError(*_complaints(error, list(type(self).model_fields))) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise ProblemError(f"{name}: cannot be assigned (got {shown(value)}). Use replace({name}=...), which copies.")
@@ -75,6 +73,36 @@ class Settings(BaseModel):
         (2, 0.1)
         """
         return type(self)(**{name: getattr(self, name) for name in self.model_fields_set} | changes)
+
+
+def plain(value: Any) -> Any:
+    """A setting whose numbers and arrays of NumPy, pandas or JAX became numbers and lists of Python.
+
+    Examples
+    --------
+    >>> plain({"batch_size": np.int64(2), "schedule": {"times": np.arange(3)}})
+    {'batch_size': 2, 'schedule': {'times': [0, 1, 2]}}
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [plain(inner) for inner in value]
+    return np.asarray(value).tolist() if hasattr(value, "__array__") else value
+
+
+def _complaints(error: ValidationError, fields: list[str]) -> list[str]:
+    """All complaints as sentences, typos first. A field that is missing because its name has a typo is not named."""
+    complaints = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
+    names = [each["loc"][-1:] for each in complaints if each["type"] == "extra_forbidden"]
+    meant = [(match,) for (name,) in names for match in closest(name, fields)]
+    sentences = [
+        sentence
+        for each in complaints
+        if each["type"] != "missing" or each["loc"] not in meant
+        for sentence in _explained(each, fields)
+    ]
+    more = len(sentences) - MOST_COMPLAINTS
+    return sentences[:MOST_COMPLAINTS] + [f"{more} more complaints: correct these first."] * (more > 0)
 
 
 def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
@@ -94,12 +122,12 @@ def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
     return [f"{name}: " + words.format(name=name, given=shown(complaint["input"]), rule=rule, near=near)]
 
 
-def validated(cls: type[S], settings: Mapping[str, Any], path: str | Path, prefix: str = "") -> S:
-    """Settings from a table of a file. Errors name the file and the table."""
+def validated(cls: type[S], settings: Mapping[str, Any], path: str | Path) -> S:
+    """Settings from a file, which errors name."""
     try:
         return cls(**settings)
     except ProblemError as error:
-        raise ProblemError(f"{path}:", *(f"{prefix}{complaint}" for complaint in error.args)) from None
+        raise ProblemError(f"{path}:", *error.args) from None
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -114,7 +142,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ProblemError(f"{path}: cannot be read ({error.strerror}). Give the path of a TOML file.") from None
+        fix = use_of(path, "Give the path of a TOML file.")
+        raise ProblemError(f"{path}: cannot be read ({error.strerror}). {fix}") from None
     if len(content) > MOST_BYTES:
         raise ProblemError(f"{path}: is longer than {MOST_BYTES >> 20} MiB, too long for settings. Make it shorter.")
     if max(name.count(b".") for name in re.split(rb"[\n#=,\[\]{}]", content)) > MOST_PARTS:  # tomllib takes minutes
@@ -125,6 +154,18 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ProblemError(f"{path}: has tables or lists too deep inside each other. Leave them out.") from None
     except ValueError as error:  # tomllib's own, wrong encoding, numbers without end
         raise ProblemError(f"{path}: is not valid TOML ({error}). Correct that place.") from None
+
+
+def use_of(path: str | Path, otherwise: str) -> str:
+    """The fix for a path where something else was expected: what it is and how that is opened."""
+    place = Path(path)
+    if (place / "tasks").is_dir():
+        return "This is a stored sweep. Open it with sl.open_sweep() or `sgdlimit explore`."
+    if (place / "record.json").is_file():
+        return "This is a stored dataset. Open it with sl.load()."
+    if (place / "problem.toml").is_file():
+        return f"This is a folder of results. Its settings are in {place / 'problem.toml'}, its datasets in *.zarr."
+    return "This is a file of settings." if place.suffix == ".toml" and place.is_file() else otherwise
 
 
 def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from pydantic import Field, StrictFloat, StrictInt, model_validator
+from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from .errors import ProblemError
+from .errors import ProblemError, shown
 from .settings import Settings, numbers
 
 Rate = Annotated[StrictFloat, Field(ge=0, le=1e6)]
@@ -37,16 +37,22 @@ class Schedule(Settings):
     times: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(min_length=1)
     factors: tuple[Rate, ...] = Field(min_length=1)
 
-    @model_validator(mode="after")
-    def _points_fit(self) -> Self:
-        if len(self.times) != len(self.factors):
+    @field_validator("times")
+    @classmethod
+    def _increasing(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if (np.diff(value) <= 0).any():
+            raise ProblemError(f"times: must increase (got {shown(list(value))}). Sort them, each once.")
+        return value
+
+    @field_validator("factors")
+    @classmethod
+    def _as_many(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        count = len(info.data.get("times", value))
+        if len(value) != count:
             raise ProblemError(
-                f"factors: must be one for each of {len(self.times)} times (got {len(self.factors)}). "
-                "Give as many factors as times."
+                f"factors: must be one for each of {count} times (got {len(value)}). Give as many factors as times."
             )
-        if (np.diff(self.times) <= 0).any():
-            raise ProblemError(f"times: must increase (got {list(self.times)}). Sort them, each once.")
-        return self
+        return value
 
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:
         """The factor at any times."""
@@ -61,8 +67,8 @@ class Schedule(Settings):
         >>> Schedule.of(lambda t: 1 / (1 + t), [0.0, 1.0, 3.0]).factors
         (1.0, 0.5, 0.25)
         """
-        points = np.asarray(times, float)
-        return cls(times=points.tolist(), factors=np.broadcast_to(factor(points), points.shape).tolist())
+        points = numbers("times", times, ("points",))
+        return cls(**{"times": points, "factors": np.broadcast_to(factor(points), points.shape)})
 
 
 class LearningRule(NamedTuple):

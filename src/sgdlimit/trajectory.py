@@ -18,7 +18,7 @@ from zarr.storage import MemoryStore
 
 from ._store import RECORD, CheckedStore, fits, put_folder
 from .errors import ProblemError, shown
-from .settings import numbers
+from .settings import numbers, use_of
 
 if TYPE_CHECKING:
     from .plotting import TrajectoryAccessor
@@ -205,7 +205,7 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
         raise
     except Exception as error:  # zarr raises many kinds where metadata were forged
         raise ProblemError(
-            f"path: {where!r} is not a stored trajectory ({error}); give a folder written by save()"
+            f"path: {where!r} is not a stored trajectory ({error}). {use_of(where, 'Give a folder written by save().')}"
         ) from None
 
 

@@ -218,5 +218,5 @@ def nonlinearity_named(nonlinearity: str | Nonlinearity) -> Known | Nonlinearity
     if isinstance(nonlinearity, Nonlinearity):
         return nonlinearity
     if nonlinearity not in NAMES:
-        raise unknown_name("nonlinearity", nonlinearity, NAMES, " or Nonlinearity(function)")
+        raise unknown_name("nonlinearity", nonlinearity, NAMES, ", or sl.Nonlinearity(f) for your own function f")
     return NONLINEARITIES.get(nonlinearity) or _traced(nonlinearity)

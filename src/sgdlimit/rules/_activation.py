@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError
+from ..errors import ProblemError, unknown_name
 from . import _erf
 from ._base import Integrals
 from ._functions import TracedFunction
@@ -209,13 +209,9 @@ def activation_named(activation: str | Activation) -> Activation:
     """
     if isinstance(activation, Activation):
         return activation
-    try:
-        return ACTIVATIONS[activation]
-    except (KeyError, TypeError):
-        raise ProblemError(
-            f"activation: {activation!r} is not known; use one of {', '.join(map(repr, ACTIVATIONS))}, or "
-            "sgdlimit.Activation(g)"
-        ) from None
+    if activation not in list(ACTIVATIONS):
+        raise unknown_name("activation", activation, ACTIVATIONS, ", or sl.Activation(g) for your own function g")
+    return ACTIVATIONS[activation]
 
 
 def student_activation(activation: str | Activation) -> Activation:

@@ -55,10 +55,10 @@ def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str] = THEORIES)
 
 
 def whole_steps(times: Float[ndarray, "time"], input_dim: int) -> Int[ndarray, "time"]:
-    """The steps of output times, or a ProblemError."""
+    """The steps of output times, which may be rounded to single precision, or a ProblemError."""
     steps = np.rint(times * input_dim).astype(np.int64)
     off = np.abs(times * input_dim - steps)
-    if off.max() > 1e-6 or (np.diff(steps) <= 0).any() or steps[-1] < 1:
+    if (off > 1e-6 + 6e-8 * steps).any() or (np.diff(steps) <= 0).any() or steps[-1] < 1:
         raise ProblemError(
             f"times: must be whole numbers of SGD steps, at least one, over input_dim {input_dim} (got "
             f"{times[int(np.argmax(off))]:.6g}). Use log_times(...) or np.rint(times * N) / N."

@@ -13,6 +13,7 @@ from zarr.core.sync import sync
 
 from .._store import MALFORMED, RECORD, CheckedStore, DamagedError, digest
 from ..errors import ProblemError
+from ..settings import use_of
 from ._plan import Plan
 from ._settings import Sweep
 
@@ -79,7 +80,8 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
     """
     record = settings_of(CheckedStore(path))
     if "sweep" not in record or not record["digests"]:
-        raise ProblemError(f"path: {str(path)!r} is no sweep. Give the store that `sgdlimit sweep` wrote.")
+        fix = use_of(path, "Give the store that `sgdlimit sweep` wrote.")
+        raise ProblemError(f"path: {str(path)!r} is not a stored sweep. {fix}")
     try:
         plan = Plan(Sweep(**record["sweep"]))
     except MALFORMED as error:

@@ -14,8 +14,8 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
-from ..problem import Dimension, GaussianMixture, Problem
-from ..settings import Settings, flat, nested, read_toml, validated
+from ..problem import Dimension, GaussianMixture, Problem, read_tables
+from ..settings import Settings, flat, nested, validated
 from ..training import Schedule, Training
 from ..trajectory import log_times
 
@@ -125,7 +125,16 @@ class Sweep(Settings):
         run: SweepRun | Mapping[str, Any] = NOTHING,
         **unknown: Any,
     ) -> None:
-        super().__init__(problem=problem, grid=grid, run=run, **unknown)
+        try:
+            super().__init__(problem=problem, grid=grid, run=run, **unknown)
+        except ProblemError as error:
+            if not run:
+                raise
+            try:  # conditions are checked only where [run] is right
+                Sweep(problem=problem, grid=grid)
+            except ProblemError as others:
+                raise ProblemError(*dict.fromkeys(others.args + error.args)) from None
+            raise
 
     @field_validator("problem", mode="before")
     @classmethod
@@ -138,12 +147,14 @@ class Sweep(Settings):
         if not isinstance(value, Mapping):
             raise ValueError("must be a table", "Write the values of each field under [grid].")
         known = [prefix + name for prefix, table in TABLES.items() for name in table.model_fields]
-        grid = flat(value)
+        grid, complaints = flat(value), []
         for path, values in grid.items():
             if path not in known:
                 fix = nearest(path, known, " Use fields of a problem, such as latent.spread.")
-                raise ProblemError(f"grid: must be fields of a problem (got {shown(path)}).{fix}")
-            _check_values(path, values)
+                complaints.append(f"grid: must be fields of a problem (got {shown(path)}).{fix}")
+            complaints += _wrong_values(path, values)
+        if complaints:
+            raise ProblemError(*complaints)
         return grid
 
     @model_validator(mode="after")
@@ -164,13 +175,17 @@ class Sweep(Settings):
                 f"grid: must be at most {MOST_CONDITIONS} conditions and 10^8 runs (got {prod(axes)} conditions on "
                 f"{instances} instances, {self.run.runs} runs each). Make several sweeps of it."
             )
+        complaints: dict[str, str] = {}  # each with the first place where it is true
         for values in product(*self.grid.values()):
             try:
                 self.at(values)
             except ProblemError as error:
                 place = ", ".join(f"{path} = {shown(value)}" for path, value in zip(self.grid, values, strict=True))
-                where = f"grid: at {place}: " if values else "problem."
-                raise ProblemError(*(f"{where}{complaint}" for complaint in error.args)) from None
+                for complaint in error.args:
+                    of_grid = any(path.partition(".")[0] in complaint for path in self.grid)
+                    complaints.setdefault(complaint, f"grid: at {place}: " if of_grid else "problem.")
+        if complaints:
+            raise ProblemError(*(where + complaint for complaint, where in complaints.items()))
         if round(self.run.time * gcd(*self.values_of("input_dim"))) < 1:
             raise ProblemError(f"run.time: must be at least a step (got {self.run.time:g}). Give it more.")
         return self
@@ -223,7 +238,7 @@ class Sweep(Settings):
         ProblemError
             If the file cannot be read or a setting is wrong, naming the file.
         """
-        return validated(cls, read_toml(path), path)
+        return validated(cls, read_tables(path, of_sweep=True), path)
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
@@ -236,16 +251,15 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _check_values(path: str, values: Any) -> None:
-    """Refuse what is no list of different values."""
-    if not isinstance(values, list | tuple) or not values:
-        raise ProblemError(
-            f"grid: {path} must be a list of at least one value (got {shown(values)}). Write {path} = [...]."
-        )
+def _wrong_values(path: str, values: Any) -> list[str]:
+    """Complaints about what is no list of different values."""
+    if not isinstance(values, list) or not values:
+        return [f"grid: {path} must be a list of at least one value (got {shown(values)}). Write {path} = [...]."]
     seen = set()
     for value in values:
-        plain = isinstance(value, int | float | str)
-        key = type(value), value if plain else json.dumps(value, default=str, sort_keys=True)
+        simple = isinstance(value, int | float | str)
+        key = type(value), value if simple else json.dumps(value, default=str, sort_keys=True)
         if key in seen:
-            raise ProblemError(f"grid: {path} must have each value once (got {shown(value)} twice). Remove one.")
+            return [f"grid: {path} must have each value once (got {shown(value)} twice). Remove one."]
         seen.add(key)
+    return []
