@@ -96,9 +96,9 @@ SLOW: dict[str, tuple[float, str]] = {
         36,
         "test_explorer.py::test_what_is_taken_away",
     ),
-    "test_explorer_page.py::test_only_this_machine_and_its_own_pages_are_answered": (
+    "test_explorer_page.py::test_only_browsers_that_were_given_the_token_are_answered": (
         7,
-        "test_explorer_page.py::test_taken_port_is_one_sentence",
+        "test_explorer.py::test_the_gate_answers_only_who_has_the_token",
     ),
     "test_explorer_page.py::test_phone": (38, "test_explorer_page.py::test_slider_moves_the_theory_by_keyboard_alone"),
     "test_explorer_page.py::test_pins_survive_in_the_address": (21, "test_explorer.py::test_pins_are_in_the_address"),

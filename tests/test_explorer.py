@@ -1,5 +1,6 @@
 """The explorer without a browser: settings there and back, curves, taking turns, what is taken away."""
 
+import asyncio
 import json
 import shutil
 import threading
@@ -11,11 +12,17 @@ import numpy as np
 import panel as pn
 import pytest
 import xarray as xr
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+from tornado.websocket import WebSocketHandler, websocket_connect
 
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
 from sgdlimit.explorer import _curves as solving, _turns as taking_turns
 from sgdlimit.explorer._curves import curves, times_of
+from sgdlimit.explorer._gate import guard
 from sgdlimit.explorer._page import Explorer
 from sgdlimit.explorer._running import Streamed, discrepancies, stream, table
 from sgdlimit.explorer._schematic import schematic
@@ -25,6 +32,7 @@ from sgdlimit.explorer._turns import Turn
 from sgdlimit.explorer._view import DEFAULT, LARGEST, View, as_far_as_possible
 from sgdlimit.plotting import entries
 from sgdlimit.problem import load_problem
+from sgdlimit.settings import nested
 from sgdlimit.simulation import simulate_live
 from sgdlimit.single_run import run_problem
 
@@ -413,6 +421,92 @@ def test_opens_a_file_and_says_what_is_wrong_with_one(page):
     assert page.view == VIEWS[1]
     page._opened(SimpleNamespace(new=b"\xff\xfe\x00"))
     assert "not valid TOML" in page.fields.messages[""].object
+
+
+LAW = {"latent.law": "gaussian-mixture", "latent.components": 3, "latent.spread": 2.0}
+FILES: tuple[dict[str, Any], ...] = (
+    {  # one program for all that need one of their own
+        "student_units": 1, "teacher_units": 1, "activation": "linear", "teacher_activation": "linear",
+        "training.schedule": {"times": [0.5], "factors": [0.5]},
+    },
+    {"input_dim": 128, "latent_dim": 64, "features": "orthogonal", "nonlinearity": "erf", "centre": False},
+    {"student_scale": 0.5, "student_output_scale": 0.6, "teacher_scale": 0.7, "teacher_output_scale": 0.8},
+    {"output_weights": "equal"}, {"student_alignment": 0.5}, {"learning_rate": 0.1}, {"task_similarity": 0.5},
+    {"training.output_learning_rate": 0.3, "training.output_normalization": "1/K"},
+    {"training.label_noise": 0.1, "training.weight_decay": 0.1, "training.batch_size": 3}, LAW,
+    LAW | {"latent.block_size": 5, "latent.standardize": "estimated", "latent.moment_samples": 100},
+    LAW | {"latent.weights": [0.2, 0.3, 0.5]}, LAW | {"latent.shared_means": False},
+)  # fmt: skip
+
+
+def test_every_setting_of_a_file_has_curves(page):
+    """The page takes it, its address brings it back, and the curves are those of the instance that is drawn."""
+    own = {*sl.Problem.model_fields} - {"latent", "training", "switch_times"}
+    tables = {"latent": sl.GaussianMixture, "training": sl.Training}
+    fields = own.union(*({f"{name}.{field}" for field in table.model_fields} for name, table in tables.items()))
+    assert fields == {name for settings in FILES for name in settings}
+    for settings in FILES:
+        problem = sl.Problem(**nested(BASE | settings))
+        page.go_to(View(problem=problem, time=2.0))
+        assert {*page.curves.theories} == {"conventional"}, settings
+        assert page.curves.view is page.view
+        assert as_far_as_possible(page.address()) == (page.view, {}), settings
+        page._changed()  # the fields hold what they were given
+        assert page.view.problem == problem
+        shown, drawn = solving.drawn(problem, 0), problem.draw(seed=0)
+        laws = (instance.latent.sample(np.random.default_rng(0), 3, problem.latent_dim) for instance in (shown, drawn))
+        np.testing.assert_array_equal(*laws, err_msg=str(settings))
+        for part in vars(drawn).keys() - {"latent"}:
+            np.testing.assert_array_equal(getattr(shown, part), getattr(drawn, part), err_msg=f"{settings}: {part}")
+
+
+def test_the_gate_answers_only_who_has_the_token():
+    """Pages and WebSockets; the whole server is asked in test_explorer_page.py."""
+
+    class Page(RequestHandler):
+        def get(self):
+            self.write("a page")
+
+    class Socket(WebSocketHandler):
+        def open(self):
+            self.write_message("open")
+
+    async def visit():
+        server = HTTPServer(application := Application([("/", Page), ("/ws", Socket)]))
+        (socket,) = bind_sockets(0, "127.0.0.1")
+        port = socket.getsockname()[1]
+        token, ticket = guard(application, {f"127.0.0.1:{port}"}, "key")
+        server.add_socket(socket)
+
+        def request(path, cookie="", host=f"127.0.0.1:{port}"):
+            headers = {"Cookie": cookie, "Host": host}
+            return HTTPRequest(
+                f"{'ws' if path == '/ws' else 'http'}://127.0.0.1:{port}{path}", headers=headers, follow_redirects=False
+            )
+
+        async def ask(*how):
+            answer = await AsyncHTTPClient().fetch(request(*how), raise_error=False)
+            assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+            return answer.code
+
+        key = f"key={token}"
+        assert [await ask(*how) for how in (("/",), ("/", f"{key}x"), ("/?token=x",), ("/", key, "evil"))] == [403] * 4
+        assert [await ask(*how) for how in (("/", key), ("/no", key), (f"/?token={token}", "", "evil"))] == [
+            200,
+            404,
+            403,
+        ]
+        assert [await ask(f"/?token={each}") for each in (token, token, ticket, ticket)] == [302, 302, 302, 403]
+        for refused in (request("/ws"), request("/ws", key, "evil")):
+            with pytest.raises(HTTPClientError, match="403"):
+                await websocket_connect(refused)
+        opened = await websocket_connect(request("/ws", key))
+        assert await opened.read_message() == "open"
+        opened.close()
+        assert await opened.read_message() is None
+        server.stop()
+
+    asyncio.run(visit())
 
 
 def test_explore_in_a_notebook():

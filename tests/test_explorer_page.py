@@ -1,7 +1,9 @@
 """The explorer in a real browser: sliders, SGD, pins, files, sweeps, bad values, ten pages at once."""
 
 import http.client
+import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import xarray as xr
@@ -40,19 +43,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(*arguments: str, script: str = ""):
-    """The command itself at a free port, or a script that asks for one, until it is interrupted."""
+def served(*arguments: str, script: str = "", opened: Path = Path(os.devnull)):
+    """The command itself at a free port, or a script that asks for one, until it is interrupted.
+
+    The address printed is given to the test, and the one that a browser is started with written to a file.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "sgdlimit", "explore", *arguments, "--no-browser", "--port", str(port)]
+    command = [sys.executable, "-m", "sgdlimit", "explore", *arguments, "--port", str(port)]
     if script:
         command = [sys.executable, "-c", script.format(port=port)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    address = f"http://127.0.0.1:{port}/"
+    browser = {"BROWSER": f"""sh -c 'echo "$1" > "$0"' {shlex.quote(str(opened))} %s"""}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | browser)
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        assert address in line, line + process.stderr.read()
-        yield address
+        printed = re.search(rf"http://127\.0\.0\.1:{port}/\?token=[\w-]{{32,}}", line)
+        assert printed, line + process.stderr.read()
+        yield printed[0]
     finally:
         process.send_signal(2)
         _, rest = process.communicate(timeout=20)
@@ -62,8 +69,14 @@ def served(*arguments: str, script: str = ""):
 
 
 @pytest.fixture(scope="module")
-def address():
-    with served() as address:
+def opened(tmp_path_factory):
+    """What the browser of :func:`address` was started with."""
+    return tmp_path_factory.mktemp("browser") / "address"
+
+
+@pytest.fixture(scope="module")
+def address(opened):
+    with served(opened=opened) as address:
         yield address
 
 
@@ -76,7 +89,7 @@ def ran(page):
 
 
 def test_slider_moves_the_theory_by_keyboard_alone(address, open_page):
-    here = open_page(f"{address}?{SMALL}")
+    here = open_page(f"{address}&{SMALL}")
     solved(here)
     for _ in range(60):  # tabs lead from the top of the page to the learning rate
         here.keyboard.press("Tab")
@@ -133,7 +146,7 @@ CHANGED = f"() => window.before !== {DATA}"
 def test_streams_stops_and_shows_the_numbers(address, open_page, screenshots):
     """On a page whose every control has a name."""
     law = "latent.law=gaussian-mixture&latent.components=2&latent.spread=9.0&theories=conventional,moment-matched"
-    here = open_page(f"{address}?{SMALL}&{law}&latent.block_size=5")
+    here = open_page(f"{address}&{SMALL}&{law}&latent.block_size=5")
     solved(here)
     assert_controls_are_named(here)
     here.get_by_role("button", name="Run SGD").press("Enter")
@@ -172,7 +185,7 @@ MARKED = f"""() => ({CURVES}.some(m => m.type === "ColumnDataSource" && m.data.l
 
 
 def test_pins_survive_in_the_address(address, open_page, screenshots):
-    here = open_page(f"{address}?{SMALL}")
+    here = open_page(f"{address}&{SMALL}")
     solved(here)
     here.get_by_role("button", name="Pin this setting").click()
     here.get_by_role("button", name="Unpin 1").wait_for()
@@ -198,7 +211,7 @@ def test_pins_survive_in_the_address(address, open_page, screenshots):
 
 
 def test_files_are_taken_away_and_opened_again(address, open_page, tmp_path):
-    here = open_page(f"{address}?{SMALL}&seed=3&learning_rate=0.35")
+    here = open_page(f"{address}&{SMALL}&seed=3&learning_rate=0.35")
     solved(here)
     files = {}
     for label in ("PNG", "SVG", "NetCDF", "TOML"):
@@ -225,7 +238,7 @@ def test_files_are_taken_away_and_opened_again(address, open_page, tmp_path):
 
 def test_bad_values_are_explained_beside_the_field(address, open_page, screenshots):
     wrong = "input_dim=abc&learning_rate=-1&foo=3&latent.law=gaussian-mixture&latent.block_size=7&pin=%5B"
-    here = open_page(f"{address}?{wrong}")
+    here = open_page(f"{address}&{wrong}")
     solved(here)
     for text in ("(got 'abc')", "-1", "foo: is not a setting", "must divide latent_dim 500 (got 7)"):
         here.get_by_role("alert").filter(has_text=text).wait_for()
@@ -242,7 +255,7 @@ def test_bad_values_are_explained_beside_the_field(address, open_page, screensho
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone(address, open_page, screenshots, scheme):
-    here = open_page(f"{address}?{SMALL}", width=390, height=800, dark=scheme == "dark")
+    here = open_page(f"{address}&{SMALL}", width=390, height=800, dark=scheme == "dark")
     solved(here)
     here.wait_for_function(f"() => (document.documentElement.dataset.theme ?? 'light') === '{scheme}'")
     assert not scrolls_sideways(here)
@@ -290,7 +303,7 @@ def test_sweep(browser, open_page, screenshots, tmp_path):
         here.get_by_text(f"{clicked}: M(v)").wait_for()
         assert here.get_by_label("Point (or click one)").input_value() == clicked
         link = here.get_by_role("link", name="Explore these settings").get_attribute("href")
-        here.goto(f"{address}{link}")
+        here.goto(urljoin(address, link))
         solved(here)
         assert here.get_by_role("textbox", name="B, block size (divides D)").input_value() == "1"
     # In a notebook nothing but the widgets is heard of: a click chooses in the list.
@@ -378,31 +391,55 @@ def test_taken_port_is_one_sentence(command):
     assert f"--port: {port}" in done.stderr
 
 
-def test_only_this_machine_and_its_own_pages_are_answered(address):
-    """A page of another origin is refused the socket that drives the explorer."""
+def test_only_browsers_that_were_given_the_token_are_answered(address, opened):
+    """Neither other users of this machine, nor names and pages of others that a browser brings here."""
+    place, token = urlsplit(address).netloc, address.partition("token=")[2]
+    port = place.partition(":")[2]
+
+    def ask(path, **headers):
+        """Answer by status, headers and content, over a connection of its own."""
+        connection = http.client.HTTPConnection(place, timeout=30)
+        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        content = answer.read().decode("utf-8", "replace")
+        connection.close()
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'", path
+        return answer.status, answer.headers, content
+
+    status, headers, _ = ask(f"/?seed=4&token={token}&pin=a&pin=")
+    assert (status, headers["Location"]) == (302, "/?seed=4&pin=a&pin=")
+    cookie, *options = headers["Set-Cookie"].split("; ")
+    assert cookie == f"sgdlimit-{port}={token}"
+    assert {"HttpOnly", "SameSite=Lax"} < set(options)
+    page = ask("/", Cookie=cookie)[2]
+    scripts = re.findall(r'src="(static/[^"]+\.js)', page)
+    assert scripts
+    for path in ("/", "/?token=", "/?token=a", "/autoload.js", "/metadata", "/nothing", f"/{scripts[0]}"):
+        for host, held, answered in (
+            (place, "", False), (place, f"{cookie}x", False), (f"evil.example:{port}", cookie, False),
+            ("127.0.0.1", cookie, False), (f"localhost:{port}", cookie, True),
+        ):  # fmt: skip
+            status, _, content = ask(path, Host=host, Cookie=held)
+            assert (status != 403) == answered, (path, host, held)
+            assert answered or "that the terminal shows" in content
+    # The WebSocket drives the explorer. A name that was made to lead here has pages whose Origin equals their Host.
+    session = re.search(r'"token":"([^"]+)"', page)
+    assert session
+    evil = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
     upgrade = {
-        "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec_WebSocket_Protocol": f"bokeh, {session[1]}",
+        "Origin": f"http://{place}",
     }  # fmt: skip
-    connection = http.client.HTTPConnection(address.split("/")[2], timeout=10)
-    connection.request("GET", "/ws", headers=upgrade | {"Origin": "http://elsewhere.example"})
-    answer = connection.getresponse()
-    assert (answer.status, b"origin" in answer.read().lower()) == (403, True)
-    connection.close()
-    port = address.split("/")[2].partition(":")[2]
-    for host, status in ((f"evil.example:{port}", 403), ("127.0.0.1", 403), (f"localhost:{port}", 200)):
-        for path in ("/", "/sweep", "/static/js/bokeh.min.js"):
-            connection.request("GET", path, headers={"Host": host})
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status in (status, 404), (host, path)
-            assert (answer.status == 403) == (status == 403)
-    # A name that was made to lead here: its pages have an Origin that equals their Host.
-    connection.request(
-        "GET", "/ws", headers=upgrade | {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
-    )
-    assert connection.getresponse().status == 403
-    connection.close()
+    for wrong in ({}, {"Cookie": cookie, **evil}, {"Cookie": cookie, "Origin": "http://elsewhere.example"}):
+        assert ask("/ws", **(upgrade | wrong))[0] == 403
+    assert ask("/ws", **upgrade, Cookie=cookie)[0] == 101
+    # Other users can list the command line of the browser that was started: its address opens the page once.
+    first = urlsplit(opened.read_text().strip())
+    assert first.netloc == place
+    assert token not in first.query
+    assert [ask(f"/?{first.query}")[0] for _ in range(2)] == [302, 403]
+    assert ask(f"/?token={token}")[0] == 302
 
 
 LAST = f"""({CURVES}.filter(m => m.type === "ColumnDataSource" && m.data.xs?.length)
@@ -426,7 +463,7 @@ def test_new_curves_are_there_within_three_tenths_of_a_second(monkeypatch, open_
 def assert_new_curves_in_time(address, open_page):
     law = "latent.law=gaussian-mixture&latent.block_size=5&theories=conventional,moment-matched"
     for activation in ("erf", "relu"):
-        here = open_page(f"{address}?student_units=4&teacher_units=4&{law}&activation={activation}")
+        here = open_page(f"{address}&student_units=4&teacher_units=4&{law}&activation={activation}")
         here.get_by_text("Theory in").wait_for(timeout=120_000)
         for name, key in (("η, learning rate", "ArrowRight"), ("α, range of the means", "ArrowLeft")):
             here.get_by_role("slider", name=name).focus()
@@ -444,7 +481,7 @@ def assert_new_curves_in_time(address, open_page):
 @pytest.mark.campaign
 def test_ten_pages_stream_at_once(address, open_page):
     """They all move on, theory still follows within seconds, and closed pages leave nothing running."""
-    pages = [open_page(f"{address}?input_dim=1000&runs=20&seed={seed}", width=700, profile=seed) for seed in range(10)]
+    pages = [open_page(f"{address}&input_dim=1000&runs=20&seed={seed}", width=700, profile=seed) for seed in range(10)]
     for here in pages:
         solved(here)
         here.get_by_role("button", name="Run SGD").click()
@@ -467,7 +504,7 @@ def test_ten_pages_stream_at_once(address, open_page):
     assert sum(moved) >= 9  # all but the one whose settings changed
     for here in pages:
         here.close()
-    port = address.strip("/").split(":")[-1]
+    port = urlsplit(address).port
     found = subprocess.run(["pgrep", "-f", f"sgdlimit explore.*{port}"], capture_output=True, text=True, check=True)
     assert idle_within(30, Path(f"/proc/{found.stdout.split()[0]}/stat"))
 

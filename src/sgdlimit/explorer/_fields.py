@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import param
-from panel.widgets import Checkbox, CheckBoxGroup, EditableFloatSlider, EditableIntSlider, IntInput, Select
+from panel.widgets import CheckBoxGroup, EditableFloatSlider, EditableIntSlider, IntInput, Select
 
 from ..errors import ProblemError
 from ..inputs import NAMES
@@ -21,6 +21,7 @@ AT_ONCE = ("learning_rate", "latent.spread", "time")
 LARGEST = 10**9
 """Numbers are cut to this, because a slider cannot have a range without end."""
 
+STANDARDS = {"by exact moments": True, "by estimated moments": "estimated", "not": False}
 LAWS = {"Gaussian": "gaussian", "Gaussian mixture": "gaussian-mixture"}
 WIDGETS: dict[str, tuple[Any, ...]] = {
     "input_dim": (EditableIntSlider, "N, input dimension", 100, 2000, 100),
@@ -34,7 +35,7 @@ WIDGETS: dict[str, tuple[Any, ...]] = {
     "latent.components": (EditableIntSlider, "m, components", 1, 10),
     "latent.spread": (EditableFloatSlider, "α, range of the means", 0, 10, 0.5, "0.[00]"),
     "latent.block_size": (IntInput, "B, block size (divides D)"),
-    "latent.standardize": (Checkbox, "standardised"),
+    "latent.standardize": (Select, "Standardised", STANDARDS),
     "time": (EditableFloatSlider, "last t", 1, 200, 1, "0.[00]"),
     "runs": (EditableIntSlider, "SGD runs", 1, 10),
     "seed": (IntInput, "seed"),

@@ -17,11 +17,10 @@ import panel as pn
 from bokeh.document import Document
 from bokeh.server.urls import per_app_patterns
 from panel.io.server import WSHandler
-from tornado.httputil import HTTPServerRequest
-from tornado.web import Application, ErrorHandler
 from tornado.websocket import WebSocketClosedError
 
 from ..errors import DivergenceWarning, ProblemError
+from ._gate import guard
 from ._panels import Panels
 from ._style import INLINE, note, text
 
@@ -175,32 +174,20 @@ def serve_pages(
     else:
         taken = port or f"every port from {PORTS[0]} to {PORTS[-1]}"
         raise ProblemError(f"--port: {taken} is not free ({reason}). Choose another port, or leave it out.")
-    address = f"{HOST}:{number}"
+    hosts = [f"{host}:{number}" for host in (HOST, "localhost")]
     server: Any = pn.serve(
         pages, port=number, address=HOST, show=False, start=False, title=title, verbose=False,
-        websocket_origin=[address, f"localhost:{number}"], check_unused_sessions=1000, unused_session_lifetime=8000,
+        websocket_origin=hosts, check_unused_sessions=1000, unused_session_lifetime=8000,
     )  # fmt: skip
-    _refuse_other_hosts(server._tornado, {address, f"localhost:{number}"})
+    token, ticket = guard(server._tornado, set(hosts), f"sgdlimit-{number}")
     server.start()
-    say(f"Explorer: http://{address}/  (Ctrl-C ends it)")
+    say(f"Explorer: http://{hosts[0]}/?token={token}  (Ctrl-C ends it)")
     if browser:
-        webbrowser.open(f"http://{address}/")
+        webbrowser.open(f"http://{hosts[0]}/?token={ticket}")
     try:
         server.io_loop.start()
     except KeyboardInterrupt:
         server.stop()
-
-
-def _refuse_other_hosts(application: Application, hosts: set[str]) -> None:
-    """Answer no request for another host: a name of an attacker's may lead here, and then its pages count as ours."""
-    find = application.find_handler
-
-    def find_handler(request: HTTPServerRequest, **settings: Any) -> Any:
-        if request.host in hosts:
-            return find(request, **settings)
-        return application.get_handler_delegate(request, ErrorHandler, {"status_code": 403})
-
-    application.find_handler = find_handler
 
 
 def _is_no_closed_page(record: logging.LogRecord) -> bool:

@@ -135,8 +135,9 @@ class View(Settings):
         """What distinguishes the view, in symbols."""
         p, law = self.problem, "Gaussian"
         if p.latent.law != "gaussian":
-            standard = "standardised" if p.latent.standardize else "not standardised"
-            law = f"m = {p.latent.components}, α = {p.latent.spread:g}, B = {p.latent.block_size}, {standard}"
+            kinds = {True: "standardised", False: "not standardised", "estimated": "standardised by estimated moments"}
+            law = f"m = {p.latent.components}, α = {p.latent.spread:g}, B = {p.latent.block_size}, "
+            law += kinds[p.latent.standardize]
         network = f"{p.activation}, f = {p.nonlinearity}, N = {p.input_dim}, D = {p.latent_dim}"
         sizes = f"K = {p.student_units}, M = {p.teacher_units}, η = {p.learning_rate:g}"
         return ", ".join([network, sizes, law, *self.others, f"seed {self.seed}"])
