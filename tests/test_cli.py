@@ -3,17 +3,22 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sgdlimit as sl
+from sgdlimit import __main__ as entry, cli
 from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 from sgdlimit.papers.bae_jeong_2024._studies import MixtureStudy
 from sgdlimit.problem import load_problem
+from sgdlimit.sweep._engine import handlers_kept
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = """
@@ -269,3 +274,38 @@ def test_figure_refuses_in_a_sentence(tmp_path, command):
         assert done.returncode == 2
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGTERM is a signal of POSIX")
+@pytest.mark.parametrize("when", ["it is imported", "it prepares a run"])
+def test_an_interruption_is_one_sentence_also_before_the_run(when, monkeypatch, capsys):
+    def terminated(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    if when == "it is imported":
+        module = types.ModuleType("sgdlimit.cli")
+        monkeypatch.setattr(module, "__getattr__", terminated, raising=False)
+        monkeypatch.setitem(sys.modules, "sgdlimit.cli", module)
+    else:
+        monkeypatch.setattr(cli, "app", terminated)
+    with handlers_kept(), pytest.raises(SystemExit) as ended:
+        entry.main()
+    assert ended.value.code == 130
+    assert re.fullmatch("sgdlimit: interrupted.*\n", capsys.readouterr().err)
+
+
+def test_an_error_while_results_are_written_names_their_folder(tmp_path, capsys):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    with pytest.raises(OSError, match="No space left on device") as full, cli._progress(folder):
+        raise OSError(28, "No space left on device")
+    assert full.value.filename == folder
+
+    def move():
+        folder.rename(tmp_path / "moved")
+        folder.mkdir()
+
+    with pytest.raises(OSError, match="it was moved meanwhile") as moved, cli._progress(folder):
+        move()
+    assert moved.value.filename == folder

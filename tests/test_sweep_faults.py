@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 
 import sgdlimit as sl
 from faults import RUN, TRAJECTORY, Forks, MadeUp, assert_same_bits, fill, made_up, small_plan, sweep_of, write_toml
-from sgdlimit.errors import SweepError
-from sgdlimit.sweep import Plan, SweepStore, run_sweep
+from sgdlimit.errors import AccuracyWarning, SweepError
+from sgdlimit.sweep import Plan, SweepStore, _command as commands, _engine as engine, _store as store_module, run_sweep
+from sgdlimit.sweep._cost import Cost
 from sgdlimit.sweep._engine import Engine, Outcome, Stop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as Unix does")
@@ -113,6 +115,7 @@ def test_a_disk_that_fills_up(shared, forks, expected):
     fill_up = f"dd if=/dev/zero of={disk}/rest bs=4k 2>/dev/null || true"
     status, printed = forks.run("sweep", toml, "--out", disk / "s.zarr", after={"3": fill_up})
     assert status == 1
+    assert f"sgdlimit: {disk / 's.zarr'}" in printed  # where it is full
     assert "No space left on device" in printed
     assert "Traceback" not in printed
     assert sl.open_sweep(disk / "s.zarr").attrs["tasks_finished"] == 3
@@ -123,6 +126,47 @@ def test_a_disk_that_fills_up(shared, forks, expected):
     status, printed = forks.run("sweep", toml, "--out", disk / "s.zarr")
     assert status == 0, printed
     assert_same_bits(sl.open_sweep(disk / "s.zarr").load(), expected)
+
+
+def moved_away(path):
+    path.rename(path.with_name("moved.zarr"))
+
+
+def replaced(path):
+    moved_away(path)
+    path.mkdir()
+
+
+def filled_anew(path):
+    moved_away(path)
+    fill(path)
+
+
+@pytest.mark.parametrize("happens", [moved_away, replaced, filled_anew])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_folder_that_is_moved_ends_the_sweep_and_keeps_what_it_has(tmp_path, expected, happens, late, monkeypatch):
+    """Before the fourth task is written, or while it is."""
+    path, moved, put = tmp_path / "s.zarr", tmp_path / "moved.zarr", store_module.put
+
+    def put_late(*arguments):
+        if arguments[2] == "tasks/3.json":
+            happens(path)
+        put(*arguments)
+
+    if late:
+        monkeypatch.setattr(store_module, "put", put_late)
+    words = "s.zarr' was moved or removed while the sweep wrote to it, with 3 of 6 tasks in it. Move it back"
+    act = MadeUp(lambda index: happens(path) if index == 3 and not late else None)
+    with pytest.raises(SweepError, match=words), SweepStore(path, small_plan()) as store:
+        run_sweep(store, act)
+    monkeypatch.undo()
+    assert path.exists() == (late or happens is not moved_away)
+    assert sl.open_sweep(moved).attrs["tasks_finished"] == 3
+    shutil.rmtree(path, ignore_errors=True)
+    moved.rename(path)
+    with SweepStore(path, small_plan()) as store:
+        assert run_sweep(store, MadeUp()).computed == 3
+    assert_same_bits(sl.open_sweep(path).load(), expected)
 
 
 def test_a_disk_on_which_it_would_not_fit(command, tmp_path, toml, monkeypatch):
@@ -289,6 +333,27 @@ def test_sgd_that_diverges_does_not_stop_a_sweep(tmp_path):
     found = sl.open_sweep(tmp_path / "s.zarr")["diverged_at"].values
     assert np.isnan(found[0, 0])
     assert found[0, 1] <= 1.0
+
+
+def test_what_is_known_of_the_accuracy_is_recorded_and_told_once(tmp_path, monkeypatch, command, toml):
+    def compute(plan, index, **options):
+        warnings.warn("not a matter of theory", UserWarning, stacklevel=1)
+        for _ in range(2 * (index in (1, 2))):
+            warnings.warn("generalization_error: it is too small, and NaN.", AccuracyWarning, stacklevel=1)
+        return made_up(plan, index)
+
+    monkeypatch.setattr(engine, "compute", compute)
+    monkeypatch.setattr(commands, "cost", lambda plan, missing: Cost(len(missing), 0, 0, 0.0, 0, 0))
+    told = (
+        "Theory is not accurate in 2 of 6 tasks, first in instance 0, learning_rate = 0.3: generalization_error: it is"
+    )
+    with pytest.warns(UserWarning, match="not a matter"):
+        done = command("sweep", toml, "--out", "s.zarr")
+    assert told in done.stdout
+    found = sl.open_sweep("s.zarr", records=True)
+    assert [len(record.get("notes", ())) for record in found.attrs["records"]] == [0, 1, 1, 0, 0, 0]
+    with pytest.warns(UserWarning, match="not a matter"), pytest.warns(AccuracyWarning, match=told):
+        sl.compute_sweep(small_plan().sweep, tmp_path / "again.zarr")
 
 
 def test_a_log_that_is_lost_does_not_stop_a_sweep(tmp_path):

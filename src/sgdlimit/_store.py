@@ -191,10 +191,14 @@ def put(store: Store, objects: Mapping[str, Buffer], key: str, place: str, recor
     """Write objects, and when they are on the disk the record that makes them count."""
     digests = {name: digest(content.to_bytes()) for name, content in objects.items()}
     document = PROTOTYPE.buffer.from_bytes(_sealed({**record, "digests": digests}, place))
-    for batch in (objects, {key: document}):
-        sync(store._set_many(batch.items()))
-        if isinstance(store, LocalStore):
-            flush({store.root / part for name in batch for part in (name, *Path(name).parents)})
+    try:
+        for batch in (objects, {key: document}):
+            sync(store._set_many(batch.items()))
+            if isinstance(store, LocalStore):
+                flush({store.root / part for name in batch for part in (name, *Path(name).parents)})
+    except OSError as error:
+        error.filename = error.filename or getattr(store, "root", store)  # a disk that is full does not say where
+        raise
 
 
 def put_folder(path: Path, objects: Mapping[str, Buffer]) -> None:

@@ -4,9 +4,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import ENOENT
 from functools import cache, partial, wraps
 from inspect import Signature, signature
 from itertools import chain, count
+from os.path import samestat
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -93,7 +95,7 @@ def reproduce(
     from .papers import bae_jeong_2024 as paper
 
     tell(paper.memory_of_preset(preset))
-    with _progress() as progress:
+    with _progress(folder) as progress:
         summary = paper.reproduce(preset, folder, first_instance=seed, workers=workers, progress=progress)
     (folder / BEGUN).unlink()
     echo(summary)
@@ -125,7 +127,7 @@ def run(
     folder = _result_folder(out, Path("results") / problem.stem)
     from .single_run import run_problem
 
-    with _progress() as progress:
+    with _progress(folder) as progress:
         summary = run_problem(*settings, folder, progress=progress, tell=tell)
     echo(summary)
 
@@ -168,7 +170,7 @@ def check(
     )  # fmt: skip
     times = output_times("--time", time, network.input_dim)
     folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
-    with _progress() as progress:
+    with _progress(folder) as progress:
         summary = check_data(network, times, folder, runs=runs, seed=seed, clusters=clusters, progress=progress)
     echo(summary)
 
@@ -306,14 +308,24 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[..., None]]:
-    """Progress bars with the time left: call with a stage, the fraction of it that is done, and perhaps a note."""
+def _progress(folder: Path | None = None) -> Iterator[Callable[..., None]]:
+    """Progress bars with the time left: call with a stage, the fraction of it that is done, and perhaps a note.
+
+    Errors of writing name the folder. One that was moved meanwhile is an error.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-    with Progress(
-        "{task.description:<24}", BarColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn(),
-        "{task.fields[note]}", console=Console(stderr=True),
-    ) as bars:  # fmt: skip
-        bar = cache(partial(bars.add_task, total=1.0, note=""))
-        yield lambda stage, fraction, note="": bars.update(bar(stage), completed=fraction, note=note)
+    before = folder and folder.stat()
+    try:
+        with Progress(
+            "{task.description:<24}", BarColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn(),
+            "{task.fields[note]}", console=Console(stderr=True),
+        ) as bars:  # fmt: skip
+            bar = cache(partial(bars.add_task, total=1.0, note=""))
+            yield lambda stage, fraction, note="": bars.update(bar(stage), completed=fraction, note=note)
+        if folder and before and not samestat(before, folder.stat()):
+            raise OSError(ENOENT, "it was moved meanwhile, and only the last results are here", folder)
+    except OSError as error:
+        error.filename = error.filename or folder  # a disk that is full does not say where
+        raise

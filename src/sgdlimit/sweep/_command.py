@@ -3,13 +3,14 @@
 import json
 import os
 import shlex
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from xarray import Dataset
 
-from ..errors import ProblemError, SweepError
+from ..errors import AccuracyWarning, ProblemError, SweepError
 from ..resources import cores
 from ..simulation import Progress
 from ._cost import Cost, cost, refuse_disk, refuse_memory
@@ -163,6 +164,7 @@ def sweep_from_file(
     lines = [f"{summary.finished} of {summary.total} tasks are in {path}."]
     if summary.diverged:
         lines.append(f"{summary.diverged} conditions diverged: NaN from diverged_at on.")
+    lines += [summary.accuracy] if summary.notes else []
     lines += [f"Failed: {failure}" for failure in summary.failures]
     if summary.complete:
         lines.append(f"Open it with sl.open_sweep({json.dumps(path, ensure_ascii=False)}).")
@@ -211,7 +213,12 @@ def compute_sweep(
     ProblemError
         If the store is of other settings, or another process writes to it.
     SweepError
-        If it was interrupted, or tasks failed; the same call goes on from there.
+        If it was interrupted, tasks failed, or the folder was moved; the same call goes on from there.
+
+    Warns
+    -----
+    AccuracyWarning
+        If theory is not accurate in a task that was computed now; the ``notes`` of its record say why.
 
     Examples
     --------
@@ -239,6 +246,8 @@ def compute_sweep(
             if not summary.complete:
                 why = "interrupted" if summary.interrupted else f"failed at {'; '.join(summary.failures)}"
                 raise SweepError(f"{why}; {summary.finished} of {summary.total} tasks are in {path}")
+            if summary.notes:
+                warnings.warn(summary.accuracy, AccuracyWarning, stacklevel=2)
     return open_sweep(path)
 
 

@@ -4,6 +4,7 @@ import signal
 import threading
 import traceback
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..errors import ProblemError
+from ..errors import AccuracyWarning, ProblemError
 from ..resources import cores
 from ..simulation import Progress
 from ._plan import Plan
@@ -54,6 +55,8 @@ class Outcome:
     seconds: float
     where: dict[str, str]
     error: str = ""
+    notes: tuple[str, ...] = ()
+    """What is known of its accuracy."""
 
 
 class Engine:
@@ -102,14 +105,23 @@ class Engine:
 def run_task(plan: Plan, index: int, threads: int = 1, progress: Progress = lambda done: None) -> Outcome:
     """Compute a task here; an error is an outcome too."""
     start, arrays, text = perf_counter(), None, ""
-    try:
-        arrays = compute(plan, index, threads=threads, progress=progress)
-    except Exception as error:
-        text = str(error) or type(error).__name__
-        if not isinstance(error, ProblemError):  # unexpected: name the place in our code
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            text = f"{type(error).__name__}: {text} ({place.filename.rpartition('sgdlimit')[2]}, line {place.lineno})"
-    return Outcome(index, arrays, perf_counter() - start, provenance(), text)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AccuracyWarning)
+        try:
+            arrays = compute(plan, index, threads=threads, progress=progress)
+        except Exception as error:
+            text = str(error) or type(error).__name__
+            if not isinstance(error, ProblemError):  # unexpected: name the place in our code
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                file = place.filename.rpartition("sgdlimit")[2]
+                text = f"{type(error).__name__}: {text} ({file}, line {place.lineno})"
+    notes = []
+    for each in caught:
+        if issubclass(each.category, AccuracyWarning):
+            notes.append(str(each.message))
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return Outcome(index, arrays, perf_counter() - start, provenance(), text, tuple(dict.fromkeys(notes)))
 
 
 class DaskEngine(Engine):

@@ -27,6 +27,8 @@ class Summary:
     diverged: int = 0
     """Conditions of the tasks just computed in which SGD or a theory diverged."""
     failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is known of the accuracy of the tasks just computed."""
     interrupted: bool = False
     started: float = field(default_factory=monotonic)
     text: str = ""
@@ -36,6 +38,11 @@ class Summary:
     def complete(self) -> bool:
         """Whether nothing is missing."""
         return self.finished == self.total
+
+    @property
+    def accuracy(self) -> str:
+        """In how many of the tasks just computed theory is not as accurate as asked for, and why in the first."""
+        return f"Theory is not accurate in {len(self.notes)} of {self.computed} tasks, first in {self.notes[0]}"
 
     @property
     def pace(self) -> str:
@@ -140,7 +147,13 @@ def _take(outcome: Outcome, store: SweepStore, summary: Summary, note: Callable[
         note("failure", **what, error=outcome.error, **outcome.where)
         return
     lost = [outcome.arrays["diverged_at"], *outcome.arrays["theory_diverged_at"]]
-    record = {"seconds": round(outcome.seconds, 3), "diverged": int(np.isfinite(lost).any(axis=0).sum())}
+    record: dict[str, Any] = {
+        "seconds": round(outcome.seconds, 3),
+        "diverged": int(np.isfinite(lost).any(axis=0).sum()),
+    }
+    if outcome.notes:
+        record["notes"] = outcome.notes
+        summary.notes.append(f"{name}: {' '.join(outcome.notes)}")
     start = perf_counter()
     store.write(outcome.index, outcome.arrays, **record, **outcome.where)
     summary.finished += 1

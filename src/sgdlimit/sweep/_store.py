@@ -10,6 +10,8 @@ import time
 import warnings
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from os.path import samestat
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +25,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore
 
 from .._store import MALFORMED, RECORD, DamagedError, base_store, put
-from ..errors import ProblemError
+from ..errors import ProblemError, SweepError
 from ._open import Tasks, names_in, record_of_task, settings_of
 from ._plan import Plan
 from ._provenance import provenance
@@ -88,10 +90,10 @@ class SweepStore(Tasks):
         self._complete = bool(record.get("digests")) and not self.repaired
 
     def __enter__(self) -> Self:
-        self._lock = None
+        self._lock = self._folder = None
         store = base_store(self.path, read_only=False)
         if isinstance(store, LocalStore):
-            self._lock = _locked(store.root, self.path)
+            self._lock, self._folder = _locked(store.root, self.path), os.stat(store.root)
         try:
             self._look()  # again: another process may just have written
             self._store = store
@@ -131,18 +133,36 @@ class SweepStore(Tasks):
         ------
         OSError
             If it cannot be written; the task is then missing, and nothing else is touched.
+        SweepError
+            If the folder is no longer the one that ``with`` opened.
         """
+        self._check_folder()
         region, objects = self.plan.region(index), ChainMap({}, self._layout)
         group: Any = zarr.open_group(MemoryStore(objects), mode="r+", use_consolidated=False)
         for name, array in self.plan.template.items():
             group[name][tuple(region.get(dim, slice(None)) for dim in array.dims)] = arrays[str(name)]
         name = record_of_task(index)
-        if self.raw(name) is None:  # otherwise another process has finished the same task
-            put(self._store, objects.maps[0], name, self.place_of(name), {
-                **provenance(), **record, "task": index, "settings": self.plan.name(index),
-                "seed": self.plan.seed(index), "finished": _now(),
-            })  # fmt: skip
+        try:
+            if self.raw(name) is None:  # otherwise another process has finished the same task
+                put(self._store, objects.maps[0], name, self.place_of(name), {
+                    **provenance(), **record, "task": index, "settings": self.plan.name(index),
+                    "seed": self.plan.seed(index), "finished": _now(),
+                })  # fmt: skip
+        finally:
+            self._check_folder()
         self.finished.add(index)
+
+    def _check_folder(self) -> None:
+        """Stop where a local folder was moved or removed: nothing that is written there now would count."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if self._folder is None or (
+                os.stat(f"{self.path}/{RECORD}") and samestat(self._folder, os.stat(self.path))
+            ):
+                return
+        raise SweepError(
+            f"store: {self.path!r} was moved or removed while the sweep wrote to it, with {len(self.finished)} of "
+            f"{len(self.plan)} tasks in it. Move it back, and run the same command to go on."
+        )
 
     def damage(self) -> dict[int, list[str]]:
         """Read every chunk of every finished task; for each damaged task, what is wrong with it."""

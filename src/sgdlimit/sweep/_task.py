@@ -10,7 +10,7 @@ from numpy import ndarray
 from xarray import Dataset
 
 from ..comparison import COMPARED, discrepancy, magnitude
-from ..errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
+from ..errors import DivergenceError, DivergenceWarning, ProblemError
 from ..inputs import Gaussian, LatentLaw, is_centred
 from ..instance import Instance
 from ..problem import GaussianMixture, Problem
@@ -47,10 +47,14 @@ def compute(plan: Plan, index: int, *, threads: int = 1, progress: Progress = la
     dict
         Arrays of the shapes that ``plan.region(index)`` cuts out of ``plan.template``. Where SGD or theory diverged
         they are NaN from then on, and so is M.
+
+    Warns
+    -----
+    AccuracyWarning
+        As :func:`sgdlimit.solve` does.
     """
     with catch_warnings(), one_thread():
         simplefilter("ignore", DivergenceWarning)
-        simplefilter("ignore", AccuracyWarning)
         return Conditions(plan, index).results(threads, progress)
 
 
