@@ -146,7 +146,7 @@ def test_damage_is_found_and_repaired(tmp_path):
         said[how, kind] += 1
         key = str(path.relative_to(store))
         assert kind == "refused" or (how == "remove" and key.startswith("tasks/")), (how, key, refusal)
-        assert kind != "refused" or key in refusal or "no sweep" in refusal
+        assert kind != "refused" or key in refusal or "not a stored sweep" in refusal
         if number % 5 == 0:
             with SweepStore(store, plan, repair=True) as opened:
                 opened.settle_damage()

@@ -89,7 +89,7 @@ def test_damage_is_named_and_repaired(store, whole, how):
         DAMAGES[how](store / key, rng)
         said = refused_or_right(store, whole[1])
         hidden = (how, key) == ("remove", "tasks/3.json")  # the task is missing, as one that never was
-        assert said == "not completed" if hidden else key in said or "no sweep" in said
+        assert said == "not completed" if hidden else key in said or "not a stored sweep. Give" in said
         if not hidden:
             with pytest.raises(sl.ProblemError) as caught, SweepStore(store, plan) as opened:
                 opened.settle_damage()
@@ -191,7 +191,7 @@ def test_another_sweep_is_refused_with_the_differences(store):
         SweepStore(store.parent, small_plan())
     (store.parent / "file").write_text("text")
     for read in (lambda path: SweepStore(path, small_plan()), sl.open_sweep):
-        with pytest.raises(sl.ProblemError, match="no sweep"):
+        with pytest.raises(sl.ProblemError, match=r"no sweep|not a stored sweep"):
             read(store.parent / "file")
 
 
@@ -471,6 +471,22 @@ def test_files_that_never_end_are_not_opened(both, name, what):
             assert what == "sparse" or read is sl.load or SweepStore(path, small_plan(), repair=True)
 
 
+def test_arrays_whose_shape_is_made_up_are_not_filled_with_nan(both):
+    """All but one of their chunks are missing, which is how chunks of NaN are stored."""
+    (sweep, _, _), (trajectory, _, _) = both
+    for array in ("Q", "R", "label", "time"):
+        forge(trajectory, f"{array}/.zarray", shape=[10**13])
+    with pytest.raises(sl.ProblemError, match=r"takes \d+ bytes, more than are free\. Free some memory"):
+        sl.load(trajectory)
+    template = small_plan().template
+    for name, array in template.variables.items():
+        if "time" in array.dims:
+            shape = [10**13 if dim == "time" else template.sizes[dim] for dim in array.dims]
+            forge(sweep, f"{name}/zarr.json", shape=shape)
+    with pytest.raises(DamagedError, match=r"are not its sweep's \(time has the shape \(10000000000000,\)\)\. Run"):
+        sl.open_sweep(sweep)
+
+
 def frame(size, flags=0b11100000):
     """The beginning of a frame of zstd that says how large it will be."""
     return ZSTD + bytes([flags]) + size.to_bytes(8, "little") + b"\x01\x00\x00"
@@ -549,7 +565,7 @@ def test_a_saved_trajectory_is_read_and_its_damage_named(trajectory, how):
             continue
         (exchange if how == "exchange" else DAMAGES[how])(file, np.random.default_rng(0))
         if (how, key) == ("remove", "record.json"):
-            with pytest.raises(sl.ProblemError, match=r"has no record\.json, which save\(\) writes last\)\. Give"):
+            with pytest.raises(sl.ProblemError, match=r"Give a folder with the record\.json that save\(\) writes last"):
                 sl.load(path)
         elif "/" not in key or key.rpartition("/")[2].isdigit():  # what is read
             with pytest.raises(DamagedError, match=rf"{key} in .*a b\.zarr'"):
@@ -574,7 +590,9 @@ def test_a_trajectory_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, trajec
 
 
 def test_a_sweep_is_opened_as_one(store):
-    with pytest.raises(sl.ProblemError, match=r"is a sweep; open it with open_sweep\(\)"):
+    with pytest.raises(
+        sl.ProblemError, match=r"not a stored trajectory\. This is a stored sweep\. Open it with sl\.open_sweep"
+    ):
         sl.load(store)
 
 

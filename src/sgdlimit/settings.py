@@ -159,9 +159,9 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 def use_of(path: str | Path, otherwise: str) -> str:
     """The fix for a path where something else was expected: what it is and how that is opened."""
     place = Path(path)
-    if (place / "tasks").is_dir():
-        return "This is a stored sweep. Open it with sl.open_sweep() or `sgdlimit explore`."
     if (place / "record.json").is_file():
+        if (place / "tasks").is_dir():
+            return "This is a stored sweep. Open it with sl.open_sweep() or `sgdlimit explore`."
         return "This is a stored dataset. Open it with sl.load()."
     if (place / "problem.toml").is_file():
         return f"This is a folder of results. Its settings are in {place / 'problem.toml'}, its datasets in *.zarr."

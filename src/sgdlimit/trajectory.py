@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+import zarr
 from numcodecs import Zstd
 from numpy.typing import ArrayLike
 from zarr.storage import MemoryStore
@@ -190,17 +191,13 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
     try:
         store = CheckedStore(where)
         record = store.record()
-        if "sweep" in record:
-            raise ProblemError(f"path: {where!r} is a sweep; open it with open_sweep()")
-        if not record["digests"]:
-            raise ProblemError(
-                f"path: {where!r} is not a stored trajectory (it has no {RECORD}, which save() writes last). Give a "
-                "folder written by save(), or read it unchecked with xarray.open_zarr."
-            )
-        dataset = xr.open_zarr(store, consolidated=True)
-        if not fits(dataset.nbytes):
-            raise ProblemError(f"path: {where!r} takes {dataset.nbytes} bytes, more than are free. Free some memory.")
-        return dataset.load()
+        if "sweep" in record or not record["digests"]:
+            otherwise = f"Give a folder with the {RECORD} that save() writes last, or read it unchecked with xarray."
+            raise ProblemError(f"path: {where!r} is not a stored trajectory. {use_of(where, otherwise)}")
+        size = sum(array.nbytes for _, array in zarr.open_group(store, mode="r", use_consolidated=True).arrays())
+        if not fits(size):
+            raise ProblemError(f"path: {where!r} takes {size} bytes, more than are free. Free some memory.")
+        return xr.open_zarr(store, consolidated=True).load()
     except ProblemError:
         raise
     except Exception as error:  # zarr raises many kinds where metadata were forged

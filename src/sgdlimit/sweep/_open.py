@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from xarray import Dataset, open_zarr
+from zarr import open_group
 from zarr.abc.store import Store
 from zarr.core.sync import sync
 
@@ -93,10 +94,11 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
+            group: Any = open_group(tasks, mode="r", use_consolidated=False)
+            wrong = [name for name, array in plan.template.variables.items() if group[name].shape != array.shape]
+            if wrong:  # found before xarray reads coordinates of any length
+                raise ValueError(f"{wrong[0]} has the shape {group[wrong[0]].shape}")
             dataset = open_zarr(tasks, consolidated=False, chunks={})
-        for name, array in plan.template.variables.items():
-            if (dataset[name].dims, dataset[name].shape) != (array.dims, array.shape):
-                raise ValueError(f"{name} has the shape {dict(dataset[name].sizes)}")
         coords: dict[str, Any] = {
             str(name): dataset[name].copy(data=np.array(dataset[name].values.tolist())) for name in plan.template.coords
         }
