@@ -172,18 +172,6 @@ def test_a_part_of_a_chunk_is_refused(store):
         sync(tasks.get(chunk_key(plan, "v", 0), PROTOTYPE, RangeByteRequest(0, 4)))
 
 
-def test_a_sweep_of_the_first_version_is_refused_with_what_to_do(tmp_path):
-    (tmp_path / "old.zarr").mkdir()
-    attributes = {"sgdlimit_sweep_begun": 1, "sgdlimit_sweep": "{}"}
-    group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    (tmp_path / "old.zarr" / "zarr.json").write_text(json.dumps(group))
-    for read in (lambda path: SweepStore(path, small_plan()), sl.open_sweep):
-        with pytest.raises(
-            sl.ProblemError, match=r"is a sweep of sgdlimit 0\.1, .*\. Open it with sgdlimit 0\.1, or run"
-        ):
-            read(tmp_path / "old.zarr")
-
-
 def test_another_sweep_is_refused_with_the_differences(store):
     with pytest.raises(sl.ProblemError, match=r"run.time is 2.0 here and 1.0 there; run.count is 6 here and 5 there"):
         SweepStore(store, small_plan(time=2.0, count=6))

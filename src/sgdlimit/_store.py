@@ -107,10 +107,6 @@ class CheckedStore(WrapperStore[Store]):
         """What a record holds; no ``digests`` if there is none."""
         return sync(self._record(name))
 
-    def raw(self, key: str) -> Buffer | None:
-        """An object as it is; None if there is none."""
-        return sync(self._read(key))
-
     def wrong(self, name: str = RECORD) -> list[str]:
         """Read a record and all objects it lists; each that is not what was written, and what is wrong with it."""
         try:

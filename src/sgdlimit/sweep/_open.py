@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
     ProblemError
         If there is no sweep at ``path``, or its metadata are damaged or ask for codecs that could run code.
     """
-    record = settings_of(CheckedStore(path))
+    record = CheckedStore(path).record()
     if "sweep" not in record or not record["digests"]:
         fix = use_of(path, "Give the store that `sgdlimit sweep` wrote.")
         raise ProblemError(f"path: {str(path)!r} is not a stored sweep. {fix}")
@@ -116,19 +115,6 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
     if records:
         dataset.attrs["records"] = [tasks.record(record_of_task(index)) for index in sorted(tasks.finished)]
     return dataset
-
-
-def settings_of(store: CheckedStore) -> dict[str, Any]:
-    """The record of a sweep's layout; without ``sweep`` if there is none."""
-    record = store.record()
-    with suppress(FileNotFoundError):
-        group = None if "sweep" in record else store.raw("zarr.json")
-        if group is not None and b"sgdlimit_sweep" in group.to_bytes():
-            raise ProblemError(
-                f"path: {store.path!r} is a sweep of sgdlimit 0.1, which this version does not read. Open it with "
-                "sgdlimit 0.1, or run the sweep again with another --out."
-            )
-    return record
 
 
 async def names_in(store: Store, folder: str) -> set[str]:

@@ -26,7 +26,7 @@ from zarr.storage import LocalStore, MemoryStore
 
 from .._store import MALFORMED, RECORD, DamagedError, base_store, put
 from ..errors import ProblemError, SweepError
-from ._open import Tasks, names_in, record_of_task, settings_of
+from ._open import Tasks, names_in, record_of_task
 from ._plan import Plan
 from ._provenance import provenance
 from ._settings import differences
@@ -66,7 +66,7 @@ class SweepStore(Tasks):
         super().__init__(self.path, self.plan)
         record, different, self.repaired = {}, [], self.wrong()
         try:
-            record = settings_of(self)
+            record = self.record()
             if "sweep" in record:
                 different = differences(self.plan.sweep.canonical(), record["sweep"])
             elif not free:
@@ -143,7 +143,7 @@ class SweepStore(Tasks):
             group[name][tuple(region.get(dim, slice(None)) for dim in array.dims)] = arrays[str(name)]
         name = record_of_task(index)
         try:
-            if self.raw(name) is None:  # otherwise another process has finished the same task
+            if sync(self._read(name)) is None:  # otherwise another process has finished the same task
                 put(self._store, objects.maps[0], name, self.place_of(name), {
                     **provenance(), **record, "task": index, "settings": self.plan.name(index),
                     "seed": self.plan.seed(index), "finished": _now(),
