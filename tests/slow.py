@@ -368,6 +368,14 @@ SLOW: dict[str, tuple[float, str]] = {
         2.6,
         "test_simulation.py::test_the_scan_takes_the_steps_of_the_kernel[8-1]",
     ),
+    "test_stiff.py::test_implicit_steps_arrive_where_explicit_ones_do[1.0]": (
+        16,
+        "test_stiff.py::test_the_jacobian_of_an_implicit_step_is_exact",
+    ),
+    "test_stiff.py::test_implicit_steps_arrive_where_explicit_ones_do[2.0]": (
+        1,
+        "test_stiff.py::test_the_jacobian_of_an_implicit_step_is_exact",
+    ),
     "test_sweep.py::test_conditions_with_other_units_tasks_and_sizes_fill_up_with_nan": (
         38,
         "test_sweep.py::test_a_grid_over_training_and_whole_tables",

@@ -121,18 +121,26 @@ def forces(
     return H, A, G
 
 
+def schedule_at(rule: LearningRule, t: Scalar) -> Scalar | float:
+    """Factor of the learning rates at time t."""
+    return 1.0 if rule.schedule_times is None else jnp.interp(t, rule.schedule_times, rule.schedule_factors)
+
+
+def fields_at(t: Scalar, state: State, case: Case) -> tuple[Covariance, Means]:
+    """Covariance S of the local fields and signed output weights c at time t."""
+    spectrum, _, v_teacher, rule = case
+    S = field_covariance(state.Q, state.R, jnp.asarray(spectrum.teacher_overlap))
+    return S, signed_weights(rule, state.v, v_teacher[task_at(rule, t)])
+
+
 @eqx.filter_jit  # traced once for all the calls in a step of the solver
 def right_hand_side(t: Scalar, state: State, case: Case, integrals: Integrals) -> State:
     """Time derivative of the state, with a case as from :func:`start`."""
-    q, r, Q, R, v, _ = state
-    spectrum, _, v_teacher, rule = case
-    omega, weight, _, _, p, T, noise = jax.tree.leaves(spectrum)
-    K, factor = len(v), 1.0
-    if rule.schedule_times is not None:
-        factor = jnp.interp(t, rule.schedule_times, rule.schedule_factors)
+    q, r, _, _, v, _ = state
+    omega, weight, _, _, p, _, noise = jax.tree.leaves(case.spectrum)
+    rule, K, factor = case.rule, len(v), schedule_at(case.rule, t)
     eta = rule.learning_rate * factor
-    S = field_covariance(Q, R, T)
-    c = signed_weights(rule, v, v_teacher[task_at(rule, t)])
+    S, c = fields_at(t, state, case)
     H, A, G = forces(S, c, K, integrals, rule.label_noise)
 
     pull = jnp.concatenate([H, A], axis=1)  # H ω q + A rᵀ as one product, for all nodes at once

@@ -23,6 +23,7 @@ from ._equations import (
     task_at,
 )
 from ._spectrum import padded
+from ._stiff import Rosenbrock
 from ._symmetry import Symmetry, symmetry_of
 
 RTOL = ATOL = 5e-8
@@ -40,6 +41,10 @@ FINEST = 1e-11
 """Below atol of this size the rounding of ε would stop the solver."""
 
 SMALLEST_STEP = 1e-12
+
+STIFF = 10_000
+"""Explicit steps that the largest eigenvalue may ask for; with more, the step is implicit, at the price of ten."""
+
 MAX_STEPS = 100_000
 TIMES_AT_ONCE = 64
 """Programs are compiled for multiples of this many output times."""
@@ -110,6 +115,7 @@ def integrate(
     integrals: Integrals,
     adjoint: dfx.AbstractAdjoint = REVERSE,
     max_steps: int = MAX_STEPS,
+    stiff: bool = False,
 ) -> OrderParameters:
     """Order parameters at given times: a pure function for JAX to trace, batch and differentiate, in float64.
 
@@ -129,8 +135,7 @@ def integrate(
     """
     state, case = start(case)
     inputs, _, v_teacher, rule = case
-    if symmetry is not None:
-        state = symmetry.average(state)
+    average = (lambda state: state) if symmetry is None else symmetry.average
 
     def observe(t, state, args):
         Q, R, v = state[2:5]
@@ -139,12 +144,14 @@ def integrate(
         errors = jnp.stack([generalization_error(S, c, len(v), integrals) for c in signed])
         return Q, R, v, errors[task_at(rule, t)], errors
 
+    def level(t, state):
+        # ln(ε + atol), scaled so that the solver's atol stands for RELATIVE of it: what ``error`` adds up.
+        return atol / RELATIVE * jnp.log(jnp.abs(observe(t, state, None)[3]) + jnp.maximum(atol, FINEST))
+
     def slope(t, state, args):
-        # ln(ε + atol), scaled so that the solver's atol stands for RELATIVE of it.
         change = right_hand_side(t, state, case, integrals)
         allowed = RELATIVE * (jnp.abs(observe(t, state, args)[3]) + jnp.maximum(atol, FINEST))
-        change = change._replace(error=change.error * atol / allowed)
-        return change if symmetry is None else symmetry.average(change)
+        return average(change._replace(error=change.error * atol / allowed))
 
     carrying = jnp.mean((inputs.eigenvalues > 0) | (inputs.weights > 0))
     carrying = lax.stop_gradient(jnp.maximum(carrying, 1 / len(inputs.weights)))
@@ -164,11 +171,11 @@ def integrate(
         controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
     solution = dfx.diffeqsolve(
         dfx.ODETerm(slope),
-        dfx.Tsit5(),
+        Rosenbrock(case, integrals, level, average) if stiff else dfx.Tsit5(),
         t0=0.0,
         t1=times[-1],
         dt0=None,
-        y0=state,
+        y0=average(state),
         saveat=dfx.SaveAt(ts=times, fn=observe),
         stepsize_controller=controller,
         adjoint=_TimesChecked(adjoint, times),
@@ -185,12 +192,17 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     finer = integrals.reaching(_integral_error(case, integrals, states))
     # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
     # or nodes.
+    stiff = _explicit_steps(case, times[-1]) > STIFF
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     arguments = case._replace(spectrum=padded(inputs)), more_times, *solver.tolerances().values(), symmetry_of(case)
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
     while True:
         integrals = finer
-        *values, steps, _, _ = call(integrate, *arguments, integrals=integrals, max_steps=solver.max_steps)
+        options = {"integrals": integrals, "max_steps": solver.max_steps}
+        *values, steps, _, _ = call(integrate, *arguments, **options, stiff=stiff)
+        if not stiff and steps >= max(solver.max_steps, STIFF):  # as from small weights that grow
+            stiff = True
+            continue
         values = [x[: len(times)] for x in values]
         finite = [np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in values]
         finite.append(values[3] <= LARGEST_GROWTH * max(1.0, values[3][0]))
@@ -201,6 +213,13 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
             finer = integrals.reaching(error)
         if finer == integrals:
             return OrderParameters(*values, steps, reached, error)  # type: ignore[arg-type]
+
+
+def _explicit_steps(case: Case, end: float) -> float:
+    """About as many steps as a method takes to a time that is stable for steps up to 1.7/(ηωH), with H ≈ Σ v²."""
+    weights = [case.rule.student_scale * case.v, *(case.rule.teacher_scale * np.atleast_2d(case.v_teacher))]
+    force = max(float(c @ c) for c in weights)
+    return case.rule.learning_rate * case.spectrum.eigenvalues.max() * force * end / 1.7
 
 
 def _integral_error(case: Case, integrals: Integrals, states: Sequence[Any]) -> float:

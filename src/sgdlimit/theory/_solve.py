@@ -67,7 +67,7 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
         | VERSIONS
     )
     if np.isfinite(diverged_at).any():
-        message = _divergence(several, diverged_at, int(steps[0]), solver.max_steps)
+        message = _divergence(several, diverged_at, int(steps[diverged_at.argmin()]), solver.max_steps)
         if diverged_at.max() == times[0]:
             raise DivergenceError(message)
         warnings.warn(message, DivergenceWarning, stacklevel=3)
@@ -127,9 +127,14 @@ def _divergence(cases: Sequence[Case], diverged_at: Float[ndarray, "case"], step
     """Which cases diverge, when, and what helps."""
     worst = int(diverged_at.argmin())
     eta, end = cases[worst].rule.learning_rate, f"before t={diverged_at[worst]:g}. Use"
+    if steps >= most_steps:
+        largest = cases[worst].spectrum.eigenvalues.max()
+        return (
+            f"max_steps: with learning_rate {eta:g} and eigenvalues up to {largest:.3g} the theory takes more than "
+            f"{most_steps} steps {end} more steps or a smaller rate."
+        )
     if len(cases) == 1:
-        reason = f"takes more than {most_steps} steps" if steps >= most_steps else "diverges"
-        return f"learning_rate: with {eta:g} the theory {reason} {end} a smaller one."
+        return f"learning_rate: with {eta:g} the theory diverges {end} a smaller one."
     lost = np.isfinite(diverged_at).sum()
     return f"learning_rate: {lost} of {len(cases)} cases diverge, first with {eta:g} {end} smaller ones."
 

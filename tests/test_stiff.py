@@ -1,0 +1,96 @@
+"""Spectra whose eigenvalues spread over decades: closed forms, explicit steps, and the Jacobian of an implicit one."""
+
+import warnings
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from numpy.testing import assert_allclose
+
+import sgdlimit as sl
+from sgdlimit.theory import Spectrum, solve_spectrum
+from sgdlimit.theory._averages import integrals_for
+from sgdlimit.theory._equations import Case, right_hand_side, start
+from sgdlimit.theory._stiff import GAMMA, Rosenbrock
+from sgdlimit.training import Schedule, Training
+
+
+def power_law(exponent: float, nodes: int, K: int) -> tuple[Spectrum, np.ndarray]:
+    """Eigenvalues i^−exponent of mean 1 with drawn weights of K students and K teachers, and their differences."""
+    eigenvalues = np.arange(1.0, nodes + 1) ** -exponent
+    eigenvalues /= eigenvalues.mean()
+    W, teacher = np.random.default_rng(0).normal(size=(2, K, nodes))
+    vectors = np.concatenate([W, eigenvalues * teacher]).T
+    products = vectors[:, :, None] * vectors[:, None]
+    T = (eigenvalues * teacher) @ teacher.T / nodes
+    shares = np.full(nodes, 1 / nodes)
+    return Spectrum(eigenvalues, shares, products[:, :K, :K], products[:, :K, K:], products[:, K:, K:], T), W - teacher
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0])
+def test_a_linear_student_of_a_power_law_in_closed_form(exponent):
+    eta, fixed = 1e-7, Training(output_learning_rate=0.0)
+    spectrum, difference = power_law(exponent, 1000, K=1)
+    omega = spectrum.eigenvalues
+    times = np.append(0, np.geomspace(1e-3, 1e6, 60)) / (eta * omega.max())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sl.AccuracyWarning)  # with exponent 1 it falls to e^-1000
+        solved = solve_spectrum(
+            spectrum, [1.0], [1.0], activation="linear", learning_rate=eta, times=times, training=fixed
+        )
+    expected = np.mean(omega * difference**2 * np.exp(-2 * eta * omega * times[:, None]), axis=1) / 2
+    resolved = expected > 2e-9
+    assert resolved.sum() > 40
+    assert_allclose(solved.generalization_error[resolved], expected[resolved], rtol=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 2.0])
+def test_implicit_steps_arrive_where_explicit_ones_do(exponent, monkeypatch):
+    eta, training = (
+        0.2,
+        Training(weight_decay=0.01, label_noise=0.1, schedule=Schedule(times=(0.0, 9.0), factors=(1.0, 0.5))),
+    )
+    spectrum, _ = power_law(exponent, 100, K=2)
+    times = np.append(0, np.geomspace(1e-2, 30, 30))
+    solve = partial(solve_spectrum, spectrum, [1.0, 0.8], [1.0, 1.2], activation="erf", training=training)
+    explicit = solve(learning_rate=eta, times=times)
+    monkeypatch.setattr("sgdlimit.theory._integrate.STIFF", 1)
+    implicit = solve(learning_rate=eta, times=times)
+    for name in "QRv":
+        assert_allclose(implicit[name], explicit[name], atol=2e-6)
+    assert_allclose(implicit.generalization_error, explicit.generalization_error, rtol=2e-4)
+    assert abs(implicit.Q - explicit.Q).max() > 0
+
+
+def test_the_jacobian_of_an_implicit_step_is_exact():
+    """(1/(γh) − J) x = b against a dense Jacobian."""
+    spectrum, _ = power_law(1.0, 3, K=2)
+    rule = Training(weight_decay=0.1, label_noise=0.2, batch_size=3).rule(0.3, 2, 2)
+    with jax.enable_x64(True):
+        state, case = start(Case(spectrum, jnp.array([1.0, 0.7]), jnp.array([1.0, -0.4]), rule))
+        integrals, t, h = integrals_for("erf"), jnp.asarray(0.5), jnp.asarray(0.3)
+        flat, shaped = ravel_pytree((state.q, state.r, state.v))
+
+        def whole(flat):
+            q, r, v = shaped(flat)
+            omega, weights = case.spectrum.eigenvalues, case.spectrum.weights
+            return state._replace(q=q, r=r, v=v, Q=q @ (weights * omega), R=r @ weights)
+
+        def parts(state):
+            q = (state.q + jnp.swapaxes(state.q, 0, 1)) / 2
+            return ravel_pytree((q, state.r, state.v))[0]
+
+        slope = partial(right_hand_side, t, case=case, integrals=integrals)
+        J = jax.jacfwd(lambda flat: parts(slope(whole(flat))))(flat)
+        _, coupled = jax.linearize(
+            lambda sums: slope(state._replace(**dict(zip("QRv", sums, strict=True)))), (state.Q, state.R, state.v)
+        )
+        step = Rosenbrock(case, integrals, lambda t, state: state.error, lambda state: state)
+        b = parts(whole(np.random.default_rng(1).normal(size=len(flat))))
+        found = step.solver(t, h, state, coupled)(whole(b))
+        expected = np.linalg.solve(np.eye(len(flat)) / (GAMMA * h) - J, b)
+        assert_allclose(parts(found), expected, rtol=1e-10)
+        assert_allclose(found.Q, whole(expected).Q, rtol=1e-10)
