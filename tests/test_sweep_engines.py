@@ -255,9 +255,7 @@ def test_a_task_of_a_lost_worker_is_computed_by_another(plan, in_threads):
     begun = in_threads(lambda index: ends[index].pop() if ends.get(index) else "")
     found = sorted(workers.LocalEngine(3).outcomes(plan, range(10), Stop()), key=lambda outcome: outcome.index)
     assert [outcome.index for outcome in found] == list(range(10))
-    assert {outcome.index: outcome.error for outcome in found if outcome.error} == {
-        7: "4 workers were killed computing it"
-    }
+    assert {outcome.index: outcome.error for outcome in found if outcome.error} == {7: workers.KILLED}
     assert not any(ends.values())
     assert all(worker.killed for worker in begun)
 
@@ -545,6 +543,8 @@ def test_workers_are_started_where_they_pay(monkeypatch):
     assert Where().workers_here(work(100, 10.0)) == 0
     assert Where(workers=2).workers_here(work(100, 10.0)) == 2
     assert Where(scheduler="tcp://a:1").workers_here(work(100, 1000.0)) == 0
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})  # of a pool of the user's
+    assert Where().workers_here(work(100, 1000.0)) == 0
 
 
 def test_failures_are_named_and_stop_the_sweep_when_there_are_too_many(tmp_path, plan, command, monkeypatch):

@@ -6,6 +6,7 @@ import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import current_process
 from pathlib import Path
 
 from xarray import Dataset
@@ -63,10 +64,10 @@ class Where:
         return str(self.scheduler).startswith("tcp://") or bool(self.cluster and not any(self.files))
 
     def workers_here(self, found: Cost) -> int:
-        """Processes on this machine beside this one; 0 where this one does all, or others do."""
+        """Processes on this machine beside this one; 0 where this one does all, or others do, or it may start none."""
         if self.scheduler or self.cluster:
             return 0
-        pays = cores() > 2 and found.tasks > 1 and found.seconds > PAYS
+        pays = cores() > 2 and found.tasks > 1 and found.seconds > PAYS and not current_process().daemon
         return pays * min(cores(), found.tasks) if self.workers is None else self.workers
 
     def engine(self, found: Cost, part: Callable[[int, float], None]) -> Engine:

@@ -30,6 +30,11 @@ that a task frees returns to the system."""
 MOST_LOST = 4
 """Workers that may be lost with a task before it counts as an error."""
 
+KILLED = (
+    f"{MOST_LOST} workers were killed computing it, as happens where memory is short. Use fewer --workers or a smaller "
+    "run.conditions_per_task."
+)
+
 POLL_SECONDS = 0.1
 """After which a stop is noticed that is no signal."""
 
@@ -93,7 +98,7 @@ class LocalEngine(Engine):
                         if lost[index] < MOST_LOST:
                             waiting.appendleft(index)
                         else:
-                            outcome = Outcome(index, None, 0.0, {}, f"{MOST_LOST} workers were killed computing it")
+                            outcome = Outcome(index, None, 0.0, {}, KILLED)
                     give(worker)  # before the outcome is written, which takes time
                     if outcome is not None:
                         yield outcome
