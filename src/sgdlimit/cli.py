@@ -25,6 +25,7 @@ app = Typer(
 
 BEGUN = ".unfinished"  # a note in the folder of a command that has not finished: what was begun
 SETTINGS, RUN, INTERRUPTED = 2, 1, 130  # exit status of a wrong setting, of a run that failed, and of Ctrl-C
+LONGEST = 4000  # characters of a message
 USAGE: Any = BadParameter.__base__  # what typer raises of options and arguments
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -58,7 +59,7 @@ def main() -> None:
         message, status = f"{error}: not enough memory. Make input_dim, latent_dim or the output times smaller.", RUN
     except KeyboardInterrupt:
         message, status = "interrupted; what was written so far stays where it is", INTERRUPTED
-    tell(f"sgdlimit: {message}")
+    tell(f"sgdlimit: {message if len(message) <= LONGEST else message[: LONGEST - 4] + ' ...'}")
     sys.exit(status)
 
 
@@ -132,47 +133,14 @@ def run(
     echo(summary)
 
 
-@app.command()
-def check(
-    data: str = Argument(
-        metavar="DATA",
-        help="Samples in rows: a .npy, .csv or .npz file (data.npz:name for one of several arrays), or a data set "
-        "of scikit-learn: digits, iris, wine, breast_cancer, diabetes.",
-    ),
-    role: Literal["inputs", "latent"] = Option(
-        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
-    ),
-    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared."),
-    activation: str = Option("erf", help="Activation of student and teacher."),
-    learning_rate: float = Option(0.2, help="Learning rate η."),
-    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
-    time: float = Option(100.0, help="Length of training in units of N steps."),
-    runs: int = Option(5, min=3, help="SGD runs of each kind."),
-    clusters: int | None = Option(
-        None, min=1, help="Number of Gaussian clusters to fit to the data, for mixture theory."
-    ),
-    drop_constant: bool = Option(False, "--drop-constant", help="Leave out constant columns, which are refused."),
-    seed: int = Option(0, min=0, help="Seed of the network and of the runs."),
-    out: Path | None = Option(
-        None, help="Folder for the results, new or empty. [default: results/check-DATA, numbered]"
-    ),
-) -> None:
-    """Find which theory predicts SGD on your data, and why the others fail."""
-    from .inputs import read_samples
+class Columns(NamedTuple):
+    """The options of ``check`` that say what of a table is read."""
 
-    samples = read_samples(data)
-    from .diagnosis import default_network
-    from .single_run import check_data, output_times
-
-    network = default_network(
-        samples, role=role, preprocess=preprocess, activation=activation, learning_rate=learning_rate,
-        input_dim=input_dim, drop_constant=drop_constant, seed=seed, attrs={"data_source": data},
-    )  # fmt: skip
-    times = output_times("--time", time, network.input_dim)
-    folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
-    with _progress(folder) as progress:
-        summary = check_data(network, times, folder, runs=runs, seed=seed, clusters=clusters, progress=progress)
-    echo(summary)
+    columns: str = Option("", help="Columns to use: headings, or numbers from 1; a,b or FIRST:LAST. [default: all]")
+    drop: str = Option("", help="Columns to leave out, such as labels.")
+    labels: str = Option("", help="Column of the labels: not used yet.")
+    delimiter: str = Option("", help="What separates columns. [default: found by itself]")
+    drop_constant: bool = Option(False, "--drop-constant", help="Leave out constant columns, which are refused.")
 
 
 class Placement(NamedTuple):
@@ -187,20 +155,69 @@ class Placement(NamedTuple):
     tls_key: str | None = Option(None, help="With those: key of that certificate.")
 
 
-def _placed(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose first argument, ``where``, typer sees as the options of :class:`Placement`."""
+def _grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first argument, a named tuple, typer sees as the options that are its fields."""
+    first, *others = signature(command).parameters.values()
+    group = first.annotation
 
     @wraps(command)
-    def placed(**options: Any) -> None:
-        command(Placement(*map(options.pop, Placement._fields)), **options)
+    def spread(**options: Any) -> None:
+        command(group(*map(options.pop, group._fields)), **options)
 
-    shown = [*list(signature(command).parameters.values())[1:], *signature(Placement).parameters.values()]
-    vars(placed)["__signature__"] = Signature(shown)
-    return placed
+    vars(spread)["__signature__"] = Signature([*others, *signature(group).parameters.values()])
+    return spread
 
 
 @app.command()
-@_placed
+@_grouped
+def check(
+    table: Columns,
+    data: str = Argument(
+        metavar="DATA",
+        help="Samples in rows: a .npy, .npz (data.npz:name for one of several arrays), .csv, other text or .parquet "
+        "file, or a data set of scikit-learn: digits, iris, wine, breast_cancer, diabetes.",
+    ),
+    role: Literal["inputs", "latent"] = Option(
+        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
+    ),
+    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared."),
+    activation: str = Option("erf", help="Activation of student and teacher."),
+    learning_rate: float = Option(0.2, help="Learning rate η."),
+    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
+    time: float = Option(100.0, help="Length of training in units of N steps."),
+    runs: int = Option(5, min=3, help="SGD runs of each kind."),
+    clusters: int | None = Option(
+        None, min=1, help="Number of Gaussian clusters to fit to the data, for mixture theory."
+    ),
+    seed: int = Option(0, min=0, help="Seed of the network and of the runs."),
+    out: Path | None = Option(
+        None, help="Folder for the results, new or empty. [default: results/check-DATA, numbered]"
+    ),
+) -> None:
+    """Find which theory predicts SGD on your data, and why the others fail."""
+    from .inputs import read_samples
+
+    reading = table._asdict()
+    drop_constant = reading.pop("drop_constant")
+    samples, columns = read_samples(data, **reading)
+    tell(columns)
+    from .diagnosis import default_network
+    from .single_run import check_data, output_times
+
+    network = default_network(
+        samples, role=role, preprocess=preprocess, activation=activation, learning_rate=learning_rate,
+        input_dim=input_dim, drop_constant=drop_constant, seed=seed,
+        attrs={"data_source": data, "data_columns": columns},
+    )  # fmt: skip
+    times = output_times("--time", time, network.input_dim)
+    folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
+    with _progress(folder) as progress:
+        summary = check_data(network, times, folder, runs=runs, seed=seed, clusters=clusters, progress=progress)
+    echo(summary)
+
+
+@app.command()
+@_grouped
 def sweep(
     where: Placement,
     settings: Path = Argument(metavar="SWEEP.toml", help="A problem, a grid over its fields, and how to run it."),

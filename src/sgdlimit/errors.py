@@ -1,5 +1,6 @@
 """The ways a request can fail, and what is worth a warning."""
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
@@ -31,11 +32,12 @@ class SweepError(RuntimeError):
 
 
 def shown(value: object) -> str:
-    """A value in a message: its ``repr``, cut where it is long."""
+    """A value in a message: its ``repr`` in one line, cut where it is long."""
     try:
         text = repr(value).replace("\n", "")
     except (RecursionError, ValueError):  # whole numbers of more than 4300 digits have no repr
         return "a value too long to show"
+    text = re.sub(r"\s*\n\s*", " ", text)
     return text if len(text) <= 100 else f"{text[:90]} ..."
 
 

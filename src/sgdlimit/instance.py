@@ -189,9 +189,10 @@ class Instance:
         >>> spectrum(instance).eigenvalues
         array([1.])
         """
-        W = numbers("student", student, ("student_units", "input_dim"))
-        N = W.shape[1]
-        matrix = numbers("covariance", covariance, (N, N))
+        matrix = numbers("covariance", covariance, ("input_dim", "input_dim"))
+        N = len(matrix)
+        matrix = numbers("covariance", matrix, (N, N))
+        W = numbers("student", student, ("student_units", N))
         weights = numbers("teacher", teacher, ("teacher_units", N))
         variances = matrix.diagonal()
         constant_columns("covariance", variances <= 0, fix="Leave out their rows, columns and weights.")

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
@@ -230,17 +231,27 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
     sgdlimit.errors.ProblemError: student: must be of shape (student_units, 3) (got (2, 2)). Give an array of that
     shape.
     """
+    masked = np.ma.count_masked(values) if isinstance(values, np.ma.MaskedArray) else 0
+    if masked:
+        raise ProblemError(f"{name}: must have no masked entries (got {masked}). Fill them in, or leave them out.")
     checked = isinstance(values, ndarray) and values.flags.owndata and not values.flags.writeable
     try:
-        array = np.array(values, dtype=np.float64, copy=None if checked else True)
-    except (TypeError, ValueError):
-        raise ProblemError(f"{name}: must be numbers (got {shown(values)}). Remove what is none.") from None
-    if shape is not None and not (
-        array.ndim == len(shape)
-        and all(size == due or (size and isinstance(due, str)) for size, due in zip(array.shape, shape, strict=True))
-    ):
+        given = np.asarray(values)
+        if given.dtype.kind in "cmM":  # complex numbers and times, which would become floats
+            raise TypeError
+        array = np.array(given, dtype=np.float64, copy=None if checked else True)
+    except (TypeError, ValueError, RuntimeError):  # the last from tensors of PyTorch with a gradient
+        method = next(filter(partial(hasattr, values), ("toarray", "detach")), None)
+        fix = f"Give .{method}()" if method else "Convert or remove what is none"
+        raise ProblemError(f"{name}: must be numbers (got {shown(values)}). {fix}.") from None
+    if shape is not None and not _fits(array.shape, shape):
         wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-        raise ProblemError(f"{name}: must be of shape {wanted} (got {array.shape}). Give an array of that shape.")
+        fix = (
+            "its transpose"
+            if _fits(array.T.shape, shape)
+            else "an array of that shape" + ", not an empty one" * (not array.size)
+        )
+        raise ProblemError(f"{name}: must be of shape {wanted} (got {array.shape}). Give {fix}.")
     bad = np.argwhere(~np.isfinite(array)).tolist()
     if bad:
         raise ProblemError(
@@ -249,6 +260,13 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
         )
     array.setflags(write=False)
     return array
+
+
+def _fits(given: tuple[int, ...], shape: tuple[int | str, ...]) -> bool:
+    """Whether a shape is the one that is due, where a name stands for any length above 0."""
+    return len(given) == len(shape) and all(
+        size == due or (size > 0 and isinstance(due, str)) for size, due in zip(given, shape, strict=True)
+    )
 
 
 def check_positive(**values: float) -> None:
@@ -277,5 +295,7 @@ def probabilities(name: str, values: ArrayLike | None, count: int) -> Float[ndar
     """
     p = numbers(name, np.full(count, 1 / count) if values is None else values, (count,))
     if (p <= 0).any() or abs(p.sum() - 1) > 1e-9:
-        raise ProblemError(f"{name}: must be positive and sum to 1 (got {p.tolist()}). Divide them by their sum.")
+        raise ProblemError(
+            f"{name}: must be positive and sum to 1 (got {shown(p.tolist())}). Divide them by their sum."
+        )
     return p

@@ -168,7 +168,9 @@ def check_switch_times(values: ArrayLike) -> Float[ndarray, "switches"]:
     """Times at which the next task begins, as an array: finite, increasing, above 0."""
     times = numbers("switch_times", values).reshape(-1)
     if (np.diff(times, prepend=0.0) <= 0).any():
-        raise ProblemError(f"switch_times: must increase from above 0 (got {times.tolist()}). Sort them, each once.")
+        raise ProblemError(
+            f"switch_times: must increase from above 0 (got {shown(times.tolist())}). Sort them, each once."
+        )
     return times
 
 

@@ -60,6 +60,8 @@ class Diagnosis:
         lines = [self.headline, "", table(self.data), "", *(f"* {reason}" for reason in self.reasons)]
         if self.centred is not None:
             lines += ["", f"Less their mean: {self.centred.headline}", "", table(self.centred.data)]
+        teacher = "a random teacher; yours are not used" if "role" in self.data.attrs else "the teacher of the instance"
+        lines += ["", f"Labels come from {teacher}."]
         return "\n".join(lines)
 
 

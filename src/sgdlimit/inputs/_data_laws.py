@@ -12,9 +12,20 @@ from numpy.typing import ArrayLike
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers, probabilities
+from ._columns import check_headings
 from ._law import Clusters, Divergence, LatentLaw, Matrix, Samples, Vector, constant_columns, unvaried
 
 ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
+
+
+def _checked(samples: ArrayLike) -> Samples:
+    """Samples as numbers whose squares are numbers too."""
+    check_headings(getattr(samples, "columns", ()), "samples", "Leave {} out.")
+    array = numbers("samples", samples, ("count", "latent_dim"))
+    largest = abs(array).max()
+    if largest and not 1e-100 <= largest <= 1e100:
+        raise ProblemError(f"samples: must be of size 1e-100 to 1e100 (got {largest:g}). Divide them by a constant.")
+    return array
 
 
 class _Points(LatentLaw):
@@ -67,7 +78,7 @@ class Empirical(_Points):
     """
 
     def __init__(self, samples: ArrayLike, *, standardize: bool = False, drop_constant: bool = False) -> None:
-        array = numbers("samples", samples, ("count", "latent_dim"))
+        array = _checked(samples)
         # Theory inverts the covariance: constant columns, too few rows and copies of columns would make it singular.
         self.dropped = constant_columns("samples", unvaried(array), drop=drop_constant)
         kept = np.delete(np.arange(array.shape[1]), self.dropped)
@@ -77,7 +88,7 @@ class Empirical(_Points):
         if count <= dim:
             raise ProblemError(
                 f"samples: must be at least {dim + 1} for a covariance of {dim} coordinates that can be inverted (got "
-                f"{count}). Give {10 * dim} for eigenvalues good to a third."
+                f"{count}). Give {10 * dim} for eigenvalues good to a third, or the transpose if columns are samples."
             )
         copies = np.argwhere(np.triu(1 - abs(np.corrcoef(array.T).reshape(dim, dim)) < ALIKE, 1))
         if len(copies):
@@ -222,7 +233,7 @@ class ClusterMixture(_Points):
             from sklearn.mixture import GaussianMixture
         except ImportError:
             raise ProblemError("clusters: fitting needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
-        array = numbers("samples", samples, ("count", "latent_dim"))
+        array = _checked(samples)
         if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
             raise ProblemError(
                 f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."

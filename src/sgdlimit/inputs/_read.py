@@ -1,107 +1,286 @@
-"""Data from a file or by the name of a data set, as an array of samples."""
+"""Data from a file or by the name of a data set, as a table of numbers."""
 
+import csv
+import gzip
+import os
+import re
+import warnings
+from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
+from stat import S_ISREG
+from typing import IO
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from numpy import ndarray
+from pandas import DataFrame
 
-from ..errors import ProblemError
+from ..errors import ProblemError, shown
+from ..resources import available_bytes
+from ._columns import Table, choose
 
 NAMED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 """Data sets that ship with scikit-learn."""
 
-NO_ARRAY = (ValueError, EOFError, AttributeError, TypeError, BadZipFile)  # what numpy raises for files of other kinds
+ARRAYS, TEXTS = (".npy", ".npz", ".npy.gz"), (".csv", ".tsv", ".txt", ".dat", ".data")
+READ = (*ARRAYS, ".parquet", *TEXTS, *(f"{suffix}.gz" for suffix in TEXTS))
+
+CONVERT = {
+    r"\.mat": 'np.save("data.npy", scipy.io.loadmat({path})["NAME"])',
+    r"\.(pt|pth)": 'np.save("data.npy", torch.load({path}).numpy())',
+    r"\.(h5|hdf5)": 'np.save("data.npy", h5py.File({path})["NAME"][:])',
+    r"\.xlsx?": 'pd.read_excel({path}).to_csv("data.csv", index=False)',
+    r"\.(feather|arrow)": 'pd.read_feather({path}).to_csv("data.csv", index=False)',
+    r"idx3-ubyte(\.gz)?": 'np.save("data.npy", np.frombuffer({open}({path}, "rb").read(), "u1", offset=16)'
+    ".reshape(-1, 28 * 28))",
+}
+"""How files of other kinds are converted, in a line of Python."""
+
+COPIES = 3  # of the samples in double precision: as read, checked, and prepared for the network
+PER_BYTE = 4  # bytes of memory for a byte of text: "0," becomes a double, and is parsed from a copy
+LONGEST = 16 << 20  # bytes of a line
+MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
 
 
-def read_samples(source: str) -> Float[ndarray, "count D"]:
+def read_samples(source: str, *, columns: str = "", drop: str = "", labels: str = "", delimiter: str = "") -> Table:
     """Samples, one in each row, from a file or by name.
 
     Parameters
     ----------
     source
-        The path of a ``.npy`` or ``.csv`` file (comma-separated, with or without a line of headings), or of a ``.npz``
-        file, as ``data.npz:name`` where it holds several arrays; or one of :data:`NAMED`, without its constant columns.
-        A file comes before a data set of its name. Arrays of more than two axes, such as images, are flattened.
+        The path of a table of text (``.csv``, ``.tsv``, ``.txt``, ``.dat``, ``.data``) or of a ``.npy`` file, also as
+        ``.gz``; of a ``.parquet`` file; of a ``.npz`` file, as ``data.npz:name`` where it holds several arrays. Or one
+        of :data:`NAMED`, without its constant columns. A file comes before a data set of its name. Arrays of more than
+        two axes, such as images, are flattened.
+    columns, drop
+        The columns to use and the columns to leave out: headings, or numbers from 1 where there are none, separated by
+        commas, and ``FIRST:LAST`` for all from one to another. By default all are used but an index in front.
+    labels
+        Refused, because labels are not used yet.
+    delimiter
+        What separates the columns of a text, one character; found by itself if it is a comma, semicolon, tab, bar or
+        space. Where it is no comma, numbers may have decimal commas.
 
     Raises
     ------
     ProblemError
-        If there is no such file, or it does not hold a table of numbers.
+        If there is no such file, it does not hold a table of numbers or more than the free memory, or a column by its
+        heading holds labels.
 
     Examples
     --------
-    >>> read_samples("digits").shape  # three of its 64 pixels are blank
-    (1797, 61)
+    >>> samples, columns = read_samples("wine", drop="color_intensity:proline")
+    >>> samples.shape, columns
+    ((178, 9), "Columns: 9 of 13 are used, 'alcohol' to 'proanthocyanins'.")
     """
-    if source in NAMED and not Path(source).exists():
-        try:
-            from sklearn import datasets
-        except ImportError:
-            raise ProblemError(f"DATA: {source!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
-        samples = getattr(datasets, f"load_{source}")().data
-        return samples[:, np.ptp(samples, 0) > 0]
-    path, _, member = source.partition(":") if ".npz:" in source.lower() else (source, "", "")
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".npy", ".npz", ".csv"):
-        raise ProblemError(f"DATA: must be a .npy, .npz or .csv file, or one of {', '.join(NAMED)} (got {source!r}).")
-    try:
-        array = _table(path) if suffix == ".csv" else _array(path, member, archive=suffix == ".npz")
-    except OSError as error:
+    if labels:
         raise ProblemError(
-            f"DATA: {path!r} cannot be read ({error.strerror or error}). Give a file of samples."
+            f"--labels: must be left out, because labels are not used yet (got {shown(labels)}). Use --drop to keep "
+            "such a column out of the inputs."
+        )
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            frame = _named(source) if source in NAMED and not Path(source).exists() else _file(source, delimiter)
+    except ProblemError:
+        raise
+    except Exception as error:  # broken files make numpy, zipfile, zlib and pandas raise more kinds than can be listed
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ProblemError(
+            f"DATA: {shown(source)} cannot be read ({_cut(reason)}). Give the path of a table as UTF-8 text, or of an "
+            "array written with np.save(path, np.asarray(samples, dtype=float))."
         ) from None
+    return choose(frame, columns, drop)
+
+
+def _cut(reason: object) -> str:
+    """What another library says, short and in one line."""
+    return shown(" ".join(str(reason).split()))[1:-1].rstrip(".")
+
+
+def _named(name: str) -> DataFrame:
+    """A data set of scikit-learn without its constant columns."""
+    try:
+        from sklearn import datasets
+    except ImportError:
+        raise ProblemError(f"DATA: {name!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
+    content = getattr(datasets, f"load_{name}")()
+    frame = DataFrame(content.data, columns=content.feature_names)
+    return frame.loc[:, np.ptp(content.data, axis=0) > 0]
+
+
+def _file(source: str, delimiter: str) -> DataFrame:
+    """What a file holds, with its headings as strings, or numbers from 1 as headings where it has none."""
+    path, member = (*re.split(r"(?<=\.npz):", source, maxsplit=1, flags=re.IGNORECASE), "")[:2]
+    lower = path.lower()
+    for kind, line in CONVERT.items():
+        if re.search(f"{kind}$", lower):
+            line = line.format(open="gzip.open" if lower.endswith(".gz") else "open", path=shown(path))
+            raise ProblemError(f"DATA: {shown(source)} is of a kind that is not read. Convert it in Python: {line}.")
+    if not lower.endswith(READ):
+        raise ProblemError(
+            f"DATA: must be a file ({', '.join((*ARRAYS, '.parquet', *TEXTS))}) or one of {', '.join(NAMED)} (got "
+            f"{shown(source)}). Give one of them."
+        )
+    status = os.stat(path)
+    if not S_ISREG(status.st_mode):
+        raise ProblemError(f"DATA: {shown(path)} must be a regular file (got a folder, pipe or device). Name the file.")
+    if lower.endswith(".parquet"):
+        return _parquet(path)
+    text = lower.removesuffix(".gz").endswith(TEXTS)
+    with _opened(path, PER_BYTE if text else 0) as file:
+        if text:
+            return _text(file, path, delimiter.replace(r"\t", "\t"))
+        array = _array(path if lower.endswith(".npy") else file, path, member)
     if array.dtype.kind not in "biuf":
-        raise ProblemError(f"DATA: must be real numbers (got {array.dtype} in {source!r}). Convert them.")
-    if array.ndim < 2:
+        raise ProblemError(f"DATA: must be real numbers (got {array.dtype} in {shown(source)}). Convert them.")
+    if array.ndim < 2 or not array.size:
         raise ProblemError(
-            f"DATA: must be of shape (count, D), a sample in each row (got {array.shape} in {source!r})."
+            f"DATA: must be of shape (count, D), a sample in each row (got {array.shape} in {shown(source)}). "
+            "Reshape it."
         )
-    return array.reshape(len(array), -1).astype(float)
+    _check_memory(path, array.size * 8 * COPIES)
+    frame = DataFrame(array.reshape(len(array), -1))
+    return frame.set_axis(frame.columns + 1, axis=1)
 
 
-def _array(path: str, member: str, archive: bool) -> ndarray:
+def _check_memory(path: str, needed: int, free: int | None = None) -> None:
+    free = available_bytes() if free is None else free
+    if needed > free:
+        raise ProblemError(
+            f"DATA: {shown(path)} must fit into memory (it takes {needed / 2**30:.1f} GiB or more, and "
+            f"{free / 2**30:.1f} GiB are free). Give fewer samples or columns."
+        )
+
+
+def _opened(path: str, per_byte: int) -> IO[bytes]:
+    """A file whose content fits into memory; one that is compressed is read, because its size is not known before."""
+    if not path.lower().endswith(".gz"):
+        _check_memory(path, os.path.getsize(path) * per_byte)
+        return open(path, "rb")
+    content, free = BytesIO(), available_bytes()
+    with gzip.open(path) as file:
+        while part := file.read(1 << 20):
+            content.write(part)
+            _check_memory(path, content.tell() * (1 + per_byte), free)
+    content.seek(0)
+    return content
+
+
+def _array(file: str | IO[bytes], path: str, member: str) -> ndarray:
     """The array of a .npy file, or a member of a .npz archive: the one named, or the only one."""
-    try:
-        content = np.load(path)  # without pickles
-        if not archive:
-            return content[...]
-        with content:
-            names = content.files
-            chosen = member or names[0] if len(names) == 1 else member
-            if chosen in names:
-                return content[chosen]
-    except NO_ARRAY:
-        raise ProblemError(
-            f"DATA: {path!r} must hold arrays of numbers (objects are not read). Write it with "
-            f"{'np.savez(path, samples=samples)' if archive else 'np.save(path, np.asarray(samples, dtype=float))'}."
-        ) from None
-    raise ProblemError(
-        f"DATA: must name one of the arrays {', '.join(map(repr, names))} of {path} (got {member!r}). For example "
-        f"{path}:{next(iter(names), 'samples')}."
-    )
+    # Without pickles, and mapped: nothing is read before its size is known.
+    content = np.load(file, mmap_mode="r" if isinstance(file, str) else None)
+    if isinstance(content, ndarray):
+        return content
+    with content:
+        names = content.files
+        name = member or (names[0] if len(names) == 1 else "")
+        if name not in names:
+            raise ProblemError(
+                f"DATA: must name one of the arrays {_cut(', '.join(map(repr, names)))} of {shown(path)} (got "
+                f"{shown(member)}). Write it as PATH.npz:NAME."
+            )
+        sizes = {info.filename: info.file_size for info in content.zip.infolist()}
+        _check_memory(path, sizes.get(f"{name}.npy", sizes.get(name, 0)))
+        array = content[name]
+    if not isinstance(array, ndarray):
+        raise ProblemError(f"DATA: {shown(name)} of {shown(path)} must be an array. Write it with np.savez.")
+    return array
 
 
-def _table(path: str) -> Float[ndarray, "count D"]:
-    """A table of numbers. A first line without any number is its headings."""
-    options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
+def _parquet(path: str) -> DataFrame:
     try:
-        cells = pd.read_csv(path, encoding="utf-8-sig", **options).fillna("")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ProblemError(f"DATA: {shown(path)} needs pyarrow. Run pip install 'sgdlimit[parquet]'.") from None
+    with parquet.ParquetFile(path) as file:
+        found = file.metadata
+        groups = map(found.row_group, range(found.num_row_groups))
+        stored = sum(group.total_byte_size for group in groups)
+        _check_memory(path, stored + found.num_rows * found.num_columns * 8 * COPIES)
+        frame = file.read().to_pandas()
+    return frame.set_axis(frame.columns.map(str), axis=1)
+
+
+def _text(file: IO[bytes], path: str, delimiter: str) -> DataFrame:
+    """A table of text: its first lines give the delimiter and the headings, pandas reads the rest."""
+    if len(delimiter) > 1:
+        raise ProblemError(f"--delimiter: must be one character (got {shown(delimiter)}). Try ';' or '\\t'.")
+    skipped, lines = 0, []
+    while len(lines) < 2 and (line := file.readline(LONGEST).decode("utf-8-sig")):
+        if len(line) >= LONGEST:
+            raise ProblemError(f"DATA: {shown(path)} must have lines below {LONGEST >> 20} MiB. Give a table of text.")
+        if line.strip() and (lines or not line.startswith("#")):
+            lines.append(line.rstrip("\r\n"))
+        else:
+            skipped += not lines
+    lines = lines or ["heading"]  # of an empty file, which holds no samples
+    delimiter = delimiter or next((mark for mark in ";\t,| " if all(mark in line for line in lines)), ",")
+    decimal = "," if delimiter != "," and re.search(r"\d,\d", lines[-1]) else "."
+    rows = [next(csv.reader([line.strip(" ")], delimiter=delimiter, skipinitialspace=True)) for line in lines]
+    headed = has_headings(*([cell.strip().replace(decimal, ".") for cell in row] for row in rows))
+    file.seek(0)
+    try:
+        frame = pd.read_csv(
+            file, header=None, skiprows=skipped + headed, sep=r"\s+" if delimiter == " " else delimiter,
+            decimal=decimal, na_values=["?"], skipinitialspace=True, float_precision="round_trip", low_memory=False,
+            encoding="utf-8-sig",
+        ).dropna(how="all")  # fmt: skip
+    except pd.errors.EmptyDataError:
+        frame = DataFrame()
+    if frame.empty:
+        raise ProblemError(f"DATA: {shown(path)} holds no samples. Give one in each line.")
+    width = frame.shape[1]
+    if not headed:
+        return frame.set_axis(frame.columns + 1, axis=1)
+    headings = [heading.strip() for heading in rows[0]]
+    if len(headings) == width - 1:  # of R, whose index has no heading, or lines that end with a delimiter
+        headings.insert(width if frame.iloc[:, -1].isna().all() else 0, "")
+    if len(headings) != width:
         raise ProblemError(
-            f"DATA: {path!r} is not a csv file ({str(error).strip()}). Write it as UTF-8 text."
-        ) from None
-    cells = cells[(cells != "").any(axis=1)]
-    wrong = cells.apply(pd.to_numeric, errors="coerce").isna() & ~cells.isin(["nan", "NaN"])
-    if len(cells) and wrong.iloc[0].all():
-        cells, wrong = cells[1:], wrong[1:]
-    if cells.empty:
-        raise ProblemError(f"DATA: {path!r} holds no numbers. Give a sample in each line, separated by commas.")
-    for row, column in np.argwhere(wrong.to_numpy())[:1]:
-        raise ProblemError(
-            f"DATA: line {cells.index[row] + 1}, column {column + 1} of {path!r} must be a number (got "
-            f"{cells.iloc[row, column]!r}). Leave out such columns or lines."
+            f"DATA: {shown(path)} must have a heading for each of its {width} columns (got {len(headings)}). "
+            "Correct it, or give the --delimiter."
         )
-    return cells.to_numpy(dtype=float)
+    return frame.set_axis(headings, axis=1)
+
+
+def has_headings(first: list[str], second: list[str] | None = None) -> bool:
+    """Whether the first line of a table holds its headings, to be told from the line below.
+
+    Headings are words above numbers, or evenly spaced numbers, such as the 0, 1, 2, ... of pandas.
+
+    Examples
+    --------
+    >>> has_headings(["label", "1x1"], ["5", "0"]), has_headings(["0", "1", "2"], ["0.3", "-1.2", "0.9"])
+    (True, True)
+    >>> has_headings(["5.1", "setosa"], ["4.9", "setosa"]), has_headings(["1", "?"], ["2", "4"])
+    (False, False)
+    """
+    if second is None or all(map(_is_word, first)):
+        return any(map(_is_word, first))
+    pairs = [*zip(first, second, strict=False)][first[0] == "" :]  # without the heading of an index
+    if any(_is_word(cell) and not _is_word(below) for cell, below in pairs):
+        return True
+    rows = [
+        [_number(cell) for cell in row] for row in zip(*(pair for pair in pairs if not _is_word(pair[0])), strict=True)
+    ]
+    above, below = rows or ([], [])
+    if above and above == list(range(len(above))) and (len(above) > 3 or any(value % 1 for value in below)):
+        return True
+    return len(above) > 3 and _evenly_spaced(above) and not _evenly_spaced(below)
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return {"true": 1.0, "false": 0.0}.get(cell.lower(), np.nan)
+
+
+def _is_word(cell: str) -> bool:
+    return np.isnan(_number(cell)) and cell.lower() not in MISSING
+
+
+def _evenly_spaced(values: list[float]) -> bool:
+    steps = np.diff(values)
+    return bool(steps[0] > 0 and np.allclose(steps, steps[0]))

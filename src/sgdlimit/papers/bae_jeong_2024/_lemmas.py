@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import multinomial
 from xarray import DataArray, Dataset
 
-from ...errors import ProblemError
+from ...errors import ProblemError, shown
 from ...inputs import MixtureLaw
 from ._cases import power_law, stacked
 from ._sample_means import FUNCTIONS, components_of
@@ -134,7 +134,9 @@ def function_correlation(shape: ArrayLike, spreads: Sequence[float], epsilons: A
     """
     epsilons = np.asarray(epsilons, dtype=float)
     if not (len(epsilons) >= SMALLEST and epsilons[0] > 0 and (np.diff(epsilons) > 0).all() and epsilons[-1] < 1):
-        raise ProblemError(f"epsilons: must be four or more increasing numbers in (0, 1) (got {epsilons.tolist()}).")
+        raise ProblemError(
+            f"epsilons: must be four or more increasing numbers in (0, 1) (got {shown(epsilons.tolist())})."
+        )
     if not min(spreads) > 0:
         raise ProblemError(f"spreads: must be greater than 0 (got {list(spreads)}). At 0 there are no components.")
     laws = _laws(shape, spreads)
@@ -233,7 +235,7 @@ def _laws(shape: ArrayLike, spreads: Sequence[float]) -> DataArray:
     """The standardised mixtures of one shape as objects, over ``spread``."""
     points = np.asarray(shape, dtype=float)
     if points.ndim != 1 or not np.ptp(points) > 0:
-        raise ProblemError(f"shape: must be a vector of m ≥ 2 means that differ (got {points.tolist()}).")
+        raise ProblemError(f"shape: must be a vector of m ≥ 2 means that differ (got {shown(points.tolist())}).")
     laws = [MixtureLaw(spread * points, standardize=True) for spread in spreads]
     return DataArray(laws, coords=[("spread", list(spreads))])
 
