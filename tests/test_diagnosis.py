@@ -1,6 +1,5 @@
 """Diagnoses of data whose right verdict is known, of data with a mean, and of files that will not do."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import sgdlimit as sl
 from sgdlimit.diagnosis import default_network, judge, margins
 from sgdlimit.diagnosis._structure import from_gaussian, null
-from sgdlimit.inputs._read import read_samples
 from test_cli import refused, sgdlimit
 
 N, D = 400, 200
@@ -201,103 +199,6 @@ def test_settings_that_will_not_do():
         default_network(sl.Gaussian())
 
 
-def written(folder, name):
-    rng = np.random.default_rng(0)
-    good = rng.normal(size=(200, 5))
-    path = folder / name
-    if name == "good.npy":
-        np.save(path, good)
-    elif name == "images.npy":
-        np.save(path, rng.normal(size=(200, 2, 3)))
-    elif name == "one.npz":
-        np.savez(path, samples=good)
-    elif name == "two.npz":
-        np.savez(path, a=good, b=good[:, :4])
-    elif name == "headings.csv":
-        np.savetxt(path, good, delimiter=",", header="a,b,c,d,e", comments="")
-    elif name == "plain.csv":
-        np.savetxt(path, good, delimiter=",")
-    elif name == "words.csv":
-        path.write_text("1,2\n3,many\n", encoding="utf-8")
-    elif name == "ragged.csv":
-        path.write_text("1,2\n3\n", encoding="utf-8")
-    elif name == "headings only.csv":
-        path.write_text("a,b\n", encoding="utf-8")
-    elif name == "binary.csv":
-        path.write_bytes(b"\xff\xfe\x00\x01")
-    elif name == "objects.npy":
-        np.save(path, np.array([{}, SimpleNamespace()], dtype=object), allow_pickle=True)
-    elif name == "objects.npz":
-        np.savez(path, a=np.array([{}], dtype=object))
-    elif name in ("garbage.npy", "garbage.npz"):
-        path.write_bytes(b"no array at all")
-    elif name == "complex.npy":
-        np.save(path, good + 1j)
-    elif name == "vector.npy":
-        np.save(path, good[:, 0])
-    elif name == "nan.npy":
-        good[3, 2] = np.nan
-        np.save(path, good)
-    elif name == "constant.npy":
-        good[:, 1] = 7
-        np.save(path, good)
-    elif name == "copied.npy":
-        good[:, 1] = 2 * good[:, 0]
-        np.save(path, good)
-    elif name == "few.npy":
-        np.save(path, good[:5])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [("good.npy", 5), ("images.npy", 6), ("one.npz", 5), ("two.npz:b", 4), ("headings.csv", 5), ("plain.csv", 5)],
-)
-def test_files_are_read(tmp_path, name, shape):
-    file, _, member = name.partition(":")
-    path = written(tmp_path, file)
-    assert read_samples(f"{path}:{member}" if member else str(path)).shape == (200, shape)
-
-
-def test_named_data_sets_are_read_unless_a_file_has_the_name(tmp_path, monkeypatch):
-    assert read_samples("wine").shape == (178, 13)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "wine").write_text("1,2", encoding="utf-8")
-    with pytest.raises(sl.ProblemError, match=r"must be a .npy, .npz or .csv file.*got 'wine'"):
-        read_samples("wine")
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("none.npy", "cannot be read"),
-        ("table.xlsx", "must be a .npy, .npz or .csv file, or one of .*digits.*got .*table.xlsx"),
-        ("two.npz", "must name one of the arrays 'a', 'b' of .*two.npz:a"),
-        ("two.npz:c", "must name one of the arrays .*got 'c'"),
-        ("words.csv", "line 2, column 2 .* must be a number .got 'many'"),
-        ("ragged.csv", "line 2, column 2 .* must be a number .got ''"),
-        ("headings only.csv", "holds no numbers"),
-        ("binary.csv", "is not a csv file"),
-        ("objects.npy", "must hold arrays of numbers .*np.save"),
-        ("objects.npz", "must hold arrays of numbers .*np.savez"),
-        ("garbage.npy", "must hold arrays of numbers"),
-        ("garbage.npz", "must hold arrays of numbers"),
-        ("complex.npy", "must be real numbers .got complex128"),
-        ("vector.npy", r"must be of shape \(count, D\).*got \(200,\)"),
-        ("nan.npy", r"must be finite \(got 1 of 1000 entries NaN .* first at \[3, 2\]"),
-        ("constant.npy", "1 constant of 5: 1, counted from 0.*--drop-constant to check"),
-        ("copied.npy", "1 is a copy of 0"),
-        ("few.npy", "must be at least 6 .* 5 coordinates"),
-    ],
-)
-def test_bad_data_are_named(tmp_path, name, words):
-    file, _, member = name.partition(":")
-    path = written(tmp_path, file)
-    with pytest.raises(sl.ProblemError, match=words) as refusal:
-        default_network(read_samples(f"{path}:{member}" if member else str(path)))
-    assert "\n" not in str(refusal.value)
-
-
 def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkeypatch):
     monkeypatch.setattr("sgdlimit.single_run.CHECK_TIMES", len(TIMES))
     samples = np.random.default_rng(0).normal(size=(3000, D))
@@ -314,6 +215,11 @@ def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkey
     data = sl.load(folder / "diagnosis.zarr")
     assert judge(data).headline in done.stdout  # the dataset holds all that the verdict rests on
     assert data.attrs["data_source"] == "normals.npy"
+    for sentence in (
+        "Labels come from a random teacher; yours are not used.",
+        "Columns: 100 of 100 are used, 1 to 100.",
+    ):
+        assert sentence in done.stdout
     done = command("check", "normals.npy", "--drop-constant", "--out", folder)
     assert (done.returncode, "not an empty folder" in done.stderr) == (2, True)
 
