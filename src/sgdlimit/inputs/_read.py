@@ -70,8 +70,8 @@ def read_samples(source: str, *, columns: str = "", drop: str = "", labels: str 
     Examples
     --------
     >>> samples, columns = read_samples("wine", drop="color_intensity:proline")
-    >>> samples.shape, columns
-    ((178, 9), "Columns: 9 of 13 are used, 'alcohol' to 'proanthocyanins'.")
+    >>> print(samples.shape, columns)
+    (178, 9) Columns: 9 of 13 are used, 'alcohol' to 'proanthocyanins'. Left out: 'color_intensity' to 'proline' (--drop).
     """
     if labels:
         raise ProblemError(
