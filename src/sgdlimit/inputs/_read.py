@@ -69,9 +69,9 @@ def read_samples(source: str, *, columns: str = "", drop: str = "", labels: str 
 
     Examples
     --------
-    >>> samples, columns = read_samples("wine", drop="color_intensity:proline")
+    >>> samples, columns = read_samples("wine", drop="proline")
     >>> print(samples.shape, columns)
-    (178, 9) Columns: 9 of 13 are used, 'alcohol' to 'proanthocyanins'. Left out: 'color_intensity' to 'proline' (--drop).
+    (178, 12) Columns: 12 of 13 are used, 'alcohol' to 'od280/od315_of_diluted_wines'. Left out: 'proline' (--drop).
     """
     if labels:
         raise ProblemError(
