@@ -11,40 +11,46 @@ PYTHON ?= python3
 VENV   ?= .venv
 PRESET ?= quick
 
-BIN     := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Programs are run as modules of this Python, because a script in bin/ names its folder. Python finds the package by a
+# file that holds this folder's name as UTF-8, which it reads by the locale.
+ifneq ($(words $(VENV)),1)
+$(error VENV must be one path without spaces (got '$(VENV)'). Choose another, or leave it out)
+endif
+RUN     := $(VENV)/bin/python
+export LC_ALL := C.UTF-8
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: reproduce explore test test-all campaigns docs lint types size prose clean
 
 reproduce: $(VENV)/installed
-	$(BIN)/sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out $(OUT))
+	$(RUN) -m sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out '$(OUT)')
 
 explore: $(VENV)/installed-explorer
-	$(BIN)/sgdlimit explore
+	$(RUN) -m sgdlimit explore
 
-test test-all: export SGDLIMIT_SCREENSHOTS ?= build/screenshots
+test test-all: export SGDLIMIT_SCREENSHOTS ?= $(shell [ -w . ] && echo build/screenshots)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(RUN) -m pytest
 
 test-all: test
-	$(BIN)/python -m pytest -m slow
+	$(RUN) -m pytest -m slow
 
 campaigns: $(VENV)/installed-test
-	$(BIN)/python -m pytest campaigns --numprocesses=0 -s
-	$(BIN)/python -m pytest tests -m campaign
+	$(RUN) -m pytest campaigns --numprocesses=0 -s
+	$(RUN) -m pytest tests -m campaign
 
 docs: $(VENV)/installed-docs
-	$(BIN)/mkdocs build --strict
+	$(RUN) -m mkdocs build --strict
 
 lint: $(VENV)/installed-dev
-	$(BIN)/ruff format --check
-	$(BIN)/ruff check
-	$(BIN)/lint-imports
-	$(BIN)/python tools/prose.py
+	$(RUN) -m ruff format --check
+	$(RUN) -m ruff check
+	$(RUN) -c 'from importlinter.cli import lint_imports_command as check; check()'
+	$(RUN) tools/prose.py
 
 types: $(VENV)/installed-dev
-	$(BIN)/pyright
+	$(RUN) -m pyright --pythonpath $(RUN)
 
 size:
 	@$(PYTHON) tools/size.py
@@ -52,32 +58,32 @@ size:
 prose:
 	@$(PYTHON) tools/prose.py
 
-$(BIN)/python:
+$(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'sgdlimit needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ...'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/installed: pyproject.toml constraints.txt | $(RUN)
 	@echo 'Installing into $(VENV) ...'
 	@$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/installed-explorer: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/installed-explorer: pyproject.toml constraints.txt | $(RUN)
 	@echo 'Installing into $(VENV) ...'
 	@$(INSTALL) --editable '.[explorer]'
 	@touch $@ $(VENV)/installed
 
-$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(RUN)
 	@echo 'Installing into $(VENV) ...'
 	@$(INSTALL) --editable '.[test]'
 	@touch $@ $(VENV)/installed-explorer $(VENV)/installed
 
-$(VENV)/installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(RUN)
 	@echo 'Installing into $(VENV) ...'
 	@$(INSTALL) --editable '.[docs]'
 	@touch $@ $(VENV)/installed
 
-$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(RUN)
 	@echo 'Installing into $(VENV) ...'
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/installed-test $(VENV)/installed

@@ -6,10 +6,12 @@ compiles is optimised little here: four fifths of the time are saved, the last b
 """
 # ruff: noqa: E402 (shapes are checked in modules that are imported after the hook is installed)
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,9 @@ MOST_BYTES = 500 << 20
 
 if FOLDER not in os.environ:
     kept = Path(__file__).parents[1] / ".pytest_cache" / "sgdlimit-programs"
+    if not os.access(kept.parents[1], os.W_OK):  # a checkout that may only be read
+        kept = Path(tempfile.mkdtemp(prefix="sgdlimit-programs-"))
+        atexit.register(shutil.rmtree, kept, ignore_errors=True)
     if sum(file.stat().st_size for file in kept.glob("*")) > MOST_BYTES:
         shutil.rmtree(kept)
     kept.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The commands on good and bad files: exit status, one sentence, nothing overwritten, no traceback."""
 
+import io
 import os
 import re
 import shutil
@@ -293,6 +294,16 @@ def test_an_interruption_is_one_sentence_also_before_the_run(when, monkeypatch, 
         entry.main()
     assert ended.value.code == 130
     assert re.fullmatch("sgdlimit: interrupted.*\n", capsys.readouterr().err)
+
+
+def test_letters_that_a_terminal_does_not_have_are_replaced(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["sgdlimit", "run", "σ.toml"])
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(written := io.BytesIO(), encoding="latin-1"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    sys.stderr.flush()
+    assert ended.value.code == 2
+    assert written.getvalue().startswith(b"sgdlimit: ?.toml: ")
 
 
 def test_an_error_while_results_are_written_names_their_folder(tmp_path, capsys):

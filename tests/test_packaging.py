@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,10 +10,12 @@ import tarfile
 import tomllib
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 import sgdlimit as sl
 
@@ -91,6 +94,38 @@ def test_a_full_install_from_the_registry(built, tmp_path, extras):
     assert run(python, "-c", solved, folder=tmp_path) == "1\n"
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_runs_in_any_folder_and_with_an_environment_elsewhere(tmp_path):
+    """The programs are modules of one Python, so no script needs the path of its own folder."""
+    here = tmp_path / "a café" / "checkout"
+    here.mkdir(mode=0o700, parents=True)
+    shutil.copy(ROOT / "Makefile", here)
+    targets = ("reproduce", "test", "docs", "lint", "types")
+    for place, option in ((here / ".venv", ()), (tmp_path / "env", (f"VENV={tmp_path / 'env'}",))):
+        (place / "bin").mkdir(parents=True)
+        for name in ("pyproject.toml", "constraints.txt"):
+            (here / name).touch()
+        for name in ("installed", "installed-test", "installed-docs", "installed-dev"):
+            (place / name).touch()
+        python = place / "bin" / "python"
+        python.write_text('#!/bin/sh\necho "$LC_ALL: $@" >> "$0.log"\n', "utf-8")
+        python.chmod(0o700)
+        run("env", "LC_ALL=C", "make", *targets, *option, folder=here)
+        asked = python.with_name("python.log").read_text("utf-8")
+        for line in (
+            "-m sgdlimit reproduce --preset quick",
+            "-m pytest",
+            "-m mkdocs build",
+            "-m ruff check",
+            "-m pyright",
+        ):
+            assert f"C.UTF-8: {line}" in asked
+    refused = subprocess.run(["make", "test", f"VENV={here}"], cwd=here, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "VENV must be one path without spaces" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 def test_the_citation_is_of_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
@@ -121,6 +156,17 @@ def test_conda_asks_for_what_the_package_has():
     extras = re.fullmatch(r"--editable \.\[([\w,]+)\]", editable)
     assert extras is not None
     assert set(extras[1].split(",")) == PROJECT["optional-dependencies"].keys() - {"docs", "test", "benchmark", "dev"}
+
+
+def test_pinned_versions_run_on_every_python_that_the_package_allows():
+    """An older patch of a Python too, as Debian's 3.11.2; known of the pins that are installed here."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    pins = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    installed = {each.name.lower().replace("_", "-"): each for each in metadata.distributions()}
+    pinned = [installed[name] for name, version in pins if name in installed and installed[name].version == version]
+    assert len(pinned) > 50
+    for each in pinned:
+        assert oldest in SpecifierSet(str(each.metadata.json.get("requires_python", ""))), each.name
 
 
 def test_public_names_have_types_and_docstrings():

@@ -22,8 +22,6 @@ from sgdlimit.sweep._engine import Engine, Outcome, Stop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as Unix does")
 
-NOBODY = 65534
-
 
 @pytest.fixture(scope="module")
 def forks():
@@ -98,10 +96,10 @@ def test_killed_at_a_random_moment_of_real_work(tmp_path, toml):
 
 @pytest.fixture
 def shared():
-    """A folder that any user may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="sgdlimit-", dir="/tmp"))
-    folder.chmod(0o777)
+    """A folder on which disks are mounted, or from which permissions are taken."""
+    folder = Path(tempfile.mkdtemp(prefix="sgdlimit-"))
     yield folder
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=False)
     subprocess.run(["umount", "-l", folder / "disk"], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -179,39 +177,29 @@ def test_a_disk_on_which_it_would_not_fit(command, tmp_path, toml, monkeypatch):
     assert not (tmp_path / "s.zarr").exists()
 
 
-@pytest.fixture
-def unprivileged():
-    if os.geteuid() != 0:
-        pytest.skip("only root can become another user, whom permissions bind")
-
-
-@pytest.mark.usefixtures("unprivileged")
 def test_a_folder_that_may_not_be_written_any_more(shared, forks, expected):
     """Permission is taken away after three tasks, and comes back."""
     out, toml = shared / "s.zarr", write_toml(shared / "s.toml")
-    toml.chmod(0o644)
     take = f"find {out} -type d -exec chmod a-w {{}} +"
-    status, printed = forks.run("sweep", toml, "--out", out, user=NOBODY, after={"3": take})
+    status, printed = forks.run("sweep", toml, "--out", out, bound=True, after={"3": take})
     assert status == 1
     assert "Permission denied" in printed
     assert "Traceback" not in printed
     assert sl.open_sweep(out).attrs["tasks_finished"] == 3
-    status, printed = forks.run("sweep", toml, "--out", out, user=NOBODY)
+    status, printed = forks.run("sweep", toml, "--out", out, bound=True)
     assert status == 1
     assert "Permission denied" in printed
     subprocess.run(["chmod", "-R", "u+w", out], check=True)
-    assert forks.run("sweep", toml, "--out", out, user=NOBODY)[0] == 0
+    assert forks.run("sweep", toml, "--out", out, bound=True)[0] == 0
     assert_same_bits(sl.open_sweep(out).load(), expected)
 
 
-@pytest.mark.usefixtures("unprivileged")
 def test_paths_that_may_not_be_used(shared, forks):
     """A parent one may not write in, a store one may not read, a log one may not write: one sentence each."""
     toml = write_toml(shared / "s.toml")
-    toml.chmod(0o644)
-    (shared / "parent").mkdir(mode=0o755)
+    (shared / "parent").mkdir(mode=0o555)
     fill(shared / "secret.zarr")
-    (shared / "secret.zarr").chmod(0o700)
+    (shared / "secret.zarr").chmod(0o000)
     for out, log, status, words in (
         ("parent/s.zarr", "log", 2, "cannot be written to (Permission denied). Name another"),
         ("secret.zarr", "log", 1, "Permission denied"),
@@ -220,7 +208,7 @@ def test_paths_that_may_not_be_used(shared, forks):
         ("s.zarr", "none/log", 2, "cannot be written to (No such file or directory). Name another file"),
         ("s.zarr", "parent", 2, "cannot be written to"),
     ):
-        found = forks.run("sweep", toml, "--out", shared / out, "--log", shared / log, user=NOBODY)
+        found = forks.run("sweep", toml, "--out", shared / out, "--log", shared / log, bound=True)
         assert found[0] == status, found
         assert words in found[1], found
         assert "Traceback" not in found[1]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from errno import ENOENT
 from functools import cache, partial, wraps
 from inspect import Signature, signature
+from io import TextIOWrapper
 from itertools import chain, count
 from os.path import samestat
 from pathlib import Path
@@ -39,6 +40,9 @@ tell = partial(echo, err=True)
 
 def main() -> None:
     """Run the command line: every failure is one sentence on standard error and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.encoding != "utf-8":
+            stream.reconfigure(errors="replace")  # a terminal may not have all letters
     try:
         status = app(standalone_mode=False) or 0
         if status != INTERRUPTED:
