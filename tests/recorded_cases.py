@@ -449,7 +449,8 @@ def _sweep() -> Values:
 @named("sgd diagnosis")
 def _diagnosis() -> Values:
     drawn = instance(latent=mixture(20))
-    found = sl.diagnose(drawn, times=TIMES, runs=3, seed=1, field_times=2, field_samples=200, test_samples=100)
+    run = {"times": TIMES, "runs": 3, "most_runs": 3, "seed": 1, "test_samples": 100}
+    found = sl.diagnose(drawn, field_times=2, field_samples=200, **run)
     return {name: values for name, values in numbers(found.data).items() if values.size < 300}
 
 

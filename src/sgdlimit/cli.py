@@ -189,7 +189,8 @@ def check(
     learning_rate: float = Option(0.2, help="Learning rate η."),
     input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
     time: float = Option(100.0, help="Length of training in units of N steps."),
-    runs: int = Option(5, min=3, help="SGD runs of each kind."),
+    runs: int = Option(5, min=3, help="SGD runs of each kind to begin with."),
+    most_runs: int = Option(80, min=3, help="Up to so many are added while the verdict is open."),
     clusters: int | None = Option(
         None, min=1, help="Number of Gaussian clusters to fit to the data, for mixture theory."
     ),
@@ -216,7 +217,9 @@ def check(
     times = output_times("--time", time, network.input_dim)
     folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
     with _progress(folder) as progress:
-        summary = check_data(network, times, folder, runs=runs, seed=seed, clusters=clusters, progress=progress)
+        summary = check_data(
+            network, times, folder, runs=runs, most_runs=most_runs, seed=seed, clusters=clusters, progress=progress
+        )
     echo(summary)
 
 

@@ -137,6 +137,7 @@ def check_data(
     folder: Path,
     *,
     runs: int,
+    most_runs: int,
     seed: int,
     clusters: int | None = None,
     progress: Progress,
@@ -150,7 +151,7 @@ def check_data(
     folder
         An empty folder; it gets ``diagnosis.zarr``, ``diagnosis.png``, ``diagnosis.pdf`` and ``verdict.txt``. For
         inputs with a mean it also gets ``centred.zarr``, the same for the data less their mean.
-    runs, seed
+    runs, most_runs, seed
         See :func:`sgdlimit.diagnose`.
     clusters
         Number of Gaussian clusters to fit to the data for mixture theory. Without it mixture theory is not tried.
@@ -165,8 +166,9 @@ def check_data(
     samples = network.latent.samples  # type: ignore[attr-defined]
     fitted = None if clusters is None else ClusterMixture.fit(samples, clusters, seed=seed)
     found = diagnose(
-        network, times=times, runs=runs, seed=seed, clusters=fitted, progress=partial(progress, "theory and SGD")
-    )
+        network, times=times, runs=runs, most_runs=most_runs, seed=seed, clusters=fitted,
+        progress=partial(progress, "theory and SGD"),
+    )  # fmt: skip
     save(found.data, folder / "diagnosis.zarr")
     if found.centred is not None:
         save(found.centred.data, folder / "centred.zarr")

@@ -48,11 +48,11 @@ def structure(instance: Instance, weights: DataArray, *, field_times: int, sampl
     Returns
     -------
     xarray.Dataset
-        ``fields`` (run, field_time, field, statistic) and ``field_mean`` (run, field_time, field), the mean over the
-        deviation, of λ_k and ν_m; ``projections`` (projection, statistic) of random projections of the data; ``null``
-        (moment, statistic), the statistics of a Gaussian variable from sampling alone; and of the data's law ``mean``,
-        ``covariance_distance``, ``eigenvalues``, ``partners`` and ``correlation_range``. For a finite data set
-        ``carrying_rows`` (column) is the number of rows that make up a column's variance, (Σ d²)²/Σ d⁴ with the
+        ``fields`` (field_run, field_time, field, statistic) and ``field_mean`` (field_run, field_time, field), the mean
+        over the deviation, of λ_k and ν_m; ``projections`` (projection, statistic) of random projections of the data;
+        ``null`` (moment, statistic), the statistics of a Gaussian variable from sampling alone; and of the data's law
+        ``mean``, ``covariance_distance``, ``eigenvalues``, ``partners`` and ``correlation_range``. For a finite data
+        set ``carrying_rows`` (column) is the number of rows that make up a column's variance, (Σ d²)²/Σ d⁴ with the
         distances d from its mean.
     """
     law, K, M = instance.latent, weights.sizes["student"], len(instance.teacher)
@@ -60,7 +60,7 @@ def structure(instance: Instance, weights: DataArray, *, field_times: int, sampl
     with one_thread():
         local, projected = _drawn(instance, weights.values, samples, seed)
         moments = _moments(law, instance.latent_dim)
-    dims = ("run", "field_time", "field")
+    dims = ("field_run", "field_time", "field")
     return Dataset(
         {
             "fields": ((*dims, "statistic"), from_gaussian(local)),

@@ -1,10 +1,11 @@
 """From the numbers of a diagnosis to a verdict in plain words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import stdtrit
 from xarray import DataArray, Dataset
 
 from ..comparison import AGREEMENT, mean_and_error
@@ -13,8 +14,11 @@ from ..inputs import GAUSSIAN_THEORIES, listed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DECISIVE = ["Q", "R", "v"]
-"""The order parameters that all have to agree. (ε_g of one network may agree by chance where these do not.)"""
+LEVEL = 0.975
+"""One-sided level of Student's t: a theory holds or fails if the 95 % interval of its margin does not include zero."""
+
+LEAST_SAMPLES, LEAST_FOR_A_COLUMN = 100, 10
+"""The fewest samples that get a verdict: in all, and for each column."""
 
 RESOLVED = 0.5
 """Nothing is decided where the noise floor of Q is above this part of its mean |Q|: almost any theory would agree."""
@@ -37,12 +41,14 @@ class Diagnosis:
     """Which theory predicts SGD on some data, and why others do not. ``print`` shows all of it."""
 
     verdict: str
-    """The first theory that agrees with SGD (conventional, moment-matched, mixture), ``"neither"``, or ``"undecided"``
-    where training diverges or noise is as large as what is compared."""
+    """The first theory that holds (conventional, moment-matched, mixture), ``"neither"``, or ``"undecided"``, where the
+    first theory that does not fail cannot be told from one that does, training diverges, or samples are too few."""
     borderline: bool
-    """Whether other runs could change the verdict: a margin is within two standard errors of the threshold."""
+    """Whether the verdict is undecided only for want of runs or samples."""
     headline: str
-    """The verdict in a sentence."""
+    """The verdict in a few sentences."""
+    outcomes: Mapping[str, str]
+    """For each theory ``"holds"``, ``"fails"`` or ``"cannot tell"``."""
     reasons: tuple[str, ...]
     """Which assumptions of the theories fail and which hold, with the numbers."""
     data: Dataset = field(repr=False)
@@ -68,67 +74,107 @@ class Diagnosis:
 def margins(data: Dataset) -> Dataset:
     """M beside the noise floor, with standard errors over runs, and the margin M − AGREEMENT floor from paired runs.
 
+    A margin whose 95 % interval includes zero neither holds nor fails. On samples it fails only where M is also larger,
+    at the same level, than on as many samples of the inputs that the theory assumes.
+
     Returns
     -------
     xarray.Dataset
         ``M``, ``floor``, ``gaussian`` (M on the inputs that the theory assumes) and ``margin``, each with a
-        ``_stderr``; ``agrees``; and ``ratio`` and ``own``, M and ``gaussian`` over the floor; dims (theory, quantity).
+        ``_stderr``; ``holds`` and ``fails``; ``ratio``, ``spread`` and ``own``: M, half its 95 % interval and
+        ``gaussian``, over the floor; and ``few``, the M of as many samples over the floor, where they were tried; dims
+        (theory, quantity).
     """
     runs = Dataset({name: data[f"{name}_runs"] for name in ("M", "floor", "gaussian")})
     runs["margin"] = runs["M"] - AGREEMENT * runs["floor"]
     mean, error = mean_and_error(runs.where(runs.notnull().all("run")), "run")
+    spread = stdtrit(data.sizes["run"] - 1, LEVEL) * error["margin"]
+    fails, few = ~(mean["margin"] <= spread), {}  # true also for what could not be computed
+    if "M_sets" in data:
+        (average, scatter), sets = mean_and_error(data["M_sets"], "set"), data.sizes["set"]
+        fails &= ~(mean["M"] <= average + stdtrit(sets - 1, LEVEL) * np.sqrt(sets + 1) * scatter)
+        few = {"few": average / mean["floor"]}
     return mean.assign(
         {f"{name}_stderr": values for name, values in error.items()}
         | {
             "ratio": mean["M"] / mean["floor"],
+            "spread": spread / mean["floor"],
             "own": mean["gaussian"] / mean["floor"],
-            "agrees": mean["margin"] <= 0,  # false for what could not be computed
         }
+        | {"holds": mean["margin"] <= -spread, "fails": fails}
+        | few
     )
 
 
 def judge(data: Dataset, centred: Diagnosis | None = None) -> Diagnosis:
-    """The first theory whose M is within AGREEMENT noise floors for each of Q, R and v, and why others fail.
+    """Which theories hold: those whose M is within AGREEMENT noise floors for every quantity; and why others fail.
 
     Parameters
     ----------
     data, centred
         See :class:`sgdlimit.Diagnosis`.
     """
-    found = margins(data).sel(quantity=DECISIVE)
-    agrees = found["agrees"].all("quantity")
-    verdict = agrees.idxmax().item() if agrees.any() else "neither"
-    tried = found.sel(theory=slice(verdict if agrees.any() else None))
-    reasons, obstacle = _reasons(data, found), ""
-    noise = float(
-        (tried["floor"].sel(quantity="Q") / abs(data["Q_theory"]).mean(["time", "student", "student_"])).max()
+    found = margins(data)
+    outcome = found["fails"].any("quantity"), found["holds"].all("quantity")
+    outcomes = {
+        name: "fails" if fails else "holds" if holds else "cannot tell"
+        for name, fails, holds in zip(data["theory"].values.tolist(), *(each.values for each in outcome), strict=True)
+    }
+    first = next((name for name, said in outcomes.items() if said != "fails"), None)
+    sizes = {name: _size(data, name, found.sel(theory=name)) for name in outcomes}
+    holding = [name for name, said in outcomes.items() if said == "holds"][:1]
+    tried = found.sel(theory=slice(first))
+    verdict, obstacle = first or "neither", _obstacle(data, tried)
+    if obstacle:
+        headline = f"undecided, because {obstacle}"
+    elif first is None:
+        headline = "no theory predicts SGD on these data."
+    elif first in holding:
+        headline = f"{first} theory predicts SGD on these data: {sizes[first]}."
+    else:
+        headline = f"undecided. {first} theory may hold or fail: {sizes[first]}."
+        headline += "".join(f" {name} theory holds: {sizes[name]}." for name in holding)
+        more = "runs" if "few" not in found or found["few"].sel(theory=first).isnull().all() else "samples"
+        headline += f" Give more {more}."
+    simpler = [
+        f"{name}: {sizes[name]}" for name, said in outcomes.items() if said == "fails" and name in tried["theory"]
+    ]
+    if simpler and not obstacle:
+        headline += f" {'Simpler theories' if first else 'All'} fail ({'; '.join(simpler)})."
+    undecided = bool(obstacle) or first not in [*holding, None]
+    return Diagnosis(
+        "undecided" if undecided else verdict,
+        undecided and not obstacle,
+        f"Verdict: {headline}",
+        outcomes,
+        _reasons(data, found),
+        data,
+        centred,
     )
+
+
+def _obstacle(data: Dataset, tried: Dataset) -> str:
+    """Why there can be no verdict; nothing where there can."""
+    noise = tried["floor"].sel(quantity="Q") / abs(data["Q_theory"]).mean(["time", "student", "student_"])
+    count, least = data.attrs.get("distinct_samples", np.inf), least_samples(data.sizes["node"])
     if "diverged_at" in data.attrs:
-        obstacle = (
+        return (
             f"training diverges at t = {data.attrs['diverged_at']:.3g}, on these data or on Gaussian inputs of their "
             "size. Lower the learning rate, or standardise the data."
         )
-    elif not noise <= RESOLVED:
-        obstacle = (
-            f"noise alone is {noise:.0%} of Q, so that any theory would agree. Lower the learning rate, standardise "
-            "the data, or use more inputs."
+    if count < least:
+        return f"{count} samples are too few. Give at least {least}, ten for each column and a hundred in all."
+    if not noise.max() <= RESOLVED:
+        return (
+            f"noise alone is {float(noise.max()):.0%} of Q, so that any theory would agree. Lower the learning rate, "
+            "standardise the data, or use more inputs."
         )
-    if obstacle:
-        return Diagnosis("undecided", True, f"Verdict: undecided, because {obstacle}", reasons, data, centred)
-    sizes = {name: _size(data, name, tried.sel(theory=name)) for name in tried["theory"].values.tolist()}
-    simpler = "; ".join(f"{name}: {size}" for name, size in sizes.items() if name != verdict)
-    if verdict in sizes:
-        headline = f"{verdict} theory predicts SGD on these data ({sizes[verdict]})."
-        headline += f" Simpler theories do not ({simpler})." if simpler else ""
-    else:
-        headline = f"no theory predicts SGD on these data ({simpler})."
-    # Two standard errors more or less would change the verdict on these.
-    margin, spread = tried["margin"], 2 * tried["margin_stderr"]
-    uncertain = (margin <= spread).all("quantity") & (margin > -spread).any("quantity")
-    if uncertain.any():
-        names = " and ".join(uncertain["theory"].values[uncertain])
-        headline += f" Borderline: M of {names} is within two standard errors of {AGREEMENT:g} floors. Take more runs."
-    return Diagnosis(verdict, bool(uncertain.any()), f"Verdict: {headline}", reasons, data, centred)
+    return ""
+
+
+def least_samples(columns: int) -> int:
+    """The fewest samples of so many columns that get a verdict."""
+    return max(LEAST_SAMPLES, LEAST_FOR_A_COLUMN * columns)
 
 
 def table(data: Dataset) -> str:
@@ -158,7 +204,9 @@ def _size(data: Dataset, theory: str, numbers: Dataset) -> str:
     """How large M of a theory is."""
     if numbers["M"].isnull().any():
         return _inapplicable(data, theory)
-    return "M({}) is {:.1f} × the noise floor".format(*_worst(numbers["ratio"]))
+    quantity, ratio = _worst(numbers["ratio"])
+    spread = float(numbers["spread"].sel(quantity=quantity))
+    return f"M({quantity}) is {ratio:.1f} × the noise floor (95 % CI {max(ratio - spread, 0):.1f}-{ratio + spread:.1f})"
 
 
 def _reasons(data: Dataset, found: Dataset) -> tuple[str, ...]:
@@ -198,8 +246,12 @@ def _assumptions(data: Dataset, found: Dataset) -> Iterator[tuple[bool, str]]:
         text = f"samples: each of {distinct} is used {epochs:.1f} times."
         if epochs > 1:
             text += f" Theory assumes fresh samples, which holds up to t = {distinct / data.attrs['input_dim']:.2g}."
-        if distinct < 10 * D:
-            text += f" A stable covariance takes {10 * D}."
+        text += f" A verdict takes at least {least_samples(D)}."
+        if "few" in found:
+            few = found["few"].max("quantity").dropna("theory").to_series().items()
+            text += "".join(
+                f" On as many of the inputs that {name} theory assumes M is {M:.1f} floors." for name, M in few
+            )
         yield epochs > 1, text
 
     names = ("mean", "partners", "partners_noise", "largest_noise", "correlation_range")
@@ -228,7 +280,7 @@ def _assumptions(data: Dataset, found: Dataset) -> Iterator[tuple[bool, str]]:
 
     # Size is a cause where the last Gaussian theory does not follow Gaussian inputs of its covariance.
     name = found["M"].sel(theory=list(GAUSSIAN_THEORIES)).dropna("theory")["theory"].values[-1]
-    quantity, ratio = _worst(found["own"].sel(theory=name))
+    quantity, ratio = _worst(found["own"].sel(theory=name).drop_sel(quantity="generalization_error"))
     text = f"size: {name} theory follows SGD on Gaussian inputs of its covariance ({ratio:.1f} × the floor)"
     if ratio > AGREEMENT:
         text = (
@@ -246,7 +298,7 @@ def _gaussianity(data: Dataset) -> Iterator[tuple[bool, str]]:
     variables have.
     """
     data = data.sel(statistic=list(LABELS))
-    along, high = data["fields"].mean(["run", "field"]), data["null"].sel(moment="high").values
+    along, high = data["fields"].mean(["field_run", "field"]), data["null"].sel(moment="high").values
     furthest = along[(abs(along.values) / high).max(axis=1).argmax()]
     for label, mean in (
         (f"local fields (t = {float(furthest['field_time']):.3g}, the least Gaussian)", furthest.values),

@@ -167,7 +167,7 @@ def _draw_diagonal(panel: Axes, data: Dataset, name: str, theories: Mapping[str,
 
 def _draw_fields(panel: Axes, data: Dataset) -> None:
     """Statistics of the fields, mean over runs and fields, in units of what sampling makes of Gaussian ones."""
-    fields = abs(data["fields"]).mean(["run", "field"]) / data["null"].sel(moment="high")
+    fields = abs(data["fields"]).mean(["field_run", "field"]) / data["null"].sel(moment="high")
     times = data["field_time"].values
     for name, (_, series) in STATISTICS.items():
         draw(panel, times, fields.sel(statistic=name), **series._asdict())
