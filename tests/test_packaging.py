@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 import tomllib
 import venv
 import zipfile
@@ -167,6 +168,17 @@ def test_pinned_versions_run_on_every_python_that_the_package_allows():
     assert len(pinned) > 50
     for each in pinned:
         assert oldest in SpecifierSet(str(each.metadata.json.get("requires_python", ""))), each.name
+
+
+def test_programs_are_compiled_where_neither_the_code_nor_home_can_be_written(monkeypatch):
+    """As in a container that runs as another user: numba refuses to compile without a folder."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "")  # put back afterwards
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with monkeypatch.context() as patched:
+        patched.setattr("atexit.register", lambda remove, folder, **how: shutil.rmtree(folder))
+        vars(sl)["_compile_somewhere"]()
+    assert Path(os.environ["NUMBA_CACHE_DIR"]).parent == Path(tempfile.gettempdir())
 
 
 def test_public_names_have_types_and_docstrings():
