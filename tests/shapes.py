@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any, get_args
 
 import jax
@@ -29,8 +30,12 @@ def check_shapes() -> None:
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its shapes checked: wrong input of another kind must reach the product's own checks."""
     hints = inspect.get_annotations(function)
-    function.__annotations__ = {name: hint if _has_shape(hint) else object for name, hint in hints.items()}
-    return WHOLE_NUMBERS_ARE_NUMBERS(function)
+    copy = FunctionType(  # the product reads the annotations of the function itself
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, function.__qualname__
+    copy.__annotations__ = {name: hint if _has_shape(hint) else object for name, hint in hints.items()}
+    return WHOLE_NUMBERS_ARE_NUMBERS(copy)
 
 
 def _has_shape(hint: Any) -> bool:

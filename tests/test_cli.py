@@ -63,6 +63,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     done = sgdlimit("run", "small.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.match(r"Memory: \d+\.\d\d GiB for the simulation, 400 MiB for the libraries", done.stderr)
+    assert re.search(r"Time: about [\d.]+ \w+ for SGD; Ctrl-C stops it", done.stderr)
     for word in ("Q", "R", "v", "generalization_error", "floor"):
         assert word in done.stdout
     folder = tmp_path / "results" / "small"
@@ -89,6 +90,8 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
         (("input_dim = 60", ""), ("input_dim", "missing")),
         (("components = 2", "components = 2\nblock_size = 7"), ("block_size", "7", "must divide", "30")),
         (("runs = 2", "runs = 0"), ("run.runs", "0")),
+        (("runs = 2", "runs = 1000000000"), ("run.runs: must be less than or equal to 1000000 (got 1000000000)",)),
+        (("count = 20", "count = 1000000000"), ("run.count: must be less than or equal to 100000 (got 1000000000)",)),
         (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "not a setting")),
         (("learning_rate = 0.5", "learning_rate = nan"), ("learning_rate", "nan")),
         (("spread = 2.0", "spread = 2.0\nweights = [0.5, 0.6]"), ("weights", "sum to 1")),
@@ -114,6 +117,13 @@ def test_the_wrong_kind_of_file_is_recognised(tmp_path, command):
     refused(command("run", "results"), 2, "results/problem.toml")
     for name in ("run", "sweep", "explore"):
         refused(command(name, "theory.zarr"), 2, "This is a stored dataset. Open it with sl.load().")
+
+
+@pytest.mark.parametrize("change", [("student_units = 2", "student_units = 3000"), ("runs = 2", "runs = 1000000")])
+def test_a_run_beyond_the_memory_is_refused_before_it_begins(tmp_path, command, change, monkeypatch):
+    monkeypatch.setattr("sgdlimit.simulation._read.available_bytes", lambda: 1 << 30)
+    (tmp_path / "large.toml").write_text(SMALL.replace(*change), encoding="utf-8")
+    refused(command("run", "large.toml"), 2, "would hold", "1.0 GiB are free. Ask for fewer runs, output times")
 
 
 def test_a_missing_file_and_an_unknown_option_are_refused_with_status_2(tmp_path, command):

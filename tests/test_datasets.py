@@ -75,7 +75,7 @@ def test_wrong_arguments_are_named(problem, instance):
     for act, said in (
         (lambda: sl.datasets.make_hidden_manifold(0), r"n_samples: must be a whole number of at least 1 \(got 0\)"),
         (lambda: sl.datasets.make_hidden_manifold(10, activation="swish!"), "activation"),
-        (lambda: sl.datasets.batches(instance, 2.5), r"batch_size: must be a whole number of at least 1 \(got 2.5\)"),  # type: ignore[arg-type]
+        (lambda: sl.datasets.batches(instance, 2.5), r"batch_size: must be a whole number \(got 2.5\)"),  # type: ignore[arg-type]
         (lambda: sl.datasets.batches(instance, 2, seed=-1), r"seed: must be a whole number of at least 0 \(got -1\)"),
         (lambda: sl.datasets.batches(problem, 2), "draw"),
     ):

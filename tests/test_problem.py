@@ -243,10 +243,10 @@ def test_wrong_arrays_are_named(place, value, message):
     ("change", "message"),
     [
         ({"learning_rate": 0}, "learning_rate: must be greater than 0 .got 0"),
-        ({"learning_rate": "fast"}, "learning_rate: must be numbers .got 'fast'"),
+        ({"learning_rate": "fast"}, "learning_rate: must be a number .got 'fast'"),
         ({"activation": "swish"}, "activation: .*'swish'"),
         ({"nonlinearity": None}, "nonlinearity: must be .*got None"),
-        ({"latent": "gaussian"}, "latent: must be a law .*got 'gaussian'"),
+        ({"latent": "gaussian"}, "latent: must be a LatentLaw .got 'gaussian'.. Use Gaussian"),
         ({"latent": sl.MixtureLaw(np.ones((2, 5)))}, "latent: must have latent_dim 6 coordinates .got a law of 5"),
     ],
 )

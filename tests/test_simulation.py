@@ -320,6 +320,7 @@ def test_divergence_cuts_the_trajectory_and_says_when():
         ({"overlaps": "exact"}, r"overlaps: must be .* \(got 'exact'\)"),
         ({"overlaps": []}, r"overlaps: must be .* \(got \[\]\)"),
         ({"overlaps": 3}, r"overlaps: must be .* \(got 3\)"),
+        ({"runs": 10**12}, r"times: this simulation would hold .* GiB and .* are free. Ask for fewer runs"),
         ({"runs": True}, r"runs: must be .* \(got True\)"),
         ({"data": (np.ones((60, 30)),), "runs": 2}, r"runs: must be 1 on given data, .* \(got 2\)"),
         ({"data": ("C",)}, "data: C: must be numbers \\(got 'C'\\)"),
@@ -359,7 +360,7 @@ def test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused(monkeypatc
     needed = [predicted_bytes([instance], sl.log_times(steps, 60, 50), test_samples=0) for steps in (600, 6000)]
     assert needed[0] == needed[1]
     monkeypatch.setattr("sgdlimit.simulation._read.available_bytes", lambda: 10**6)
-    with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free\. Ask for fewer output times"):
+    with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free\. Ask for fewer runs"):
         sl.simulate(instance, sl.log_times(6000, 60, 500))
 
 

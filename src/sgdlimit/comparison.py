@@ -6,6 +6,7 @@ import numpy as np
 from xarray import DataArray, Dataset
 
 from .errors import ProblemError, unknown_name
+from .signatures import checked
 from .trajectory import VARIABLES
 
 AGREEMENT = 2.0
@@ -36,6 +37,7 @@ NAMES_OF_RESULTS = {
 }
 
 
+@checked
 def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute") -> Dataset:
     """M of every entry of Q, R, v and ε_g: the distance between two trajectories, averaged over the output times (18).
 
@@ -112,6 +114,7 @@ def mean_and_error(values: Values, dims: Any = "instance") -> tuple[Values, Valu
     return mean, (variance / count) ** 0.5
 
 
+@checked
 def compare(
     theory: Dataset,
     runs: Dataset,

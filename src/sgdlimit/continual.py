@@ -6,8 +6,10 @@ import numpy as np
 import xarray as xr
 
 from .errors import ProblemError
+from .signatures import checked
 
 
+@checked
 def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
     """Forgetting of each task that ended, and transfer to each task that began later.
 

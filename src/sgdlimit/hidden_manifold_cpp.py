@@ -27,6 +27,7 @@ from numpy import ndarray, sqrt
 from .errors import ProblemError, unknown_name
 from .inputs import nonlinearity_named
 from .instance import Instance
+from .signatures import checked
 from .training import Training
 from .trajectory import make_trajectory
 
@@ -54,6 +55,7 @@ class HiddenManifoldRun(NamedTuple):
     """The log of ``hmm_ode``, if there is one: a trajectory."""
 
 
+@checked
 def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     """Read a run of the authors' C++ programs: initial conditions as an instance, logs as trajectories.
 
@@ -112,6 +114,7 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     return HiddenManifoldRun(instance, simulation, ode)
 
 
+@checked
 def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
     """Array of an Armadillo binary of doubles: two header lines, then the values column by column.
 

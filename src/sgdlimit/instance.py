@@ -33,7 +33,9 @@ from .inputs import (
 )
 from .rules import Activation, activation_named, names_of, student_activation
 from .settings import numbers
+from .signatures import checked
 from .training import PLAIN, LearningRule, Training, check_switch_times, task_units
+from .trajectory import make_attrs
 
 STANDARD_NORMAL = Gaussian()
 
@@ -85,6 +87,7 @@ class Instance:
     teacher_output: Float[ndarray, "*tasks M"]
     switch_times: Float[ndarray, "switches"]
 
+    @checked
     def __init__(
         self,
         features: ArrayLike,
@@ -120,29 +123,15 @@ class Instance:
         self.learning_rate = float(numbers("learning_rate", learning_rate, ()))
         self.training, self.transform = training, transform
         self.attrs = dict(attrs or {})
-        # What is left after the arrays and names, which check themselves.
-        for name, given, right, rule in (
-            ("learning_rate", learning_rate, self.learning_rate > 0, "greater than 0"),
-            ("centre", centre, isinstance(centre, bool | np.bool_), "True or False"),
-            (
-                "latent",
-                latent,
-                isinstance(latent, LatentLaw),
-                "a law such as Gaussian(), MixtureLaw(means), Empirical(samples) or your own",
-            ),
-            ("training", training, isinstance(training, Training), "options of training, sgdlimit.Training(...)"),
-            (
-                "transform",
-                transform,
-                getattr(transform, "shape", (D, N)) == (D, N),
-                f"the transform of {(D, N)} features",
-            ),
-        ):
-            if not right:
-                raise ProblemError(f"{name}: must be {rule} (got {shown(given)}).")
+        make_attrs(self.attrs)
+        if self.learning_rate <= 0:
+            raise ProblemError(f"learning_rate: must be greater than 0 (got {shown(learning_rate)}). Try 0.2.")
+        if transform is not None and transform.shape != (D, N):
+            raise ProblemError(f"transform: must be the transform of {(D, N)} features (got {transform.shape}).")
         latent.check_dim(D)
 
     @classmethod
+    @checked
     def from_covariance(
         cls,
         covariance: ArrayLike,
@@ -204,6 +193,7 @@ class Instance:
         )  # fmt: skip
 
     @classmethod
+    @checked
     def from_inputs(
         cls,
         inputs: Any,
@@ -331,6 +321,7 @@ class Instance:
             changes.setdefault("transform", None)
         return Instance(**(vars(self) | changes))
 
+    @checked
     def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
         """The same learner with another task after this one: from a time on, another teacher labels the inputs.
 
@@ -383,18 +374,3 @@ class Instance:
             "sgdlimit": version("sgdlimit"),
             **more,
         }
-
-
-def check_instance(instance: object) -> Instance:
-    """Refuse what is not an instance, above all a problem that was not drawn.
-
-    Raises
-    ------
-    ProblemError
-        If it is not an :class:`Instance`.
-    """
-    if not isinstance(instance, Instance):
-        raise ProblemError(
-            f"instance: must be an Instance (got a {type(instance).__name__}). Give problem.draw(seed=0)."
-        )
-    return instance

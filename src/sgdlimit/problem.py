@@ -17,6 +17,7 @@ from .instance import Instance
 from .resources import available_bytes
 from .rules import ACTIVATIONS, STUDENTS
 from .settings import Settings, check_whole, probabilities, read_toml, validated
+from .signatures import checked
 from .training import PLAIN, Training, check_switch_times
 
 OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
@@ -24,6 +25,9 @@ OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearit
 
 Dimension = Annotated[StrictInt, Field(ge=1, le=10**6)]
 Scale = Annotated[StrictFloat, Field(ge=0, le=1e6)]
+Few = Annotated[StrictInt, Field(ge=1, le=10**5)]
+Samples = Annotated[StrictInt, Field(ge=0, le=10**7)]
+Seed = Annotated[StrictInt, Field(ge=0, le=10**12)]
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -199,6 +203,7 @@ class Problem(Settings):
         check_switch_times(value)
         return value
 
+    @checked
     def draw(self, seed: int) -> Instance:
         """Draw an instance: features, weights, teacher and the means of a mixture.
 
@@ -247,6 +252,7 @@ class Problem(Settings):
     def _outputs(self, units: int, rng: Generator) -> Float[ndarray, "units"]:
         return rng.standard_normal(units) if self.output_weights == "normal" else np.ones(units)
 
+    @checked
     def draw_latent(self, seed: int) -> LatentLaw:
         """Draw the law of the latent alone, the same that :meth:`draw` gives the instance."""
         *_, stream = _streams(seed)
@@ -259,6 +265,7 @@ class Problem(Settings):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
+    @checked
     def from_toml(cls, path: str | Path) -> Self:
         """Read settings from a TOML file, without its ``[run]`` table.
 
@@ -292,12 +299,12 @@ class RunSettings(Settings):
         Fresh samples on which the generalisation error of SGD is measured.
     """
 
-    seed: StrictInt = Field(default=0, ge=0)
+    seed: Seed = 0
     time: StrictFloat = Field(default=100.0, gt=0, le=1e7)
-    count: StrictInt = Field(default=200, ge=2)
-    runs: StrictInt = Field(default=5, ge=1)
+    count: Annotated[Few, Field(ge=2)] = 200
+    runs: Dimension = 5
     theory: TheoryName | tuple[TheoryName, ...] = "conventional"
-    test_samples: StrictInt = Field(default=4000, ge=2)
+    test_samples: Annotated[Samples, Field(ge=2)] = 4000
 
     @field_validator("theory", mode="before")
     @classmethod
@@ -323,6 +330,7 @@ class ProblemFile(Problem):
     run: RunSettings = RunSettings()
 
 
+@checked
 def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     """Read a problem and its ``[run]`` table from one TOML file.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 from threadpoolctl import threadpool_limits
 
+from .errors import ProblemError
+
 LIBRARIES = 400 << 20  # bytes that Python, numpy, JAX and the compiled code take, measured
 
 
@@ -59,6 +61,22 @@ def _text(path: Path) -> str:
 def cores() -> int:
     """Cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_beyond_memory(field: str, given: object, needed: float) -> None:
+    """Refuse a setting that makes arrays for which the memory does not suffice.
+
+    Raises
+    ------
+    ProblemError
+        With what is needed and what is free.
+    """
+    free = available_bytes()
+    if needed > free:
+        raise ProblemError(
+            f"{field}: must fit into {free / 2**30:.1f} GiB of free memory (got {given}, which needs "
+            f"{needed / 2**30:.3g} GiB). Make it smaller."
+        )
 
 
 def memory_sentence(needed: int) -> str:

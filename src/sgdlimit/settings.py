@@ -240,7 +240,7 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
         if given.dtype.kind in "cmM":  # complex numbers and times, which would become floats
             raise TypeError
         array = np.array(given, dtype=np.float64, copy=None if checked else True)
-    except (TypeError, ValueError, RuntimeError):  # the last from tensors of PyTorch with a gradient
+    except (OverflowError, TypeError, ValueError, RuntimeError):  # the last from tensors of PyTorch with a gradient
         method = next(filter(partial(hasattr, values), ("toarray", "detach")), None)
         fix = f"Give .{method}()" if method else "Convert or remove what is none"
         raise ProblemError(f"{name}: must be numbers (got {shown(values)}). {fix}.") from None
@@ -272,7 +272,7 @@ def _fits(given: tuple[int, ...], shape: tuple[int | str, ...]) -> bool:
 def check_positive(**values: float) -> None:
     """Positive numbers, by their names."""
     for name, value in values.items():
-        if not (np.ndim(value) == 0 and np.isreal(value) and 0 < value < np.inf):
+        if not isinstance(plain(value), int | float) or not 0 < value < 1e300:
             raise ProblemError(f"{name}: must be a positive number (got {shown(value)}). Try 0.2 or 1e-8.")
 
 

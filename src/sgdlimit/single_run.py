@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from dask.utils import format_time
 from jaxtyping import Float
 from numpy import ndarray
 
@@ -17,8 +18,9 @@ from .inputs import ClusterMixture, Gaussian
 from .instance import Instance
 from .plotting import save_figure, trajectory
 from .problem import Problem, RunSettings
-from .resources import memory_sentence
-from .simulation import predicted_bytes, simulate
+from .resources import cores, memory_sentence
+from .simulation import refuse_memory, simulate
+from .sweep import trial
 from .theory import solve
 from .trajectory import log_times, save
 
@@ -59,7 +61,7 @@ def run_problem(
     progress
         Called with a stage and the fraction of it that is done.
     tell
-        Called with a sentence about the memory that it needs.
+        Called with the memory and the time that it needs.
 
     Returns
     -------
@@ -73,8 +75,10 @@ def run_problem(
     """
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     instance, times = problem.draw(run.seed), output_times("run.time", run.time, problem.input_dim, run.count)
-    needed = predicted_bytes([instance], times, runs=run.runs, test_samples=run.test_samples)
-    tell(memory_sentence(needed))
+    refuse = partial(refuse_memory, of_inputs=0)
+    seconds, needed = trial([instance], times, runs=run.runs, test_samples=run.test_samples, refuse=refuse)
+    # The noise floor takes as long once more.
+    tell(f"{memory_sentence(needed)}\nTime: about {format_time(2 * seconds / cores())} for SGD; Ctrl-C stops it.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tables = _run(instance, times, run, folder, progress)

@@ -11,6 +11,7 @@ from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_valida
 
 from .errors import ProblemError, shown
 from .settings import Settings, numbers
+from .signatures import checked
 
 Rate = Annotated[StrictFloat, Field(ge=0, le=1e6)]
 
@@ -59,6 +60,7 @@ class Schedule(Settings):
         return np.asarray(np.interp(np.asarray(t), self.times, self.factors))
 
     @classmethod
+    @checked
     def of(cls, factor: Callable[[ndarray], ArrayLike], times: ArrayLike) -> Self:
         """The polygon through a function at given times.
 
@@ -68,7 +70,7 @@ class Schedule(Settings):
         (1.0, 0.5, 0.25)
         """
         points = numbers("times", times, ("points",))
-        return cls(**{"times": points, "factors": np.broadcast_to(factor(points), points.shape)})
+        return cls(times=points.tolist(), factors=np.broadcast_to(factor(points), points.shape).tolist())
 
 
 class LearningRule(NamedTuple):

@@ -19,7 +19,8 @@ from zarr.storage import MemoryStore
 
 from ._store import RECORD, CheckedStore, fits, put_folder
 from .errors import ProblemError, shown
-from .settings import numbers, use_of
+from .settings import numbers, plain, use_of
+from .signatures import checked
 
 if TYPE_CHECKING:
     from .plotting import TrajectoryAccessor
@@ -52,6 +53,7 @@ VARIABLES = {
 in clusters have a ``mean_field``."""
 
 
+@checked
 def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     """Distinct log-spaced output times, from the first SGD step to the last.
 
@@ -83,8 +85,9 @@ def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     array([  0.1,   1. ,  10. , 100. ])
     """
     for name, value in (("steps", steps), ("input_dim", input_dim), ("count", count)):
-        if not isinstance(value, int | np.integer) or not 1 <= value <= 10**15:
-            raise ProblemError(f"{name}: must be a whole number from 1 to 1e15 (got {value!r}).")
+        most = 10**7 if name == "count" else 10**15
+        if not 1 <= value <= most:
+            raise ProblemError(f"{name}: must be a whole number from 1 to {most:g} (got {value}). Try 200.")
     wanted = min(int(count), int(steps))
     if wanted == steps:
         return np.arange(1, wanted + 1) / input_dim
@@ -153,9 +156,18 @@ def make_trajectory(
 
 def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
     """Attributes a store can hold: what is not a string or a number becomes JSON."""
-    return {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in attrs.items()}
+    try:
+        return {
+            name: each if isinstance(each, str | int | float) else json.dumps(each)
+            for name, each in plain(attrs).items()
+        }
+    except (TypeError, ValueError, RecursionError):
+        raise ProblemError(
+            f"attrs: must be strings, numbers or lists and tables of them (got {shown(attrs)}). Remove the others."
+        ) from None
 
 
+@checked
 def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
     """Write a dataset as a zarr store; an existing path is refused.
 
@@ -179,6 +191,7 @@ def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
         ) from None
 
 
+@checked
 def load(path: "str | os.PathLike[str]") -> xr.Dataset:
     """Read a dataset written by :func:`save`.
 

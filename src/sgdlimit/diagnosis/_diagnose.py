@@ -25,6 +25,7 @@ from ..inputs import (
 from ..instance import Instance
 from ..problem import Problem
 from ..settings import check_whole
+from ..signatures import checked
 from ..simulation import Progress, simulate, simulate_together
 from ..theory import solve
 from ..trajectory import log_times
@@ -49,6 +50,7 @@ Role = Literal["inputs", "latent"]
 Preprocess = Literal["standardize", "centre", "none"]
 
 
+@checked
 def diagnose(
     source: Instance | LatentLaw | ArrayLike,
     *labels: Any,
@@ -291,6 +293,7 @@ def _within(clustered: Instance, runs: Dataset) -> Dataset:
     return runs.assign(Q=(runs["Q"].dims, Q), R=(runs["R"].dims, R))
 
 
+@checked
 def default_network(
     source: LatentLaw | ArrayLike,
     *,

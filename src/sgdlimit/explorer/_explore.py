@@ -8,12 +8,14 @@ import panel as pn
 
 from ..errors import ProblemError
 from ..problem import Problem, load_problem
+from ..signatures import checked
 from ._page import Explorer
 from ._shown import serve_pages
 from ._sweep_page import SweepPage
 from ._view import DEFAULT, View
 
 
+@checked
 def explore(
     problem: Problem | str | Path | None = None,
     *,

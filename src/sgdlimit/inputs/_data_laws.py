@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..resources import one_thread
-from ..settings import numbers, probabilities
+from ..settings import check_whole, numbers, probabilities
+from ..signatures import checked
 from ._columns import check_headings
 from ._law import Clusters, Divergence, LatentLaw, Matrix, Samples, Vector, constant_columns, unvaried
 
@@ -77,6 +78,7 @@ class Empirical(_Points):
     Empirical(500 samples of 3 coordinates, standardized)
     """
 
+    @checked
     def __init__(self, samples: ArrayLike, *, standardize: bool = False, drop_constant: bool = False) -> None:
         array = _checked(samples)
         # Theory inverts the covariance: constant columns, too few rows and copies of columns would make it singular.
@@ -155,6 +157,7 @@ class ClusterMixture(_Points):
     (array([0., 0.]), array([[6.5, 0. ], [0. , 2.5]]))
     """
 
+    @checked
     def __init__(
         self, means: ArrayLike, covariances: ArrayLike, *, weights: ArrayLike | None = None, standardize: bool = False
     ) -> None:
@@ -175,6 +178,7 @@ class ClusterMixture(_Points):
             self.roots = self.roots / scale[:, None]
 
     @classmethod
+    @checked
     def from_sklearn(cls, fitted: Any, *, standardize: bool = False, drop_constant: bool = False) -> "ClusterMixture":
         """The law of a fitted ``sklearn.mixture.GaussianMixture``, of any ``covariance_type``.
 
@@ -205,6 +209,7 @@ class ClusterMixture(_Points):
         return law
 
     @classmethod
+    @checked
     def fit(
         cls, samples: ArrayLike, components: int, *, seed: int = 0, drop_constant: bool = False
     ) -> "ClusterMixture":
@@ -233,6 +238,7 @@ class ClusterMixture(_Points):
             from sklearn.mixture import GaussianMixture
         except ImportError:
             raise ProblemError("clusters: fitting needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
+        check_whole(0, seed=seed)
         array = _checked(samples)
         if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
             raise ProblemError(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..settings import numbers, probabilities
+from ..signatures import checked
 from ._law import MOST_CLUSTERS, Clusters, Divergence, LatentLaw, Matrix, Samples, Vector, constant_columns, unvaried
 
 # The trapezoidal rule converges exponentially here: for components d apart the nearest singularity of the logarithm is
@@ -57,6 +58,7 @@ class MixtureLaw(LatentLaw):
     (array([0., 0.]), array([1., 1.]))
     """
 
+    @checked
     def __init__(
         self, means: ArrayLike, *, weights: ArrayLike | None = None, block_size: int = 1, standardize: bool = False
     ) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError, unknown_name
+from ..errors import ProblemError, shown, unknown_name
+from ..settings import numbers
+from ..signatures import checked
 from . import _erf
 from ._base import Integrals
 from ._functions import TracedFunction
@@ -71,6 +73,7 @@ class Activation(TracedFunction):
     coefficients: tuple[float, ...] | None = None
     """Coefficients of a polynomial, the lowest power first."""
 
+    @checked
     def __init__(
         self,
         function: Callable[[Any], Any],
@@ -92,6 +95,7 @@ class Activation(TracedFunction):
         return activation
 
     @classmethod
+    @checked
     def polynomial(cls, coefficients: Sequence[float], *, name: str | None = None) -> "Activation":
         """g(x) = Σ_j c_j x^j of degree ≤ 4, whose averages have closed forms.
 
@@ -107,13 +111,12 @@ class Activation(TracedFunction):
         >>> float(Activation.polynomial([-1, 0, 1]).value(3.0))  # the Hermite polynomial x² − 1
         8.0
         """
-        c = np.trim_zeros(np.atleast_1d(np.asarray(coefficients, float)), "b")
-        if c.ndim != 1 or not np.isfinite(c).all() or not 1 <= len(c) <= HIGHEST_DEGREE + 1:
+        c = tuple(np.trim_zeros(numbers("coefficients", coefficients, ("powers",)), "b").tolist())
+        if not 1 <= len(c) <= HIGHEST_DEGREE + 1:
             raise ProblemError(
-                f"coefficients: must be finite numbers of a polynomial of degree 0 to {HIGHEST_DEGREE} "
-                f"(got {coefficients!r}). Give c_0, c_1, ..., or a function for a higher degree."
+                f"coefficients: must be of a polynomial of degree 0 to {HIGHEST_DEGREE} (got {shown(coefficients)}). "
+                "Give c_0, c_1, ..., or a function for a higher degree."
             )
-        c = tuple(c.tolist())
         return cls._unchecked(
             name or f"polynomial{list(c)}",
             lambda x: reduce(lambda value, c_j: value * x + c_j, reversed(c), 0 * x),

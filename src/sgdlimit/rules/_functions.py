@@ -9,6 +9,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
+from ..settings import numbers
+from ..signatures import checked
 
 REACH = 24.0
 """Kinks are looked for up to here."""
@@ -65,6 +67,7 @@ class TracedFunction:
     """Value and slope without JAX, where they are known."""
     _given_kinks: Values | None = None
 
+    @checked
     def __init__(
         self,
         function: Callable[[Any], Any],
@@ -75,7 +78,7 @@ class TracedFunction:
         self.function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
         if kinks is not None:
-            self._given_kinks = np.sort(np.atleast_1d(np.asarray(kinks, float)))
+            self._given_kinks = np.sort(np.atleast_1d(numbers("kinks", kinks)))
         import jax
 
         try:

@@ -103,8 +103,8 @@ def predicted_bytes(
 ) -> int:
     """Bytes that :func:`simulate_together` will hold: products, students, weights kept at the output times, a test set.
 
-    They do not grow with the number of steps, and with that of runs only where all are trained at once or their weights
-    are kept.
+    They do not grow with the number of steps. The results grow with that of runs, and so do the students where all are
+    trained at once or their weights are kept.
 
     Examples
     --------
@@ -124,7 +124,8 @@ def predicted_bytes(
     matrices = (4 + 8) * D * N + (16 * D * stream.width if instances[0].transform is None else 0)
     at_once = runs if check_engine(engine) == "jax" else 1
     working = (threads + 2) * block + 4 * BLOCK * D * threads + test_set + matrices
-    return students * at_once + working + weights * runs * keep_weights
+    results = runs * len(instances) * (1000 + 8 * len(check_times(times)) * K * (K + len(instances[0].teacher) + 2))
+    return students * at_once + working + weights * runs * keep_weights + results
 
 
 def refuse_memory(needed: int, of_inputs: int) -> None:
@@ -138,5 +139,5 @@ def refuse_memory(needed: int, of_inputs: int) -> None:
     if needed > free:
         raise ProblemError(
             f"times: this simulation would hold {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free. "
-            "Ask for fewer output times, conditions or test_samples, or a smaller input_dim or student_units."
+            "Ask for fewer runs, output times, conditions or test_samples, or a smaller input_dim or student_units."
         )

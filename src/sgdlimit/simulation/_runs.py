@@ -15,6 +15,7 @@ from ..inputs import GAUSSIAN_THEORIES, THEORIES
 from ..instance import Instance
 from ..resources import cores
 from ..settings import check_whole
+from ..signatures import checked
 from ..trajectory import check_times
 from ._kernel import Students
 from ._measure import Record, records_of
@@ -38,6 +39,7 @@ Progress = Callable[[float], None]
 Overlaps = str | Sequence[str] | Sequence[Sequence[str]]
 
 
+@checked
 def simulate(
     instance: Instance,
     times: Times,
@@ -124,6 +126,7 @@ def simulate(
     )[0]
 
 
+@checked
 def simulate_together(
     instances: Sequence[Instance],
     times: Times,
@@ -243,6 +246,7 @@ def _keep(
         record.kept.setdefault(name, []).append(array)
 
 
+@checked
 def simulate_live(
     instances: Sequence[Instance],
     times: Times,

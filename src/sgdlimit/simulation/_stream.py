@@ -19,7 +19,7 @@ from numpy import float32, ndarray
 
 from ..errors import ProblemError
 from ..inputs import FeatureTransform, Known, Nonlinearity, nonlinearity_named
-from ..instance import Instance, check_instance
+from ..instance import Instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
 from ..rules import Activation, Tables, codes_of
@@ -216,10 +216,9 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
 
 
 def _check_alike(instances: Sequence[Instance]) -> Instance:
-    """The first, if all are instances and can share products, batches and the loops of one kernel."""
+    """The first, if all can share products, batches and the loops of one kernel."""
     first = instances[0]
     for instance in instances:
-        check_instance(instance)
         for name in ("features", "teacher"):
             one, other = getattr(first, name), getattr(instance, name)
             if one is not other and not np.array_equal(one, other):

@@ -17,6 +17,7 @@ from ..inputs import Gaussian
 from ..instance import Instance
 from ..problem import GaussianMixture, Problem
 from ..settings import check_whole
+from ..signatures import checked
 from ._stream import TRAINING, Samples, stream_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[True] = ..
 def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[False], **settings: Any) -> HiddenManifold: ...
 
 
+@checked
 def make_hidden_manifold(
     n_samples: int = 1000,
     *,
@@ -122,6 +124,7 @@ def make_hidden_manifold(
     return (X, y) if return_X_y else HiddenManifold(X, y, C, instance)
 
 
+@checked
 def batches(
     instance: Instance, batch_size: int, *, samples: int | None = None, seed: int = 0, run: int = 0
 ) -> Iterator[Samples]:

@@ -1,4 +1,5 @@
 from ._command import Where as Where, compute_sweep as compute_sweep, sweep_from_file as sweep_from_file
+from ._cost import trial as trial
 from ._engine import Outcome as Outcome
 from ._open import open_sweep as open_sweep
 from ._plan import Plan as Plan

@@ -13,6 +13,7 @@ from xarray import Dataset
 
 from ..errors import AccuracyWarning, ProblemError, SweepError
 from ..resources import cores
+from ..signatures import checked
 from ..simulation import Progress
 from ._cost import Cost, cost, refuse_disk, refuse_memory
 from ._engine import Engine, Outcome
@@ -176,6 +177,7 @@ def sweep_from_file(
     return summary
 
 
+@checked
 def compute_sweep(
     sweep: Sweep,
     path: str | Path,

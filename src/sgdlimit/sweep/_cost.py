@@ -3,13 +3,15 @@
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, prod
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from dask.utils import format_bytes, format_time
+from jaxtyping import Float
+from numpy import ndarray
 
 from ..errors import DivergenceWarning, ProblemError
 from ..instance import Instance
@@ -127,15 +129,19 @@ def refuse_disk(plan: Plan, missing: int, path: str) -> None:
         )
 
 
-def _trial(plan: Plan, index: int) -> tuple[int, float, int]:
-    """Trained chains, seconds on one thread, and bytes of a task, from its first steps."""
-    run, times = plan.sweep.run, plan.sweep.times
-    conditions = Conditions(plan, index)
-    instances = conditions.instances
-    memory = predicted_bytes(instances, times, runs=run.runs, test_samples=run.test_samples) + _results_bytes(plan)
-    refuse_memory(memory)
+def trial(
+    instances: Sequence[Instance],
+    times: Float[ndarray, "time"],
+    *,
+    runs: int,
+    test_samples: int,
+    refuse: Callable[[int], None],
+) -> tuple[float, int]:
+    """Seconds on one thread and bytes of a simulation, from its first steps; the bytes may be refused before."""
+    memory = predicted_bytes(instances, times, runs=runs, test_samples=test_samples)
+    refuse(memory)
     N = instances[0].input_dim
-    steps = round(run.time * N)
+    steps = round(times[-1] * N)
     short = min(max(PILOT_STEPS, PILOT_INPUTS // N), steps)
 
     def timed(last: int, outputs: int) -> float:
@@ -144,14 +150,28 @@ def _trial(plan: Plan, index: int) -> tuple[int, float, int]:
         start = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DivergenceWarning)
-            simulate_together(instances, np.append(0.0, outputs_at), test_samples=run.test_samples, threads=1)
+            simulate_together(instances, np.append(0.0, outputs_at), test_samples=test_samples, threads=1)
         return time.perf_counter() - start
 
     timed(short, 1)  # compiles
     begin, training, measuring = timed(1, 1), timed(short, 1), timed(short, 1 + OUTPUTS)
     each = max(training - begin, 0) * steps / short + max(measuring - training, 0) * len(times) / OUTPUTS
+    return begin + runs * each, memory
+
+
+def _trial(plan: Plan, index: int) -> tuple[int, float, int]:
+    """Trained chains, seconds on one thread, and bytes of a task, from its first steps."""
+    run, conditions = plan.sweep.run, Conditions(plan, index)
+    results = _results_bytes(plan)
+    seconds, memory = trial(
+        conditions.instances,
+        plan.sweep.times,
+        runs=run.runs,
+        test_samples=run.test_samples,
+        refuse=lambda memory: refuse_memory(memory + results),
+    )
     theory = sum(_theory_seconds(plan, name, instance) for (name, *_), instance in conditions.cases().items())
-    return len(instances), begin + run.runs * each + theory, memory
+    return len(conditions.instances), seconds + theory, memory + results
 
 
 def _theory_seconds(plan: Plan, theory: str, instance: Instance) -> float:

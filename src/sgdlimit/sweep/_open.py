@@ -14,6 +14,7 @@ from zarr.core.sync import sync
 from .._store import MALFORMED, RECORD, CheckedStore, DamagedError, digest
 from ..errors import ProblemError
 from ..settings import use_of
+from ..signatures import checked
 from ._plan import Plan
 from ._settings import Sweep
 
@@ -52,6 +53,7 @@ class Tasks(CheckedStore):
         return DamagedError(f"store: {key} in {self.path}{whose} {what}. {REPAIR}")
 
 
+@checked
 def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
     """The results of a sweep, complete or not, as one lazy dataset over its whole grid.
 

@@ -14,8 +14,9 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
-from ..problem import Dimension, GaussianMixture, Problem, read_tables
+from ..problem import Dimension, Few, GaussianMixture, Problem, Samples, Seed, read_tables
 from ..settings import Settings, flat, nested, validated
+from ..signatures import checked
 from ..training import Schedule, Training
 from ..trajectory import log_times
 
@@ -26,8 +27,6 @@ TAKEN = ("instance", "run", "time", "theory", "student", "student_", "teacher", 
 TABLES = {"": Problem, "latent.": GaussianMixture, "training.": Training, "training.schedule.": Schedule}
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-Few = Annotated[int, Field(ge=1, le=10**5, strict=True)]
 
 
 class SweepRun(Settings):
@@ -58,13 +57,13 @@ class SweepRun(Settings):
     """
 
     instances: Dimension = 1
-    first_instance: Annotated[int, Field(ge=0, le=10**12, strict=True)] = 0
+    first_instance: Seed = 0
     runs: Dimension = 1
     time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
     count: Annotated[Few, Field(ge=2)] = 200
     theories: Annotated[tuple[TheoryName, ...], Field(min_length=1)] = ("conventional",)
     noise_floor: StrictBool = True
-    test_samples: Annotated[int, Field(ge=0, le=10**7, strict=True)] = 1000
+    test_samples: Samples = 1000
     trajectories: StrictBool = True
     chains: Few = 8
     chains_by_weights: Few = 4
@@ -230,6 +229,7 @@ class Sweep(Settings):
         return json.loads(json.dumps(settings, default=str))
 
     @classmethod
+    @checked
     def from_toml(cls, path: str | Path) -> Self:
         """Read a sweep from a TOML file.
 

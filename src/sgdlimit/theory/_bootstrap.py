@@ -7,6 +7,7 @@ from xarray import Dataset
 from ..inputs import Affine
 from ..instance import Instance
 from ..settings import check_whole
+from ..signatures import checked
 from ._integrate import Solver
 from ._quadrature import STEPS
 from ._solve import trajectories
@@ -17,6 +18,7 @@ LARGEST = 10
 """Eigenvalues that are reported."""
 
 
+@checked
 def bootstrap(
     instance: Instance, times: ArrayLike, *, resamples: int = 20, seed: int = 0, nodes: int | None = None
 ) -> Dataset:

@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 
 from ..inputs import Nonlinearity, nonlinearity_named
 from ..settings import check_positive, check_whole, numbers
+from ..signatures import checked
 from ._quadrature import jacobi_gauss
 from ._spectrum import Spectrum, check_covariance
 
 
+@checked
 def marchenko_pastur(
     latent_ratio: float,
     student_overlap: ArrayLike,

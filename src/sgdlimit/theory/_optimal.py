@@ -20,6 +20,7 @@ from ..errors import DivergenceError, ProblemError, shown
 from ..instance import Instance
 from ..rules import Integrals, Scalar
 from ..settings import check_positive, check_whole, numbers
+from ..signatures import checked
 from ..training import Schedule
 from ._compiled import call
 from ._equations import Case
@@ -75,6 +76,7 @@ class Optimum(NamedTuple):
         )
 
 
+@checked
 def optimal_schedule(
     instance: Instance,
     duration: float,

@@ -10,7 +10,8 @@ from xarray import Dataset
 
 from ..errors import AccuracyWarning, DivergenceWarning, ProblemError, shown
 from ..problem import Problem
-from ..settings import nested
+from ..settings import nested, numbers
+from ..signatures import checked
 from ..trajectory import check_times
 from ._averages import integrals_for
 from ._equations import Case
@@ -31,6 +32,7 @@ RTOL = ATOL = 1e-7
 NO_EXIT = np.inf, np.nan
 
 
+@checked
 def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     """When a trajectory leaves its plateau, and the generalisation error there.
 
@@ -58,7 +60,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     >>> round(time), round(level, 2)
     (121, 0.1)
     """
-    log_t, log_error = np.log(np.asarray(times, float)), np.log(np.fmax(np.asarray(error, float), RESOLVED))
+    log_t, log_error = np.log(numbers("times", times, ("time",))), np.log(np.fmax(np.asarray(error, float), RESOLVED))
     fall = -np.gradient(log_error, log_t)
     from scipy.signal import find_peaks  # a third of a second that few need
 
@@ -75,6 +77,7 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     return float(np.exp(np.interp(threshold, log_error[around], log_t[around]))), float(np.exp(level))
 
 
+@checked
 def phase_diagram(
     problem: Problem,
     settings: Mapping[str, ArrayLike],

@@ -22,6 +22,7 @@ from ..errors import AccuracyWarning, DivergenceError, DivergenceWarning, Proble
 from ..resources import cores
 from ..rules import Activation, names_of
 from ..settings import check_positive, numbers
+from ..signatures import checked
 from ..training import PLAIN, Training, check_switch_times, task_units
 from ..trajectory import check_times, make_trajectory
 from ._averages import integrals_for
@@ -139,6 +140,7 @@ def _divergence(cases: Sequence[Case], diverged_at: Float[ndarray, "case"], step
     return f"learning_rate: {lost} of {len(cases)} cases diverge, first with {eta:g} {end} smaller ones."
 
 
+@checked
 def solve_spectrum(
     spectrum: Spectrum,
     student_output: ArrayLike,
@@ -210,6 +212,7 @@ def solve_spectrum(
     return trajectories(case, times, solver, {**(attrs or {}), **described})
 
 
+@checked
 def solve_many(
     spectra: Spectrum | Sequence[Spectrum],
     student_output: ArrayLike,

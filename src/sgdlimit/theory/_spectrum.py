@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ProblemError
 from ..inputs import InputMoments
-from ..resources import one_thread
+from ..resources import one_thread, refuse_beyond_memory
 from ..settings import numbers
 from ._quadrature import (
     LARGE,
@@ -203,6 +203,8 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     W = numbers("student_weights", student_weights, ("K", N))
     vectors = np.concatenate([W, cross.T])  # (K + M, N)
     K, T = len(W), moments.teacher_overlap
+    # The averages E[g'_k g'_l g_a g_b] and a factor 2 for what they are made from.
+    refuse_beyond_memory("student_units", K, 16 * (K * len(vectors)) ** 2)
     shift, root, rest = smaller(moments)
     if nodes is not None or len(root) > LARGE:
         steps = lanczos_steps(nodes, len(vectors))

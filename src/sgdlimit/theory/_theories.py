@@ -12,9 +12,10 @@ from xarray import Dataset
 
 from ..errors import ProblemError, unknown_name
 from ..inputs import InputMoments, root_mean_square
-from ..instance import Instance, check_instance
+from ..instance import Instance
 from ..rules import Integrals
 from ..settings import check_positive, check_whole
+from ..signatures import checked
 from ._averages import integrals_for
 from ._equations import Case
 from ._exactness import Exactness, exactness_of_instance, refused
@@ -44,8 +45,9 @@ class Theory(ABC):
 
     def applies(self, instance: Instance) -> bool:
         """Whether the theory has equations for the inputs of an instance."""
-        return self.exactness(check_instance(instance)).kind != "refused"
+        return self.exactness(instance).kind != "refused"
 
+    @checked
     def exactness(self, instance: Instance) -> Exactness:
         """How exactly the equations of an instance are evaluated, or why they are refused."""
         try:
@@ -55,6 +57,7 @@ class Theory(ABC):
         return exactness_of_instance(instance, self.name, integrals_of(instance))
 
     @abstractmethod
+    @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         """Trajectory of the order parameters; parameters and errors are those of :func:`sgdlimit.solve`."""
 
@@ -81,6 +84,7 @@ class _GaussianTheory(Theory):
             )
         return super().moments(instance)
 
+    @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes)), integrals_of(instance)
         grade = str(exactness_of_instance(instance, self.name, integrals))
@@ -141,6 +145,11 @@ class Mixture(Theory):
     chains: int = 32
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_whole(1, chains=self.chains)
+        check_whole(0, seed=self.seed)
+
+    @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         """Trajectories with a leading dimension ``run``, the chains of the ensemble."""
         from ._mean_fields import solve_mixture  # numba, which the other theories do without
@@ -186,6 +195,7 @@ def integrals_of(instance: Instance) -> Integrals:
     return integrals_for(instance.activation, instance.teacher_activation)
 
 
+@checked
 def spectrum(instance: Instance, theory: str | Theory = "conventional", *, nodes: int | None = None) -> Spectrum:
     """Spectrum of the inputs and initial weights of an instance.
 
@@ -213,9 +223,10 @@ def spectrum(instance: Instance, theory: str | Theory = "conventional", *, nodes
     >>> spectrum(problem.draw(seed=0)).overlap.shape  # 5 eigenvalues above 1 − 2/π, and 15 copies of it
     (6, 2, 3)
     """
-    return spectrum_of(theory_of(theory).moments(check_instance(instance)), instance.student, nodes)
+    return spectrum_of(theory_of(theory).moments(instance), instance.student, nodes)
 
 
+@checked
 def exactness(instance: Instance, theory: str | Theory = "conventional") -> Exactness:
     """How exactly the equations of an instance are evaluated by a theory, or why it refuses them.
 
@@ -234,9 +245,10 @@ def exactness(instance: Instance, theory: str | Theory = "conventional") -> Exac
     >>> str(exactness(problem.draw(seed=0)))
     'Monte Carlo, error 2e-03'
     """
-    return theory_of(theory).exactness(check_instance(instance))
+    return theory_of(theory).exactness(instance)
 
 
+@checked
 def solve(
     instance: Instance,
     times: ArrayLike,
@@ -291,4 +303,4 @@ def solve(
     {'time': 2, 'student': 2, 'student_': 2, 'teacher': 3}
     """
     found = theory_of(theory, chains=chains, seed=seed, rtol=rtol, atol=atol, max_steps=max_steps)
-    return found.solve(check_instance(instance), times, nodes=nodes)
+    return found.solve(instance, times, nodes=nodes)

@@ -16,9 +16,10 @@ from ...errors import DivergenceError, DivergenceWarning, ProblemError, shown
 from ...inputs import MixtureMoments
 from ...instance import Instance
 from ...random import key_of
-from ...resources import cores, one_thread
+from ...resources import cores, one_thread, refuse_beyond_memory
 from ...rules import Tables, codes_of
 from ...settings import check_whole
+from ...signatures import checked
 from ...training import LearningRule
 from ...trajectory import check_times, make_trajectory
 from .._averages import integrals_for, sobol_normals
@@ -42,6 +43,7 @@ PURPOSES, POINTS = range(3), 3
 """The last word of a key: of the fields, the clusters and the weights of each chain, and of the points for all."""
 
 
+@checked
 def solve_mixture(
     instance: Instance,
     times: ArrayLike,
@@ -110,6 +112,8 @@ def solve_mixture(
     threads = threads or cores()
     check_whole(1, chains=chains, threads=threads)
     check_whole(0, seed=seed)
+    units = len(instance.student) + len(instance.teacher)
+    refuse_beyond_memory("chains", chains, 8 * chains * len(times) * len(instance.student) * units)
     chains, seed = int(chains), int(seed)  # NumPy's have no place in attributes
     if not (np.ndim(largest_step) == 0 and np.isreal(largest_step) and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")

@@ -4,10 +4,12 @@ import numpy as np
 
 from ...inputs import MixtureMoments
 from ...instance import Instance
+from ...signatures import checked
 
 SAMPLES = 4096
 
 
+@checked
 def stability_edge(instance: Instance, moments: MixtureMoments | None = None) -> float:
     """The learning rate above which the mean fields get unstable at the initial weights.
 

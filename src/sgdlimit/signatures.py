@@ -1,0 +1,107 @@
+"""The types in the signature of a public function, checked when it is called."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
+from inspect import signature, unwrap
+from os import PathLike
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from .errors import ProblemError, shown
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NUMBERS = {int: (int, np.integer), float: (int, float, np.integer, np.floating), bool: (bool, np.bool_)}
+WORDS = {
+    int: "a whole number", float: "a number", bool: "True or False", str: "a string", NoneType: "None",
+    Path: "a path", PathLike: "a path",
+    Callable: "a function", Mapping: "a table of names and values",
+}  # fmt: skip
+FIXES = {
+    "Instance": "Give problem.draw(seed=0).",
+    "Dataset": "Give what sl.solve, sl.simulate or sl.load returns.",
+    "Sweep": "Give sl.Sweep(...) or sl.Sweep.from_toml(path).",
+    "Path": "Give the path of a file or folder.",
+    "PathLike": "Give the path of a file or folder.",
+    "LatentLaw": "Use Gaussian(), MixtureLaw(means), Empirical(samples) or your own.",
+    "Activation": "Use a name such as 'erf', or sl.Activation(g) for your own function g.",
+    "Nonlinearity": "Use a name such as 'sign', or sl.Nonlinearity(f) for your own function f.",
+}
+"""What to give, by the name of the type."""
+
+
+def checked(function: F) -> F:
+    """Refuse arguments of another type than the signature has, in one sentence. Arrays are left to their own checks.
+
+    Examples
+    --------
+    >>> @checked
+    ... def train(runs: int, rate: float | None = None): ...
+    >>> train(2, "fast")
+    Traceback (most recent call last):
+    sgdlimit.errors.ProblemError: rate: must be a number or None (got 'fast'). Give one.
+    """
+    parameters = signature(function)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for name, value in parameters.bind(*args, **kwargs).arguments.items():
+            hint = _hints(function).get(name, Any)
+            if not parameters.parameters[name].kind.name.startswith("VAR") and not _fits(value, hint):
+                simple = type(value).__module__ == "builtins"
+                got = shown(value) if simple else f"a {type(value).__name__}"
+                names = [getattr(part, "__name__", "") for part in (hint, *get_args(hint))]
+                fix = next((FIXES[each] for each in names if each in FIXES), "Give one.")
+                raise ProblemError(f"{name}: must be {_words(hint)} (got {got}). {fix}")
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+@cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Types by argument; those in quotes are looked up when the function is first called."""
+    return get_type_hints(unwrap(function))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; True where the type is an array or cannot be checked."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is Literal:
+        return type(value) in map(type, parts)
+    if kind in NUMBERS:
+        if kind is not bool and hasattr(value, "dtype") and not isinstance(value, np.generic):
+            return True  # checks itself
+        beyond = isinstance(value, int) and value.bit_length() > 63  # which neither NumPy nor a float can hold
+        return isinstance(value, NUMBERS[kind]) and isinstance(value, bool | np.bool_) <= (kind is bool) and not beyond
+    if kind is Sequence:
+        return isinstance(value, Sequence | np.ndarray) and all(_fits(each, parts[0]) for each in value)
+    if not isinstance(kind, type) or kind in (Any, tuple, list, dict) or _is_array(kind):
+        return True
+    if kind in (str, Path, PathLike):  # no system has longer names in a path
+        named = isinstance(value, kind) and not isinstance(value, bytes)
+        return named and "\0" not in str(value) and max(map(len, str(value).split("/"))) < 256
+    return isinstance(value, kind)
+
+
+def _is_array(kind: type) -> bool:
+    """Whether a type is an array, or a part of ``ArrayLike``."""
+    return hasattr(kind, "array_type") or getattr(kind, "_is_protocol", False)
+
+
+def _words(hint: Any) -> str:
+    """A type in words."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return " or ".join(map(_words, parts))
+    if kind is Literal:
+        return " or ".join(map(repr, parts))
+    if kind is Sequence:
+        return f"a list, each {_words(parts[0])}"
+    name = getattr(kind, "__name__", str(kind))
+    return WORDS.get(kind, f"{'an' if name[0] in 'AEIO' else 'a'} {name}")
