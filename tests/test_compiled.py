@@ -61,9 +61,9 @@ def powers(x, *, exponent):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SGDLIMIT_CACHE_DIR", str(tmp_path / "programs"))
-    compiled._program.cache_clear()
+    compiled._programs.clear()
     yield tmp_path / "programs"
-    compiled._program.cache_clear()
+    compiled._programs.clear()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
@@ -81,7 +81,8 @@ def test_programs_in_memory_leave_room_for_more(folder):
     before = maps()
     solve(100)  # one program, for more output times
     allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
-    assert compiled.IN_MEMORY * (maps() - before) < allowed / 2
+    size = list(compiled._programs.values())[-1][1]
+    assert compiled.IN_MEMORY / size * (maps() - before) < allowed / 2
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def compilations(monkeypatch):
 
 def cubes(x=X):
     """What a new process would get."""
-    compiled._program.cache_clear()
+    compiled._programs.clear()
     result, total = compiled.call(powers, x, exponent=3)
     np.testing.assert_array_equal(result, x**3)
     assert total == x.sum()
@@ -159,7 +160,7 @@ def test_a_program_that_loads_and_does_not_run_is_compiled(folder, compilations,
     def broken(*leaves):
         raise jax.errors.JaxRuntimeError("NOT_FOUND: function not found")
 
-    monkeypatch.setattr(compiled, "_load", lambda path, device: broken)
+    monkeypatch.setattr(compiled, "_load", lambda path, device: (broken, 0))
     cubes()
     assert len(compilations) == 1
 
@@ -212,16 +213,46 @@ def test_a_program_is_known_by_all_it_depends_on(folder, compilations, monkeypat
     assert len(list(folder.iterdir())) == 5
 
 
-def test_programs_of_other_users_are_not_loaded(folder, compilations, monkeypatch):
+def test_programs_in_memory_are_bounded_by_their_bytes(folder, monkeypatch):
+    monkeypatch.setattr(compiled, "IN_MEMORY", 0)
     cubes()
-    monkeypatch.setattr(compiled.os, "getuid", lambda: -1, raising=False)
+    assert len(compiled._programs) == 1  # the one that runs
+    ((_, size),) = compiled._programs.values()
+    assert size > (folder / next(folder.iterdir())).stat().st_size  # as it is before it is compressed
+    monkeypatch.setattr(compiled, "IN_MEMORY", 2.5 * size)
+    for exponent in range(4):
+        compiled.call(powers, X, exponent=exponent)
+    assert [dict(key[3])["exponent"] for key in compiled._programs] == [2, 3]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such modes and links")
+@pytest.mark.parametrize("attack", ["owner", "open file", "open folder", "link", "second name", "link to the folder"])
+def test_programs_that_others_can_write_are_not_loaded(folder, compilations, monkeypatch, attack):
+    cubes()
+    (path,) = folder.iterdir()
+    aside = folder.parent / "aside"
+    if attack == "owner":
+        monkeypatch.setattr(compiled.os, "getuid", lambda: -1)
+    elif attack == "open file":
+        path.chmod(0o620)
+    elif attack == "open folder":
+        folder.chmod(0o770)
+    elif attack == "link":
+        path.rename(aside)
+        path.symlink_to(aside)
+    elif attack == "second name":
+        os.link(path, aside)
+    else:
+        folder.rename(aside)
+        folder.symlink_to(aside)
     cubes()
     assert len(compilations) == 2
 
 
 def test_the_programs_not_used_for_longest_go_first(folder, monkeypatch):
-    monkeypatch.setattr(compiled, "KEPT", 2)
-    (folder / "mine").parent.mkdir()
+    cubes()
+    monkeypatch.setattr(compiled, "ON_DISK", 2.5 * next(folder.iterdir()).stat().st_size)
+    next(folder.iterdir()).unlink()
     (folder / "mine").write_text("not a program")
     ages = {}
     for size in (1, 2):

@@ -7,6 +7,8 @@ import os as _os
 
 import lazy_loader as _lazy
 
+from . import _jax as _jax  # which has to see a fork
+
 
 def _compile_somewhere() -> None:
     """Name a new folder for numba's programs, if it may write neither beside the code nor in the user's cache.

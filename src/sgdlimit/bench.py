@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._jax import own_jax
 from .errors import DivergenceWarning
 from .instance import Instance
 from .papers.bae_jeong_2024 import PRESETS, reproduce
@@ -164,7 +165,7 @@ def _right_hand_sides(instance: Instance, nodes: Spectrum) -> float:
     integrals = integrals_for(instance.activation)
     case = Case(nodes, instance.student_output, instance.teacher_output, instance.rule)
     steps = int(order_parameters(case, PRESET.times, Solver(integrals)).steps)
-    with jax.enable_x64(True):
+    with own_jax():
         state, fixed = start(case)
 
         def advance(_, state):

@@ -163,7 +163,7 @@ def _identity_hermite(deviation: ndarray, mean: ArrayLike = 0.0) -> Coefficients
 
 
 NONLINEARITIES = {
-    "sign": Known("sign", Code.SIGN, lambda u: np.copysign(1.0, u), _sign_hermite),
+    "sign": Known("sign", Code.SIGN, partial(np.copysign, 1.0), _sign_hermite),
     "erf": Known("erf", Code.ERF, erf, _erf_hermite),
     "identity": Known("identity", Code.LINEAR, np.asarray, _identity_hermite),
 }

@@ -123,6 +123,10 @@ class Activation(TracedFunction):
             coefficients=c,
         )
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        named = ACTIVATIONS.get(self.name) is self
+        return (activation_named, (self.name,)) if named else super().__reduce_ex__(protocol)
+
     def derivative(self, x: ArrayLike) -> np.ndarray:
         """g'(x), elementwise."""
         return self.slope(x)

@@ -1,5 +1,6 @@
 """A user's function of one real variable as JAX code: values, slopes, kinks, and a table for compiled loops."""
 
+import pickle
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from .._jax import own_jax
 from ..errors import ProblemError
 from ..settings import numbers
 from ..signatures import checked
@@ -82,7 +84,7 @@ class TracedFunction:
         import jax
 
         try:
-            with jax.enable_x64(True):
+            with own_jax(compiles=False):
                 # Not the function itself: JAX 0.10 ends the process if it is given one of NumPy's a second time.
                 traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
         except Exception as error:  # whatever the user's code raises
@@ -105,6 +107,17 @@ class TracedFunction:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: the function itself, which may stand in a notebook or be a lambda."""
+        import cloudpickle
+
+        return {key: x for key, x in vars(self).items() if key != "in_jax"} | {
+            "function": cloudpickle.dumps(self.function)
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, function=pickle.loads(state["function"]))
 
     def value(self, x: ArrayLike) -> Values:
         """g(x), float64."""
@@ -160,7 +173,7 @@ class TracedFunction:
             return np.asarray(self._in_numpy[order](x))
         import jax
 
-        with jax.enable_x64(True), jax.ensure_compile_time_eval():  # also while something else is traced
+        with own_jax(), jax.ensure_compile_time_eval():  # also while something else is traced
             return np.asarray(self.in_jax[order](x), float)
 
     @cached_property

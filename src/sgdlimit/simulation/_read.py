@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
+from .._jax import own_jax
 from ..errors import ProblemError, unknown_name
 from ..inputs import THEORIES
 from ..instance import Instance
@@ -36,7 +37,8 @@ def check_engine(name: str) -> str:
         return "numba"
     import jax
 
-    return "numba" if jax.default_backend() == "cpu" else "jax"
+    with own_jax(accelerated=True):
+        return "numba" if jax.default_backend() == "cpu" else "jax"
 
 
 def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str] = THEORIES) -> Sequence[str | tuple[str, ...]]:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
+from .._jax import own_jax
 from ._kernel import Block, Students, sgd_block
 from ._sources import BLOCK
 from ._stream import Stream
@@ -52,10 +53,14 @@ def trained_blocks(
 
         runs = [initial_students(stream, output_samples) for stream in streams]
         latents = ahead(pool, lambda first: np.stack([stream.latents(first) for stream in streams]), starts, 2)
-        for samples in train_together(streams, runs, zip(starts, latents, strict=True)):
+        training = train_together(streams, runs, zip(starts, latents, strict=True))
+        while True:
+            with own_jax(accelerated=True):  # left between blocks, when other code runs
+                samples = next(training, None)
+            if samples is None:
+                return
             for run, students in enumerate(runs):
                 yield run, students, samples, samples / total
-        return
     # So many blocks of products are held, each in its turn: while a run's last ones train, the next run's are made.
     rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 3)
 

@@ -5,7 +5,7 @@ not call Python back: see how :mod:`sgdlimit.theory._integrate` avoids that.
 
 The folder is ``$SGDLIMIT_CACHE_DIR``, or else ``$XDG_CACHE_HOME/sgdlimit`` or ``~/.cache/sgdlimit``; set to nothing,
 the variable turns the cache off. Whatever is wrong with the folder or a file in it, the program is compiled as without
-it. Kept programs are machine code, so only the user's own files are loaded.
+it. Kept programs are machine code: they are loaded from files and folders that only this user can write.
 """
 
 import gzip
@@ -15,23 +15,27 @@ import platform
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
 
+from .._jax import own_jax
 from ..resources import cores
 
-KEPT = 256
-"""Programs on disk, a fifth of a megabyte each; those not used for longest go first."""
+ON_DISK = 100 << 20
+"""Bytes of the programs on disk, 0.2 to 2 MB each; those not used for longest go first."""
 
-IN_MEMORY = 48
-"""Programs in a process, which Linux allows 65530 memory maps; one takes 300 to 600, and with 105 none is left."""
+IN_MEMORY = 25 << 20
+"""Bytes of the programs of a process, 1 to 3 MB each, as they are written; loaded they take 8 to 20 times as many.
+
+They also take 500 memory maps for each megabyte, of which Linux allows a process 65530.
+"""
 
 PACKAGES = ("sgdlimit", "jax", "jaxlib", "equinox", "diffrax", "lineax", "optimistix", "numpy")
 
@@ -45,10 +49,9 @@ def call(function: Program, *arguments: Any, **static: Any) -> tuple[np.ndarray,
     """
     leaves, tree = jax.tree.flatten(arguments)
     leaves = [np.asarray(leaf) for leaf in leaves]
-    # Float64 holds within this block only; a user's own JAX code keeps its precision.
-    with jax.enable_x64(True), jax.disable_jit(False):
+    # These settings hold within this block only; a user's own JAX code keeps its precision.
+    with own_jax(compiles=False) as device:
         shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-        (device,) = jax.device_put(0.0).devices()
         program = (function, tree, shapes, tuple(static.items()), device)
         try:
             results = _program(*program)(*leaves)
@@ -57,26 +60,39 @@ def call(function: Program, *arguments: Any, **static: Any) -> tuple[np.ndarray,
         return tuple(map(np.asarray, results))
 
 
-@lru_cache(maxsize=IN_MEMORY)
-def _program(function: Program, tree: Any, shapes: tuple, static: tuple, device: Any, anew: bool = False) -> Program:
-    """A program from the disk, or compiled and kept there."""
+_programs: dict[tuple, tuple[Program, int]] = {}
+"""Programs of this process and their sizes, the last one made at the end."""
+
+
+def _program(*key: Any, anew: bool = False) -> Program:
+    """A program from memory, from the disk, or compiled and kept there. Threads may enter at the same time."""
+    made = None if anew else _programs.get(key)
+    if made is None:
+        made = _programs[key] = _made(*key, anew=anew)
+        while len(kept := list(_programs)) > 1 and sum(size for _, size in list(_programs.values())) > IN_MEMORY:
+            _programs.pop(kept[0], None)
+    return made[0]
+
+
+def _made(function: Program, tree: Any, shapes: tuple, static: tuple, device: Any, anew: bool) -> tuple[Program, int]:
+    """A program from the disk, or compiled and kept there; and its size."""
 
     def flat(*leaves):
         return tuple(function(*tree.unflatten(leaves), **dict(static)))
 
-    if device.platform != "cpu":
-        return jax.jit(flat)
-    path = _path((function.__module__, function.__qualname__, tree, shapes, static))
-    program = _load(path, device) if path and not anew else None
-    if program is None:
+    path = (
+        _path((function.__module__, function.__qualname__, tree, shapes, static)) if device.platform == "cpu" else None
+    )
+    loaded = _load(path, device) if path and not anew else None
+    if loaded is None:
         program = _compile(flat, shapes)
-        if path:
-            _store(path, program)
-    return program
+        return program, _store(path, program)
+    return loaded
 
 
 def _compile(flat: Callable, shapes: tuple) -> jax.stages.Compiled:
-    return jax.jit(flat).lower(*shapes).compile()
+    with own_jax():
+        return jax.jit(flat).lower(*shapes).compile()
 
 
 # --- on disk: nothing that goes wrong here may be seen ---------------------------------------------------------------
@@ -91,6 +107,11 @@ def _sources() -> str:
 IMPORTED = _sources()
 
 
+def _ours(info: os.stat_result) -> bool:
+    """Whether only this user can write a file or a folder; on Windows, users have folders of their own."""
+    return not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not info.st_mode & 0o022)
+
+
 def _path(program: tuple) -> Path | None:
     """Where a program is kept, under a name that stands for all it depends on; None if it cannot be kept."""
     chosen = os.environ.get("SGDLIMIT_CACHE_DIR")
@@ -101,37 +122,50 @@ def _path(program: tuple) -> Path | None:
         # What JAX read from its cache it cannot write again, and what runs may not be what an edited file says.
         if chosen == "" or settings["jax_compilation_cache_dir"] or _sources() != IMPORTED:
             return None
-        folder = chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit"
+        folder = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        info = folder.lstat()
+        if not (S_ISDIR(info.st_mode) and _ours(info)):
+            return None
         processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), cores()
         machine = platform.system(), platform.machine(), processor, os.environ.get("XLA_FLAGS")
         versions = platform.python_version(), *map(version, PACKAGES)
         dependencies = program, IMPORTED, versions, machine, sorted(settings.items())
-        return Path(folder, f"{sha256(repr(dependencies).encode()).hexdigest()}.program")
+        return folder / f"{sha256(repr(dependencies).encode()).hexdigest()}.program"
     return None
 
 
-def _load(path: Path, device: Any) -> Program | None:
-    """A program that was kept by this user under this name; what is damaged does not decompress."""
-    with suppress(Exception), path.open("rb") as file:
-        if os.fstat(file.fileno()).st_uid == getattr(os, "getuid", int)():
-            name, kept = pickle.loads(gzip.decompress(file.read()))
+def _load(path: Path, device: Any) -> tuple[Program, int] | None:
+    """A program that was kept by this user under this name, and its size; what is damaged does not decompress."""
+    no_link = getattr(os, "O_NOFOLLOW", 0)
+    with suppress(Exception), open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_link)) as file:
+        info = os.fstat(file.fileno())
+        if S_ISREG(info.st_mode) and info.st_nlink == 1 and _ours(info):
+            content = gzip.decompress(file.read())
+            name, kept = pickle.loads(content)
             if name == path.name:
                 program = deserialize_and_load(*kept, execution_devices=[device])
                 with suppress(OSError):
                     os.utime(path)
-                return program
+                return program, len(content)
     return None
 
 
-def _store(path: Path, program: jax.stages.Compiled) -> None:
-    """Keep a program, which appears whole or not at all, and remove those not used for longest."""
+def _store(path: Path | None, program: jax.stages.Compiled) -> int:
+    """Keep a program, which appears whole or not at all, and remove those not used for longest; gives its size."""
+    size = 0
     with suppress(Exception):
-        content = gzip.compress(pickle.dumps((path.name, serialize(program))), compresslevel=1)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as draft:
-            file = Path(draft, path.name)
-            file.touch(0o600)
-            file.write_bytes(content)
-            os.replace(file, path)
-        for old in sorted(path.parent.glob(f"*{path.suffix}"), key=os.path.getmtime)[:-KEPT]:
-            old.unlink(missing_ok=True)
+        content = pickle.dumps((path and path.name, serialize(program)))
+        size = len(content)
+        if path:
+            with tempfile.TemporaryDirectory(dir=path.parent) as draft:
+                file = Path(draft, path.name)
+                file.touch(0o600)
+                file.write_bytes(gzip.compress(content, compresslevel=1))
+                os.replace(file, path)
+            left = ON_DISK
+            for old in sorted(path.parent.glob(f"*{path.suffix}"), key=os.path.getmtime, reverse=True):
+                left -= old.stat().st_size
+                if left < 0:
+                    old.unlink(missing_ok=True)
+    return size

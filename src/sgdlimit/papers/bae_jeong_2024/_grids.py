@@ -12,6 +12,7 @@ import xarray as xr
 from jaxtyping import Float
 from xarray import DataArray, Dataset
 
+from ..._jax import own_jax
 from ...theory import field_covariance, generalization_error, integrals_for, signed_weights
 from ._averages import METRICS
 from ._paper import Preset
@@ -182,7 +183,7 @@ def _error_and_start(preset: Preset, seed: int, activation: str, *order: Float[n
         signed = signed_weights(instance.rule, v, jnp.asarray(instance.teacher_output))
         return generalization_error(covariance, signed, len(v0), integrals)
 
-    with jax.enable_x64(True):
+    with own_jax():
         errors = np.asarray(jax.vmap(error)(*map(jnp.asarray, order)))
     return errors, *moments.overlaps(instance.student), v0
 

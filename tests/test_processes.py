@@ -1,0 +1,122 @@
+"""Settings of JAX that are not ours, other processes, and what they need to be sent."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit.rules import ACTIVATIONS
+from sgdlimit.theory import _compiled as compiled
+
+PROBLEM = sl.Problem(input_dim=20, latent_dim=10, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
+TIMES = [0.5, 1.0]
+
+FORK = """
+import multiprocessing, os, warnings
+from functools import partial
+import jax.numpy as jnp
+import sgdlimit as sl
+
+warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, at every fork
+problem = sl.Problem(input_dim=20, latent_dim=10, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
+instances = [problem.draw(seed) for seed in range(2)]
+solve, simulate = partial(sl.solve, times=[0.5, 1.0]), partial(sl.simulate, times=[0.5, 1.0])
+solved, simulated = map(solve, instances), map(simulate, instances)
+solved, simulated = list(solved), list(simulated)
+
+def other(number):
+    try:
+        sl.Activation(lambda x: jnp.tanh(x) / number)
+    except sl.ProblemError as error:
+        return str(error)
+
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert all(one.equals(each) for one, each in zip(pool.map(solve, instances), solved))
+    assert all(one.equals(each) for one, each in zip(pool.map(simulate, instances), simulated))
+    (refused,) = pool.map(other, [2])
+    assert refused.startswith("multiprocessing: must start processes by spawn"), refused
+with multiprocessing.get_context("spawn").Pool(1) as pool:
+    own = instances[0].replace(activation=sl.Activation(lambda x: jnp.tanh(x), name="own"))
+    sgd = simulate(own)
+    assert pool.apply(simulate, [own]).equals(sgd)
+if not os.fork():
+    os._exit(7 * solve(instances[0]).equals(solved[0]))
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_forked_and_spawned_processes_give_the_same_bits():
+    """Or refuse what JAX has to compile: none hangs."""
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)
+
+
+def errors(instance: sl.Instance) -> np.ndarray:
+    """Generalisation errors of theory that is compiled anew."""
+    compiled._programs.clear()
+    return sl.solve(instance, TIMES).generalization_error.values
+
+
+def test_settings_of_jax_change_nothing(monkeypatch):
+    monkeypatch.setenv("SGDLIMIT_CACHE_DIR", "")
+    drawn = PROBLEM.draw(seed=0)
+    clipped = drawn.replace(nonlinearity=sl.Nonlinearity(lambda u: jnp.clip(u, -1, 1)))
+
+    def results() -> list[np.ndarray]:
+        own = drawn.replace(activation=sl.Activation(lambda x: x + 0.1 * jnp.sin(x), accuracy=0.5))
+        sgd = (sl.simulate(clipped, TIMES, engine=engine).Q.values for engine in ("numba", "jax"))
+        return [errors(drawn), errors(own), *sgd]
+
+    plain, before = results(), dict(jax.config.values)
+    hostile = {
+        "numpy_rank_promotion": "raise",
+        "numpy_dtype_promotion": "strict",
+        "check_tracer_leaks": True,
+        "debug_nans": True,
+        "debug_infs": True,
+        "enable_checks": True,
+        "disable_jit": True,
+        "enable_x64": True,
+        "transfer_guard": "disallow",
+        "thread_guard": True,
+        "default_matmul_precision": "bfloat16",
+    }
+    with ExitStack() as stack:
+        for name, value in hostile.items():
+            stack.enter_context(getattr(jax, name)(value))
+        for found, expected in zip(results(), plain, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert jax.config.values == before
+
+
+@pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy], ids=["pickle", "deepcopy"])
+def test_instances_travel(copied):
+    slope = 0.3
+    own = sl.Activation(lambda x: x + slope * jnp.sin(x), name="own")
+    drawn = PROBLEM.draw(seed=0)
+    instances = [drawn.replace(activation=g) for g in (*ACTIVATIONS, own, sl.Activation(jnp.tanh)) if g != "sign"]
+    instances += [
+        drawn.replace(nonlinearity=sl.Nonlinearity(lambda u: slope * u, name="own"), teacher_activation="sign"),
+        drawn.replace(activation=sl.Activation.polynomial([0, 1, slope])),
+        drawn.replace(training=sl.Training(schedule=sl.Schedule.of(lambda t: np.exp(-t), TIMES))),
+        drawn.replace(latent=sl.MixtureLaw(np.ones((2, 10)))),
+        sl.Instance.from_covariance(
+            np.eye(5), np.ones((1, 5)), [1], np.ones((1, 5)), [1], activation="relu", learning_rate=1
+        ),
+    ]
+    for instance in instances:
+        arrived = copied(instance)
+        assert arrived.provenance() == instance.provenance()
+        assert (arrived.activation, hash(arrived.activation)) == (instance.activation, hash(instance.activation))
+        assert (arrived.activation is instance.activation) == (instance.activation.name in ACTIVATIONS)
+        for x, y in ((arrived.activation, instance.activation), (arrived.f, instance.f)):
+            np.testing.assert_array_equal(x.value(np.array(TIMES)), y.value(np.array(TIMES)))
+        copied(instance.f)
