@@ -20,7 +20,7 @@ PROBLEM = sl.Problem(input_dim=20, latent_dim=10, student_units=2, teacher_units
 TIMES = [0.5, 1.0]
 
 FORK = """
-import multiprocessing, os, warnings
+import multiprocessing, warnings
 from functools import partial
 import jax.numpy as jnp
 import sgdlimit as sl
@@ -29,33 +29,29 @@ warnings.simplefilter("ignore", RuntimeWarning)  # JAX's, at every fork
 problem = sl.Problem(input_dim=20, latent_dim=10, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
 instances = [problem.draw(seed) for seed in range(2)]
 solve, simulate = partial(sl.solve, times=[0.5, 1.0]), partial(sl.simulate, times=[0.5, 1.0])
-solved, simulated = map(solve, instances), map(simulate, instances)
-solved, simulated = list(solved), list(simulated)
+solved, simulated = list(map(solve, instances)), list(map(simulate, instances))
 
-def other(number):
+def refused(instance):
     try:
-        sl.Activation(lambda x: jnp.tanh(x) / number)
+        sl.solve(instance, [0.5, 1.0])
     except sl.ProblemError as error:
         return str(error)
 
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    assert all(one.equals(each) for one, each in zip(pool.map(solve, instances), solved))
+    for message in pool.map(refused, instances):
+        assert message.startswith("multiprocessing: must start processes by spawn"), message
     assert all(one.equals(each) for one, each in zip(pool.map(simulate, instances), simulated))
-    (refused,) = pool.map(other, [2])
-    assert refused.startswith("multiprocessing: must start processes by spawn"), refused
 with multiprocessing.get_context("spawn").Pool(1) as pool:
     own = instances[0].replace(activation=sl.Activation(lambda x: jnp.tanh(x), name="own"))
     sgd = simulate(own)
     assert pool.apply(simulate, [own]).equals(sgd)
-if not os.fork():
-    os._exit(7 * solve(instances[0]).equals(solved[0]))
-assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+    assert pool.apply(solve, [instances[0]]).equals(solved[0])
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_forked_and_spawned_processes_give_the_same_bits():
-    """Or refuse what JAX has to compile: none hangs."""
+def test_spawned_processes_give_the_same_bits_and_forked_ones_refuse_jax():
+    """None hangs."""
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)
 
 

@@ -499,7 +499,7 @@ def test_a_users_float32_code_is_left_alone():
 
 def test_other_numbers_and_a_few_more_nodes_or_times_are_compiled_once(monkeypatch, tmp_path):
     monkeypatch.setenv("SGDLIMIT_CACHE_DIR", str(tmp_path))  # nothing is there from an earlier run
-    compiled._program.cache_clear()
+    compiled._programs.clear()
     traces = []
 
     def counted(*args):

@@ -84,7 +84,7 @@ class TracedFunction:
         import jax
 
         try:
-            with own_jax(compiles=False):
+            with own_jax():
                 # Not the function itself: JAX 0.10 ends the process if it is given one of NumPy's a second time.
                 traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
         except Exception as error:  # whatever the user's code raises

@@ -50,7 +50,7 @@ def call(function: Program, *arguments: Any, **static: Any) -> tuple[np.ndarray,
     leaves, tree = jax.tree.flatten(arguments)
     leaves = [np.asarray(leaf) for leaf in leaves]
     # These settings hold within this block only; a user's own JAX code keeps its precision.
-    with own_jax(compiles=False) as device:
+    with own_jax() as device:
         shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
         program = (function, tree, shapes, tuple(static.items()), device)
         try:
@@ -91,8 +91,7 @@ def _made(function: Program, tree: Any, shapes: tuple, static: tuple, device: An
 
 
 def _compile(flat: Callable, shapes: tuple) -> jax.stages.Compiled:
-    with own_jax():
-        return jax.jit(flat).lower(*shapes).compile()
+    return jax.jit(flat).lower(*shapes).compile()
 
 
 # --- on disk: nothing that goes wrong here may be seen ---------------------------------------------------------------
