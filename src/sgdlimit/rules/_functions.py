@@ -83,16 +83,16 @@ class TracedFunction:
             self._given_kinks = np.sort(np.atleast_1d(numbers("kinks", kinks)))
         import jax
 
-        try:
-            with own_jax():
+        with own_jax():
+            try:
                 # Not the function itself: JAX 0.10 ends the process if it is given one of NumPy's a second time.
                 traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
-        except Exception as error:  # whatever the user's code raises
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ProblemError(
-                f"{self.what}: {self.name!r} cannot be traced by JAX ({reason}). Write it with jax.numpy, and use "
-                "jnp.where(x > 0, ...) for a branch."
-            ) from None
+            except Exception as error:  # whatever the user's code raises
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise ProblemError(
+                    f"{self.what}: {self.name!r} cannot be traced by JAX ({reason}). Write it with jax.numpy, and use "
+                    "jnp.where(x > 0, ...) for a branch."
+                ) from None
         if getattr(traced, "shape", None) != () or not np.issubdtype(traced.dtype, np.floating):
             raise ProblemError(
                 f"{self.what}: {self.name!r} must return a real number (got {traced}). Give one that does."
