@@ -112,7 +112,8 @@ def test_instances_travel(copied):
         arrived = copied(instance)
         assert arrived.provenance() == instance.provenance()
         assert (arrived.activation, hash(arrived.activation)) == (instance.activation, hash(instance.activation))
-        assert (arrived.activation is instance.activation) == (instance.activation.name in ACTIVATIONS)
+        named = ACTIVATIONS.get(instance.activation.name) is instance.activation
+        assert (arrived.activation is instance.activation) == named
         for x, y in ((arrived.activation, instance.activation), (arrived.f, instance.f)):
             np.testing.assert_array_equal(x.value(np.array(TIMES)), y.value(np.array(TIMES)))
         copied(instance.f)
