@@ -282,7 +282,7 @@ def test_students_are_interchangeable(integrals):
 
 
 def test_unknown_activations_are_refused():
-    with pytest.raises(ProblemError, match=r"activation: 'swish' .* 'erf'"):
+    with pytest.raises(ProblemError, match=r"activation: must be 'erf', .* \(got 'swish'\)"):
         integrals_for("swish")
 
 
