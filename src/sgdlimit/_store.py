@@ -255,9 +255,7 @@ def check_metadata(document: bytes, where: str) -> None:
             "Use a store that sgdlimit wrote."
         )
     for chunk in sizes:
-        if not (
-            isinstance(chunk, list) and all(type(size) is int and size > 0 for size in chunk) and fits(prod(chunk))
-        ):
+        if not (all(type(size) is int and size > 0 for size in chunk) and fits(prod(chunk))):
             raise DamagedError(
                 f"path: {where} must have chunks that fit into the memory (got {shown(chunk)}). Use a store that "
                 "sgdlimit wrote."

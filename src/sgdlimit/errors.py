@@ -1,6 +1,5 @@
 """The ways a request can fail, and what is worth a warning."""
 
-import re
 from collections.abc import Collection
 from difflib import get_close_matches
 
@@ -37,7 +36,6 @@ def shown(value: object) -> str:
         text = repr(value).replace("\n", "")
     except (RecursionError, ValueError):  # whole numbers of more than 4300 digits have no repr
         return "a value too long to show"
-    text = re.sub(r"\s*\n\s*", " ", text)
     return text if len(text) <= 100 else f"{text[:90]} ..."
 
 

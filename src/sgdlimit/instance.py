@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray, sqrt
 from numpy.typing import ArrayLike
 
-from .errors import ProblemError, shown, unknown_name
+from .errors import ProblemError, unknown_name
 from .inputs import (
     THEORIES,
     Affine,
@@ -32,7 +32,7 @@ from .inputs import (
     root_of,
 )
 from .rules import Activation, activation_named, names_of, student_activation
-from .settings import numbers
+from .settings import check_positive, numbers
 from .signatures import checked
 from .training import PLAIN, LearningRule, Training, check_switch_times, task_units
 from .trajectory import make_attrs
@@ -120,12 +120,11 @@ class Instance:
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         nonlinearity_named(nonlinearity)
         self.nonlinearity, self.centre, self.latent = nonlinearity, bool(centre), latent
-        self.learning_rate = float(numbers("learning_rate", learning_rate, ()))
+        check_positive(learning_rate=learning_rate)
+        self.learning_rate = float(learning_rate)
         self.training, self.transform = training, transform
         self.attrs = dict(attrs or {})
         make_attrs(self.attrs)
-        if self.learning_rate <= 0:
-            raise ProblemError(f"learning_rate: must be greater than 0 (got {shown(learning_rate)}). Try 0.2.")
         if transform is not None and transform.shape != (D, N):
             raise ProblemError(f"transform: must be the transform of {(D, N)} features (got {transform.shape}).")
         latent.check_dim(D)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,11 +14,13 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, 
 from .errors import ProblemError, shown, unknown_name
 from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, TheoryName, check_features, draw_features
 from .instance import Instance
-from .resources import available_bytes
+from .resources import refuse_beyond_memory
 from .rules import ACTIVATIONS, STUDENTS
-from .settings import Settings, check_whole, probabilities, read_toml, validated
+from .settings import Settings, check_whole, probabilities, read_toml
 from .signatures import checked
 from .training import PLAIN, Training, check_switch_times
+
+S = TypeVar("S", bound=Settings)
 
 OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
 """Settings that an instance takes as they are."""
@@ -223,12 +225,8 @@ class Problem(Settings):
             kept += max(N, D) ** 2
         if isinstance(latent, GaussianMixture):
             kept += D * (latent.components + (latent.standardize == "estimated") * latent.moment_samples)
-        needed, free = 8 * kept, available_bytes()
-        if needed > free:
-            raise ProblemError(
-                f"input_dim: must fit into {free / 2**30:.1f} GiB of free memory (got {N} with latent_dim {D}, {K} "
-                f"student_units and {M} teacher_units, which needs {needed / 2**30:.1f} GiB). Make one of them smaller."
-            )
+        sizes = f"{N} with latent_dim {D}, {K} student_units and {M} teacher_units"
+        refuse_beyond_memory("input_dim", sizes, 8 * kept, "Make one of them smaller.")
         matrix, transform = draw_features(self.features, D, N, features)
         instance = Instance(
             matrix,
@@ -274,9 +272,7 @@ class Problem(Settings):
         ProblemError
             If the file cannot be read or a setting is wrong, naming the file.
         """
-        settings = read_tables(path, of_sweep=False)
-        settings.pop("run", None)
-        return validated(cls, settings, path)
+        return read_settings(cls, path)
 
 
 class RunSettings(Settings):
@@ -339,23 +335,29 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     ProblemError
         If the file cannot be read or settings are wrong, naming the file and all of them.
     """
-    file = validated(ProblemFile, read_tables(path, of_sweep=False), path)
+    file = read_settings(ProblemFile, path)
     return Problem(**{name: getattr(file, name) for name in file.model_fields_set if name != "run"}), file.run
 
 
-def read_tables(path: str | Path, *, of_sweep: bool) -> dict[str, Any]:
-    """The tables of a TOML file for ``sgdlimit sweep`` or ``sgdlimit run``.
+def read_settings(cls: type[S], path: str | Path) -> S:
+    """Settings from a TOML file for ``sgdlimit sweep`` or ``sgdlimit run``, here without ``[run]`` unless asked for.
 
     Raises
     ------
     ProblemError
-        If the file cannot be read, or belongs to the other command.
+        If the file cannot be read, belongs to the other command, or a setting is wrong, naming the file.
     """
-    tables = read_toml(path)
+    tables, fields = read_toml(path), cls.model_fields
+    of_sweep = "grid" in fields
     if not tables.keys().isdisjoint(Problem.model_fields if of_sweep else ("problem", "grid")):
         kind, command = ("one problem", "run") if of_sweep else ("a sweep", "sweep")
         raise ProblemError(f"{path}: holds {kind}. Use `sgdlimit {command} {path}`.")
-    return tables
+    if "run" not in fields:
+        tables.pop("run", None)
+    try:
+        return cls(**tables)
+    except ProblemError as error:
+        raise ProblemError(f"{path}:", *error.args) from None
 
 
 def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:

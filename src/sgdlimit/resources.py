@@ -63,8 +63,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def refuse_beyond_memory(field: str, given: object, needed: float) -> None:
-    """Refuse a setting that makes arrays for which the memory does not suffice.
+def refuse_beyond_memory(field: str, given: object, needed: float, fix: str = "Make it smaller.") -> None:
+    """Refuse a setting or a file that makes arrays for which the memory does not suffice.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def refuse_beyond_memory(field: str, given: object, needed: float) -> None:
     if needed > free:
         raise ProblemError(
             f"{field}: must fit into {free / 2**30:.1f} GiB of free memory (got {given}, which needs "
-            f"{needed / 2**30:.3g} GiB). Make it smaller."
+            f"{needed / 2**30:.1f} GiB). {fix}"
         )
 
 

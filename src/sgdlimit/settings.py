@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import ProblemError, closest, nearest, shown
-
-S = TypeVar("S", bound="Settings")
 
 MOST_BYTES, MOST_PARTS = 1 << 20, 30
 """Limits of a file of settings: its length, and the parts of a name in it such as ``training.schedule.times``."""
@@ -94,8 +92,8 @@ def plain(value: Any) -> Any:
 def _complaints(error: ValidationError, fields: list[str]) -> list[str]:
     """All complaints as sentences, typos first. A field that is missing because its name has a typo is not named."""
     complaints = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-    names = [each["loc"][-1:] for each in complaints if each["type"] == "extra_forbidden"]
-    meant = [(match,) for (name,) in names for match in closest(name, fields)]
+    typos = [each["loc"][-1] for each in complaints if each["type"] == "extra_forbidden"]
+    meant = [(match,) for name in typos for match in closest(name, fields)]
     sentences = [
         sentence
         for each in complaints
@@ -121,14 +119,6 @@ def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
         words = RULE + fix
     near = nearest(name, fields, " Remove it.")
     return [f"{name}: " + words.format(name=name, given=shown(complaint["input"]), rule=rule, near=near)]
-
-
-def validated(cls: type[S], settings: Mapping[str, Any], path: str | Path) -> S:
-    """Settings from a file, which errors name."""
-    try:
-        return cls(**settings)
-    except ProblemError as error:
-        raise ProblemError(f"{path}:", *error.args) from None
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

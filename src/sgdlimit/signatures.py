@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
-from .errors import ProblemError, shown
+from .errors import ProblemError, shown, unknown_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,10 +50,14 @@ def checked(function: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         for name, value in parameters.bind(*args, **kwargs).arguments.items():
             hint = _hints(function).get(name, Any)
-            if not parameters.parameters[name].kind.name.startswith("VAR") and not _fits(value, hint):
+            if not _fits(value, hint):
+                parts = hint, *get_args(hint)
+                for part in parts:
+                    if get_origin(part) is Literal:
+                        raise unknown_name(name, value, get_args(part))
                 simple = type(value).__module__ == "builtins"
                 got = shown(value) if simple else f"a {type(value).__name__}"
-                names = [getattr(part, "__name__", "") for part in (hint, *get_args(hint))]
+                names = [getattr(part, "__name__", "") for part in parts]
                 fix = next((FIXES[each] for each in names if each in FIXES), "Give one.")
                 raise ProblemError(f"{name}: must be {_words(hint)} (got {got}). {fix}")
         return function(*args, **kwargs)
@@ -73,7 +77,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if kind in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
     if kind is Literal:
-        return type(value) in map(type, parts)
+        return any(type(value) is type(part) and value == part for part in parts)
     if kind in NUMBERS:
         if kind is not bool and hasattr(value, "dtype") and not isinstance(value, np.generic):
             return True  # checks itself
@@ -81,17 +85,14 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, NUMBERS[kind]) and isinstance(value, bool | np.bool_) <= (kind is bool) and not beyond
     if kind is Sequence:
         return isinstance(value, Sequence | np.ndarray) and all(_fits(each, parts[0]) for each in value)
-    if not isinstance(kind, type) or kind in (Any, tuple, list, dict) or _is_array(kind):
+    if not isinstance(kind, type) or kind in (Any, tuple, list, dict):
+        return True
+    if hasattr(kind, "array_type") or getattr(kind, "_is_protocol", False):  # an array, or a part of ``ArrayLike``
         return True
     if kind in (str, Path, PathLike):  # no system has longer names in a path
         named = isinstance(value, kind) and not isinstance(value, bytes)
         return named and "\0" not in str(value) and max(map(len, str(value).split("/"))) < 256
     return isinstance(value, kind)
-
-
-def _is_array(kind: type) -> bool:
-    """Whether a type is an array, or a part of ``ArrayLike``."""
-    return hasattr(kind, "array_type") or getattr(kind, "_is_protocol", False)
 
 
 def _words(hint: Any) -> str:

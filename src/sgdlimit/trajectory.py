@@ -17,8 +17,9 @@ from numcodecs import Zstd
 from numpy.typing import ArrayLike
 from zarr.storage import MemoryStore
 
-from ._store import RECORD, CheckedStore, fits, put_folder
+from ._store import RECORD, CheckedStore, put_folder
 from .errors import ProblemError, shown
+from .resources import refuse_beyond_memory
 from .settings import numbers, plain, use_of
 from .signatures import checked
 
@@ -208,8 +209,7 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
             otherwise = f"Give a folder with the {RECORD} that save() writes last, or read it unchecked with xarray."
             raise ProblemError(f"path: {where!r} is not a stored trajectory. {use_of(where, otherwise)}")
         size = sum(array.nbytes for _, array in zarr.open_group(store, mode="r", use_consolidated=True).arrays())
-        if not fits(size):
-            raise ProblemError(f"path: {where!r} takes {size} bytes, more than are free. Free some memory.")
+        refuse_beyond_memory("path", repr(where), size, "Free some memory.")
         return xr.open_zarr(store, consolidated=True).load()
     except ProblemError:
         raise

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from xarray import DataArray, Dataset, concat
 
 from ..comparison import discrepancy, divergence, over_entries, scatter
-from ..errors import DivergenceWarning, ProblemError, shown, unknown_name
+from ..errors import DivergenceWarning, ProblemError, shown
 from ..inputs import (
     THEORIES,
     Affine,
@@ -342,9 +342,6 @@ def default_network(
     """
     law = source if isinstance(source, LatentLaw) else Empirical(source, drop_constant=drop_constant)
     role = role or ("latent" if law is source else "inputs")
-    for name, value, known in (("role", role, Role), ("preprocess", preprocess, Preprocess)):
-        if value not in get_args(known):
-            raise unknown_name(name, value, get_args(known))
     D = law.check_dim(law.dim)
     mean, variance = law.mean(D), law.covariance(D).diagonal()
     constant_columns("latent", variance <= 0, fix="Give a law without them.")

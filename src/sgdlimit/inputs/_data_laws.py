@@ -240,7 +240,7 @@ class ClusterMixture(_Points):
             raise ProblemError("clusters: fitting needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
         check_whole(0, seed=seed)
         array = _checked(samples)
-        if not isinstance(components, int | np.integer) or not 1 <= components <= len(array) // 2:
+        if not 1 <= components <= len(array) // 2:
             raise ProblemError(
                 f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
             )

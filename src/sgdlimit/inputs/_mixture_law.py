@@ -62,11 +62,6 @@ class MixtureLaw(LatentLaw):
     def __init__(
         self, means: ArrayLike, *, weights: ArrayLike | None = None, block_size: int = 1, standardize: bool = False
     ) -> None:
-        if not isinstance(standardize, bool | np.bool_):
-            raise ProblemError(
-                f"standardize: must be True or False (got {standardize!r}). For moments estimated from samples use "
-                "MixtureLaw(...).standardized_from(samples)."
-            )
         self.means = numbers("means", means)
         if self.means.ndim not in (1, 2) or self.means.size == 0:
             raise ProblemError(

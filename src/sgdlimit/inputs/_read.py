@@ -7,7 +7,6 @@ import re
 import warnings
 from io import BytesIO
 from pathlib import Path
-from stat import S_ISREG
 from typing import IO
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy import ndarray
 from pandas import DataFrame
 
 from ..errors import ProblemError, shown
-from ..resources import available_bytes
+from ..resources import refuse_beyond_memory
 from ._columns import Table, choose
 
 NAMED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -121,8 +120,7 @@ def _file(source: str, delimiter: str) -> DataFrame:
             f"DATA: must be a file ({', '.join((*ARRAYS, '.parquet', *TEXTS))}) or one of {', '.join(NAMED)} (got "
             f"{shown(source)}). Give one of them."
         )
-    status = os.stat(path)
-    if not S_ISREG(status.st_mode):
+    if os.stat(path) and not os.path.isfile(path):
         raise ProblemError(f"DATA: {shown(path)} must be a regular file (got a folder, pipe or device). Name the file.")
     if lower.endswith(".parquet"):
         return _parquet(path)
@@ -143,13 +141,8 @@ def _file(source: str, delimiter: str) -> DataFrame:
     return frame.set_axis(frame.columns + 1, axis=1)
 
 
-def _check_memory(path: str, needed: int, free: int | None = None) -> None:
-    free = available_bytes() if free is None else free
-    if needed > free:
-        raise ProblemError(
-            f"DATA: {shown(path)} must fit into memory (it takes {needed / 2**30:.1f} GiB or more, and "
-            f"{free / 2**30:.1f} GiB are free). Give fewer samples or columns."
-        )
+def _check_memory(path: str, needed: int) -> None:
+    refuse_beyond_memory("DATA", shown(path), needed, "Give fewer samples or columns.")
 
 
 def _opened(path: str, per_byte: int) -> IO[bytes]:
@@ -157,11 +150,11 @@ def _opened(path: str, per_byte: int) -> IO[bytes]:
     if not path.lower().endswith(".gz"):
         _check_memory(path, os.path.getsize(path) * per_byte)
         return open(path, "rb")
-    content, free = BytesIO(), available_bytes()
+    content = BytesIO()
     with gzip.open(path) as file:
         while part := file.read(1 << 20):
             content.write(part)
-            _check_memory(path, content.tell() * (1 + per_byte), free)
+            _check_memory(path, content.tell() * (per_byte or 1))
     content.seek(0)
     return content
 

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from ..errors import DivergenceWarning, ProblemError
 from ..instance import Instance
-from ..resources import LIBRARIES, available_bytes, cores
+from ..resources import LIBRARIES, cores, refuse_beyond_memory
 from ..simulation import predicted_bytes, simulate_together
 from ._plan import Plan
 from ._task import Conditions
@@ -103,13 +103,8 @@ def refuse_memory(needed: int, parallel: int = 1) -> None:
     ProblemError
         With what is needed and what is free.
     """
-    free = available_bytes()
-    if parallel * needed > free:
-        raise ProblemError(
-            f"run.conditions_per_task: must leave tasks that fit into {format_bytes(free)} of free memory (got "
-            f"{parallel} at a time, which need {format_bytes(parallel * needed)}). Set run.conditions_per_task or "
-            "run.count lower, or use fewer --workers."
-        )
+    fix = "Set run.conditions_per_task or run.count lower, or use fewer --workers."
+    refuse_beyond_memory("run.conditions_per_task", f"{parallel} tasks at a time", parallel * needed, fix)
 
 
 def refuse_disk(plan: Plan, missing: int, path: str) -> None:

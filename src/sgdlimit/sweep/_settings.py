@@ -14,8 +14,8 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
-from ..problem import Dimension, Few, GaussianMixture, Problem, Samples, Seed, read_tables
-from ..settings import Settings, flat, nested, validated
+from ..problem import Dimension, Few, GaussianMixture, Problem, Samples, Seed, read_settings
+from ..settings import Settings, flat, nested
 from ..signatures import checked
 from ..training import Schedule, Training
 from ..trajectory import log_times
@@ -238,7 +238,7 @@ class Sweep(Settings):
         ProblemError
             If the file cannot be read or a setting is wrong, naming the file.
         """
-        return validated(cls, read_tables(path, of_sweep=True), path)
+        return read_settings(cls, path)
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
