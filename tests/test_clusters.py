@@ -87,12 +87,12 @@ def test_constant_columns_of_fitted_data_are_refused_or_dropped(kind):
         lambda: sl.ClusterMixture.fit(samples, 2),
         lambda: sl.Empirical(samples),
     ):
-        with pytest.raises(sl.ProblemError, match=r"must vary in every column .got 1 constant of 4: 1, counted from 0"):
+        with pytest.raises(sl.ProblemError, match=r"must vary in every column .got 1 constant of 4: 2, counted from 1"):
             refused()
     law = sl.ClusterMixture.from_sklearn(fitted, drop_constant=True)
     assert (law.dim, law.dropped.tolist()) == (3, [1])
     assert sl.Empirical(samples, drop_constant=True).dropped.tolist() == [1]
-    with pytest.raises(sl.ProblemError, match="20 constant of 20: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 10 more"):
+    with pytest.raises(sl.ProblemError, match="20 constant of 20: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 10 more"):
         sl.Empirical(np.ones((30, 20)), drop_constant=True)
 
 

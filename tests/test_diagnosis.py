@@ -162,14 +162,16 @@ def test_nearly_constant_columns_are_named_and_are_not_gaussian():
     samples[:, [4, 7]] = 0
     samples[5, 7] = 255
     found = sl.diagnose(samples, times=sl.log_times(900, 29, 60), drop_constant=True, **QUICK)
-    assert "nearly constant columns: 7 (counted from 0)" in found.reasons[0]
+    assert "nearly constant columns: 8, counted from 1." in found.reasons[0]
     reasons = dict(reason.split(": ", 1) for reason in found.reasons)
-    assert reasons["constant columns"].startswith("4 left out")
+    assert reasons["constant columns"].startswith("5, counted from 1, left out")
     assert reasons["random projections of the data"].startswith("not Gaussian")
     data = found.data.sel(statistic="kolmogorov_smirnov")
     assert data["projections"].mean() < data["null"].sel(moment="high")  # which alone would say Gaussian
     no_law = SimpleLaw([[1.0, 0.0], [0.0, 0.0]])
-    with pytest.raises(sl.ProblemError, match=r"latent: must vary in every column .got 1 constant of 2: 1,"):
+    with pytest.raises(
+        sl.ProblemError, match=r"latent: must vary in every column .got 1 constant of 2: 2, counted from 1"
+    ):
         default_network(no_law)
 
 
@@ -230,7 +232,7 @@ def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkey
     done = command("check", "normals.npy", "--as", "latent", "--preprocess", "none", *size)
     assert done.returncode == 0
     assert done.stdout.startswith("Verdict: conventional theory predicts SGD")
-    assert "constant columns: 3 left out" in done.stdout
+    assert "constant columns: 4, counted from 1, left out" in done.stdout
     folder = tmp_path / "results" / "check-normals"
     assert (folder / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "diagnosis.pdf").read_bytes().startswith(b"%PDF")

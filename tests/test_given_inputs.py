@@ -118,8 +118,8 @@ def spoiled(place, value):
     ("inputs", "message"),
     [
         (spoiled((3, 4), np.nan), r"samples: must be finite \(got 1 of 120000 entries NaN .* first at \[3, 4\]"),
-        (spoiled((slice(None), 4), 2.0), "samples: must vary .*1 constant of 300: 4,"),
-        (np.ones((20, 2)), "samples: must vary .*2 constant of 2: 0, 1,"),
+        (spoiled((slice(None), 4), 2.0), "samples: must vary .*1 constant of 300: 5,"),
+        (np.ones((20, 2)), "samples: must vary .*2 constant of 2: 1, 2,"),
         (np.random.default_rng(0).normal(size=(300, N)), "samples: must be at least 301 .* 300 coordinates .*got 300"),
         (np.random.default_rng(0).normal(size=(400, 20)), r"student: must be of shape \(student_units, 20\)"),
         ("text", "samples: must be numbers .got 'text'"),

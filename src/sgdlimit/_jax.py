@@ -11,18 +11,14 @@ from typing import Any
 
 from .errors import ProblemError
 
-SETTINGS = {
-    "check_tracer_leaks": False,
-    "debug_infs": False,
-    "debug_nans": False,
+OFF = (
+    "check_tracer_leaks", "debug_infs", "debug_nans", "disable_jit", "enable_checks", "no_execution", "no_tracing",
+    "thread_guard",
+)  # fmt: skip
+SETTINGS = dict.fromkeys(OFF, False) | {
     "default_matmul_precision": None,
-    "disable_jit": False,
-    "enable_checks": False,
-    "no_execution": False,
-    "no_tracing": False,
     "numpy_dtype_promotion": "standard",
     "numpy_rank_promotion": "allow",
-    "thread_guard": False,
     "transfer_guard": "allow",
 }
 """What changes results, refuses code that is right, or stops a program."""

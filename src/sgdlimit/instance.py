@@ -182,8 +182,7 @@ class Instance:
         matrix = numbers("covariance", matrix, (N, N))
         W = numbers("student", student, ("student_units", N))
         weights = numbers("teacher", teacher, ("teacher_units", N))
-        variances = matrix.diagonal()
-        constant_columns("covariance", variances <= 0, fix="Leave out their rows, columns and weights.")
+        constant_columns("covariance", matrix.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         D = len(root)
         return cls(

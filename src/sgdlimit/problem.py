@@ -18,7 +18,7 @@ from .resources import refuse_beyond_memory
 from .rules import ACTIVATIONS, STUDENTS
 from .settings import Settings, check_whole, probabilities, read_toml
 from .signatures import checked
-from .training import PLAIN, Training, check_switch_times
+from .training import PLAIN, Scale, Training, check_switch_times
 
 S = TypeVar("S", bound=Settings)
 
@@ -26,8 +26,9 @@ OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearit
 """Settings that an instance takes as they are."""
 
 Dimension = Annotated[StrictInt, Field(ge=1, le=10**6)]
-Scale = Annotated[StrictFloat, Field(ge=0, le=1e6)]
 Few = Annotated[StrictInt, Field(ge=1, le=10**5)]
+Times = Annotated[Few, Field(ge=2)]
+Duration = Annotated[StrictFloat, Field(gt=0, le=1e7)]
 Samples = Annotated[StrictInt, Field(ge=0, le=10**7)]
 Seed = Annotated[StrictInt, Field(ge=0, le=10**12)]
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
@@ -296,8 +297,8 @@ class RunSettings(Settings):
     """
 
     seed: Seed = 0
-    time: StrictFloat = Field(default=100.0, gt=0, le=1e7)
-    count: Annotated[Few, Field(ge=2)] = 200
+    time: Duration = 100.0
+    count: Times = 200
     runs: Dimension = 5
     theory: TheoryName | tuple[TheoryName, ...] = "conventional"
     test_samples: Annotated[Samples, Field(ge=2)] = 4000

@@ -82,7 +82,7 @@ def _fits(value: Any, hint: Any) -> bool:
         if kind is not bool and hasattr(value, "dtype") and not isinstance(value, np.generic):
             return True  # checks itself
         beyond = isinstance(value, int) and value.bit_length() > 63  # which neither NumPy nor a float can hold
-        return isinstance(value, NUMBERS[kind]) and isinstance(value, bool | np.bool_) <= (kind is bool) and not beyond
+        return isinstance(value, NUMBERS[kind]) and isinstance(value, bool) <= (kind is bool) and not beyond
     if kind is Sequence:
         return isinstance(value, Sequence | np.ndarray) and all(_fits(each, parts[0]) for each in value)
     if not isinstance(kind, type) or kind in (Any, tuple, list, dict):

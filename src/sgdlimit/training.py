@@ -13,7 +13,7 @@ from .errors import ProblemError, shown
 from .settings import Settings, numbers
 from .signatures import checked
 
-Rate = Annotated[StrictFloat, Field(ge=0, le=1e6)]
+Scale = Annotated[StrictFloat, Field(ge=0, le=1e6)]
 
 
 class Schedule(Settings):
@@ -36,7 +36,7 @@ class Schedule(Settings):
     """
 
     times: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(min_length=1)
-    factors: tuple[Rate, ...] = Field(min_length=1)
+    factors: tuple[Scale, ...] = Field(min_length=1)
 
     @field_validator("times")
     @classmethod
@@ -133,10 +133,10 @@ class Training(Settings):
     10
     """
 
-    output_learning_rate: Rate | None = None
+    output_learning_rate: Scale | None = None
     output_normalization: Literal["1", "1/K", "1/sqrt(K)"] = "1"
-    label_noise: Rate = 0.0
-    weight_decay: Rate = 0.0
+    label_noise: Scale = 0.0
+    weight_decay: Scale = 0.0
     batch_size: StrictInt = Field(default=1, ge=1, le=10**6)
     schedule: Schedule | None = None
 

@@ -75,7 +75,7 @@ def structure(instance: Instance, weights: DataArray, *, field_times: int, sampl
             "statistic": list(STATISTICS),
             "moment": list(MOMENTS),
         },
-        attrs={"field_samples": samples, "dropped_columns": law.dropped.tolist()},
+        attrs={"field_samples": samples, "dropped_columns": law.headings[law.dropped].tolist()},
     )
 
 
@@ -125,7 +125,7 @@ def _moments(law: LatentLaw, D: int) -> dict[str, Any]:
     if samples is not None:
         squares = (samples - mean) ** 2
         moments["carrying_rows"] = "column", squares.sum(0) ** 2 / np.einsum("sc,sc->c", squares, squares)
-        moments["column"] = np.setdiff1d(np.arange(D + len(law.dropped)), law.dropped)
+        moments["column"] = np.delete(law.headings, law.dropped) if len(law.headings) else 1 + np.arange(D)
     return moments
 
 

@@ -224,16 +224,16 @@ def _reasons(data: Dataset, found: Dataset) -> tuple[str, ...]:
 
 
 def _columns(data: Dataset) -> Iterator[tuple[bool, str]]:
-    """Which columns of a finite data set are constant or nearly so, counted from 0."""
+    """Which columns of a finite data set are constant or nearly so."""
     if dropped := data.attrs.get("dropped_columns"):
-        yield False, f"constant columns: {listed(np.array(dropped))} left out (counted from 0)."
+        yield False, f"constant columns: {listed(np.array(dropped))}, left out."
     if "carrying_rows" in data:
         few = data["column"][data["carrying_rows"].values < FEW_ROWS].values
         if len(few):
             yield (
                 True,
                 (
-                    f"nearly constant columns: {listed(few)} (counted from 0). Fewer than {FEW_ROWS} rows make up "
+                    f"nearly constant columns: {listed(few)}. Fewer than {FEW_ROWS} rows make up "
                     "their variance. Drop these columns, or read the verdict as one about these rows."
                 ),
             )

@@ -19,10 +19,15 @@ FEW = 20  # distinct values of labels, at most
 SEEN = 1000  # samples that are looked at to find labels without a heading
 
 
+CHOSEN = "inputs"
+"""Name of the columns of a table whose headings need not be checked again."""
+
+
 class Table(NamedTuple):
     """Samples, and the sentence about the columns that they come from."""
 
-    samples: Float[ndarray, "count D"]
+    samples: DataFrame
+    """Numbers, one sample in each row, under headings or numbers from 1."""
     columns: str
 
 
@@ -32,7 +37,7 @@ def choose(frame: DataFrame, columns: str = "", drop: str = "") -> Table:
     Parameters
     ----------
     frame
-        A table whose headings are strings, or numbers where it has none.
+        A table whose headings are strings, or numbers from 0 where it has none, which the user counts from 1.
     columns, drop
         See :func:`sgdlimit.inputs.read_samples`.
 
@@ -41,8 +46,10 @@ def choose(frame: DataFrame, columns: str = "", drop: str = "") -> Table:
     ProblemError
         If a column that was not asked for is headed as labels are, does not hold numbers or has gaps; or none is left.
     """
+    if frame.columns.dtype.kind == "i":
+        frame.columns += 1
     names = list(frame.columns)
-    headings = [str(name) for name in names]
+    headings = list(map(str, names))
     dropped = {*_places("--drop", drop, headings)}
     kept = [place for place in _places("--columns", columns, headings) or range(len(names)) if place not in dropped]
     left_out = {"--drop": dropped}
@@ -54,11 +61,11 @@ def choose(frame: DataFrame, columns: str = "", drop: str = "") -> Table:
         check_headings((headings[place] for place in kept), "DATA", fix)
     if not kept:
         raise ProblemError(f"DATA: must have columns that are used (got {len(names)}, left out). Leave out fewer.")
-    samples = _numbers(frame.iloc[:, kept])
+    samples, used = _numbers(frame.iloc[:, kept]), frame.columns[kept]
     text = f"Columns: {len(kept)} of {len(names)} are used, {_named(names, kept)}."
     without = [f"{_named(names, sorted(places))} ({reason})" for reason, places in left_out.items() if places]
     text += f" Left out: {', '.join(without)}." if without else ""
-    return Table(samples, text + _like_labels(samples, [names[place] for place in kept]))
+    return Table(DataFrame(samples, columns=used.rename(CHOSEN)), text + _like_labels(samples, list(used)))
 
 
 def _places(option: str, wanted: str, headings: Sequence[str]) -> list[int]:

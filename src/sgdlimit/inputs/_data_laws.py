@@ -13,20 +13,38 @@ from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import check_whole, numbers, probabilities
 from ..signatures import checked
-from ._columns import check_headings
-from ._law import Clusters, Divergence, LatentLaw, Matrix, Samples, Vector, constant_columns, unvaried
+from ._columns import CHOSEN, check_headings
+from ._law import (
+    Clusters,
+    Columns,
+    Divergence,
+    Labels,
+    LatentLaw,
+    Matrix,
+    Samples,
+    Vector,
+    constant_columns,
+    listed,
+    unvaried,
+)
 
 ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 
 
-def _checked(samples: ArrayLike) -> Samples:
-    """Samples as numbers whose squares are numbers too."""
-    check_headings(getattr(samples, "columns", ()), "samples", "Leave {} out.")
+def _varying(samples: ArrayLike, drop_constant: bool) -> tuple[Samples, Labels, Columns]:
+    """Samples as numbers whose squares are numbers too; the labels of all columns, and those left out as constant."""
+    columns = getattr(samples, "columns", ())
+    if getattr(columns, "name", "") != CHOSEN:
+        check_headings(columns, "samples", "Leave {} out.")
     array = numbers("samples", samples, ("count", "latent_dim"))
     largest = abs(array).max()
     if largest and not 1e-100 <= largest <= 1e100:
         raise ProblemError(f"samples: must be of size 1e-100 to 1e100 (got {largest:g}). Divide them by a constant.")
-    return array
+    places, headings = list(range(array.shape[1])), list(columns)
+    # Where there are no headings, pandas counts from 0.
+    labels = np.array(places) + 1 if headings in ([], places) else np.array(headings)
+    dropped = constant_columns("samples", unvaried(array), labels, drop=drop_constant)
+    return np.delete(array, dropped, 1) if len(dropped) else array, labels, dropped
 
 
 class _Points(LatentLaw):
@@ -56,12 +74,12 @@ class Empirical(_Points):
     Parameters
     ----------
     samples
-        Shape (count, D), more samples than coordinates.
+        Shape (count, D), more samples than coordinates. Errors name the columns of a table of pandas by its headings.
     standardize
         Subtract the mean and divide by the deviation, coordinate by coordinate (19). Inputs with a mean have no
         limiting equations, and moment-matched theory refuses them.
     drop_constant
-        Leave out constant columns instead of refusing them; the attribute ``dropped`` has their numbers.
+        Leave out constant columns instead of refusing them; the attribute ``dropped`` has their places from 0.
 
     Raises
     ------
@@ -80,12 +98,8 @@ class Empirical(_Points):
 
     @checked
     def __init__(self, samples: ArrayLike, *, standardize: bool = False, drop_constant: bool = False) -> None:
-        array = _checked(samples)
         # Theory inverts the covariance: constant columns, too few rows and copies of columns would make it singular.
-        self.dropped = constant_columns("samples", unvaried(array), drop=drop_constant)
-        kept = np.delete(np.arange(array.shape[1]), self.dropped)
-        if len(self.dropped):
-            array = array[:, kept]
+        array, self.headings, self.dropped = _varying(samples, drop_constant)
         count, dim = array.shape
         if count <= dim:
             raise ProblemError(
@@ -94,10 +108,10 @@ class Empirical(_Points):
             )
         copies = np.argwhere(np.triu(1 - abs(np.corrcoef(array.T).reshape(dim, dim)) < ALIKE, 1))
         if len(copies):
-            first, copy = kept[copies[0]]
+            pair = listed(np.delete(self.headings, self.dropped)[copies[0]])
             raise ProblemError(
-                f"samples: must have coordinates that differ ({copy} is a copy of {first}, up to scale). Remove one of "
-                "each such pair."
+                f"samples: must have coordinates that differ (got copies of each other, up to scale: {pair}). Remove "
+                "one of each such pair."
             )
         self.standardize = bool(standardize)
         self._set(array, np.full(count, 1 / count))
@@ -205,7 +219,7 @@ class ClusterMixture(_Points):
         dropped = constant_columns("fitted", flat, drop=drop_constant)
         means, full = np.delete(means, dropped, 1), np.delete(np.delete(full, dropped, 1), dropped, 2)
         law = cls(means, full, weights=weights, standardize=standardize)
-        law.dropped = dropped
+        law.headings, law.dropped = 1 + np.arange(dim), dropped
         return law
 
     @classmethod
@@ -239,21 +253,20 @@ class ClusterMixture(_Points):
         except ImportError:
             raise ProblemError("clusters: fitting needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
         check_whole(0, seed=seed)
-        array = _checked(samples)
+        array, labels, dropped = _varying(samples, drop_constant)
         if not 1 <= components <= len(array) // 2:
             raise ProblemError(
                 f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
             )
-        dropped = constant_columns("samples", unvaried(array), drop=drop_constant)
-        array = np.delete(array, dropped, 1)
         scale = array.std(0)
-        array /= scale  # what the fit adds to every variance is a thousandth of it, whatever the units
+        array = array / scale  # what the fit adds to every variance is a thousandth of it, whatever the units
         fitted = (
             GaussianMixture(int(components), covariance_type=kind, random_state=seed, reg_covar=1e-3).fit(array)
             for kind in ("full", "tied")  # others change the covariance of the whole
         )
         law = cls.from_sklearn(min(fitted, key=lambda mixture: mixture.bic(array)))
-        law.means, law.roots, law.dropped = law.means * scale, law.roots * scale[:, None], dropped
+        law.means, law.roots = law.means * scale, law.roots * scale[:, None]
+        law.headings, law.dropped = labels, dropped
         return law
 
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from numpy.random import Generator
 from numpy.typing import ArrayLike
@@ -17,6 +17,7 @@ Samples = Float[ndarray, "count D"]
 Vector = Float[ndarray, "D"]
 Matrix = Float[ndarray, "D D"]
 Columns = Int[ndarray, "some"]
+Labels = Shaped[ndarray, "columns"]
 
 MOST_CLUSTERS = 64
 """The most that mixture theory follows."""
@@ -30,30 +31,33 @@ def unvaried(samples: Samples) -> Bool[ndarray, "D"]:
 def constant_columns(
     name: str,
     constant: Bool[ndarray, "D"],
+    labels: Labels | None = None,
     *,
     drop: bool = False,
     fix: str = "To leave them out, give drop_constant=True to diagnose or the law, or --drop-constant to check.",
 ) -> Columns:
-    """Numbers of the columns that are constant. Divided by its deviation, such a column would become NaN or noise.
+    """Places of the columns that are constant. Divided by its deviation, such a column would become NaN or noise.
+
+    The labels stand for columns in the error; by default they are numbers from 1.
 
     Raises
     ------
     ProblemError
         If some are, and not to be dropped, or all.
     """
-    numbers = np.flatnonzero(constant)
-    if len(numbers) and (constant.all() or not drop):
+    places = np.flatnonzero(constant)
+    if len(places) and (constant.all() or not drop):
+        named = places + 1 if labels is None else labels[places]
         raise ProblemError(
-            f"{name}: must vary in every column (got {len(numbers)} constant of {len(constant)}: "
-            f"{listed(numbers)}, counted from 0). {fix}"
+            f"{name}: must vary in every column (got {len(places)} constant of {len(constant)}: {listed(named)}). {fix}"
         )
-    return numbers
+    return places
 
 
-def listed(columns: Columns) -> str:
-    """The first ten numbers of columns for a message, and how many more there are."""
-    more = f" and {len(columns) - 10} more" if len(columns) > 10 else ""
-    return ", ".join(map(str, columns[:10])) + more
+def listed(labels: Labels) -> str:
+    """The first ten columns for a message, by heading or by number from 1, and how many more there are."""
+    more = f" and {len(labels) - 10} more" if len(labels) > 10 else ""
+    return ", ".join(map(shown, labels[:10].tolist())) + more + ", counted from 1" * (labels.dtype.kind == "i")
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,9 @@ class LatentLaw(ABC):
     distinct_samples: int | None = None
     """Number of samples to draw from; None where every draw is a fresh one, as theory assumes."""
     dropped: Columns = np.arange(0)
-    """Numbers of the constant columns of the data that were left out."""
+    """Places of the constant columns of the data that were left out, counted from 0."""
+    headings: Labels = dropped
+    """Headings of all columns of the data, or their numbers from 1."""
 
     def clusters(self, dim: int) -> Clusters:
         """The Gaussian components that ``theory="mixture"`` starts from, for laws that have some.
@@ -245,7 +251,8 @@ class Affine(LatentLaw):
     """
 
     def __init__(self, law: LatentLaw, location: ArrayLike = 0.0, scale: ArrayLike = 1.0) -> None:
-        self.law, self.dim, self.distinct_samples, self.dropped = law, law.dim, law.distinct_samples, law.dropped
+        self.law, self.dim, self.distinct_samples = law, law.dim, law.distinct_samples
+        self.dropped, self.headings = law.dropped, law.headings
         self.location, self.scale = numbers("location", location), numbers("scale", scale)
         if (self.scale <= 0).any():
             raise ProblemError(f"scale: must be positive (got {self.scale}).")

@@ -102,13 +102,12 @@ def _named(name: str) -> DataFrame:
         from sklearn import datasets
     except ImportError:
         raise ProblemError(f"DATA: {name!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
-    content = getattr(datasets, f"load_{name}")()
-    frame = DataFrame(content.data, columns=content.feature_names)
-    return frame.loc[:, np.ptp(content.data, axis=0) > 0]
+    frame = getattr(datasets, f"load_{name}")(as_frame=True).data
+    return frame.loc[:, frame.max() > frame.min()]
 
 
 def _file(source: str, delimiter: str) -> DataFrame:
-    """What a file holds, with its headings as strings, or numbers from 1 as headings where it has none."""
+    """What a file holds, with its headings as strings, or numbers from 0 as headings where it has none."""
     path, member = (*re.split(r"(?<=\.npz):", source, maxsplit=1, flags=re.IGNORECASE), "")[:2]
     lower = path.lower()
     for kind, line in CONVERT.items():
@@ -137,8 +136,7 @@ def _file(source: str, delimiter: str) -> DataFrame:
             "Reshape it."
         )
     _check_memory(path, array.size * 8 * COPIES)
-    frame = DataFrame(array.reshape(len(array), -1))
-    return frame.set_axis(frame.columns + 1, axis=1)
+    return DataFrame(array.reshape(len(array), -1))
 
 
 def _check_memory(path: str, needed: int) -> None:
@@ -225,7 +223,7 @@ def _text(file: IO[bytes], path: str, delimiter: str) -> DataFrame:
         raise ProblemError(f"DATA: {shown(path)} holds no samples. Give one in each line.")
     width = frame.shape[1]
     if not headed:
-        return frame.set_axis(frame.columns + 1, axis=1)
+        return frame
     headings = [heading.strip() for heading in rows[0]]
     if len(headings) == width - 1:  # of R, whose index has no heading, or lines that end with a delimiter
         headings.insert(width if frame.iloc[:, -1].isna().all() else 0, "")

@@ -1,8 +1,8 @@
 """Clusters of dask: the workers of a scheduler that runs already, or jobs of a batch system."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import ProblemError
@@ -53,12 +53,10 @@ def _security(files: Sequence[str | None]) -> Any:
 
     given = {option: path for option, path in zip(TLS_OPTIONS, files, strict=False) if path is not None}
     for option, path in given.items():
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise ProblemError(f"{option}: must be a file (got {path!r}). Give the path of a PEM file.")
     try:
-        named: dict[str, Any] = {
-            name: str(Path(path).absolute()) for option, path in given.items() for name in TLS_OPTIONS[option]
-        }
+        named = {name: os.path.abspath(path) for option, path in given.items() for name in TLS_OPTIONS[option]}
         security = Security(require_encryption=True, **named)
         if security.get_connection_args("client")["ssl_context"] is None:
             raise ValueError("no certificate")

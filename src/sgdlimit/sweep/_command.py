@@ -129,7 +129,7 @@ def sweep_from_file(
     SweepError
         After too many failures.
     """
-    default = str(Path("results") / f"{settings.stem}.zarr")
+    default = f"results/{settings.stem}.zarr"
     plan, path = Plan(Sweep.from_toml(settings)), out or default
     if log is not None:
         _check_log(log)

@@ -14,7 +14,7 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
-from ..problem import Dimension, Few, GaussianMixture, Problem, Samples, Seed, read_settings
+from ..problem import Dimension, Duration, Few, GaussianMixture, Problem, Samples, Seed, Times, read_settings
 from ..settings import Settings, flat, nested
 from ..signatures import checked
 from ..training import Schedule, Training
@@ -59,8 +59,8 @@ class SweepRun(Settings):
     instances: Dimension = 1
     first_instance: Seed = 0
     runs: Dimension = 1
-    time: Annotated[float, Field(gt=0, le=1e7, strict=True)] = 100.0
-    count: Annotated[Few, Field(ge=2)] = 200
+    time: Duration = 100.0
+    count: Times = 200
     theories: Annotated[tuple[TheoryName, ...], Field(min_length=1)] = ("conventional",)
     noise_floor: StrictBool = True
     test_samples: Samples = 1000
