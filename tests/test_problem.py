@@ -242,7 +242,7 @@ def test_wrong_arrays_are_named(place, value, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"learning_rate": 0}, "learning_rate: must be greater than 0 .got 0"),
+        ({"learning_rate": 0}, "learning_rate: must be a positive number .got 0"),
         ({"learning_rate": "fast"}, "learning_rate: must be a number .got 'fast'"),
         ({"activation": "swish"}, "activation: .*'swish'"),
         ({"nonlinearity": None}, "nonlinearity: must be .*got None"),

@@ -270,7 +270,7 @@ def test_ctrl_c_twice_drops_the_task(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with SweepStore(tmp_path / "s.zarr", plan) as store:
-        summary = run_sweep(store, Engine(press), stop=stop)
+        summary = run_sweep(store, Engine(progress=press), stop=stop)
         assert begun == [0, 0]
         assert summary.interrupted
         assert summary.finished == 0

@@ -41,12 +41,11 @@ def available_bytes(system: Path = Path("/")) -> int:
             if limit.isdecimal() and used.isdecimal():
                 cached = re.search(rf"^{names[2]} (\d+)", _text(above / "memory.stat"), re.MULTILINE)
                 free.append(int(limit) - int(used) + int(cached[1] if cached else 0))
-    job = os.environ.get("SLURM_MEM_PER_NODE", "")
-    if not job.isdecimal():
-        each, count = os.environ.get("SLURM_MEM_PER_CPU", ""), os.environ.get("SLURM_CPUS_ON_NODE", "")
-        job = str(int(each) * int(count)) if each.isdecimal() and count.isdecimal() else "0"
-    if job != "0":  # of a node without limits
-        free.append((int(job) << 20) - psutil.Process().memory_info().rss)
+    variables = "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"
+    texts = (os.environ.get(name, "") for name in variables)
+    of_node, of_core, count = (int(text) if text.isdecimal() else 0 for text in texts)
+    if job := of_node or of_core * count:  # 0 of a node without limits
+        free.append((job << 20) - psutil.Process().memory_info().rss)
     return max(0, min(free))
 
 

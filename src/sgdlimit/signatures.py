@@ -55,8 +55,7 @@ def checked(function: F) -> F:
                 for part in parts:
                     if get_origin(part) is Literal:
                         raise unknown_name(name, value, get_args(part))
-                simple = type(value).__module__ == "builtins"
-                got = shown(value) if simple else f"a {type(value).__name__}"
+                got = shown(value) if type(value).__module__ == "builtins" else f"a {type(value).__name__}"
                 names = [getattr(part, "__name__", "") for part in parts]
                 fix = next((FIXES[each] for each in names if each in FIXES), "Give one.")
                 raise ProblemError(f"{name}: must be {_words(hint)} (got {got}). {fix}")

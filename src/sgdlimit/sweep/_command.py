@@ -80,7 +80,7 @@ class Where:
         if self.cluster:
             return cluster.batch_cluster(self.cluster, self.jobs, self.files)
         count = self.workers_here(found)
-        return LocalEngine(count) if count else Engine(part)
+        return LocalEngine(count) if count else Engine(progress=part)
 
 
 def sweep_from_file(

@@ -64,6 +64,8 @@ class Engine:
 
     Parameters
     ----------
+    count
+        How many tasks run at the same time.
     progress
         Called with the number of a task and the fraction of it that is done.
     """
@@ -71,13 +73,13 @@ class Engine:
     link: str | None = None
     """Address of the cluster's dashboard."""
 
-    def __init__(self, progress: Callable[[int, float], None] = lambda index, done: None) -> None:
-        self._progress = progress
+    def __init__(self, count: int = 1, progress: Callable[[int, float], None] = lambda index, done: None) -> None:
+        self._count, self._progress = count, progress
 
     @property
     def parallel(self) -> int:
         """How many tasks run at the same time."""
-        return 1
+        return self._count
 
     def __enter__(self) -> Self:
         return self

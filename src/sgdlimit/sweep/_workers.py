@@ -48,22 +48,7 @@ class Worker(NamedTuple):
 
 
 class LocalEngine(Engine):
-    """Workers on this machine, a task at a time for each.
-
-    Parameters
-    ----------
-    count
-        Number of workers; no more are started than there are tasks.
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self._count = count
-
-    @property
-    def parallel(self) -> int:
-        """Number of workers."""
-        return self._count
+    """So many workers on this machine, a task at a time for each; no more are started than there are tasks."""
 
     def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
         """See :meth:`Engine.outcomes`.
