@@ -101,10 +101,11 @@ def test_types_of_numpy_fit_and_arrays_check_themselves():
         "on": np.bool_(True),
         "each": np.ones(2),
         "f": print,
-        "kind": "c",
+        "kind": "b",
     }
     assert taken(**good) == tuple(good.values())
     assert taken(**good | {"rate": np.array(3)})[1] == 3
-    for name, value in (("count", True), ("count", 2.0), ("rate", 1j), ("on", 1), ("each", [1, "a"]), ("kind", 3)):
+    bad = {"count": (True, 2.0), "rate": (1j,), "on": (1,), "each": ([1, "a"],), "kind": (3, "c")}
+    for name, value in ((name, value) for name, values in bad.items() for value in values):
         with pytest.raises(sl.ProblemError, match=f"^{name}: must be"):
             taken(**good | {name: value})
