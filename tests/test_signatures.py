@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import sgdlimit as sl
 from sgdlimit.signatures import checked
 
 PROBLEM = sl.Problem(input_dim=20, latent_dim=10, student_units=1, teacher_units=1, activation="erf", learning_rate=0.2)
 INSTANCE = PROBLEM.draw(0)
-THEORY = sl.solve(INSTANCE, [1.0])
+TRAJECTORY = xr.Dataset()
 
 
 def public():
@@ -55,8 +56,8 @@ def test_an_object_that_is_nothing_is_refused(function):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sl.compare(None, THEORY), r"theory: must be a Dataset .got None.. Give what sl.solve"),
-        (lambda: sl.compare(THEORY, 3), r"runs: must be a Dataset .got 3."),
+        (lambda: sl.compare(None, TRAJECTORY), r"theory: must be a Dataset .got None.. Give what sl.solve"),
+        (lambda: sl.compare(TRAJECTORY, 3), r"runs: must be a Dataset .got 3."),
         (lambda: sl.simulate_together(3, [1.0]), r"instances: must be a list, each an Instance .got 3.. Give problem"),
         (lambda: sl.simulate_together([], [1.0]), r"instances: must not be empty"),
         (lambda: sl.simulate(INSTANCE, [10**400]), r"times: must be numbers .got \[1000.* ...."),
@@ -73,10 +74,10 @@ def test_an_object_that_is_nothing_is_refused(function):
         (lambda: sl.Activation.polynomial("ab"), r"coefficients: must be"),
         (lambda: sl.Activation.polynomial([[1], [1, 2]]), r"coefficients: must be"),
         (lambda: sl.open_sweep(None), r"path: must be a string or a path .got None.. Give the path"),
-        (lambda: sl.save(THEORY, None), r"path: must be a string or a path .got None."),
+        (lambda: sl.save(TRAJECTORY, None), r"path: must be a string or a path .got None."),
         (lambda: sl.save(3, "x.zarr"), r"dataset: must be a Dataset .got 3."),
-        (lambda: sl.save(THEORY, "a/../../" + "b" * 300), r"path: must be a string or a path .got 'a/../../bb"),
-        (lambda: sl.save(THEORY, ".."), r"path: '..' already exists"),
+        (lambda: sl.save(TRAJECTORY, "a/../../" + "b" * 300), r"path: must be a string or a path .got 'a/../../bb"),
+        (lambda: sl.save(TRAJECTORY, ".."), r"path: '..' already exists"),
         (lambda: sl.load("\0"), r"path: must be a string or a path"),
         (lambda: sl.log_times("many", 3), r"steps: must be a whole number .got 'many'."),
     ],
