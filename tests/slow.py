@@ -71,6 +71,10 @@ SLOW: dict[str, tuple[float, str]] = {
         47,
         "src/sgdlimit/theory/_optimal.py::sgdlimit.theory._optimal.optimal_schedule",
     ),
+    "test_docs.py::test_examples_run[docs/howto/own-data.md]": (
+        12,
+        "test_diagnosis.py::test_data_as_inputs_and_as_latent",
+    ),
     "test_docs.py::test_examples_run[docs/tutorial.md]": (47, "test_docs.py::test_examples_run[README.md]"),
     "test_docs.py::test_site": (88, "test_docs.py::test_links_lead_to_files"),
     "test_empirical.py::test_theory_of_the_true_covariance_follows_sgd_on_data_and_the_isotropic_one_does_not": (
@@ -143,6 +147,14 @@ SLOW: dict[str, tuple[float, str]] = {
         18,
         "test_given_inputs.py::test_sgd_sees_the_data_themselves",
     ),
+    "test_integrals.py::test_quartic_derivatives_against_differences[relu]": (
+        4,
+        "test_integrals.py::test_quartic_derivatives_against_differences[erf]",
+    ),
+    "test_integrals.py::test_second_moments_stay_second_moments[linear]": (
+        2,
+        "test_integrals.py::test_second_moments_stay_second_moments[erf]",
+    ),
     "test_integrals.py::test_second_moments_stay_second_moments[relu]": (
         10,
         "test_integrals.py::test_second_moments_stay_second_moments[erf]",
@@ -183,6 +195,14 @@ SLOW: dict[str, tuple[float, str]] = {
     "test_mixture_theory.py::test_sgd_within_standard_errors[two tasks]": (
         9,
         "test_mixture_theory.py::test_sgd_within_standard_errors[erf, two clusters]",
+    ),
+    "test_mixture_theory.py::test_averages_at_one_state_of_the_chain[tanh]": (
+        2,
+        "test_mixture_theory.py::test_averages_at_one_state_of_the_chain[erf]",
+    ),
+    "test_mixture_theory.py::test_averages_at_one_state_of_the_chain[relu, sign]": (
+        2,
+        "test_mixture_theory.py::test_averages_at_one_state_of_the_chain[erf, sign]",
     ),
     "test_mixture_theory.py::test_averages_of_two_fields_with_means[leaky-relu and sign]": (
         5,
@@ -231,6 +251,10 @@ SLOW: dict[str, tuple[float, str]] = {
     "test_packaging.py::test_sdist_and_wheel_hold_what_is_needed_and_the_wheel_runs": (
         30,
         "test_packaging.py::test_public_names_have_types_and_docstrings",
+    ),
+    "test_processes.py::test_settings_of_jax_change_nothing[theory of a function of one's own]": (
+        15,
+        "test_processes.py::test_settings_of_jax_change_nothing[theory]",
     ),
     "test_recorded.py::test_numbers_are_those_recorded[theory sign teacher]": (
         15,
@@ -336,6 +360,10 @@ SLOW: dict[str, tuple[float, str]] = {
         7,
         "test_simulation.py::test_engines_agree_step_by_step_on_given_samples",
     ),
+    "test_simulation.py::test_engines_agree_step_by_step_on_given_samples[sign-linear]": (
+        2,
+        "test_simulation.py::test_engines_agree_step_by_step_on_given_samples[sign-erf]",
+    ),
     "test_simulation.py::test_engines_agree_step_by_step_on_given_samples[erf-": (
         17,
         "test_simulation.py::test_engines_agree_step_by_step_on_given_samples[sign-",
@@ -423,6 +451,11 @@ SLOW: dict[str, tuple[float, str]] = {
     "test_sweep_settings.py::test_as_many_conditions_as_are_allowed_do_not_take_minutes": (
         8,
         "test_sweep_settings.py::test_what_is_too_large_is_refused_at_once",
+    ),
+    "test_theory.py::test_layers_stay_balanced[relu]": (3, "test_theory.py::test_layers_stay_balanced[linear]"),
+    "test_theory.py::test_who_knows_the_teacher_rests[relu]": (
+        2,
+        "test_theory.py::test_who_knows_the_teacher_rests[erf]",
     ),
     "test_theory.py::test_gradients_through_a_trajectory": (
         38,

@@ -26,7 +26,7 @@ SMALL = """
 input_dim = 60
 latent_dim = 30
 student_units = 2
-teacher_units = 1
+teacher_units = 2
 activation = "erf"
 learning_rate = 0.5
 [latent]
@@ -60,7 +60,7 @@ def refused(done, status, *words):
 
 def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
-    done = sgdlimit("run", "small.toml", cwd=tmp_path)
+    done = command("run", "small.toml")
     assert done.returncode == 0, done.stderr
     assert re.match(r"Memory: \d+\.\d\d GiB for the simulation, 400 MiB for the libraries", done.stderr)
     assert re.search(r"Time: about [\d.]+ \w+ for SGD; Ctrl-C stops it", done.stderr)

@@ -141,16 +141,16 @@ def test_noise_of_the_statistics():
 
 
 def test_data_as_inputs_and_as_latent():
-    samples = 3 + 2 * np.random.default_rng(1).normal(size=(4000, 100))
+    samples = 3 + 2 * np.random.default_rng(1).normal(size=(4000, 60))  # as many nodes as other tests have
     inputs = default_network(samples)
-    assert (inputs.input_dim, inputs.latent_dim, inputs.nonlinearity) == (100, 100, "identity")
+    assert (inputs.input_dim, inputs.latent_dim, inputs.nonlinearity) == (60, 60, "identity")
     assert inputs.attrs["mean_removed"] == pytest.approx(1.5, rel=0.02)
-    np.testing.assert_allclose(inputs.latent.mean(100), 0, atol=1e-12)
+    np.testing.assert_allclose(inputs.latent.mean(60), 0, atol=1e-12)
     latent = default_network(samples, role="latent", input_dim=N, preprocess="centre")
-    assert (latent.input_dim, latent.latent_dim, latent.nonlinearity) == (N, 100, "sign")
-    assert latent.latent.covariance(100)[0, 0] == pytest.approx(4, rel=0.1)
+    assert (latent.input_dim, latent.latent_dim, latent.nonlinearity) == (N, 60, "sign")
+    assert latent.latent.covariance(60)[0, 0] == pytest.approx(4, rel=0.1)
     assert isinstance(default_network(blocks(5), input_dim=N).latent, sl.MixtureLaw)  # a law stays the law it is
-    found = sl.diagnose(inputs, times=sl.log_times(3000, 100, 60), **QUICK)
+    found = sl.diagnose(inputs, times=sl.log_times(3000, 60, 60), **QUICK)
     assert found.verdict == "conventional"
     assert any("each of 4000 is used 0.8 times" in reason for reason in found.reasons)
     assert any("were subtracted" in reason for reason in found.reasons)

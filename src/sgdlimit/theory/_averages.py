@@ -127,7 +127,8 @@ class Quadrature(Expansions):
     --------
     >>> erf = activation_named("erf")
     >>> with jax.enable_x64(True):
-    ...     print(f"{Quadrature(erf, erf).correlation(jnp.eye(1), 1)[0, 0]:.6f}")  # (2/π) asin(1/2)
+    ...     correlation = jax.jit(Quadrature(erf, erf).correlation, static_argnums=1)(jnp.eye(1), 1)
+    >>> print(f"{correlation[0, 0]:.6f}")  # (2/π) asin(1/2)
     0.333333
     """
 
