@@ -184,7 +184,12 @@ def _measured(
     ``assumed`` holds by theory the same network on the inputs for which the theory is exact; ``run`` holds times, runs,
     seed and test samples; ``fields`` are the settings of :func:`structure`.
     """
-    theories = _theories(assumed, run)
+    theories = {}
+    with warnings.catch_warnings(action="ignore", category=DivergenceWarning):  # it becomes a reason
+        for name, other in assumed.items():
+            options = {"chains": CHAINS, "seed": run["seed"]} if name == "mixture" else {"nodes": NODES}
+            solved = solve(other, run["times"], name, **options)
+            theories[name] = solved.mean("run", keep_attrs=True) if name == "mixture" else solved
     measured, weights = _compare(instance, assumed, theories, run, lambda done: progress(done / 2))
     local = structure(instance, weights, **fields)
     left = 0.5  # of the work, as far as is known: each round may be followed by another
@@ -198,30 +203,13 @@ def _measured(
         measured, _ = _compare(
             instance, assumed, theories, run, lambda done, start=before: progress(start + (1 - start) / 2 * done)
         )
-    finite = "distinct_samples" in data.attrs and found.verdict != "undecided"
-    failing = [name for name in theories if found.outcomes[name] == "fails"] if finite else []
-    if failing:
-        count = int(data.attrs["distinct_samples"])
+    failing = [name for name in theories if found.outcomes[name] == "fails"]
+    if failing and "distinct_samples" in data.attrs and found.verdict != "undecided":
+        count = data.attrs["distinct_samples"]
         sets = [_on_sets(instance, assumed[name], theories[name], name, count, run) for name in failing]
-        data = data.assign(
-            M_sets=concat(sets, dim="theory").assign_coords(theory=failing).reindex(theory=list(THEORIES))
-        )
+        data = data.assign(M_sets=concat(sets, dim="theory").assign_coords(theory=failing))
     progress(1.0)
     return data
-
-
-def _theories(assumed: Mapping[str, Instance], run: Mapping[str, Any]) -> dict[str, Dataset]:
-    """Trajectories of each theory on the inputs it assumes."""
-    theories = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)  # it becomes a reason
-        for name, other in assumed.items():
-            if name == "mixture":
-                ensemble = solve(other, run["times"], theory=name, chains=CHAINS, seed=run["seed"])
-                theories[name] = ensemble.mean("run", keep_attrs=True)
-            else:
-                theories[name] = solve(other, run["times"], theory=name, nodes=NODES)
-    return theories
 
 
 def _compare(
@@ -234,8 +222,7 @@ def _compare(
     """M of each theory and of its floor, run by run, with all trajectories; and the weights along SGD."""
     gaussian = [name for name in assumed if name != "mixture"]
     others = {name: other for name, other in assumed.items() if other is not instance}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)  # it becomes a reason
+    with warnings.catch_warnings(action="ignore", category=DivergenceWarning):  # it becomes a reason
         sgd, *trained = simulate_together(
             [instance, *others.values()], overlaps=tuple(gaussian), keep_weights=True, progress=progress, **run
         )
@@ -271,7 +258,7 @@ def _on_sets(
     D = instance.latent_dim
     mean, covariance = exact.latent.mean(D), exact.latent.covariance(D)
     standardized = bool(abs(instance.latent.covariance(D).diagonal() - 1).max() < 1e-9)
-    distances: list[DataArray] = []
+    distances = []
     for number in range(SETS):
         samples = exact.latent.sample(np.random.default_rng([run["seed"], number]), count, D)
         if name != "conventional":
@@ -351,9 +338,8 @@ def default_network(
     if removed > 1e-9 or np.abs(scale - 1).max() > 1e-9:
         law = Affine(law, mean, scale)
     settings: dict[str, Any] = {"activation": activation, "learning_rate": learning_rate}
-    sizes: dict[str, Any] = {"input_dim": input_dim, "latent_dim": D, "student_units": 2, "teacher_units": 2}
-    if role == "inputs":
-        sizes |= {"input_dim": D, "features": "identity", "nonlinearity": "identity"}
+    inputs = {"input_dim": D, "features": "identity", "nonlinearity": "identity"} if role == "inputs" else {}
+    sizes = {"input_dim": input_dim, "latent_dim": D, "student_units": 2, "teacher_units": 2} | inputs
     drawn = Problem(**sizes, **settings).draw(seed)
     attrs = {**drawn.attrs, **(attrs or {}), "role": role, "preprocess": preprocess, "mean_removed": removed}
     if role == "latent":

@@ -93,16 +93,12 @@ def margins(data: Dataset) -> Dataset:
     if "M_sets" in data:
         (average, scatter), sets = mean_and_error(data["M_sets"], "set"), data.sizes["set"]
         fails &= ~(mean["M"] <= average + stdtrit(sets - 1, LEVEL) * np.sqrt(sets + 1) * scatter)
-        few = {"few": average / mean["floor"]}
+        few = {"few": average}
+    ratios = {"ratio": mean["M"], "spread": spread, "own": mean["gaussian"], **few}
     return mean.assign(
         {f"{name}_stderr": values for name, values in error.items()}
-        | {
-            "ratio": mean["M"] / mean["floor"],
-            "spread": spread / mean["floor"],
-            "own": mean["gaussian"] / mean["floor"],
-        }
+        | {name: values / mean["floor"] for name, values in ratios.items()}
         | {"holds": mean["margin"] <= -spread, "fails": fails}
-        | few
     )
 
 
@@ -115,16 +111,16 @@ def judge(data: Dataset, centred: Diagnosis | None = None) -> Diagnosis:
         See :class:`sgdlimit.Diagnosis`.
     """
     found = margins(data)
-    outcome = found["fails"].any("quantity"), found["holds"].all("quantity")
+    outcome = data["theory"].values.tolist(), found["fails"].any("quantity"), found["holds"].all("quantity")
     outcomes = {
         name: "fails" if fails else "holds" if holds else "cannot tell"
-        for name, fails, holds in zip(data["theory"].values.tolist(), *(each.values for each in outcome), strict=True)
+        for name, fails, holds in zip(*outcome, strict=True)
     }
     first = next((name for name, said in outcomes.items() if said != "fails"), None)
     sizes = {name: _size(data, name, found.sel(theory=name)) for name in outcomes}
     holding = [name for name, said in outcomes.items() if said == "holds"][:1]
     tried = found.sel(theory=slice(first))
-    verdict, obstacle = first or "neither", _obstacle(data, tried)
+    obstacle = _obstacle(data, tried)
     if obstacle:
         headline = f"undecided, because {obstacle}"
     elif first is None:
@@ -136,21 +132,13 @@ def judge(data: Dataset, centred: Diagnosis | None = None) -> Diagnosis:
         headline += "".join(f" {name} theory holds: {sizes[name]}." for name in holding)
         more = "runs" if "few" not in found or found["few"].sel(theory=first).isnull().all() else "samples"
         headline += f" Give more {more}."
-    simpler = [
-        f"{name}: {sizes[name]}" for name, said in outcomes.items() if said == "fails" and name in tried["theory"]
-    ]
+    simpler = [f"{name}: {sizes[name]}" for name in tried["theory"].values if outcomes[name] == "fails"]
     if simpler and not obstacle:
         headline += f" {'Simpler theories' if first else 'All'} fail ({'; '.join(simpler)})."
     undecided = bool(obstacle) or first not in [*holding, None]
-    return Diagnosis(
-        "undecided" if undecided else verdict,
-        undecided and not obstacle,
-        f"Verdict: {headline}",
-        outcomes,
-        _reasons(data, found),
-        data,
-        centred,
-    )
+    verdict = "undecided" if undecided else first or "neither"
+    reasons, open_to_runs = _reasons(data, found), undecided and not obstacle
+    return Diagnosis(verdict, open_to_runs, f"Verdict: {headline}", outcomes, reasons, data, centred)
 
 
 def _obstacle(data: Dataset, tried: Dataset) -> str:
@@ -248,10 +236,8 @@ def _assumptions(data: Dataset, found: Dataset) -> Iterator[tuple[bool, str]]:
             text += f" Theory assumes fresh samples, which holds up to t = {distinct / data.attrs['input_dim']:.2g}."
         text += f" A verdict takes at least {least_samples(D)}."
         if "few" in found:
-            few = found["few"].max("quantity").dropna("theory").to_series().items()
-            text += "".join(
-                f" On as many of the inputs that {name} theory assumes M is {M:.1f} floors." for name, M in few
-            )
+            for name, M in found["few"].max("quantity").dropna("theory").to_series().items():
+                text += f" On as many of the inputs that {name} theory assumes M is {M:.1f} floors."
         yield epochs > 1, text
 
     names = ("mean", "partners", "partners_noise", "largest_noise", "correlation_range")

@@ -6,7 +6,6 @@ from typing import Any
 
 import panel as pn
 
-from ..errors import ProblemError
 from ..problem import Problem, load_problem
 from ..signatures import checked
 from ._page import Explorer
@@ -54,10 +53,8 @@ def explore(
     if isinstance(problem, str | Path):
         page, target = _page_of(str(problem))
         return page(target)
-    if problem is not None and not isinstance(problem, Problem):
-        raise ProblemError(f"problem: must be a Problem or the path of a sweep (got {problem!r}). Give one of them.")
-    settings: dict[str, Any] = {"seed": seed, "time": time, "runs": runs, "theories": theories}
-    return Explorer(View(problem=problem or DEFAULT.problem, **settings))
+    view = View(problem=problem or DEFAULT.problem, seed=seed, time=time, runs=runs, theories=theories)
+    return Explorer(view)
 
 
 def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:

@@ -1,10 +1,9 @@
 """Who is answered by a server: browsers that once opened an address with its token, under the names of this machine."""
 
 from secrets import token_urlsafe
-from typing import Any
 from urllib.parse import parse_qsl
 
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, url_concat
+from tornado.httputil import HTTPHeaders, url_concat
 from tornado.web import Application, OutputTransform, RequestHandler
 
 
@@ -34,7 +33,7 @@ def guard(application: Application, hosts: set[str], cookie: str) -> tuple[str, 
     token, ticket = token_urlsafe(), token_urlsafe()
     valid, find = {token, ticket}, application.find_handler
 
-    def find_handler(request: HTTPServerRequest, **settings: Any) -> Any:
+    def find_handler(request, **settings):
         offered = {value.decode("latin-1") for value in request.query_arguments.get("token", ())}
         held = request.cookies.get(cookie)
         known = bool(offered & valid) or (held is not None and held.value == token)

@@ -3,10 +3,8 @@
 import textwrap
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 from xarray import DataArray, Dataset
@@ -19,7 +17,6 @@ from ._draw import (
     SERIES,
     TIME,
     WIDTH,
-    Series,
     add_legend,
     chosen,
     draw,
@@ -232,7 +229,7 @@ def optimal_schedule(study: Dataset) -> Figure:
     runs, study = study.sizes["run"], study.assign(sgd=mean, stderr=stderr.fillna(0))  # it is NaN of a single run
     t = study["time"].values
 
-    def draw_both(panel: Axes, x: ndarray, one: Dataset, series: Series, marked: Any = slice(None)) -> None:
+    def draw_both(panel, x, one, series, marked=slice(None)):
         panel.plot(x, one["theory"], color=series.color, ls=series.linestyle)
         style = series._asdict() | {"linestyle": "", "ms": 3.5}
         draw(panel, x[marked], one["sgd"][marked], one["stderr"][marked], bars=True, **style)

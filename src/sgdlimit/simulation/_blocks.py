@@ -161,7 +161,7 @@ def _advance(
     of_run = jax.vmap(partial(_step, setting), in_axes=(0, 0, None, OF_CHAINS))
     of_all = jax.vmap(of_run, in_axes=(None, 0, 0, OF_RUNS))
 
-    def step(state: State, at: Array) -> tuple[State, None]:
+    def step(state, at):
         row = lax.dynamic_index_in_dim(products, at, axis=2, keepdims=False)
         return of_all(chains, state, row, jax.tree.map(lambda values: values[at], samples)), None
 

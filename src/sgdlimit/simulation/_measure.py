@@ -160,10 +160,10 @@ def records_of(
     """Empty records; instances on the same features share the moments that they can."""
     known: dict[tuple, Moments] = {}
 
-    def moments(instance: Instance, theory: str) -> Moments:
+    def moments(instance, theory):
         key = theory, theory == "conventional" or id(instance.latent)
         if key not in known:
-            within = instance.mixture_moments(theory)  # pyright: ignore[reportArgumentType]  # checked on the way in
+            within = instance.mixture_moments(theory)
             known[key] = within.averaged(), within.input_mean if theory == "mixture" else None
         return known[key]
 

@@ -46,7 +46,7 @@ def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str] = THEORIES)
     own = isinstance(overlaps, list) and len(overlaps) == count and not any(isinstance(x, str) for x in overlaps)
     checked = []
     for names in overlaps if own else [overlaps] * count:
-        several = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Sequence) else ()
+        several = (names,) if isinstance(names, str) else tuple(names)
         if not several or len(set(several)) < len(several) or not set(several) <= set(allowed):
             raise ProblemError(
                 f"overlaps: must be {' or '.join(map(repr, allowed))}, or several in a tuple (got {overlaps!r}). "

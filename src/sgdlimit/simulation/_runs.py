@@ -203,9 +203,9 @@ def _recorded(
     attrs = {
         "kind": "simulation",
         "exactness": EXACTNESS,
-        "seed": int(seed),
+        "seed": seed,
         "engine": engine,
-        "test_samples": int(test_samples),
+        "test_samples": test_samples,
         "data": "given" if given else "drawn",
     }
     records = records_of(instances, overlaps, times, runs)

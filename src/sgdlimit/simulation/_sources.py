@@ -48,7 +48,7 @@ def _components(
     # Cumulated weights of the components, in units of 2⁻³².
     thresholds = np.minimum(np.cumsum(law.weights)[:-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
 
-    def fill(keys: Keys, first: int, block: Latents) -> None:
+    def fill(keys, first, block):
         fill_offsets(*key_of(*keys, COMPONENTS), first, thresholds, rows, law.block_size, block)
         if scale is not None:
             z = np.empty_like(block)
@@ -61,7 +61,7 @@ def _components(
 def _sampled(law: LatentLaw) -> Source:
     """A law that only offers ``sample``: one generator for every block."""
 
-    def fill(keys: Keys, first: int, block: Latents) -> None:
+    def fill(keys, first, block):
         sample = np.asarray(law.sample(np.random.default_rng([*keys, OTHER, first]), *block.shape))
         if sample.shape != block.shape or not np.isfinite(sample).all():
             raise ProblemError(
@@ -76,7 +76,7 @@ def _sampled(law: LatentLaw) -> Source:
 def _given(samples: Latents) -> Source:
     """Given samples, in order, and zeros after the last."""
 
-    def fill(keys: Keys, first: int, block: Latents) -> None:
+    def fill(keys, first, block):
         part = samples[first : first + len(block)]
         block[: len(part)], block[len(part) :] = part, 0
 

@@ -64,7 +64,7 @@ def trained_blocks(
     # So many blocks of products are held, each in its turn: while a run's last ones train, the next run's are made.
     rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 3)
 
-    def make(which: tuple[int, tuple[Stream, int]]) -> Block:
+    def make(which):
         number, (stream, first) = which
         place = number % len(rooms)
         rooms[place] = products = stream.products(first, rooms[place])
@@ -91,7 +91,7 @@ def _trained(
     before: Sequence[Future | None] = [None] * (len(bounds) - 1)
     training = deque()
 
-    def train(block: Block, part: int, earlier: Future | None) -> None:
+    def train(block, part, earlier):
         if earlier is not None:  # the group takes its blocks in order
             earlier.result()
         sgd_block(block, stream.chains, students, bounds[part], bounds[part + 1])

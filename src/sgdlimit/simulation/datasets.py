@@ -160,7 +160,7 @@ def batches(
     [400, 400, 200]
     """
     check_whole(1, batch_size=batch_size)
-    return _cut(blocks_of(instance, samples, seed=seed, run=run), int(batch_size))
+    return _cut(blocks_of(instance, samples, seed=seed, run=run), batch_size)
 
 
 def _cut(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:

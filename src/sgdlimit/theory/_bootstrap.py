@@ -68,13 +68,13 @@ def bootstrap(
     """
     check_whole(2, resamples=resamples)
     law = instance.latent
-    laws = [law, *map(law.reweighted, np.random.default_rng(seed).spawn(int(resamples)))]
+    laws = [law, *map(law.reweighted, np.random.default_rng(seed).spawn(resamples))]
     # A resample's mean is one more error of the mean, which is no part of Ω.
     laws[1:] = [Affine(each, each.mean(instance.latent_dim)) for each in laws[1:]]
     full = [spectrum(instance.replace(latent=each), "moment-matched") for each in laws]
     most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
     cases = [case_of(instance, each if len(each.eigenvalues) <= most else reduce(each, most)) for each in full]
-    attrs = instance.provenance(theory="moment-matched", resamples=int(resamples), seed=int(seed))
+    attrs = instance.provenance(theory="moment-matched", resamples=resamples, seed=seed)
     largest = []
     for each in full:  # the largest eigenvalues, as often as they occur
         copies = np.rint(each.weights * instance.input_dim).astype(int).clip(1, LARGEST)

@@ -48,7 +48,7 @@ def call(function: Program, *arguments: Any, **static: Any) -> tuple[np.ndarray,
     The function has a name in :mod:`sgdlimit.theory`, because its program is known by the sources there and in rules.
     """
     leaves, tree = jax.tree.flatten(arguments)
-    leaves = [np.asarray(leaf) for leaf in leaves]
+    leaves = [*map(np.asarray, leaves)]
     # These settings hold within this block only; a user's own JAX code keeps its precision.
     with own_jax() as device:
         shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
@@ -64,30 +64,25 @@ _programs: dict[tuple, tuple[Program, int]] = {}
 """Programs of this process and their sizes, the last one made at the end."""
 
 
-def _program(*key: Any, anew: bool = False) -> Program:
+def _program(function: Program, tree: Any, shapes: tuple, static: tuple, device: Any, *, anew: bool = False) -> Program:
     """A program from memory, from the disk, or compiled and kept there. Threads may enter at the same time."""
-    made = None if anew else _programs.get(key)
-    if made is None:
-        made = _programs[key] = _made(*key, anew=anew)
-        while len(kept := list(_programs)) > 1 and sum(size for _, size in list(_programs.values())) > IN_MEMORY:
-            _programs.pop(kept[0], None)
-    return made[0]
-
-
-def _made(function: Program, tree: Any, shapes: tuple, static: tuple, device: Any, anew: bool) -> tuple[Program, int]:
-    """A program from the disk, or compiled and kept there; and its size."""
 
     def flat(*leaves):
         return tuple(function(*tree.unflatten(leaves), **dict(static)))
 
-    path = (
-        _path((function.__module__, function.__qualname__, tree, shapes, static)) if device.platform == "cpu" else None
-    )
-    loaded = _load(path, device) if path and not anew else None
-    if loaded is None:
-        program = _compile(flat, shapes)
-        return program, _store(path, program)
-    return loaded
+    key = function, tree, shapes, static, device
+    made = None if anew else _programs.get(key)
+    if made is None:
+        known = function.__module__, function.__qualname__, tree, shapes, static
+        path = _path(known) if device.platform == "cpu" else None
+        made = None if anew or path is None else _load(path, device)
+        if made is None:
+            program = _compile(flat, shapes)
+            made = program, _store(path, program)
+        _programs[key] = made
+        while len(kept := list(_programs)) > 1 and sum(size for _, size in list(_programs.values())) > IN_MEMORY:
+            _programs.pop(kept[0], None)
+    return made[0]
 
 
 def _compile(flat: Callable, shapes: tuple) -> jax.stages.Compiled:

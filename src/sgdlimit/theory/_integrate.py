@@ -192,7 +192,11 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     finer = integrals.reaching(_integral_error(case, integrals, states))
     # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
     # or nodes.
-    stiff = _explicit_steps(case, times[-1]) > STIFF
+    rule = case.rule
+    weights = [rule.student_scale * case.v, *(rule.teacher_scale * np.atleast_2d(case.v_teacher))]
+    force = max(float(c @ c) for c in weights)
+    # About as many steps as an explicit method takes, which is stable for steps up to 1.7/(ηωH), with H ≈ Σ v².
+    stiff = rule.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7 > STIFF
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     arguments = case._replace(spectrum=padded(inputs)), more_times, *solver.tolerances().values(), symmetry_of(case)
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
@@ -213,13 +217,6 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
             finer = integrals.reaching(error)
         if finer == integrals:
             return OrderParameters(*values, steps, reached, error)  # type: ignore[arg-type]
-
-
-def _explicit_steps(case: Case, end: float) -> float:
-    """About as many steps as a method takes to a time that is stable for steps up to 1.7/(ηωH), with H ≈ Σ v²."""
-    weights = [case.rule.student_scale * case.v, *(case.rule.teacher_scale * np.atleast_2d(case.v_teacher))]
-    force = max(float(c @ c) for c in weights)
-    return case.rule.learning_rate * case.spectrum.eigenvalues.max() * force * end / 1.7
 
 
 def _integral_error(case: Case, integrals: Integrals, states: Sequence[Any]) -> float:

@@ -131,7 +131,7 @@ def phase_diagram(
     at = check_times(times)
     if at[0] <= 0 or len(at) < 5:
         raise ProblemError(f"times: must be at least 5 above 0 (got {len(at)} from {at[0]:g} on). Use log_times(...).")
-    if not isinstance(settings, Mapping) or len(settings) != 2:
+    if len(settings) != 2:
         raise ProblemError(
             f"settings: must be two names with values (got {shown(settings)}). Write {{'learning_rate': [...], ...}}."
         )
@@ -154,7 +154,7 @@ def phase_diagram(
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
         raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
     functions = problem.activation, problem.teacher_activation
-    attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": int(seed), "theory": str(theory)}
+    attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed, "theory": str(theory)}
     attrs |= describe(*functions, [cell.training for cell in cells])
     with warnings.catch_warnings():
         for kind in (DivergenceWarning, AccuracyWarning):  # the result shows which cells diverge

@@ -75,7 +75,7 @@ def block_gauss(
 
     factor = np.zeros((0, len(block))) if factor is None else factor
 
-    def image(block: Block) -> Block:
+    def image(block):
         return diagonal[:, None] * block + factor.T @ (factor @ block)
 
     with one_thread():

@@ -61,12 +61,16 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
             stacklevel=3,
         )
     values[3:] = _resolved(values[3:], times, solver)
-    attrs = {"exactness": str(exactness_of_averages(integrals)), **attrs, "kind": "theory"}
-    attrs |= (
-        {"integrals": integrals.method, "integral_error": error, "resolved_error": solver.resolved}
-        | solver.tolerances()
-        | VERSIONS
-    )
+    attrs = {
+        "exactness": str(exactness_of_averages(integrals)),
+        **attrs,
+        "kind": "theory",
+        "integrals": integrals.method,
+        "integral_error": error,
+        "resolved_error": solver.resolved,
+        **solver.tolerances(),
+        **VERSIONS,
+    }
     if np.isfinite(diverged_at).any():
         message = _divergence(several, diverged_at, int(steps[diverged_at.argmin()]), solver.max_steps)
         if diverged_at.max() == times[0]:

@@ -22,37 +22,41 @@ from ._equations import Case, State, fields_at, forces, schedule_at
 
 # Rodas5P: G. Steinebach, BIT Numer. Math. 63, 27 (2023). Order 5, L-stable, in the form without products J x.
 GAMMA = 0.21193756319429014
-STAGES = np.zeros((8, 8))
-"""Weights of the stages before in each stage."""
-STAGES[1, :1] = 3.0
-STAGES[2, :2] = 2.849394379747939, 0.45842242204463923
-STAGES[3, :3] = -6.954028509809101, 2.489845061869568, -10.358996098473584
-STAGES[4, :4] = 2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641
-STAGES[5:, :4] = -7.502846399306121, 2.561846144803919, -11.627539656261098, -0.18268767659942256
-STAGES[5:, 4] = 0.030198172008377946
+FACTORS = np.zeros((2, 8, 8))
+STAGES, SHIFTS = FACTORS
+"""Weights of the stages before in each stage, and of their part that falls like 1/h."""
+STAGES[np.tril_indices(6, -1)] = (
+    3.0,
+    2.849394379747939, 0.45842242204463923,
+    -6.954028509809101, 2.489845061869568, -10.358996098473584,
+    2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641,
+    -7.502846399306121, 2.561846144803919, -11.627539656261098, -0.18268767659942256, 0.030198172008377946,
+)  # fmt: skip
+STAGES[6:, :5] = STAGES[5, :5]  # the last three differ only in the stages that they add
 STAGES[6:, 5] = STAGES[7, 6] = 1.0
-SHIFTS = np.zeros((8, 8))
-SHIFTS[1, :1] = -14.155112264123755
-SHIFTS[2, :2] = -17.97296035885952, -2.859693295451294
-SHIFTS[3, :3] = 147.12150275711716, -1.41221402718213, 71.68940251302358
-SHIFTS[4, :4] = 165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306
-SHIFTS[5, :4] = 24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125
-SHIFTS[5, 4] = -0.6610691825249471
-SHIFTS[6, :4] = 30.91273214028599, -3.1208243349937974, 77.79954646070892, 34.28646028294783
-SHIFTS[6, 4:6] = -19.097331116725623, -28.087943162872662
-SHIFTS[7, :4] = 37.80277123390563, -3.2571969029072276, 112.26918849496327, 66.9347231244047
-SHIFTS[7, 4:7] = -40.06618937091002, -54.66780262877968, -9.48861652309627
+SHIFTS[np.tril_indices(8, -1)] = (
+    -14.155112264123755,
+    -17.97296035885952, -2.859693295451294,
+    147.12150275711716, -1.41221402718213, 71.68940251302358,
+    165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306,
+    24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125, -0.6610691825249471,
+    30.91273214028599, -3.1208243349937974, 77.79954646070892, 34.28646028294783, -19.097331116725623,
+    -28.087943162872662,
+    37.80277123390563, -3.2571969029072276, 112.26918849496327, 66.9347231244047, -40.06618937091002,
+    -54.66780262877968, -9.48861652309627,
+)  # fmt: skip
 TIMES = np.array([0.0, 0.6358126895828704, 0.4095798393397535, 0.9769306725060716, 0.4288403609558664, 1.0, 1.0, 1.0])
-SLOPES = np.zeros(8)
-SLOPES[:4] = 0.21193756319429014, -0.42387512638858027, -0.3384627126235924, 1.8046452872882734
-SLOPES[4] = 2.325825639765069
-BETWEEN = np.zeros((3, 8))
-BETWEEN[0, :4] = 25.948786856663858, -2.5579724845846235, 10.433815404888879, -2.3679251022685204
-BETWEEN[0, 4:] = 0.524948541321073, 1.1241088310450404, 0.4272876194431874, -0.17202221070155493
-BETWEEN[1, :4] = -9.91568850695171, -0.9689944594115154, 3.0438037242978453, -24.495224566215796
-BETWEEN[1, 4:] = 20.176138334709044, 15.98066361424651, -6.789040303419874, -6.710236069923372
-BETWEEN[2, :4] = 11.419903575922262, 2.8879645146136994, 72.92137995996029, 80.12511834622643
-BETWEEN[2, 4:] = -52.072871366152654, -59.78993625266729, -0.15582684282751913, 4.883087185713722
+SLOPES = np.array([
+    0.21193756319429014, -0.42387512638858027, -0.3384627126235924, 1.8046452872882734, 2.325825639765069, 0, 0, 0
+])  # fmt: skip
+BETWEEN = np.array([
+    [25.948786856663858, -2.5579724845846235, 10.433815404888879, -2.3679251022685204,
+     0.524948541321073, 1.1241088310450404, 0.4272876194431874, -0.17202221070155493],
+    [-9.91568850695171, -0.9689944594115154, 3.0438037242978453, -24.495224566215796,
+     20.176138334709044, 15.98066361424651, -6.789040303419874, -6.710236069923372],
+    [11.419903575922262, 2.8879645146136994, 72.92137995996029, 80.12511834622643,
+     -52.072871366152654, -59.78993625266729, -0.15582684282751913, 4.883087185713722],
+])  # fmt: skip
 
 Sums = tuple[Float[Array, "K K"], Float[Array, "K M"], Float[Array, "K"]]
 
@@ -122,7 +126,7 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
             slope = ravel_pytree(terms.vf(t0 + time * h, shaped(flat + y), args))[0]
             return found.at[i].set(ravel_pytree(solve(shaped(slope + shift / h + h * part * drift)))[0]), None
 
-        numbers = jnp.arange(len(TIMES)), np.stack([STAGES, SHIFTS], axis=1), TIMES, SLOPES
+        numbers = jnp.arange(len(TIMES)), FACTORS.swapaxes(0, 1), TIMES, SLOPES
         found, _ = jax.lax.scan(stage, jnp.zeros((len(TIMES), len(flat))), numbers)
         y1, error = shaped(flat + STAGES[-1] @ found + found[-1]), shaped(found[-1])
         _, of_level = jax.jvp(lambda sums: self.level(t1, _with(y1, sums)), (_sums(y1),), (_sums(error),))
@@ -139,7 +143,7 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
         rates = eta * (omega * rates[:, None] + rule.weight_decay)
         both, pairs = jnp.kron(modes, modes), (z + rates[:, None] + rates).reshape(-1, len(omega))
 
-        def alone(b: State) -> State:
+        def alone(b):
             """Each node for itself, (1/(γh) − D) x = b."""
             r = jnp.tensordot(modes, jnp.tensordot(modes.T, b.r, 1) / (z + rates[:, None]), 1)
             pull = eta * jnp.tensordot(A, jnp.swapaxes(r, 0, 1), 1)
@@ -152,7 +156,7 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
         feedback = jax.vmap(lambda x: ravel_pytree(_sums(x))[0])(responses)
         inverse = jnp.linalg.inv(jnp.eye(len(flat)) - feedback.T)
 
-        def solve(b: State) -> State:
+        def solve(b):
             x = alone(b)
             sums = inverse @ ravel_pytree(_sums(x))[0]
             return jax.tree.map(lambda x, response: x + jnp.tensordot(sums, response, 1), x, responses)

@@ -4,7 +4,6 @@ Two students with equal weights stay equal under SGD, bit for bit. In the equati
 between them would grow, because they repel each other. So the derivative is averaged over the permutations.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations, product
 from typing import Any, NamedTuple
@@ -34,7 +33,7 @@ class Symmetry(NamedTuple):
     def average(self, state: State) -> State:
         """A state, or its derivative, with equal numbers wherever a permutation asks for it."""
 
-        def over(mean: Any, entries: Any) -> Any:
+        def over(mean, entries):
             return (mean @ entries.reshape(len(mean), -1)).reshape(entries.shape)
 
         q, r, Q, R, v, error = state
@@ -51,7 +50,7 @@ def symmetry_of(case: Case) -> Symmetry | None:
     R, T, v, v_teacher = spectrum.R, spectrum.teacher_overlap, np.asarray(v), np.atleast_2d(v_teacher)
     q, r, p = spectrum.student, spectrum.overlap, spectrum.teacher
 
-    def moved(s: ndarray, t: ndarray) -> Iterator[tuple[ndarray, ndarray]]:
+    def moved(s, t):
         """What a start consists of, and the same with other units; the small and telling arrays first."""
         yield v, v[s]
         yield v_teacher, v_teacher[:, t]

@@ -4,7 +4,7 @@ A theory has a name, and wherever a theory is asked for the name stands for the 
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from numpy.typing import ArrayLike
@@ -172,8 +172,9 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
     if found is None:
         raise unknown_name("theory", theory, THEORIES)
     given = {name: value for name, value in options.items() if value is not None}
-    known = {field.name for field in fields(found)}  # type: ignore[arg-type]
-    for name in (name for name in given if name not in known):
+    for name in given:
+        if hasattr(found, name):
+            continue
         lacks, use = ("steps that adapt", "moment-matched") if isinstance(found, Mixture) else ("ensemble", "mixture")
         raise ProblemError(f"{name}: theory={found.name!r} has no {lacks}. Leave it out, or use theory={use!r}.")
     return replace(found, **given) if given else found  # type: ignore[type-var]

@@ -13,7 +13,7 @@ from ...errors import ProblemError
 from ...plotting import hover_panels, save_figure
 from ...resources import memory_sentence
 from ...simulation import predicted_bytes
-from ...sweep import Conditions, Plan, Sweep, compute_sweep, provenance
+from ...sweep import Conditions, Plan, compute_sweep, provenance
 from ...trajectory import load, save
 from ._averages import Study
 from ._cases import Progress
@@ -149,15 +149,15 @@ def _stages(preset: Preset, sweeps: Path, workers: int | None) -> Mapping[str, t
     shapes = {m: preset.law(components=m, spread=1.0, standardize=False).means for m in (2, 3, 5)}
     seed = {"first_instance": preset.first_instance}
 
-    def swept(name: str, sweep: Sweep, progress: Progress) -> Dataset:
+    def swept(name, sweep, progress):
         return compute_sweep(sweep, sweeps / f"{name}.zarr", workers=workers, progress=progress).load()
 
-    def grid_and_cases(progress: Progress) -> Iterator[Dataset]:
+    def grid_and_cases(progress):
         results = swept("grid", preset.grid_sweep(), progress)
         yield (found := grid(results))
         yield left_out(results, found, preset)
 
-    def lemmas(progress: Progress) -> Iterator[Dataset]:
+    def lemmas(progress):
         yield function_correlation(shapes[3], LEMMA_SPREADS[1:])
         yield function_expectation(shapes, LEMMA_SPREADS)
 

@@ -115,7 +115,7 @@ def solve_mixture(
     units = len(instance.student) + len(instance.teacher)
     refuse_beyond_memory("chains", chains, 8 * chains * len(times) * len(instance.student) * units)
     chains, seed = int(chains), int(seed)  # NumPy's have no place in attributes
-    if not (np.ndim(largest_step) == 0 and np.isreal(largest_step) and 0 < largest_step <= 1):
+    if not (np.ndim(largest_step) == 0 and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
     grid = _time_grid(instance, times, float(largest_step))
     process = _Process.of(instance, grid, chains, seed, finite_size=bool(finite_size))
@@ -227,7 +227,7 @@ def _spectral(process: _Process, nodes: int | None) -> Run:
     gamma, phi, alpha = np.split(components, [len(W), len(process.instance.teacher) + len(W)])
     on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps))
 
-    def run(chain: int) -> int:
+    def run(chain):
         own, S, v, M = (array.copy() for array in (gamma, *process.start))
         keys, place, kept = process.keys[chain], process.places[chain], at(process.kept, chain)
         return run_chain(process.clusters, on_nodes, process.grid, keys, place, own, S, v, M, kept)
@@ -240,7 +240,7 @@ def _by_weights(process: _Process, nodes: int | None) -> Run:
     if nodes is not None:
         raise ProblemError("nodes: clusters of different covariances have no spectrum. Leave it out.")
 
-    def run(first: int) -> int:
+    def run(first):
         group = slice(first, first + GROUP)
         keys, places, kept = process.keys[group], process.places[group], at(process.kept, group)
         W, v, M = (np.repeat(array[None], len(places), axis=0) for array in (process.W, *process.start[1:]))
