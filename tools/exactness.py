@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ProblemError
-from ..inputs import ClusterMixture, Empirical, Gaussian, LatentLaw, MixtureLaw
-from ..instance import Instance
-from ..problem import Problem
-from ..training import Training
-from ._exactness import refused
-from ._theories import THEORIES, exactness
+from sgdlimit.errors import ProblemError
+from sgdlimit.inputs import THEORIES, ClusterMixture, Empirical, Gaussian, LatentLaw, MixtureLaw
+from sgdlimit.instance import Instance
+from sgdlimit.problem import Problem
+from sgdlimit.theory import exactness
+from sgdlimit.theory._exactness import refused
+from sgdlimit.training import Training
 
 OPTIONS: Mapping[str, str] = {
     "output_learning_rate": "exact",
@@ -41,12 +41,15 @@ class OwnLaw(LatentLaw):
     """Uniform coordinates: a law that a user would write."""
 
     def sample(self, rng, count, dim=None):
+        """As of any law."""
         return rng.uniform(-np.sqrt(3), np.sqrt(3), (count, self.check_dim(dim)))
 
     def mean(self, dim):
+        """Zero."""
         return np.zeros(dim)
 
     def covariance(self, dim):
+        """The identity."""
         return np.eye(dim)
 
 
@@ -101,3 +104,7 @@ def document() -> str:
     assert {*Training.model_fields, "switch_times"} == set(OPTIONS)
     options = "\n".join(f"| `{name}` | {what} |" for name, what in OPTIONS.items())
     return f"{table}\n\n{notes}\n| option | in the equations |\n|---|---|\n{options}\n"
+
+
+if __name__ == "__main__":
+    print(document())
