@@ -110,7 +110,7 @@ def _moments(law: LatentLaw, D: int) -> dict[str, Any]:
     deviation = np.sqrt(covariance.diagonal())
     squares = np.square(covariance / np.multiply.outer(deviation, deviation))
     np.fill_diagonal(squares, 0)
-    by_lag = np.cumsum([squares.trace(lag) for lag in range(D)])
+    by_lag = np.cumsum([*map(squares.trace, range(D))])
     count = law.distinct_samples or np.inf
     moments = {
         "mean": root_mean_square(mean / deviation),

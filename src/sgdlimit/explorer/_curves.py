@@ -100,8 +100,7 @@ def curves(view: View) -> Curves:
             said = [repr(error)]
         notes += [f"{theory} theory: {words}" for words in said if theory in view.theories]
     if solved:
-        law = _notes_on_law(problem.replace(**RULE), view.seed)  # type: ignore[arg-type]
-        notes = [*law, *notes]
+        notes = _notes_on_law(problem.replace(**RULE), view.seed) + notes  # type: ignore[arg-type]
     return Curves(view, solved, tuple(notes), time.perf_counter() - begin)
 
 

@@ -66,7 +66,7 @@ class SweepPage(Shown):
         completed = stored["completed"]
         if not completed.values.any():
             raise ProblemError(f"path: no task of {str(path)!r} is finished yet. Run the sweep first.")
-        self.axes = {str(axis): [str(x) for x in stored[axis].values] for axis in completed.dims}
+        self.axes = {str(axis): [*map(str, stored[axis].values)] for axis in completed.dims}
         """The values of each axis, as they are written."""
         self.results = stored.assign_coords(self.axes)
         self.points: dict[str, dict[str, str]] = {}

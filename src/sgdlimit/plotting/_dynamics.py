@@ -117,8 +117,7 @@ def draw_quantity(panel: Axes, name: str, first: Dataset, groups: Sequence[Runs]
         panel.axvspan(start, times[-1], color=SATURATED, lw=0)
     lines = draw_entries(panel, first[name], _kind(first), lw=1.5)
     for label, data, symbol in groups:
-        marks = marks_along(data["time"].values)[symbol]
-        draw_entries(panel, data[name], label, marks=marks, **SYMBOLS[symbol])
+        draw_entries(panel, data[name], label, marks=marks_along(data["time"].values)[symbol], **SYMBOLS[symbol])
     scale = "log" if name.endswith("error") else "linear"
     panel.set(xscale="log", xlim=times[[0, -1]], yscale=scale, ylabel=LABELS.get(name, name))
     if len(lines) > MOST_ENTRIES:
@@ -234,7 +233,7 @@ def dynamics_legend(
         lines |= {group.label: SYMBOLS[group.symbol] for group in groups}
         if runs > 1:
             shades[r"$\pm1$ standard deviation over runs"] = {"color": DARK, "alpha": 0.3}
-    if any(_saturation(first) for first in drawn):
+    if any(map(_saturation, drawn)):
         shades[rf"saturation: $\epsilon_g$ within ×{SATURATION_FACTOR:g} of its final value"] = {"color": SATURATED}
     handles = [key(label, color=DARK, **look) for label, look in lines.items()]
     handles += [shade_key(label, **{"alpha": 1} | look) for label, look in shades.items()]

@@ -130,4 +130,4 @@ def numbers(caption: str, table: pd.DataFrame, form: str = "{}", *, index: bool 
     """A table of numbers, – where there is none."""
     cells = table.map(lambda value: "–" if pd.isna(value) else form.format(value))
     rows = [[str(name)] * index + row for name, *row in cells.itertuples()]
-    return Table(caption, [""] * index + [str(name) for name in table.columns], rows, text=not index)
+    return Table(caption, [""] * index + [*map(str, table.columns)], rows, text=not index)

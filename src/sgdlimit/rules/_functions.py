@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from .._jax import own_jax
@@ -25,16 +26,16 @@ SHARPEST = 1e-7
 TABLE_START, CELL_WIDTH, CELLS = -64.0 + OFFSET / 64, 1 / 64, 8192
 """A table has these cells, and one on either side of them for what lies outside."""
 
-Values = Float[np.ndarray, "*shape"]
+Values = Float[ndarray, "*shape"]
 
 
 class Kinks(NamedTuple):
     """Where a function or its slope jumps."""
 
-    positions: Float[np.ndarray, "kink"]
-    jumps: Float[np.ndarray, "kink"]
+    positions: Float[ndarray, "kink"]
+    jumps: Float[ndarray, "kink"]
     """g(κ+) − g(κ−)."""
-    slope_jumps: Float[np.ndarray, "kink"]
+    slope_jumps: Float[ndarray, "kink"]
     """g'(κ+) − g'(κ−)."""
 
 
@@ -145,7 +146,7 @@ class TracedFunction:
         return Kinks(positions, jump(self.value), jump(self.slope))
 
     @cached_property
-    def table(self) -> Float[np.ndarray, "cell 4"]:
+    def table(self) -> Float[ndarray, "cell 4"]:
         """Cubics on cells, without the kinks: coefficients of powers of the distance from the left edge of each cell.
 
         Hermite interpolation on cells of 1/64 up to |x| = 64, to about 1e-9 for g'''' of order one. Beyond, the first
@@ -184,7 +185,7 @@ class TracedFunction:
         slope = jax.grad(self.function)
         return [jax.jit(jax.numpy.vectorize(order)) for order in (self.function, slope, jax.grad(slope))]
 
-    def _found_kinks(self) -> Float[np.ndarray, "kink"]:
+    def _found_kinks(self) -> Float[ndarray, "kink"]:
         """Cells whose change of value or slope is left when they are halved down to rounding."""
         edges = np.linspace(-REACH, REACH, SEARCH_CELLS + 1) + OFFSET * 2 * REACH / SEARCH_CELLS
         found = []

@@ -32,8 +32,7 @@ def check_engine(name: str) -> str:
         raise unknown_name("engine", name, ENGINES)
     if name != "auto":
         return name
-    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu")
-    if not any(find_spec(plugin) for plugin in plugins):
+    if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu"))):
         return "numba"
     import jax
 

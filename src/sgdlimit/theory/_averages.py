@@ -204,7 +204,7 @@ class Quadrature(Expansions):
             kinked = [jnp.einsum("nk,nkj->nj", weight, coefficients[kind]) for kind, weight in kinks.items()]
             return _Expansion(values, values @ PROJECTION, sum(kinked, jnp.zeros(())), kinks)
 
-        return rho, at, [expansion(order) for order in orders]
+        return rho, at, [*map(expansion, orders)]
 
     def _values(self, fields: Float[Array, "n x"], K: int, order: int = 0) -> Float[Array, "n x"]:
         """g, g' or g'' of every field."""
@@ -232,13 +232,13 @@ class Quadrature(Expansions):
         of_noise = jnp.max(spread / jnp.maximum(1, jnp.abs(jnp.mean(noises, axis=0))))
 
         *_, expansions = self._expansions(S, K, range(3))
-        values, smooth, kinked = (jnp.stack(parts) for parts in zip(*(each[:3] for each in expansions), strict=True))
+        values, smooth, kinked = map(jnp.stack, zip(*(each[:3] for each in expansions), strict=True))
         square = values**2 @ WEIGHTS
         rest = jnp.sqrt(jnp.maximum(square - jnp.sum(smooth**2, axis=2), 1e-18 * square + 1e-30)).max(axis=1)
         kinks, whole = (jnp.linalg.norm(part, axis=2).max(axis=1) for part in (kinked, smooth + kinked))
         f, h = np.array([(0, 0), (1, 1), (0, 2), (2, 0)]).T  # the derivatives that are averaged together
         left_out = rest[f] * (rest[h] + kinks[h]) / jnp.maximum(1, whole[f] * whole[h])
-        return jnp.maximum(of_noise, jnp.max(left_out))
+        return jnp.maximum(of_noise, left_out.max())
 
 
 def integrals_for(activation: str | Activation, teacher_activation: str | Activation | None = None) -> Integrals:

@@ -68,7 +68,7 @@ def marchenko_pastur(
     check_positive(latent_ratio=latent_ratio)
     check_whole(1, nodes=nodes)
     q0, T = _overlap("student_overlap", student_overlap), _overlap("teacher_overlap", teacher_overlap)
-    a, b, c = (float(x) for x in nonlinearity_named(nonlinearity).hermite(np.ones(())))
+    a, b, c = map(float, nonlinearity_named(nonlinearity).hermite(np.ones(())))
     delta = float(latent_ratio)
     omega_0 = max(c - a**2 - b**2, 0.0)
 

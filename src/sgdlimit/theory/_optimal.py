@@ -151,7 +151,7 @@ def optimal_schedule(
 
     # The best constant rate, from the scan and a line search.
     log_factors = np.log(scanned / instance.learning_rate)
-    errors = [log_error(log_factor) for log_factor in log_factors]
+    errors = [*map(log_error, log_factors)]
     least = int(np.argmin(errors))
     if errors[least] >= LOST:
         raise DivergenceError("rates: theory diverges with every one. Give smaller ones.")

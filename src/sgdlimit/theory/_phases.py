@@ -173,7 +173,7 @@ def phase_diagram(
         "diverged_at": (diverged_at, "first output time not reached"),
     }
     dims = [name.replace(".", "_") for name in axes]
-    shape = [len(values) for values in axes.values()]
+    shape = [*map(len, axes.values())]
     data = {name: (dims, values.reshape(shape), {"long_name": text}) for name, (values, text) in columns.items()}
     data["generalization_error"] = ([*dims, "time"], error.reshape(*shape, -1), {})
     return Dataset(data, {**dict(zip(dims, axes.values(), strict=True)), "time": at}, solved.attrs)

@@ -282,7 +282,7 @@ def solve_many(
     array([0.221, 0.   ])
     """
     check_positive(rtol=rtol, atol=atol)
-    solver = Solver(integrals_for(activation, teacher_activation), rtol, atol, MAX_STEPS)
+    solver = Solver(integrals_for(activation, teacher_activation), rtol, atol)
     given = {  # and the axes that one case has
         "spectra": (spectra, 0),
         "student_output": (student_output, 1),
@@ -309,8 +309,7 @@ def describe(
 ) -> dict[str, Any]:
     """Activations and options of training as attributes; the options of each case where they differ."""
     options = [some.model_dump_json(exclude_defaults=True) for some in training]
-    names = names_of(activation, teacher_activation)
-    return names | {"training": options[0] if len(set(options)) == 1 else options}
+    return names_of(activation, teacher_activation) | {"training": options[0] if len(set(options)) == 1 else options}
 
 
 def check_case(

@@ -110,6 +110,6 @@ def _means(start: ndarray, ends: Any) -> Float[ndarray, "n n"]:
     """Averages over all places that the permutations connect."""
     n, ends = start.size, np.concatenate([end.ravel() for end in ends])
     links = coo_array((np.ones(len(ends)), (np.resize(start, len(ends)), ends)), (n, n))
-    label = connected_components(links)[1]
+    _, label = connected_components(links)
     same = (label[:, None] == label).astype(float)
     return same / same.sum(axis=1, keepdims=True)

@@ -57,7 +57,6 @@ class Theory(ABC):
         return exactness_of_instance(instance, self.name, integrals_of(instance))
 
     @abstractmethod
-    @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         """Trajectory of the order parameters; parameters and errors are those of :func:`sgdlimit.solve`."""
 
@@ -149,7 +148,6 @@ class Mixture(Theory):
         check_whole(1, chains=self.chains)
         check_whole(0, seed=self.seed)
 
-    @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
         """Trajectories with a leading dimension ``run``, the chains of the ensemble."""
         from ._mean_fields import solve_mixture  # numba, which the other theories do without

@@ -168,7 +168,7 @@ def _draw_curves(
 
 def _fit(panel: Axes, drawn: list[Any], room: float) -> None:
     """A log axis around the values drawn, whose upper ``room`` share lies above them."""
-    values = np.concatenate([np.ravel(part) for part in drawn])
+    values = np.concatenate([*map(np.ravel, drawn)])
     positive = values[values > 0]  # neither NaN nor a band that reaches below zero
     if not positive.size:
         panel.text(0.5, 0.2, "no instance kept", transform=panel.transAxes, ha="center")

@@ -246,7 +246,7 @@ def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> li
             f"moment-matched theory, with the true covariance of the inputs, has an error of {', '.join(between)}, in "
             "noise floors."
         )
-    return [Finding(line) for line in lines]
+    return [*map(Finding, lines)]
 
 
 def _worst(ratios: DataFrame) -> dict[Any, float]:
@@ -256,7 +256,7 @@ def _worst(ratios: DataFrame) -> dict[Any, float]:
 
 def _table(columns: Mapping[str, DataArray], row: str = "M({0})") -> DataFrame:
     """Numbers of Q, R and v, a row for each."""
-    return DataFrame({name: x.values for name, x in columns.items()}, index=[row.format(name) for name in METRICS])
+    return DataFrame({name: x.values for name, x in columns.items()}, index=[*map(row.format, METRICS)])
 
 
 def _multiples(ratios: Any) -> str:

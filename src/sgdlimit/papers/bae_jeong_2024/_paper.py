@@ -61,8 +61,7 @@ class Preset(NamedTuple):
 
     def law(self, **mixture: Any) -> MixtureLaw:
         """The law that the first instance draws with these settings; its means are proportional to the spread."""
-        problem = self.problem.replace(latent=GaussianMixture(**mixture))
-        law = problem.draw_latent(self.first_instance)
+        law = self.problem.replace(latent=GaussianMixture(**mixture)).draw_latent(self.first_instance)
         assert isinstance(law, MixtureLaw)
         return law
 
@@ -111,7 +110,7 @@ PRESETS = {
         "paper",
         instances=20,
         components=(2, 3, 4, 5),
-        spreads=tuple(float(a) for a in range(10)),
+        spreads=tuple(map(float, range(10))),
         block_instances=10,
         block_sizes=(1, 5, 20, 250, 500),
         sizes={250: 24, 500: 16, 1000: 12, 2000: 8, 4000: 2},

@@ -208,5 +208,4 @@ def redraw(name: str, folder: Path, out: Path) -> None:
 def memory_of_preset(preset_name: str) -> str:
     """The memory that :func:`reproduce` needs at most, in a sentence: the weights of a task at the output times."""
     plan = Plan(PRESETS[preset_name].grid_sweep())
-    instances = Conditions(plan, 0).instances
-    return memory_sentence(predicted_bytes(instances, plan.sweep.times, test_samples=0))
+    return memory_sentence(predicted_bytes(Conditions(plan, 0).instances, plan.sweep.times, test_samples=0))

@@ -119,8 +119,7 @@ class MixtureStudy(NamedTuple):
     def instance(self, size: int, seed: int) -> Instance:
         """Instance ``seed`` of two standardised clusters in ``size`` dimensions."""
         block = {"block_size": round(LATENT_RATIO * size), "standardize": True, "shared_means": False}
-        law = GaussianMixture(components=2, spread=SPREAD, **block)
-        return half_problem(size, latent=law).draw(seed)
+        return half_problem(size, latent=GaussianMixture(components=2, spread=SPREAD, **block)).draw(seed)
 
 
 def mixture_theory(study: MixtureStudy, *, first_instance: int = 0, progress: Progress = lambda done: None) -> Dataset:
