@@ -156,10 +156,8 @@ def from_gaussian(samples: Float[ArrayLike, "*variable sample"]) -> Float[ndarra
     return np.stack([np.mean(x**4, axis=-1) - 3, kolmogorov_smirnov, abs(x - quantiles).mean(axis=-1)], axis=-1)
 
 
-def null(
-    count: int, distinct: int | None = None, *, repetitions: int = 200, seed: int = 0
-) -> Float[ndarray, "moment statistic"]:
-    """What sampling alone makes of the statistics of Gaussian variables: their :data:`MOMENTS` over repetitions.
+def null(count: int, distinct: int | None = None, *, seed: int = 0) -> Float[ndarray, "moment statistic"]:
+    """What sampling alone makes of the statistics of 200 Gaussian variables: their :data:`MOMENTS`.
 
     Parameters
     ----------
@@ -167,8 +165,6 @@ def null(
         Number of samples that a statistic is computed from.
     distinct
         Where these were drawn with replacement from a finite set, its size; None for fresh samples.
-    repetitions
-        Gaussian variables tried.
     seed
         Seed of their samples.
 
@@ -178,7 +174,7 @@ def null(
     True
     """
     rng = np.random.default_rng(seed)
-    found = np.empty((repetitions, len(STATISTICS)))
+    found = np.empty((200, len(STATISTICS)))
     for row in found:
         x = rng.standard_normal(distinct or count)
         row[:] = from_gaussian(x if distinct is None else x[rng.integers(distinct, size=count)])

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from .._jax import own_jax
 from ..errors import ProblemError, unknown_name
-from ..inputs import THEORIES
 from ..instance import Instance
 from ..resources import available_bytes, cores
 from ..settings import numbers
@@ -40,7 +39,7 @@ def check_engine(name: str) -> str:
         return "numba" if jax.default_backend() == "cpu" else "jax"
 
 
-def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str] = THEORIES) -> Sequence[str | tuple[str, ...]]:
+def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str]) -> Sequence[str | tuple[str, ...]]:
     """The theory or theories that each of several instances is measured with."""
     own = isinstance(overlaps, list) and len(overlaps) == count and not any(isinstance(x, str) for x in overlaps)
     checked = []

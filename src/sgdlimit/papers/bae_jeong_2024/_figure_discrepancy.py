@@ -3,7 +3,6 @@
 Figures 3, 5, S3 and S4 show it against D_KL(P ‖ N) (16), those of universality against the block size.
 """
 
-from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -196,7 +195,7 @@ def _draw_inset(panel: Axes, theory: DataArray, sgd: DataArray) -> None:
 
 
 @styled
-def universality(blocks: Dataset, activation: str, *, spreads: Sequence[float] | None = None) -> Figure:
+def universality(blocks: Dataset, activation: str) -> Figure:
     """M over the scale of Q, R, v against the block size B for each theory and two α, un-standardised and standardised.
 
     M is relative to the mean |x| of SGD's Q, R or v as the theory measures it, because theories do so in different
@@ -215,9 +214,7 @@ def universality(blocks: Dataset, activation: str, *, spreads: Sequence[float] |
         ``noise_mixture_Q`` (instance, activation, standardized, spread, block_size, …), ``diverged`` and
         ``theory_diverged``.
     activation
-        ``"relu"`` or ``"erf"``.
-    spreads
-        The α to show, at most two; by default the first above 0 and the last.
+        ``"relu"`` or ``"erf"``. The first α above 0 and the last are shown.
 
     Returns
     -------
@@ -225,8 +222,7 @@ def universality(blocks: Dataset, activation: str, *, spreads: Sequence[float] |
     """
     chosen = keep(blocks, activation)
     positive = [float(spread) for spread in chosen["spread"].values if spread > 0] or [0.0]
-    spreads = spreads or sorted({positive[0], positive[-1]})
-    styles = {spread: "-" if spread == max(spreads) else DASHES for spread in spreads}
+    styles = {positive[0]: DASHES, positive[-1]: "-"}
     kinds, sizes = chosen["standardized"].values.tolist(), chosen["block_size"].values
     (means, errors), floors = mean_and_error(relative(chosen)), relative_floor(chosen)
     holds, noise = means < AGREEMENT * theory_floor(chosen), relative(chosen, "noise_mixture_").mean("instance")

@@ -53,8 +53,8 @@ HOLLOW = {"marker": "o", "mfc": "white", "ls": ""}
 
 
 @styled
-def finite_size(data: Dataset, *, quantity: str = "Q") -> Figure:
-    """M against N for each theory with the fitted exponents, and √N · (SGD − theory) against time for every N.
+def finite_size(data: Dataset) -> Figure:
+    """M against N for each theory with the fitted exponents, and √N · (SGD − theory) of Q against time for every N.
 
     Error bars are ±1 standard error of the mean of the samples; full lines are the fits, dotted ones have the slope −½.
     Deviations that fall like N^(−1/2) lie on one curve in the lower row.
@@ -63,8 +63,6 @@ def finite_size(data: Dataset, *, quantity: str = "Q") -> Figure:
     ----------
     data
         From :func:`sgdlimit.papers.bae_jeong_2024.finite_size`.
-    quantity
-        ``"Q"``, ``"R"`` or ``"v"``, for the lower row.
 
     Returns
     -------
@@ -75,7 +73,7 @@ def finite_size(data: Dataset, *, quantity: str = "Q") -> Figure:
     panels = figure.subplots(2, len(theories), sharey="row")
     for (upper, lower), theory in zip(panels.T, theories, strict=True):
         _draw_fall(upper, data.sel(theory=theory))
-        mean = by_size(data["deviation"].sel(theory=theory, quantity=quantity) ** 2)[0]
+        mean = by_size(data["deviation"].sel(theory=theory, quantity="Q") ** 2)[0]
         for curve, series in each((mean["size"] * mean) ** 0.5):
             size = int(curve["size"])
             label = f"$N={size}$ ({int((data['size'] == size).sum())})"
@@ -83,7 +81,7 @@ def finite_size(data: Dataset, *, quantity: str = "Q") -> Figure:
         lower.set(**LOG, xlabel=TIME)
     low, high = panels[0, 0].get_ylim()
     panels[0, 0].set(ylim=(low, 15 * high), ylabel=r"$\mathcal{M}$")  # room for the exponents, shared by the row
-    panels[1, 0].set_ylabel(rf"$\sqrt{{N}}\,|{quantity}_\mathrm{{SGD}} - {quantity}_\mathrm{{theory}}|$, rms")
+    panels[1, 0].set_ylabel(r"$\sqrt{N}\,|Q_\mathrm{SGD} - Q_\mathrm{theory}|$, rms")
     panels[1, -1].legend(loc="lower right", title="(instances)")
     finish(panels, [TITLES[name] for name in theories] * 2)
     handles = keys(r"$\mathcal{{M}}({})$", data["quantity"].values, linestyle="-")
@@ -176,8 +174,8 @@ def _draw_errors(panel: Axes, error: DataArray, chance: DataArray, label: str) -
 
 
 @styled
-def lemma_correlation(data: Dataset, *, spread: float | None = None) -> Figure:
-    """Lemma V.1: the error against ε at one α, and at one ε against the distance of the mixture from N(0, 1).
+def lemma_correlation(data: Dataset) -> Figure:
+    """Lemma V.1: the error against ε at the middle α, and at one ε against the distance of the mixture from N(0, 1).
 
     Dashed is the lemma as printed, solid with the term of first order. Markers are filled where that leaves an error of
     second order, hollow where it does not. Beyond the grey edge the two variables cannot be correlated that way.
@@ -186,15 +184,13 @@ def lemma_correlation(data: Dataset, *, spread: float | None = None) -> Figure:
     ----------
     data
         From :func:`sgdlimit.papers.bae_jeong_2024.function_correlation`.
-    spread
-        The α of the upper row; by default the middle one.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     spreads, epsilons, kl = (data[name].values for name in ("spread", "epsilon", "kl"))
-    spread = float(spreads[len(spreads) // 2] if spread is None else spread)
+    spread = spreads[len(spreads) // 2]
     middle = float(epsilons[np.argmin(abs(np.log(epsilons / 0.01)))])
     figure = new_figure(5.6)
     panels = figure.subplots(2, data.sizes["construction"], sharey="row")
@@ -239,7 +235,7 @@ def lemma_correlation(data: Dataset, *, spread: float | None = None) -> Figure:
 
 
 @styled
-def lemma_expectation(data: Dataset, *, functions: tuple[str, ...] = ("erf", "relu", "sign")) -> Figure:
+def lemma_expectation(data: Dataset) -> Figure:
     """Lemma V.3: |E_P f − E_N f| of one coordinate against D_KL, and of a sum of D coordinates against D.
 
     Where the difference is not negligible the panel is grey: there the lemma's conclusion fails. Markers are filled
@@ -249,15 +245,13 @@ def lemma_expectation(data: Dataset, *, functions: tuple[str, ...] = ("erf", "re
     ----------
     data
         From :func:`sgdlimit.papers.bae_jeong_2024.function_expectation`.
-    functions
-        The f to show.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    figure = new_figure(5.6)
-    panels = figure.subplots(2, len(functions), sharey="row", squeeze=False)
+    figure, functions = new_figure(5.6), ("erf", "relu", "sign")
+    panels = figure.subplots(2, len(functions), sharey="row")
     spreads = [float(a) for a in data["spread"].values if a > 0]
     shown = [spreads[k] for k in sorted({0, len(spreads) // 2, len(spreads) - 1})]
     counts, tolerance = data["count"].values, data.attrs["relative_tolerance"]

@@ -17,8 +17,10 @@ FLAT_ENOUGH = 0.25
 """M is not called flat where a change over all α of this share of its mean cannot be excluded."""
 
 
-def discrepancy_table(grid: Dataset, activation: str, *, components: int = 2, standardized: bool = True) -> DataFrame:
+def discrepancy_table(grid: Dataset, activation: str) -> DataFrame:
     """Table I (erf) or II (ReLU): the mean over kept instances of M (18), and the mean scale E|X| in the last row.
+
+    Both are of the standardised mixtures (19) of two components.
 
     Parameters
     ----------
@@ -26,22 +28,18 @@ def discrepancy_table(grid: Dataset, activation: str, *, components: int = 2, st
         With ``M_Q`` (instance, activation, standardized, components, spread, student, student_), ``scale_Q``, …
     activation
         ``"relu"`` or ``"erf"``.
-    components
-        Number of components m.
-    standardized
-        Whether the mixtures are standardised (19).
 
     Returns
     -------
     pandas.DataFrame
         Rows ``M_{α=0}``, … and ``E[|X|]``; columns ``Q0,0`` … ``v1``. E|X| is the mean over α too.
     """
-    M, scale = (_by_entry(grid, prefix, activation, components, standardized) for prefix in ("M_", "scale_"))
+    M, scale = (_by_entry(grid, prefix, activation) for prefix in ("M_", "scale_"))
     mean, size = M.mean("instance").values, scale.mean("instance").mean("spread").values
     return _frame(M["spread"].values, mean, size)
 
 
-def flatness(grid: Dataset, activation: str, *, components: int = 2, standardized: bool = True) -> DataFrame:
+def flatness(grid: Dataset, activation: str) -> DataFrame:
     """Slope of M against α, entry by entry: least squares within each kept instance, then the mean over instances.
 
     All α of an instance share its noise and network, so the scatter of slopes over instances is the honest error.
@@ -57,7 +55,7 @@ def flatness(grid: Dataset, activation: str, *, components: int = 2, standardize
         * ``p``, two-sided, of a zero slope by Student's t,
         * ``instances``, the number of those with M at every α.
     """
-    M = _by_entry(grid, "M_", activation, components, standardized)
+    M = _by_entry(grid, "M_", activation)
     spread = M["spread"] - M["spread"].mean()
     slopes = (M * spread).sum("spread", skipna=False) / (spread**2).sum("spread")  # NaN if a run diverged
     (slope, error), mean = mean_and_error(slopes), M.mean("spread", skipna=False).mean("instance")
@@ -110,9 +108,9 @@ def write_table(table: DataFrame, folder: Path, name: str, digits: int = 3) -> t
     return csv, md
 
 
-def _by_entry(grid: Dataset, prefix: str, activation: str, components: int, standardized: bool) -> DataArray:
+def _by_entry(grid: Dataset, prefix: str, activation: str) -> DataArray:
     """Every entry of Q, R and v side by side: (instance, spread, entry)."""
-    chosen = keep(grid, activation, components=components, standardized=standardized)
+    chosen = keep(grid, activation, components=2, standardized=True)
     columns = []
     for name in METRICS:
         values = chosen[prefix + name].transpose("instance", "spread", ...)
