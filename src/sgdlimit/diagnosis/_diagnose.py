@@ -258,7 +258,7 @@ def _on_sets(
     D = instance.latent_dim
     mean, covariance = exact.latent.mean(D), exact.latent.covariance(D)
     standardized = bool(abs(instance.latent.covariance(D).diagonal() - 1).max() < 1e-9)
-    distances = []
+    distances: list[DataArray] = []
     for number in range(SETS):
         samples = exact.latent.sample(np.random.default_rng([run["seed"], number]), count, D)
         if name != "conventional":

@@ -53,8 +53,8 @@ def explore(
     if isinstance(problem, str | Path):
         page, target = _page_of(str(problem))
         return page(target)
-    view = View(problem=problem or DEFAULT.problem, seed=seed, time=time, runs=runs, theories=theories)
-    return Explorer(view)
+    problem = problem or DEFAULT.problem
+    return Explorer(View(problem=problem, seed=seed, time=time, runs=runs, theories=theories))  # type: ignore[arg-type]
 
 
 def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:

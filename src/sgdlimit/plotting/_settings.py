@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -229,7 +230,7 @@ def optimal_schedule(study: Dataset) -> Figure:
     runs, study = study.sizes["run"], study.assign(sgd=mean, stderr=stderr.fillna(0))  # it is NaN of a single run
     t = study["time"].values
 
-    def draw_both(panel, x, one, series, marked=slice(None)):
+    def draw_both(panel, x, one, series, marked: Any = slice(None)):
         panel.plot(x, one["theory"], color=series.color, ls=series.linestyle)
         style = series._asdict() | {"linestyle": "", "ms": 3.5}
         draw(panel, x[marked], one["sgd"][marked], one["stderr"][marked], bars=True, **style)

@@ -33,7 +33,7 @@ class Symmetry(NamedTuple):
     def average(self, state: State) -> State:
         """A state, or its derivative, with equal numbers wherever a permutation asks for it."""
 
-        def over(mean, entries):
+        def over(mean: Any, entries: Any) -> Any:
             return (mean @ entries.reshape(len(mean), -1)).reshape(entries.shape)
 
         q, r, Q, R, v, error = state
