@@ -151,7 +151,7 @@ def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path, command):
 
 def test_run_says_where_an_error_is_not_resolved(tmp_path, command):
     settings = SMALL.replace('"erf"', '"linear"\nnonlinearity = "identity"\nfeatures = "identity"')
-    settings = settings.replace("latent_dim = 30", "latent_dim = 60").replace("student_units = 2", "student_units = 1")
+    settings = settings.replace("latent_dim = 30", "latent_dim = 60").replace("_units = 2", "_units = 1")
     gaussian = settings[: settings.index("[latent]")] + settings[settings.index("[run]") :].replace("5.0", "200.0")
     (tmp_path / "long.toml").write_text(gaussian, encoding="utf-8")
     done = command("run", "long.toml")
