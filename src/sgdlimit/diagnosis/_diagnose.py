@@ -46,9 +46,6 @@ SETS = 8
 
 NODES = 70  # of the reduced spectrum; an error of 1e-5, a hundredth of the smallest noise floor
 
-Role = Literal["inputs", "latent"]
-Preprocess = Literal["standardize", "centre", "none"]
-
 
 @checked
 def diagnose(
@@ -134,9 +131,9 @@ def diagnose(
     check_whole(3, runs=runs)
     check_whole(1, field_times=field_times)
     check_whole(100, field_samples=field_samples)
-    instance = source
-    if not isinstance(instance, Instance):
-        instance = default_network(instance, drop_constant=drop_constant, seed=seed)
+    instance = (
+        source if isinstance(source, Instance) else default_network(source, drop_constant=drop_constant, seed=seed)
+    )
     if times is None:
         times = log_times(100 * instance.input_dim, instance.input_dim)
     D = instance.latent_dim
@@ -284,8 +281,8 @@ def _within(clustered: Instance, runs: Dataset) -> Dataset:
 def default_network(
     source: LatentLaw | ArrayLike,
     *,
-    role: Role | None = None,
-    preprocess: Preprocess = "standardize",
+    role: Literal["inputs", "latent"] | None = None,
+    preprocess: Literal["standardize", "centre", "none"] = "standardize",
     activation: str = "erf",
     learning_rate: float = 0.2,
     input_dim: int = 1000,

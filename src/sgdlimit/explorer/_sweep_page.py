@@ -139,8 +139,7 @@ class SweepPage(Shown):
         elif point is not None:
             unknown.append(f"the point {point}")
         if unknown:
-            words = f"This sweep does not have what the address asks for: {', '.join(unknown)}."
-            self.unknown.object = alert(words)
+            self.unknown.object = alert(f"This sweep does not have what the address asks for: {', '.join(unknown)}.")
 
     # --- M ------------------------------------------------------------------------------------------------------------
 

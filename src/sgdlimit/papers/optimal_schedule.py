@@ -1,7 +1,5 @@
 """Does SGD gain from the schedule that theory finds best? Against constant rates, on the same samples."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
@@ -11,6 +9,9 @@ from ..simulation import simulate_together
 from ..theory import Optimum, solve
 from ..training import Schedule
 
+FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
+"""Constant rates to train with, in units of the best one in theory."""
+
 
 def schedule_against_constant(
     optimum: Optimum,
@@ -19,10 +20,12 @@ def schedule_against_constant(
     runs: int = 10,
     seed: int = 0,
     theory: str = "conventional",
-    constant_factors: Sequence[float] = (0.5, 0.7, 1.0, 1.4, 2.0),
     test_samples: int = 4000,
 ) -> Dataset:
     """SGD with the best schedule and with constant rates around the best one, on common random numbers.
+
+    The constant rates are :data:`FACTORS` of the best one in theory. SGD's own best rate is the one of these with the
+    least mean error.
 
     Parameters
     ----------
@@ -34,9 +37,6 @@ def schedule_against_constant(
         As for :func:`sgdlimit.simulate`.
     theory
         The theory that found the schedule.
-    constant_factors
-        Constant rates to train with, in units of the best rate in theory. SGD's own best rate is the one of these with
-        the least mean error.
 
     Returns
     -------
@@ -47,10 +47,9 @@ def schedule_against_constant(
         constant rate, ``best_constant``, mean over runs, with ``gain_stderr``. ``gain_over_theory`` and its error
         compare with the constant rate that theory finds best, ``theory_constant``.
     """
-    factors = sorted({*constant_factors, 1.0})
     instance, base = optimum.constant, optimum.constant_rate / optimum.constant.learning_rate
     instances = [optimum.scheduled]
-    for factor in factors:
+    for factor in FACTORS:
         schedule = Schedule(times=(0.0,), factors=(base * factor,))
         instances.append(instance.replace(training=instance.training.replace(schedule=schedule)))
     simulated = simulate_together(instances, times, runs=runs, seed=seed, test_samples=test_samples)
@@ -61,7 +60,7 @@ def schedule_against_constant(
     error, sgd = (xr.concat([run["generalization_error"] for run in found], dim=label) for found in (solved, simulated))
     data = Dataset({"learning_rate": (("rate", "time"), rates), "theory": error, "sgd": sgd})
     final = sgd.isel(time=-1)
-    best = {"gain": names[final[1:].mean("run").values.argmin()], "gain_over_theory": names[factors.index(1.0)]}
+    best = {"gain": names[final[1:].mean("run").values.argmin()], "gain_over_theory": names[FACTORS.index(1.0)]}
     attrs: dict[str, str | float] = {"theory_constant": best["gain_over_theory"], "best_constant": best["gain"]}
     for name, constant in best.items():
         difference = (final.sel(rate=constant) - final.sel(rate="schedule")).values
