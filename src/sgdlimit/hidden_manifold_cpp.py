@@ -213,15 +213,14 @@ def _trajectory(log: str, K: int, M: int, source: str) -> tuple[xr.Dataset, dict
             raise ProblemError(f"prefix: row {row + 1} of the log {source} holds NaN. Give a run that did not diverge.")
     upper, Q = np.triu_indices(K), np.empty((len(rows), K, K))
     Q[:, *upper] = Q[:, *upper[::-1]] = columns["Q"]
-    trajectory = make_trajectory(
+    return make_trajectory(
         columns["t"][:, 0],
         Q=Q,
         R=columns["R"].reshape(-1, K, M),
         v=columns["v"],
         generalization_error=columns["error"][:, 0],
         attrs={"source": source, "theory" if source.endswith("_ode.dat") else "overlaps": "conventional"},
-    )
-    return trajectory, {"v0": columns["v"][0], "A0": columns["A"][0]}
+    ), {"v0": columns["v"][0], "A0": columns["A"][0]}
 
 
 def _arrays(

@@ -41,8 +41,7 @@ def available_bytes(system: Path = Path("/")) -> int:
             if limit.isdecimal() and used.isdecimal():
                 cached = re.search(rf"^{names[2]} (\d+)", _text(above / "memory.stat"), re.MULTILINE)
                 free.append(int(limit) - int(used) + int(cached[1] if cached else 0))
-    variables = "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"
-    texts = (os.environ.get(name, "") for name in variables)
+    texts = (os.environ.get(name, "") for name in ("SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"))
     of_node, of_core, count = (int(text) if text.isdecimal() else 0 for text in texts)
     if job := of_node or of_core * count:  # 0 of a node without limits
         free.append((job << 20) - psutil.Process().memory_info().rss)

@@ -133,8 +133,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        fix = use_of(path, "Give the path of a TOML file.")
-        raise ProblemError(f"{path}: cannot be read ({error.strerror}). {fix}") from None
+        fix = "Give the path of a TOML file."
+        raise ProblemError(f"{path}: cannot be read ({error.strerror}). {use_of(path, fix)}") from None
     if len(content) > MOST_BYTES:
         raise ProblemError(f"{path}: is longer than {MOST_BYTES >> 20} MiB, too long for settings. Make it shorter.")
     if max(name.count(b".") for name in re.split(rb"[\n#=,\[\]{}]", content)) > MOST_PARTS:  # tomllib takes minutes

@@ -57,8 +57,8 @@ def choose(frame: DataFrame, columns: str = "", drop: str = "") -> Table:
         left_out["no entries"] = {*np.flatnonzero(frame.isna().to_numpy().all(axis=0)).tolist()}.difference(dropped)
         left_out["an index"] = {0}.difference(dropped) if _is_index(headings[0], frame.iloc[:, 0]) else set()
         kept = [place for place in kept if not any(place in places for places in left_out.values())]
-        fix = "Add --drop {}, or name in --columns what to use."
-        check_headings((headings[place] for place in kept), "DATA", fix)
+        used = (headings[place] for place in kept)
+        check_headings(used, "DATA", "Add --drop {}, or name in --columns what to use.")
     if not kept:
         raise ProblemError(f"DATA: must have columns that are used (got {len(names)}, left out). Leave out fewer.")
     samples, used = _numbers(frame.iloc[:, kept]), frame.columns[kept]

@@ -137,8 +137,7 @@ class Empirical(_Points):
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` of them, with replacement."""
         self.check_dim(dim)
-        p = self.weights if np.ptp(self.weights) else None  # equal ones draw faster
-        return rng.choice(self.samples, count, p=p)
+        return rng.choice(self.samples, count, p=self.weights if np.ptp(self.weights) else None)  # equal: faster
 
     def __repr__(self) -> str:
         """Numbers of samples and coordinates."""
@@ -307,5 +306,5 @@ class ClusterMixture(_Points):
 
     def __repr__(self) -> str:
         """Numbers of components and coordinates."""
-        ending = ", standardized" * self.standardize
-        return f"ClusterMixture({self.components} components in {self.dim} dimensions{ending})"
+        components = f"{self.components} components in {self.dim} dimensions"
+        return f"ClusterMixture({components}{', standardized' * self.standardize})"

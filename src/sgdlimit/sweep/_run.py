@@ -100,10 +100,10 @@ def run_sweep(
 
     def note(event: str, **what: Any) -> None:
         """Add a line of JSON to the log, if there is one."""
-        line = json.dumps({"time": strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **what}, default=str)
         if log is not None:
+            now = strftime("%Y-%m-%dT%H:%M:%S%z")
             with suppress(OSError), log.open("a", encoding="utf-8") as file:  # which does not stop the sweep
-                file.write(line + "\n")
+                file.write(json.dumps({"time": now, "event": event, **what}, default=str) + "\n")
 
     note("begin", store=store.path, tasks=summary.total, missing=len(missing), parallel=engine.parallel)
     report(summary, None)
@@ -159,5 +159,5 @@ def _take(outcome: Outcome, store: SweepStore, summary: Summary, note: Callable[
     summary.finished += 1
     summary.computed += 1
     summary.diverged += record["diverged"]
-    took = round(perf_counter() - start, 3)
-    note("task", **what, **record, written_in=took, host=outcome.where.get("host", ""))
+    record |= {"written_in": round(perf_counter() - start, 3), "host": outcome.where.get("host", "")}
+    note("task", **what, **record)
