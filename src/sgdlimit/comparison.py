@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from xarray import DataArray, Dataset
 
-from .errors import ProblemError
+from .errors import ProblemError, shown
 from .signatures import checked
 from .trajectory import VARIABLES
 
@@ -35,6 +35,13 @@ NAMES_OF_RESULTS = {
     "floor_stderr": "standard error of the noise floor over runs",
     "agrees": f"whether M is at most {AGREEMENT:g} noise floors",
 }
+
+SAME = (
+    "instance_seed", "input_dim", "latent_dim", "activation", "teacher_activation", "nonlinearity", "learning_rate",
+    "training",
+)  # fmt: skip
+"""Attributes in which theory and SGD may not differ."""
+
 
 
 @checked
@@ -198,8 +205,15 @@ def measured_for(theory: Dataset, runs: Dataset, field: str = "overlaps") -> Dat
     Raises
     ------
     ProblemError
-        If the runs were measured as something else, or are a theory and no further ensemble of this one.
+        If the runs are of another problem, were measured as something else, or are a theory and no further ensemble
+        of this one.
     """
+    for setting in SAME:
+        one, two = (each.attrs.get(setting) for each in (theory, runs))
+        if None not in (one, two) and one != two:
+            raise ProblemError(
+                f"{field}: must have the {setting} of the theory, {shown(one)} (got {shown(two)}). Compare one instance."
+            )
     named = theory.attrs.get("theory")
     other = named not in (None, runs.attrs.get("theory", named))
     if runs.attrs.get("kind") == "theory" and ("run" not in runs.dims or other):

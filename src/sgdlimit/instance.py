@@ -182,8 +182,8 @@ class Instance:
         matrix = numbers("covariance", matrix, (N, N))
         W = numbers("student", student, ("student_units", N))
         weights = numbers("teacher", teacher, ("teacher_units", N))
-        constant_columns("covariance", matrix.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
+        constant_columns("covariance", matrix.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
         D = len(root)
         return cls(
             sqrt(D) * root, W, student_output, sqrt(D / N) * weights @ root.T, teacher_output,

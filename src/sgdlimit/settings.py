@@ -232,7 +232,7 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
         array = np.array(given, dtype=np.float64, copy=None if checked else True)
     except (OverflowError, TypeError, ValueError, RuntimeError):  # the last from tensors of PyTorch with a gradient
         method = next(filter(partial(hasattr, values), ("toarray", "detach")), None)
-        fix = f"Give .{method}()" if method else "Convert or remove what is none"
+        fix = f"Give .{method}()" if method else "Give one array; convert or remove what is not a number"
         raise ProblemError(f"{name}: must be numbers (got {shown(values)}). {fix}.") from None
     if shape is not None and not _fits(array.shape, shape):
         wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"

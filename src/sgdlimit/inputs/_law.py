@@ -48,6 +48,7 @@ def constant_columns(
     places = np.flatnonzero(constant)
     if len(places) and (constant.all() or not drop):
         named = places + 1 if labels is None else labels[places]
+        fix = "Give data that vary." if constant.all() else fix
         raise ProblemError(
             f"{name}: must vary in every column (got {len(places)} constant of {len(constant)}: {listed(named)}). {fix}"
         )

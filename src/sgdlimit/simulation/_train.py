@@ -8,7 +8,7 @@ piece computes does not depend on who does it or when, so results are the same b
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from itertools import islice, product
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,7 +71,7 @@ def trained_blocks(
         return stream.block(first, min(BLOCK, total - first), products)
 
     lag = 2 * (threads > 1)
-    made = ahead(pool, make, [*enumerate(product(streams, starts))], len(rooms) - lag)
+    made = ahead(pool, make, enumerate((stream, first) for stream in streams for first in starts), len(rooms) - lag)
     for run, stream in enumerate(streams):
         students = initial_students(stream, output_samples)
         for block in _trained(islice(made, len(starts)), stream, students, pool, 4 * threads, lag):
@@ -125,9 +125,10 @@ def initial_students(stream: Stream, output_samples: Int[ndarray, "time"]) -> St
     )
 
 
-def ahead(pool: Executor, make: Callable[[Any], Made], items: Sequence[Any], count: int) -> Iterator[Made]:
+def ahead(pool: Executor, make: Callable[[Any], Made], items: Iterable[Any], count: int) -> Iterator[Made]:
     """What is made of each item, in order; ``count`` are in the making or made."""
-    made = deque(pool.submit(make, item) for item in items[:count])
-    for later in range(count, count + len(items)):
+    waiting = iter(items)
+    made = deque(pool.submit(make, item) for item in islice(waiting, count))
+    while made:
         yield made.popleft().result()
-        made.extend(pool.submit(make, item) for item in items[later : later + 1])
+        made.extend(pool.submit(make, item) for item in islice(waiting, 1))

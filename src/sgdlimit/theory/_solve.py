@@ -181,7 +181,7 @@ def solve_spectrum(
         When the next task begins, shape (tasks − 1,).
     rtol, atol
         Local error allowed to the solver. Near ε = 0 it is 10⁻⁴ (ε + atol) or less, so that ε is known to about a
-        percent down to atol/50; below, it is NaN, with an AccuracyWarning.
+        percent down to atol/50, but not below 2·10⁻¹³; below, it is NaN, with an AccuracyWarning.
     max_steps
         Steps of the solver after which it gives up, as on the way to a divergence; 100 000 by default.
     attrs
