@@ -63,7 +63,7 @@ def test_a_mean_is_named_and_the_diagnosis_goes_on_without_it():
     assert found.reasons[0].startswith("non-zero mean: ")
     assert margins(found.data)["M"].sel(theory="moment-matched").isnull().all()
     assert found.centred is not None
-    assert found.centred.verdict in ("conventional", "moment-matched")
+    assert found.centred.outcomes["moment-matched"] != "fails"
     for words in ("moment-matched  does not apply to inputs with a mean", "Less their mean: Verdict: "):
         assert words in str(found)
 
@@ -226,7 +226,7 @@ def test_settings_that_will_not_do():
 
 def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkeypatch):
     monkeypatch.setattr("sgdlimit.single_run.CHECK_TIMES", len(TIMES))
-    samples = np.random.default_rng(0).normal(size=(3000, D))
+    samples = np.random.default_rng(0).normal(size=(30_000, D))
     np.save("normals.npy", np.insert(samples, 3, 255.0, axis=1))
     size = ["--input-dim", N, "--time", 30, "--runs", 3, "--drop-constant"]
     done = command("check", "normals.npy", "--as", "latent", "--preprocess", "none", *size)
@@ -242,7 +242,7 @@ def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkey
     assert data.attrs["data_source"] == "normals.npy"
     for sentence in (
         "Labels come from a random teacher; yours are not used.",
-        "Columns: 100 of 100 are used, 1 to 100.",
+        f"Columns: {D + 1} of {D + 1} are used, 1 to {D + 1}.",
     ):
         assert sentence in done.stdout
     done = command("check", "normals.npy", "--drop-constant", "--out", folder)

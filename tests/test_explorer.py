@@ -156,7 +156,8 @@ def test_theory_that_does_not_apply_is_a_note():
 
 
 def test_divergence_is_a_note():
-    solved = curves(View(problem=SMALL.replace(activation="relu", learning_rate=50.0)))
+    first_layer = sl.Training(output_learning_rate=0.0)
+    solved = curves(View(problem=SMALL.replace(activation="relu", learning_rate=50.0, training=first_layer)))
     assert any("with η = 50 it ends before t" in note for note in solved.notes)
 
 

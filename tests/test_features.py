@@ -84,6 +84,7 @@ def test_sgd_on_gaussian_inputs_follows_theory(covariance):
         (np.eye(5), r"student: must be of shape \(student_units, 5\) \(got \(2, 4\)\)"),
         (np.triu(np.ones((4, 4))), "covariance: must have a symmetric covariance"),
         (np.diag([1.0, 1, 0, 1]), "covariance: must vary .*1 constant of 4: 3, .*Leave out their rows"),
+        (np.diag([1.0, -1, 1, 1]), "without negative eigenvalues .got -1"),
         (np.eye(4) - 0.5, "covariance: must have .* without negative eigenvalues .got -1"),
         (np.full((4, 4), np.nan), "covariance: must be finite .got 16 of 16 entries"),
     ],

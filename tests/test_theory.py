@@ -642,6 +642,7 @@ def test_settings_that_cannot_be_used(change, message):
         ("student", [[[0.2]]], "q, r"),  # |r|² > q p
         ("teacher_overlap", [[-1.0]], "teacher_overlap must be a covariance"),
         ("teacher_overlap", [[0.5]], "T − Σ w p/ω"),
+        ("eigenvalues", [0.0], "T − Σ w p/ω"),
     ],
 )
 def test_spectra_that_cannot_be(field, value, message):

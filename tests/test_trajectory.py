@@ -112,6 +112,11 @@ def test_comparing_unlike_things_is_refused():
         sl.compare(theory, runs.assign_coords(time=runs["time"] + 1))
     with pytest.raises(sl.ProblemError, match=r"measure: must be 'mean-absolute' or 'rms' .got 'max'"):
         sl.compare(theory, runs, measure="max")  # type: ignore[arg-type]
+    with pytest.raises(sl.ProblemError, match=r"runs: must have the learning_rate of the theory, 0.2 \(got 1"):
+        sl.compare(theory.assign_attrs(learning_rate=0.2), runs.assign_attrs(learning_rate=1.0))
+    floor = runs.assign_attrs(instance_seed=5)
+    with pytest.raises(sl.ProblemError, match=r"noise_floor: must have the instance_seed of the theory, 0 \(got 5"):
+        sl.compare(theory.assign_attrs(instance_seed=0), runs, noise_floor=floor)
 
 
 def test_a_shorter_trajectory_is_compared_only_if_it_was_cut():

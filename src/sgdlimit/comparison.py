@@ -43,7 +43,6 @@ SAME = (
 """Attributes in which theory and SGD may not differ."""
 
 
-
 @checked
 def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute") -> Dataset:
     """M of every entry of Q, R, v and ε_g: the distance between two trajectories, averaged over the output times (18).
@@ -212,7 +211,8 @@ def measured_for(theory: Dataset, runs: Dataset, field: str = "overlaps") -> Dat
         one, two = (each.attrs.get(setting) for each in (theory, runs))
         if None not in (one, two) and one != two:
             raise ProblemError(
-                f"{field}: must have the {setting} of the theory, {shown(one)} (got {shown(two)}). Compare one instance."
+                f"{field.replace('overlaps', 'runs')}: must have the {setting} of the theory, {shown(one)} (got "
+                f"{shown(two)}). Compare one instance."
             )
     named = theory.attrs.get("theory")
     other = named not in (None, runs.attrs.get("theory", named))
