@@ -138,7 +138,7 @@ def refuse_memory(needed: int, of_inputs: int) -> None:
         )
     if needed > free:
         raise ProblemError(
-            f"times, runs, test_samples: this simulation would hold {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB "
-            "are free. Ask for fewer runs, output times, conditions or test_samples, or a smaller input_dim or "
-            "student_units."
+            f"times, runs, test_samples: this simulation would hold {needed / 2**30:.1f} GiB and "
+            f"{free / 2**30:.1f} GiB are free. Ask for fewer runs, output times, conditions or test_samples, or a "
+            "smaller input_dim or student_units."
         )
