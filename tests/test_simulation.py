@@ -320,7 +320,10 @@ def test_divergence_cuts_the_trajectory_and_says_when():
         ({"overlaps": "exact"}, r"overlaps: must be .* \(got 'exact'\)"),
         ({"overlaps": []}, r"overlaps: must be .* \(got \[\]\)"),
         ({"overlaps": 3}, r"overlaps: must be .* \(got 3\)"),
-        ({"runs": 10**12}, r"times, runs, test_samples: this simulation would hold .* GiB and .* are free. Ask for fewer runs"),
+        (
+            {"runs": 10**12},
+            r"times, runs, test_samples: this simulation would hold .* GiB and .* are free. Ask for fewer runs",
+        ),
         ({"runs": True}, r"runs: must be .* \(got True\)"),
         ({"data": (np.ones((60, 30)),), "runs": 2}, r"runs: must be 1 on given data, .* \(got 2\)"),
         ({"data": ("C",)}, "data: C: must be numbers \\(got 'C'\\)"),

@@ -115,7 +115,8 @@ class Spectrum(eqx.Module):
         check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", self.products)
         check_covariance("teacher_overlap", self.teacher_overlap)
         # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
-        variances = np.maximum(self.eigenvalues, ROUNDING * (self.eigenvalues.max() or 1))
+        largest = self.eigenvalues.max() or 1
+        variances = np.where(self.eigenvalues > ROUNDING * largest, self.eigenvalues, ROUNDING**0.5 * largest)
         explained = np.einsum("t,tmn->mn", self.weights / variances, self.teacher)
         name = "teacher_overlap, teacher: T − Σ w p/ω"
         check_covariance(name, self.teacher_overlap - explained, self.teacher_overlap)
