@@ -152,7 +152,7 @@ def test_data_as_inputs_and_as_latent():
     assert isinstance(default_network(blocks(5), input_dim=N).latent, sl.MixtureLaw)  # a law stays the law it is
     found = sl.diagnose(inputs, times=sl.log_times(3000, 60, 60), **QUICK)
     assert found.verdict == "conventional"
-    assert any("each of 4000 is used 0.8 times" in reason for reason in found.reasons)
+    assert any("each of 4000 is used 0.75 times" in reason for reason in found.reasons)
     assert any("were subtracted" in reason for reason in found.reasons)
 
 

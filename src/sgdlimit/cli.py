@@ -144,7 +144,19 @@ class Columns(NamedTuple):
     drop: str = Option("", help="Columns to leave out, such as labels.")
     labels: str = Option("", help="Column of the labels: not used yet.")
     delimiter: str = Option("", help="What separates columns. [default: found by itself]")
+
+
+class Network(NamedTuple):
+    """The options of ``check`` that say which network learns the data, and how these are prepared for it."""
+
+    role: Literal["inputs", "latent"] = Option(
+        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
+    )
+    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared.")
     drop_constant: bool = Option(False, "--drop-constant", help="Leave out constant columns, which are refused.")
+    activation: str = Option("erf", help="Activation of student and teacher.")
+    learning_rate: float = Option(0.2, help="Learning rate η.")
+    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent.")
 
 
 class Placement(NamedTuple):
@@ -160,15 +172,17 @@ class Placement(NamedTuple):
 
 
 def _grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose first argument, a named tuple, typer sees as the options that are its fields."""
-    first, *others = signature(command).parameters.values()
-    group = first.annotation
+    """A command with arguments that are named tuples, of which typer sees the fields as options."""
+    groups = {name: each.annotation for name, each in signature(command).parameters.items()}
+    groups = {name: group for name, group in groups.items() if hasattr(group, "_fields")}
 
     @wraps(command)
     def spread(**options: Any) -> None:
-        command(group(*map(options.pop, group._fields)), **options)
+        command(**{name: group(*map(options.pop, group._fields)) for name, group in groups.items()}, **options)
 
-    vars(spread)["__signature__"] = Signature([*others, *signature(group).parameters.values()])
+    shown = [each for name, each in signature(command).parameters.items() if name not in groups]
+    shown += [each for group in groups.values() for each in signature(group).parameters.values()]
+    vars(spread)["__signature__"] = Signature(shown)
     return spread
 
 
@@ -176,18 +190,12 @@ def _grouped(command: Callable[..., None]) -> Callable[..., None]:
 @_grouped
 def check(
     table: Columns,
+    network: Network,
     data: str = Argument(
         metavar="DATA",
         help="Samples in rows: a .npy, .npz (data.npz:name for one of several arrays), .csv, other text or .parquet "
         "file, or a data set of scikit-learn: digits, iris, wine, breast_cancer, diabetes.",
     ),
-    role: Literal["inputs", "latent"] = Option(
-        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
-    ),
-    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared."),
-    activation: str = Option("erf", help="Activation of student and teacher."),
-    learning_rate: float = Option(0.2, help="Learning rate η."),
-    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
     time: float = Option(100.0, help="Length of training in units of N steps."),
     runs: int = Option(5, min=3, help="SGD runs of each kind to begin with."),
     most_runs: int = Option(80, min=3, help="Up to so many are added while the verdict is open."),
@@ -202,23 +210,18 @@ def check(
     """Find which theory predicts SGD on your data, and why the others fail."""
     from .inputs import read_samples
 
-    reading = table._asdict()
-    drop_constant = reading.pop("drop_constant")
-    samples, columns = read_samples(data, **reading)
+    samples, columns = read_samples(data, **table._asdict())
     tell(columns)
     from .diagnosis import default_network
     from .single_run import check_data, output_times
 
-    network = default_network(
-        samples, role=role, preprocess=preprocess, activation=activation, learning_rate=learning_rate,
-        input_dim=input_dim, drop_constant=drop_constant, seed=seed,
-        attrs={"data_source": data, "data_columns": columns},
-    )  # fmt: skip
-    times = output_times("--time", time, network.input_dim)
+    attrs = {"data_source": data, "data_columns": columns}
+    instance = default_network(samples, seed=seed, attrs=attrs, **network._asdict())
+    times = output_times("--time", time, instance.input_dim)
     folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
     with _progress(folder) as progress:
         summary = check_data(
-            network, times, folder, runs=runs, most_runs=most_runs, seed=seed, clusters=clusters, progress=progress
+            instance, times, folder, runs=runs, most_runs=most_runs, seed=seed, clusters=clusters, progress=progress
         )
     echo(summary)
 

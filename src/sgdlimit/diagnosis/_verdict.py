@@ -130,7 +130,7 @@ def judge(data: Dataset, centred: Diagnosis | None = None) -> Diagnosis:
     else:
         headline = f"undecided. {first} theory may hold or fail: {sizes[first]}."
         headline += "".join(f" {name} theory holds: {sizes[name]}." for name in holding)
-        more = "runs" if "few" not in found or found["few"].sel(theory=first).isnull().all() else "samples"
+        more = "runs (most_runs)" if "few" not in found or found["few"].sel(theory=first).isnull().all() else "samples"
         headline += f" Give more {more}."
     simpler = [f"{name}: {sizes[name]}" for name in tried["theory"].values if outcomes[name] == "fails"]
     if simpler and not obstacle:
@@ -231,7 +231,7 @@ def _assumptions(data: Dataset, found: Dataset) -> Iterator[tuple[bool, str]]:
     """Whether assumptions of theory fail, each with a sentence: fresh samples, mean, covariance, self-averaging."""
     distinct, epochs, D = data.attrs.get("distinct_samples"), data.attrs.get("epochs", 0), data.sizes["node"]
     if distinct is not None:
-        text = f"samples: each of {distinct} is used {epochs:.1f} times."
+        text = f"samples: each of {distinct} is used {epochs:.2g} times."
         if epochs > 1:
             text += f" Theory assumes fresh samples, which holds up to t = {distinct / data.attrs['input_dim']:.2g}."
         text += f" A verdict takes at least {least_samples(D)}."
