@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
+from jaxlib.lapack import prepare_lapack_call
 
 from .._jax import own_jax
 from ..resources import cores
@@ -136,6 +137,8 @@ def _load(path: Path, device: Any) -> tuple[Program, int] | None:
         info = os.fstat(file.fileno())
         if S_ISREG(info.st_mode) and info.st_nlink == 1 and _ours(info):
             content = gzip.decompress(file.read())
+            if b"lapack" in content:  # tracing it would initialise LAPACK, without which it crashes
+                prepare_lapack_call("syevd_ffi", np.dtype(float))
             name, kept = pickle.loads(content)
             if name == path.name:
                 program = deserialize_and_load(*kept, execution_devices=[device])

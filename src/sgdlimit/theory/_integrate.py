@@ -144,13 +144,16 @@ def integrate(
         errors = jnp.stack([generalization_error(S, c, len(v), integrals) for c in signed])
         return Q, R, v, errors[task_at(rule, t)], errors
 
+    def size(t, state):
+        return jnp.abs(observe(t, state, None)[3]) + jnp.maximum(atol, FINEST)
+
     def level(t, state):
         # ln(ε + atol), scaled so that the solver's atol stands for RELATIVE of it: what ``error`` adds up.
-        return atol / RELATIVE * jnp.log(jnp.abs(observe(t, state, None)[3]) + jnp.maximum(atol, FINEST))
+        return atol / RELATIVE * jnp.log(size(t, state))
 
     def slope(t, state, args):
         change = right_hand_side(t, state, case, integrals)
-        allowed = RELATIVE * (jnp.abs(observe(t, state, args)[3]) + jnp.maximum(atol, FINEST))
+        allowed = RELATIVE * size(t, state)
         return average(change._replace(error=change.error * atol / allowed))
 
     carrying = jnp.mean((inputs.eigenvalues > 0) | (inputs.weights > 0))
