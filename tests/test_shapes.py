@@ -34,7 +34,7 @@ CALLS: dict[str, tuple[Any, tuple]] = {
     "diagnosis": (_structure._drawn, (INSTANCE, np.zeros((2, 20)), 10, 0)),
     "plotting": (_dynamics.saturation_time, (np.ones(3), np.ones(4))),
     "papers": (_grids._error_and_start, (PRESETS["quick"], 0, "erf", np.ones(3), np.ones(4))),
-    "training": (INSTANCE.training.rule, (0.1, 2, 1, np.ones((1, 1)))),
+    "training": (INSTANCE.training.rates, (0.1, 2, 1, np.ones((1, 1)))),
 }
 
 

@@ -89,9 +89,9 @@ def test_implicit_steps_arrive_where_explicit_ones_do(exponent, monkeypatch):
 def test_the_jacobian_of_an_implicit_step_is_exact():
     """(1/(γh) − J) x = b against a dense Jacobian."""
     spectrum, _ = power_law(1.0, 3, K=2)
-    rule = Training(weight_decay=0.1, label_noise=0.2, batch_size=3).rule(0.3, 2, 2)
+    rates = Training(weight_decay=0.1, label_noise=0.2, batch_size=3).rates(0.3, 2, 2)
     with jax.enable_x64(True):
-        state, case = start(Case(spectrum, jnp.array([1.0, 0.7]), jnp.array([1.0, -0.4]), rule))
+        state, case = start(Case(spectrum, jnp.array([1.0, 0.7]), jnp.array([1.0, -0.4]), rates))
         integrals, t, h = integrals_for("erf"), jnp.asarray(0.5), jnp.asarray(0.3)
         flat, shaped = ravel_pytree((state.q, state.r, state.v))
 

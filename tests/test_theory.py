@@ -135,7 +135,7 @@ def test_who_knows_the_teacher_rests(activation):
 def derivative(activation, inputs, v, v_teacher, eta):
     with jax.enable_x64(True):
         weights = np.asarray(v, dtype=float), np.asarray(v_teacher, dtype=float)
-        case = Case(inputs, *weights, PLAIN.rule(eta, len(v), len(v_teacher)))
+        case = Case(inputs, *weights, PLAIN.rates(eta, len(v), len(v_teacher)))
         slope = right_hand_side(jnp.zeros(()), *start(case), integrals_for(activation))
     return SimpleNamespace(**{name: np.asarray(x) for name, x in slope._asdict().items()})
 
@@ -266,7 +266,7 @@ APART, EQUAL = [[0.5, 0.1], [0.1, 0.5]], [[0.5, 0.5], [0.5, 0.5]]
     ],
 )
 def test_symmetric_starts_are_known(Q, R, v, symmetric):
-    case = Case(one_node(np.array(Q), np.array(R), np.eye(2)), np.array(v), np.ones(2), PLAIN.rule(0.1, 2, 2))
+    case = Case(one_node(np.array(Q), np.array(R), np.eye(2)), np.array(v), np.ones(2), PLAIN.rates(0.1, 2, 2))
     symmetry = symmetry_of(case)
     assert (symmetry is not None) == symmetric
     if symmetry is not None:
@@ -320,7 +320,7 @@ def test_the_error_that_bounds_the_steps_moves_as_the_generalisation_error(activ
     problem, integrals = random_problem(seed=3), integrals_for(activation)
     inputs = spectrum_of(problem.moments, problem.W)
     with jax.enable_x64(True):
-        state, case = start(Case(inputs, problem.v, problem.v_teacher, PLAIN.rule(0.3, 2, 2)))
+        state, case = start(Case(inputs, problem.v, problem.v_teacher, PLAIN.rates(0.3, 2, 2)))
         slope = right_hand_side(jnp.zeros(()), state, case, integrals)
 
         def error(Q, R, v):
@@ -534,8 +534,8 @@ def test_batches_are_their_members():
     with jax.enable_x64(True):
 
         def final(eta):
-            rule = PLAIN.rule(1.0, 2, 2)._replace(learning_rate=eta, output_rate=eta)
-            return integrate(Case(inputs, problem.v, problem.v_teacher, rule), jnp.asarray(times), integrals=integrals)
+            rates = PLAIN.rates(1.0, 2, 2)._replace(learning_rate=eta, output_rate=eta)
+            return integrate(Case(inputs, problem.v, problem.v_teacher, rates), jnp.asarray(times), integrals=integrals)
 
         batch = jax.jit(jax.vmap(final))(jnp.array([0.1, 0.5]))
     for i, eta in enumerate((0.1, 0.5)):
@@ -558,8 +558,8 @@ def test_gradients_through_a_trajectory():
             # Unflattening does not check: the nodes need not stay covariances for a derivative.
             moved = jax.tree.unflatten(structure, [*leaves[:2], q, r, *leaves[4:]])
             settings = {"integrals": integrals, "rtol": 1e-9, "atol": 1e-9, "adjoint": dfx.ForwardMode()}
-            rule = PLAIN.rule(1.0, 2, 1)._replace(learning_rate=eta, output_rate=eta)
-            final = integrate(Case(moved, v, v_teacher, rule), jnp.array([0.5]), **settings).generalization_error[0]
+            rates = PLAIN.rates(1.0, 2, 1)._replace(learning_rate=eta, output_rate=eta)
+            final = integrate(Case(moved, v, v_teacher, rates), jnp.array([0.5]), **settings).generalization_error[0]
             return final, final
 
         @jax.jit

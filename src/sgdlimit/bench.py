@@ -163,7 +163,7 @@ def _right_hand_sides(instance: Instance, nodes: Spectrum) -> float:
     import jax.numpy as jnp
 
     integrals = integrals_for(instance.activation)
-    case = Case(nodes, instance.student_output, instance.teacher_output, instance.rule)
+    case = Case(nodes, instance.student_output, instance.teacher_output, instance.rates)
     steps = int(order_parameters(case, PRESET.times, Solver(integrals)).steps)
     with own_jax():
         state, fixed = start(case)

@@ -34,7 +34,7 @@ from .inputs import (
 from .rules import Activation, activation_named, names_of, student_activation
 from .settings import check_positive, numbers
 from .signatures import checked
-from .training import PLAIN, LearningRule, Training, check_switch_times, task_units
+from .training import PLAIN, Rates, Training, check_switch_times, task_units
 from .trajectory import make_attrs
 
 STANDARD_NORMAL = Gaussian()
@@ -281,10 +281,10 @@ class Instance:
         return self.features.shape[0]
 
     @property
-    def rule(self) -> LearningRule:
+    def rates(self) -> Rates:
         """The learning rule as numbers."""
         M = task_units(self.teacher_output)
-        return self.training.rule(self.learning_rate, len(self.student), M, self.switch_times)
+        return self.training.rates(self.learning_rate, len(self.student), M, self.switch_times)
 
     @property
     def f(self) -> Known | Nonlinearity:

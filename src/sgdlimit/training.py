@@ -73,7 +73,7 @@ class Schedule(Settings):
         return cls(times=points.tolist(), factors=np.broadcast_to(factor(points), points.shape).tolist())
 
 
-class LearningRule(NamedTuple):
+class Rates(NamedTuple):
     """The learning rule as numbers: what every equation and every loop uses of :class:`Training`.
 
     The fields are numbers and NumPy arrays; JAX may trace all of them.
@@ -144,15 +144,15 @@ class Training(Settings):
         """Factor of both rates at any times, from the schedule."""
         return np.ones(np.shape(t)) if self.schedule is None else self.schedule.factor(t)
 
-    def rule(
+    def rates(
         self, learning_rate: float, K: int, M: int, switch_times: Float[ndarray, "switches"] | None = None
-    ) -> LearningRule:
+    ) -> Rates:
         """These options as numbers, for K student units and M units of the teacher of one task."""
         student_scale, teacher_scale = (
             {"1": 1.0, "1/K": 1 / n, "1/sqrt(K)": n**-0.5}[self.output_normalization] for n in (K, M)
         )
         schedule = self.schedule
-        return LearningRule(
+        return Rates(
             learning_rate,
             learning_rate if self.output_learning_rate is None else self.output_learning_rate,
             student_scale,

@@ -81,13 +81,13 @@ def train_together(
     The streams differ in their keys alone. Weights are kept at the output samples.
     """
     stream, output_samples = streams[0], runs[0].output_samples
-    projection, rule = stream.projection, stream.chains.rule
-    setting = Setting(stream.input_dim, rule.batch_size, stream.f, tuple(stream.functions))
+    projection, rates = stream.projection, stream.chains.rates
+    setting = Setting(stream.input_dim, rates.batch_size, stream.f, tuple(stream.functions))
     matrices = [
         jnp.asarray(projection.triangle if source.isotropic else projection.matrix) for source in stream.sources
     ]
     chains = stream.chains._replace(
-        same_input=None, f=None, f_tables=None, tables=None, switch_samples=None, rule=rule._replace(batch_size=None)
+        same_input=None, f=None, f_tables=None, tables=None, switch_samples=None, rates=rates._replace(batch_size=None)
     )
     chains, state = _single(chains), _state(runs)
     total, wanted = int(output_samples[-1]), int(output_samples[0] == 0)
@@ -172,12 +172,12 @@ def _step(
     setting: Setting, chain: Any, state: State, products: Float32[Array, "source width"], sample: Sample
 ) -> State:
     """One sample of one chain: (S28, S29), as :func:`sgdlimit.simulation._kernel.sgd_block` takes it."""
-    N, f, students, rule = setting.N, setting.f, state.students, chain.rule
+    N, f, students, rates = setting.N, setting.f, state.students, chain.rates
     first, second = products[chain.sources[0]], products[chain.sources[1]]
     U = chain.gains * (first + chain.coefficients * second + chain.shifts)
     outputs = chain.teacher_output[sample.task]
     g, _ = _value_and_slope(chain.teacher_activations, U[N : N + len(outputs)], setting)
-    label = jnp.sum(outputs * g) + rule.label_noise * sample.noise
+    label = jnp.sum(outputs * g) + rates.label_noise * sample.noise
     X = KNOWN[f.name](U[:N]) if isinstance(f, Known) else jnp.vectorize(f.function)(U[:N])
     X = jnp.pad(X - chain.centres if chain.centres.size else X, (0, len(U) - N))
 
@@ -190,12 +190,12 @@ def _step(
     root = float32(np.sqrt(N))
     field = jnp.sum(seen_student * X, axis=-1) / root
     hidden, slope = _value_and_slope(chain.activations, field, setting)
-    error = rule.student_scale * jnp.sum(v * hidden) - label
+    error = rates.student_scale * jnp.sum(v * hidden) - label
     going = students.diverged_sample < 0
     alive = going & jnp.isfinite(error)
-    share = rule.student_scale * error / setting.batch_size
-    rate, output_rate = sample.factor * rule.learning_rate, sample.factor * rule.output_rate
-    decay = jnp.where(begins, rate * rule.weight_decay / N, 0)
+    share = rates.student_scale * error / setting.batch_size
+    rate, output_rate = sample.factor * rates.learning_rate, sample.factor * rates.output_rate
+    decay = jnp.where(begins, rate * rates.weight_decay / N, 0)
     students = students._replace(
         student=student,
         output=output - jnp.where(alive, output_rate / N * hidden * share, 0),

@@ -13,7 +13,7 @@ from numba import njit
 from numpy import float32, float64, ndarray
 
 from ..rules import FAST, Code, Tables, activation_and_slope, erf_and_gauss, smooth_part, values_and_slopes
-from ..training import LearningRule
+from ..training import Rates
 
 SUB_BLOCK = 128
 """All chains take this many samples of a block before any goes on: their products stay in the second-level cache."""
@@ -49,7 +49,7 @@ class Chains(NamedTuple):
     """Normalised: s_M ṽ."""
     switch_samples: Int[ndarray, "switches"]
     """Samples after which the next task begins."""
-    rule: LearningRule
+    rates: Rates
     """One number for each chain; the batch size is common to all, and schedules are in :attr:`Block.factors`."""
 
 
@@ -197,7 +197,7 @@ def sgd_block(block, chains, students, begin, end):
             for i in range(c, shared):
                 _form_labels(block.products, chains, i, task, N, start, stop, labels, i - c)
                 for s in range(start, stop):
-                    labels[i - c, s - start] += chains.rule.label_noise[i] * block.noise[s]
+                    labels[i - c, s - start] += chains.rates.label_noise[i] * block.noise[s]
             _train(block, chains, students, c, shared, start, stop, scratch)
             c = shared
         start = stop
@@ -207,10 +207,10 @@ def sgd_block(block, chains, students, begin, end):
 def _train(block, chains, students, c, shared, start, stop, scratch):
     """Train chains that see the same input on the samples of a sub-block."""
     student, output, seen_student, seen_output, diverged_sample, output_samples = students[:6]
-    products, rule = block.products, chains.rule
+    products, rates = block.products, chains.rates
     row, labels, pending, shrink, field, hidden, slope = scratch
     K, N = student.shape[1], students.kept_student.shape[3]
-    root, batch_size = math.sqrt(N), rule.batch_size
+    root, batch_size = math.sqrt(N), rates.batch_size
     shifted = np.any(chains.shifts[c] != 0)
     place = np.searchsorted(output_samples, block.first + start + 1)
     row[:] = 0
@@ -231,7 +231,7 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
                     seen_output[i, k] = output[i, k]
                     for j in range(row.shape[1] if batch_size > 1 else 0):
                         seen_student[i, k, j] = float32(unit) * student[i, k, j]
-            prediction, scale = 0.0, rule.student_scale[i]
+            prediction, scale = 0.0, rates.student_scale[i]
             for k in range(K):
                 hidden[k], slope[k] = activation_and_slope(chains.activations[i], unit / root * field[k], chains.tables)
                 prediction += seen_output[i, k] * hidden[k]
@@ -241,9 +241,9 @@ def _train(block, chains, students, c, shared, start, stop, scratch):
                 continue
             share = error / batch_size
             factor = block.factors[i, s]
-            rate, output_rate = factor * rule.learning_rate[i], factor * rule.output_rate[i]
+            rate, output_rate = factor * rates.learning_rate[i], factor * rates.output_rate[i]
             if begins:
-                shrink[p] *= 1 - rate * rule.weight_decay[i] / N
+                shrink[p] *= 1 - rate * rates.weight_decay[i] / N
             for k in range(K):
                 v = seen_output[i, k]
                 pending[p, k] = rate / root * scale * v * share * slope[k] / shrink[p]

@@ -85,7 +85,7 @@ class Record:
         stop = until
         if sample >= 0:
             stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
-            self.diverged_at[run] = sample // stream.chains.rule.batch_size / stream.input_dim
+            self.diverged_at[run] = sample // stream.chains.rates.batch_size / stream.input_dim
         kept = students.kept_student[self.condition, start:stop]
         finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
         if not finite.all():
@@ -110,7 +110,7 @@ class Record:
             times, K, N = student.shape
             fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
             # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
-            scaled = chains.rule.student_scale[condition] * output
+            scaled = chains.rates.student_scale[condition] * output
             by_task = losses(fields, chains.activations[condition], chains.tables, scaled, labels)
             task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
             errors = {"generalization_error": by_task[:, range(times), task]}

@@ -102,10 +102,10 @@ class Stream:
 
     def block(self, first: int, size: int, products: Float32[ndarray, "..."]) -> Block:
         """Products with what else the compiled loop needs of their samples."""
-        rule = self.chains.rule
-        times = np.arange(first, first + size) // rule.batch_size / self.input_dim
+        rates = self.chains.rates
+        times = np.arange(first, first + size) // rates.batch_size / self.input_dim
         factors = np.array([instance.training.factor(times) for instance in self.instances])
-        noise = self.label_noise(first, size) if rule.label_noise.any() else np.zeros(size)
+        noise = self.label_noise(first, size) if rates.label_noise.any() else np.zeros(size)
         return Block(first, products, noise, factors)
 
     def label_noise(self, first: int, count: int) -> Float[ndarray, "count"]:
@@ -138,7 +138,7 @@ class Stream:
                 inputs, tasks = self.formed(condition, self.products(start), size)
                 latent = self.latent(condition, start)[:size]
             task = np.searchsorted(chains.switch_samples, np.arange(start, start + size), side="right")
-            noise = chains.rule.label_noise[condition] * self.label_noise(start, size)
+            noise = chains.rates.label_noise[condition] * self.label_noise(start, size)
             yield Samples(latent, inputs, tasks[task, range(size)] + noise)
 
     def latent(self, condition: int, first: int) -> Float32[ndarray, "step D"]:
@@ -188,13 +188,13 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     teachers = [instance.teacher_activation or instance.activation for instance in instances]
     codes, functions = codes_of([*(instance.activation for instance in instances), *teachers])
     activations, teacher_activations = np.array(codes).reshape(2, -1)
-    numbers = np.array([instance.rule[:6] for instance in instances], float).T.copy()
+    numbers = np.array([instance.rates[:6] for instance in instances], float).T.copy()
     batch_size = first.training.batch_size
-    rule = first.rule._make([*numbers, batch_size, None, None, None])
-    outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rule.teacher_scale[:, None, None]
+    rates = first.rates._make([*numbers, batch_size, None, None, None])
+    outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rates.teacher_scale[:, None, None]
     labels = np.empty(0)
     if len(given) == 2:  # in the place of a teacher without units and of its noise
-        labels, outputs, rule = given[1], outputs[:, :, :0], rule._replace(label_noise=np.ones(len(instances)))
+        labels, outputs, rates = given[1], outputs[:, :, :0], rates._replace(label_noise=np.ones(len(instances)))
     chains = Chains(
         sources=chosen,
         coefficients=coefficients,
@@ -210,7 +210,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         teacher_output=outputs,
         # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
         switch_samples=batch_size * np.ceil(first.switch_times * first.input_dim - 1e-6).astype(np.int64),
-        rule=rule,
+        rates=rates,
     )
     return Stream(instances, list(sources.values()), projection, locations, f, chains, functions, labels)
 

@@ -118,7 +118,7 @@ def initial_students(stream: Stream, output_samples: Int[ndarray, "time"]) -> St
     chains, N, times = len(output), stream.input_dim, len(output_samples)
     student = np.zeros((*output.shape, stream.width), np.float32)
     student[:, :, :N] = [i.student for i in stream.instances]
-    seen = student.copy() if stream.chains.rule.batch_size > 1 else student[:, :0].copy()
+    seen = student.copy() if stream.chains.rates.batch_size > 1 else student[:, :0].copy()
     kept_student, kept_output = (np.repeat(kept[:, None], times, axis=1) for kept in (student[:, :, :N], output))
     return Students(
         student, output, seen, output.copy(), np.full(chains, -1), output_samples, kept_student, kept_output

@@ -45,7 +45,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..rules import Covariance, Integrals, Means, Scalar
-from ..training import LearningRule
+from ..training import Rates
 from ._spectrum import Spectrum
 
 
@@ -57,7 +57,7 @@ class Case(NamedTuple):
     """Initial output weights, shape (K,)."""
     v_teacher: Any
     """ṽ, shape (M,) or (tasks, M)."""
-    rule: LearningRule
+    rates: Rates
 
 
 class State(NamedTuple):
@@ -85,9 +85,9 @@ def start(case: Case) -> tuple[State, Case]:
     return state, case._replace(spectrum=spectrum, v_teacher=jnp.atleast_2d(case.v_teacher))
 
 
-def task_at(rule: LearningRule, t: Scalar) -> Int[Array, ""] | int:
+def task_at(rates: Rates, t: Scalar) -> Int[Array, ""] | int:
     """Number of the task at time t."""
-    return 0 if rule.switch_times is None else jnp.searchsorted(rule.switch_times, t, side="right")
+    return 0 if rates.switch_times is None else jnp.searchsorted(rates.switch_times, t, side="right")
 
 
 def field_covariance(Q: Float[Array, "K K"], R: Float[Array, "K M"], T: Float[Array, "M M"]) -> Covariance:
@@ -95,9 +95,9 @@ def field_covariance(Q: Float[Array, "K K"], R: Float[Array, "K M"], T: Float[Ar
     return jnp.block([[Q, R], [R.T, T]])
 
 
-def signed_weights(rule: LearningRule, v: Float[Array, "K"], v_teacher: Float[Array, "M"]) -> Means:
+def signed_weights(rates: Rates, v: Float[Array, "K"], v_teacher: Float[Array, "M"]) -> Means:
     """The signed output weights c = (s_K v, −s_M ṽ)."""
-    return jnp.concatenate([rule.student_scale * v, -rule.teacher_scale * v_teacher])
+    return jnp.concatenate([rates.student_scale * v, -rates.teacher_scale * v_teacher])
 
 
 def generalization_error(S: Covariance, c: Means, K: int, integrals: Integrals) -> Scalar:
@@ -121,16 +121,16 @@ def forces(
     return H, A, G
 
 
-def schedule_at(rule: LearningRule, t: Scalar) -> Scalar | float:
+def schedule_at(rates: Rates, t: Scalar) -> Scalar | float:
     """Factor of the learning rates at time t."""
-    return 1.0 if rule.schedule_times is None else jnp.interp(t, rule.schedule_times, rule.schedule_factors)
+    return 1.0 if rates.schedule_times is None else jnp.interp(t, rates.schedule_times, rates.schedule_factors)
 
 
 def fields_at(t: Scalar, state: State, case: Case) -> tuple[Covariance, Means]:
     """Covariance S of the local fields and signed output weights c at time t."""
-    spectrum, _, v_teacher, rule = case
+    spectrum, _, v_teacher, rates = case
     S = field_covariance(state.Q, state.R, jnp.asarray(spectrum.teacher_overlap))
-    return S, signed_weights(rule, state.v, v_teacher[task_at(rule, t)])
+    return S, signed_weights(rates, state.v, v_teacher[task_at(rates, t)])
 
 
 @eqx.filter_jit  # traced once for all the calls in a step of the solver
@@ -138,18 +138,18 @@ def right_hand_side(t: Scalar, state: State, case: Case, integrals: Integrals) -
     """Time derivative of the state, with a case as from :func:`start`."""
     q, r, _, _, v, _ = state
     omega, weight, _, _, p, _, noise = jax.tree.leaves(case.spectrum)
-    rule, K, factor = case.rule, len(v), schedule_at(case.rule, t)
-    eta = rule.learning_rate * factor
+    rates, K, factor = case.rates, len(v), schedule_at(case.rates, t)
+    eta = rates.learning_rate * factor
     S, c = fields_at(t, state, case)
-    H, A, G = forces(S, c, K, integrals, rule.label_noise)
+    H, A, G = forces(S, c, K, integrals, rates.label_noise)
 
     pull = jnp.concatenate([H, A], axis=1)  # H ω q + A rᵀ as one product, for all nodes at once
-    decay = jnp.tensordot(pull, jnp.concatenate([omega * q, jnp.swapaxes(r, 0, 1)]), 1) + rule.weight_decay * q
+    decay = jnp.tensordot(pull, jnp.concatenate([omega * q, jnp.swapaxes(r, 0, 1)]), 1) + rates.weight_decay * q
     dq = -eta * (decay + jnp.swapaxes(decay, 0, 1))  # (S43), (S46), the drift of both
-    dq += eta**2 / rule.batch_size * noise * omega * G[..., None]  # their noise
-    dr = -eta * (jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1) + rule.weight_decay * r)  # (S41)
+    dq += eta**2 / rates.batch_size * noise * omega * G[..., None]  # their noise
+    dr = -eta * (jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1) + rates.weight_decay * r)  # (S41)
     dQ = dq @ (weight * omega)  # (S42)
-    slope = rule.student_scale * (integrals.correlation(S, K)[:K] @ c)  # ∂ε/∂v
-    dR, dv = dr @ weight, -rule.output_rate * factor * slope  # (S47)
+    slope = rates.student_scale * (integrals.correlation(S, K)[:K] @ c)  # ∂ε/∂v
+    dR, dv = dr @ weight, -rates.output_rate * factor * slope  # (S47)
     error = jnp.sum(H * dQ) / 2 + jnp.sum(A * dR) + slope @ dv
     return State(dq, dr, dQ, dR, dv, error)

@@ -129,20 +129,20 @@ def integrate(
     >>> from sgdlimit.training import PLAIN
     >>> one = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
     >>> with jax.enable_x64(True):
-    ...     case = Case(one, jnp.ones(1), jnp.ones(1), PLAIN.rule(0.1, K=1, M=1))
+    ...     case = Case(one, jnp.ones(1), jnp.ones(1), PLAIN.rates(0.1, K=1, M=1))
     ...     print(integrate(case, jnp.ones(1), integrals=integrals_for("linear")).v.dtype)
     float64
     """
     state, case = start(case)
-    inputs, _, v_teacher, rule = case
+    inputs, _, v_teacher, rates = case
     average = (lambda state: state) if symmetry is None else symmetry.average
 
     def observe(t, state, args):
         Q, R, v = state[2:5]
         S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
-        signed = [signed_weights(rule, v, task) for task in v_teacher]
+        signed = [signed_weights(rates, v, task) for task in v_teacher]
         errors = jnp.stack([generalization_error(S, c, len(v), integrals) for c in signed])
-        return Q, R, v, errors[task_at(rule, t)], errors
+        return Q, R, v, errors[task_at(rates, t)], errors
 
     def size(t, state):
         return jnp.abs(observe(t, state, None)[3]) + jnp.maximum(atol, FINEST)
@@ -169,7 +169,7 @@ def integrate(
         return jnp.where(jnp.isnan(largest), jnp.inf, largest)
 
     controller = dfx.PIDController(rtol, atol, norm=norm, dtmin=SMALLEST_STEP, force_dtmin=False)
-    corners = [x for x in (rule.schedule_times, rule.switch_times) if x is not None]
+    corners = [x for x in (rates.schedule_times, rates.switch_times) if x is not None]
     if corners:
         controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
     solution = dfx.diffeqsolve(
@@ -195,11 +195,11 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     finer = integrals.reaching(_integral_error(case, integrals, states))
     # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
     # or nodes.
-    rule = case.rule
-    weights = [rule.student_scale * case.v, *(rule.teacher_scale * np.atleast_2d(case.v_teacher))]
+    rates = case.rates
+    weights = [rates.student_scale * case.v, *(rates.teacher_scale * np.atleast_2d(case.v_teacher))]
     force = max(float(c @ c) for c in weights)
     # About as many steps as an explicit method takes, which is stable for steps up to 1.7/(ηωH), with H ≈ Σ v².
-    stiff = rule.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7 > STIFF
+    stiff = rates.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7 > STIFF
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     arguments = case._replace(spectrum=padded(inputs)), more_times, *solver.tolerances().values(), symmetry_of(case)
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
@@ -238,7 +238,7 @@ def integral_errors(
 
     def of_state(state):
         Q, R, v, t = state
-        c = signed_weights(case.rule, v, case.v_teacher[task_at(case.rule, t)])
+        c = signed_weights(case.rates, v, case.v_teacher[task_at(case.rates, t)])
         return integrals.error(field_covariance(Q, R, T), c, len(v))
 
     return (lax.map(of_state, states),)

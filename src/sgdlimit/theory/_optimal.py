@@ -138,7 +138,7 @@ def optimal_schedule(
         raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
     times = np.linspace(0, duration, knots)
     case, integrals = reduced_case(instance, theory, nodes), integrals_of(instance)
-    case = case._replace(rule=case.rule._replace(schedule_times=times))
+    case = case._replace(rates=case.rates._replace(schedule_times=times))
 
     def objective(log_factors):
         value, gradient = call(log_final_error, log_factors, case, times[-1:], integrals=integrals)
@@ -185,7 +185,7 @@ def log_final_error(
     rtol, atol = Solver(integrals, RTOL, ATOL).tolerances().values()
 
     def value(log_factors):
-        scheduled = case._replace(rule=case.rule._replace(schedule_factors=jnp.exp(log_factors)))
+        scheduled = case._replace(rates=case.rates._replace(schedule_factors=jnp.exp(log_factors)))
         result = integrate(scheduled, end, rtol, atol, integrals=integrals, adjoint=dfx.ForwardMode())
         log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
         return log_error, log_error

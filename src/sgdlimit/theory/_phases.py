@@ -150,7 +150,7 @@ def phase_diagram(
             known[drawn] = reduced_case(cell.draw(seed), theory, nodes)
         case = known[drawn]
         units = cell.student_units, cell.teacher_units
-        cases.append(case._replace(rule=cell.training.rule(cell.learning_rate, *units, case.rule.switch_times)))
+        cases.append(case._replace(rates=cell.training.rates(cell.learning_rate, *units, case.rates.switch_times)))
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
         raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
     functions = problem.activation, problem.teacher_activation

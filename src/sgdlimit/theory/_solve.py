@@ -83,7 +83,7 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     solved = make_trajectory(times, attrs=attrs, leading={"case": np.arange(len(several))}, **named)
     if several is not cases:
         return solved.isel(case=0, drop=True, time=slice(reached[0]))
-    rates = [float(case.rule.learning_rate) for case in several]
+    rates = [float(case.rates.learning_rate) for case in several]
     solved = solved.assign_coords(learning_rate=("case", rates), diverged_at=("case", diverged_at))
     return solved.where(solved["time"] < solved["diverged_at"])
 
@@ -131,7 +131,7 @@ def _resolved(errors: Sequence[ndarray], times: Float[ndarray, "time"], solver: 
 def _divergence(cases: Sequence[Case], diverged_at: Float[ndarray, "case"], steps: int, most_steps: int) -> str:
     """Which cases diverge, when, and what helps."""
     worst = int(diverged_at.argmin())
-    eta, end = cases[worst].rule.learning_rate, f"before t={diverged_at[worst]:g}. Use"
+    eta, end = cases[worst].rates.learning_rate, f"before t={diverged_at[worst]:g}. Use"
     if steps >= most_steps:
         largest = cases[worst].spectrum.eigenvalues.max()
         return (
@@ -326,4 +326,4 @@ def check_case(
     v = numbers("student_output", student_output, (K,))
     v_teacher = numbers("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
     check_positive(learning_rate=learning_rate)
-    return Case(spectrum, v, v_teacher, training.rule(float(learning_rate), K, task_units(v_teacher), switches))
+    return Case(spectrum, v, v_teacher, training.rates(float(learning_rate), K, task_units(v_teacher), switches))

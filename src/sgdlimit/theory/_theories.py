@@ -180,7 +180,7 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
 
 def case_of(instance: Instance, inputs: Spectrum) -> Case:
     """An instance, which was checked when it was made, with a spectrum of its inputs."""
-    return Case(inputs, instance.student_output, instance.teacher_output, instance.rule)
+    return Case(inputs, instance.student_output, instance.teacher_output, instance.rates)
 
 
 def reduced_case(instance: Instance, theory: str | Theory, nodes: int | None) -> Case:

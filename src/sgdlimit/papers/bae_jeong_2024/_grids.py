@@ -180,7 +180,7 @@ def _error_and_start(preset: Preset, seed: int, activation: str, *order: Float[n
 
     def error(Q, R, v):
         covariance = field_covariance(Q, R, jnp.asarray(moments.teacher_overlap))
-        signed = signed_weights(instance.rule, v, jnp.asarray(instance.teacher_output))
+        signed = signed_weights(instance.rates, v, jnp.asarray(instance.teacher_output))
         return generalization_error(covariance, signed, len(v0), integrals)
 
     with own_jax():

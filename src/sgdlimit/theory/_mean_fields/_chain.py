@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from ...random import fill_normals, threefry2x32
 from ...rules import FAST, Tables, activation_and_slope, values_and_slopes
-from ...training import LearningRule
+from ...training import Rates
 
 POINTS = 8
 """Quasi-random points for a cluster and a state of the chain."""
@@ -53,7 +53,7 @@ class Clusters(NamedTuple):
     input_dim: int
     v_teacher: Float[ndarray, "task M"]
     """ṽ of every task, times its scale s_M."""
-    rule: LearningRule
+    rates: Rates
     """Its numbers, without the schedule and the times at which tasks change."""
     decay_per_step: float
     """κ/N."""
@@ -187,7 +187,7 @@ def _finish(clusters, S, c, averages):
             for m in range(n - K):
                 averages.A[kind, k, m] = c[k] * c[K + m] * slopes[k, K + m]
             for l in range(k + 1):  # noqa: E741
-                averages.G[kind, k, l] += clusters.rule.label_noise**2 * c[k] * c[l] * slopes[k, l]
+                averages.G[kind, k, l] += clusters.rates.label_noise**2 * c[k] * c[l] * slopes[k, l]
                 averages.G[kind, l, k] = averages.G[kind, k, l]
 
 
@@ -196,7 +196,7 @@ def _draw(clusters, first, samples, keys, roots, c, K):
     """What does not wait for the chain: clusters, the students' fields around their means, and less the labels."""
     n = roots.shape[1]
     units = n - K
-    width = n + 1 if clusters.rule.label_noise > 0 else n
+    width = n + 1 if clusters.rates.label_noise > 0 else n
     normals = np.empty((1, samples * width), np.float32)  # a row, along which the generator vectorises
     fill_normals(keys[0], keys[1], first, normals)
     cluster, deviations = np.zeros(samples, np.int64), np.empty(samples * K)
@@ -223,8 +223,8 @@ def _draw(clusters, first, samples, keys, roots, c, K):
     for sample in range(samples):
         for m in range(units):
             labels[sample] += c[K + m] * value[sample * units + m]
-        if clusters.rule.label_noise > 0:
-            labels[sample] += clusters.rule.label_noise * normals[0, sample * width + n]
+        if clusters.rates.label_noise > 0:
+            labels[sample] += clusters.rates.label_noise * normals[0, sample * width + n]
     return cluster, deviations, labels
 
 
@@ -275,8 +275,8 @@ def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, 
         cholesky(S[kind], roots[kind])
     size = n * POINTS
     work = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(POINTS)
-    batch = clusters.rule.batch_size
-    eta = clusters.rule.learning_rate * rate_factor
+    batch = clusters.rates.batch_size
+    eta = clusters.rates.learning_rate * rate_factor
     cluster, deviations, labels = _draw(clusters, first_step * batch, steps * batch, keys, roots, c, K)
     push, change = np.empty(K), np.zeros((K, count))
     evaluations, done = max(1, steps // STRIDE), 0

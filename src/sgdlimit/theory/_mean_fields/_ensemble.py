@@ -20,7 +20,7 @@ from ...resources import cores, one_thread, refuse_beyond_memory
 from ...rules import Tables, codes_of
 from ...settings import check_whole
 from ...signatures import checked
-from ...training import LearningRule
+from ...training import Rates
 from ...trajectory import check_times, make_trajectory
 from .._averages import integrals_for, sobol_normals
 from .._exactness import ENSEMBLE
@@ -162,7 +162,7 @@ class _Process(NamedTuple):
     def of(cls, instance: Instance, grid: Grid, chains: int, seed: int, *, finite_size: bool) -> "_Process":
         """Set an ensemble up."""
         moments, W, v = instance.mixture_moments(), instance.student, instance.student_output
-        a, rule, N = moments.input_mean, instance.rule, instance.input_dim
+        a, rates, N = moments.input_mean, instance.rates, instance.input_dim
         M = W @ a.T / np.sqrt(N)
         if not finite_size:
             W = W - np.linalg.lstsq(a.T, W.T, rcond=1e-10)[0].T @ a
@@ -185,9 +185,9 @@ class _Process(NamedTuple):
             teacher.jumps,
             sobol_normals(len(W) + len(instance.teacher), LOG_POINTS, ((seed, POINTS),)),
             N,
-            rule.teacher_scale * np.atleast_2d(instance.teacher_output),
-            LearningRule._make([*map(float, rule[:6]), rule.batch_size, None, None, None]),
-            rule.weight_decay / N,
+            rates.teacher_scale * np.atleast_2d(instance.teacher_output),
+            Rates._make([*map(float, rates[:6]), rates.batch_size, None, None, None]),
+            rates.weight_decay / N,
             finite_size,
         )
         places = (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64
@@ -255,7 +255,7 @@ def _trajectory(process: _Process, times: Float[ndarray, "time"], attrs: dict[st
     K, kept = len(process.W), at(process.kept, np.s_[:, : len(times)])
     integrals = integrals_for(instance.activation, instance.teacher_activation)
     S = np.tensordot(kept.S, moments.kind_weights, (2, 0))  # averaged over the kinds
-    errors = task_errors(moments, kept, clusters.rule.student_scale * kept.v, clusters.v_teacher, integrals)
+    errors = task_errors(moments, kept, clusters.rates.student_scale * kept.v, clusters.v_teacher, integrals)
     task = np.searchsorted(instance.switch_times, times, side="right")
     variables = {"Q": S[..., :K, :K], "R": S[..., :K, K:], "v": kept.v, "mean_field": kept.M}
     apart, frozen = modes(times, *variables.values()), frozen_units(kept.activity)

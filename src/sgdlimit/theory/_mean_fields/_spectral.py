@@ -60,7 +60,7 @@ def at(kept: Kept, index: Any) -> Kept:
 def _slope(nodes, clusters, eta, H, A, G, push, gamma, q, dgamma, dq):
     """Time derivatives of Γ and of the noise's q; push is dy/dt/√N."""
     K, M = A.shape
-    decay = clusters.rule.weight_decay
+    decay = clusters.rates.weight_decay
     for k in range(K):
         for j in range(len(nodes.omega)):
             dgamma[k, j] = -eta * decay * gamma[k, j]
@@ -82,7 +82,7 @@ def _slope(nodes, clusters, eta, H, A, G, push, gamma, q, dgamma, dq):
                 total = 2 * decay * q[k, l, j]
                 for x in range(K):
                     total += nodes.noise_omega[j] * (H[k, x] * q[x, l, j] + H[l, x] * q[x, k, j])
-                dq[k, l, j] = (eta * eta / clusters.rule.batch_size * G[k, l] * nodes.noise_omega[j]) - eta * total
+                dq[k, l, j] = (eta * eta / clusters.rates.batch_size * G[k, l] * nodes.noise_omega[j]) - eta * total
                 dq[l, k, j] = dq[k, l, j]
 
 
@@ -163,14 +163,14 @@ def run_chain(clusters, nodes, grid, keys, place, gamma, S, v, M, kept):
         _add(S, -1.0, S_before, S_before)
         _add(S, ahead, S_before, S_middle)
         for k in range(K):
-            c[k] = clusters.rule.student_scale * (v[k] + 0.5 * dt * v_slope[k])
+            c[k] = clusters.rates.student_scale * (v[k] + 0.5 * dt * v_slope[k])
         for m in range(units):
             c[K + m] = -v_teacher[grid.task[step], m]
         factor = grid.rate_factor[step]
         place, averages = average_over_chain(
             clusters, grid.first_step[step], grid.steps[step], factor, keys, S_middle, c, M, place
         )
-        eta = clusters.rule.learning_rate * factor
+        eta = clusters.rates.learning_rate * factor
         _add(averages.pushes, 1 / (dt * np.sqrt(N)) - 1, averages.pushes, push)
         H, A, G = averages.H[0], averages.A[0], averages.G[0]
         _slope(nodes, clusters, eta, H, A, G, push, gamma, q, gamma_slope, q_slope)
@@ -180,7 +180,8 @@ def run_chain(clusters, nodes, grid, keys, place, gamma, S, v, M, kept):
         _add(gamma, dt, gamma_slope, gamma)
         _add(q, dt, q_slope, q)
         for k in range(K):
-            v_slope[k] = -clusters.rule.output_rate * factor * clusters.rule.student_scale * averages.error_gradient[k]
+            rate = clusters.rates.output_rate * factor
+            v_slope[k] = -rate * clusters.rates.student_scale * averages.error_gradient[k]
             v[k] += dt * v_slope[k]
         if clusters.pushed:
             _mean_fields(gamma, nodes.alpha, N, M)

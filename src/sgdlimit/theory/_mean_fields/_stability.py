@@ -39,7 +39,7 @@ def stability_edge(instance: Instance, moments: MixtureMoments | None = None) ->
     2.0
     """
     moments = moments or instance.mixture_moments()
-    v = instance.rule.student_scale * instance.student_output
+    v = instance.rates.student_scale * instance.student_output
     W, N = instance.student, instance.input_dim
     z = np.random.default_rng(0).standard_normal((SAMPLES, len(W)))
     largest = 0.0

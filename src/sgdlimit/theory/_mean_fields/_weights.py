@@ -52,7 +52,7 @@ def run_group(
     int
         Number of steps of integration taken before a number of any chain was not finite.
     """
-    single, rule = np.float32, clusters.rule
+    single, rates = np.float32, clusters.rates
     V = [(kind.diagonal.astype(single), kind.factor.astype(single)) for kind in moments.kinds]
     phi = np.stack([kind.cross.T for kind in moments.kinds]).astype(single)
     T = np.stack([kind.teacher_overlap for kind in moments.kinds])
@@ -64,7 +64,7 @@ def run_group(
         dt = steps / clusters.input_dim
         ahead = 0.5 * dt / dt_before
         S_middle, middle = S + ahead * (S - S_before), products + single(ahead) * (products - products_before)
-        v_middle, v_teacher = rule.student_scale * (v + 0.5 * dt * v_slope), clusters.v_teacher[task]
+        v_middle, v_teacher = rates.student_scale * (v + 0.5 * dt * v_slope), clusters.v_teacher[task]
         each = []
         for chain in range(len(v)):
             c = np.append(v_middle[chain], -v_teacher)
@@ -73,20 +73,20 @@ def run_group(
             )
             each.append(of_chain)
         averages = Averages(*map(np.stack, zip(*each, strict=True)))
-        eta = rule.learning_rate * factor
+        eta = rates.learning_rate * factor
         change = -eta * dt * np.einsum("cqkl,qcln->ckn", averages.H, middle, optimize=True)
         change -= eta * dt * np.einsum("cqkm,qmn->ckn", averages.A, phi, optimize=True)
         roots = np.empty_like(averages.G)  # (p G)^(1/2); the averages have their p already
         for index in np.ndindex(roots.shape[:2]):
             cholesky(averages.G[index], roots[index])
-        scale = eta * np.sqrt(dt / rule.batch_size)
+        scale = eta * np.sqrt(dt / rates.batch_size)
         for kind, covariance in enumerate(V):
             noise = _noise(covariance, keys[:, 4:], step * len(V) + kind, W.shape[1])
             change += scale * np.einsum("ckl,cln->ckn", roots[:, kind], noise)
         if clusters.pushed:
             change += averages.pushes / root @ alpha
-        W += change - eta * dt * rule.weight_decay * W
-        v_slope = -rule.output_rate * factor * rule.student_scale * averages.error_gradient
+        W += change - eta * dt * rates.weight_decay * W
+        v_slope = -rates.output_rate * factor * rates.student_scale * averages.error_gradient
         v += dt * v_slope
         if clusters.pushed:
             M[:] = W @ alpha.T / root
