@@ -22,7 +22,7 @@ from ._equations import (
     start,
     task_at,
 )
-from ._spectrum import padded
+from ._spectrum import interpolated, padded
 from ._stiff import Rosenbrock
 from ._symmetry import Symmetry, symmetry_of
 
@@ -44,6 +44,9 @@ SMALLEST_STEP = 1e-12
 
 STIFF = 10_000
 """Explicit steps that the largest eigenvalue may ask for; with more, the step is implicit, at the price of ten."""
+
+SPREAD = 1e3
+"""Implicit steps resolve eigenvalues that are smaller by this than the time asks for, because forces may grow."""
 
 MAX_STEPS = 100_000
 TIMES_AT_ONCE = 64
@@ -199,14 +202,16 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     weights = [rates.student_scale * case.v, *(rates.teacher_scale * np.atleast_2d(case.v_teacher))]
     force = max(float(c @ c) for c in weights)
     # About as many steps as an explicit method takes, which is stable for steps up to 1.7/(ηωH), with H ≈ Σ v².
-    stiff = rates.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7 > STIFF
+    explicit_steps = rates.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7
+    stiff = explicit_steps > STIFF
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
-    arguments = case._replace(spectrum=padded(inputs)), more_times, *solver.tolerances().values(), symmetry_of(case)
+    arguments = more_times, *solver.tolerances().values(), symmetry_of(case)
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
     while True:
         integrals = finer
         options = {"integrals": integrals, "max_steps": solver.max_steps}
-        *values, steps, _, _ = call(integrate, *arguments, **options, stiff=stiff)
+        nodes = padded(interpolated(inputs, SPREAD * max(explicit_steps, STIFF)) if stiff else inputs)
+        *values, steps, _, _ = call(integrate, case._replace(spectrum=nodes), *arguments, **options, stiff=stiff)
         if not stiff and steps >= max(solver.max_steps, STIFF):  # as from small weights that grow
             stiff = True
             continue
