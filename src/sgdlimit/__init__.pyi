@@ -21,7 +21,7 @@ from .inputs import (
 )
 from .instance import Instance as Instance
 from .problem import GaussianMixture as GaussianMixture, Problem as Problem
-from .rules import Activation as Activation
+from .rules import Activation as Activation, Rule as Rule
 from .simulation import datasets as datasets, simulate as simulate, simulate_together as simulate_together
 from .sweep import Sweep as Sweep, compute_sweep as compute_sweep, open_sweep as open_sweep
 from .theory import Conventional as Conventional, Mixture as Mixture, MomentMatched as MomentMatched, solve as solve

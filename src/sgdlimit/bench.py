@@ -26,9 +26,9 @@ from .resources import cores
 from .simulation import simulate, simulate_together, stream_of
 from .sweep import Conditions, Plan, provenance
 from .theory import (
-    Case,
     Solver,
     Spectrum,
+    case_of,
     integrals_for,
     order_parameters,
     right_hand_side,
@@ -163,7 +163,7 @@ def _right_hand_sides(instance: Instance, nodes: Spectrum) -> float:
     import jax.numpy as jnp
 
     integrals = integrals_for(instance.activation)
-    case = Case(nodes, instance.student_output, instance.teacher_output, instance.rates)
+    case = case_of(instance, nodes)
     steps = int(order_parameters(case, PRESET.times, Solver(integrals)).steps)
     with own_jax():
         state, fixed = start(case)

@@ -31,13 +31,15 @@ from .inputs import (
     root_mean_square,
     root_of,
 )
-from .rules import Activation, activation_named, names_of, student_activation
+from .rules import ACTIVATIONS, Activation, Rule, activation_named, names_of, student_activation
 from .settings import check_positive, numbers
 from .signatures import checked
 from .training import PLAIN, Rates, Training, check_switch_times, task_units
 from .trajectory import make_attrs
 
 STANDARD_NORMAL = Gaussian()
+NO_OUTPUT = ACTIVATIONS["linear"]
+"""In the place of the activation where a rule says what follows the fields; its output weights are 0."""
 
 
 class Instance:
@@ -52,6 +54,9 @@ class Instance:
     teacher, teacher_output
         W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
         weights of shape (tasks, M); :meth:`then` makes it.
+    rule
+        A learning rule of your own, :class:`sgdlimit.Rule`, in the place of ``student_output``, ``teacher_output`` and
+        activations. Without one, the network has the output Σ v_k g(λ_k), the squared loss and the teacher's labels.
     activation, teacher_activation
         g of the student, and of the teacher if it has another one: a name or an :class:`sgdlimit.Activation`.
     nonlinearity
@@ -92,12 +97,13 @@ class Instance:
         self,
         features: ArrayLike,
         student: ArrayLike,
-        student_output: ArrayLike,
-        teacher: ArrayLike,
-        teacher_output: ArrayLike,
+        student_output: ArrayLike | None = None,
+        teacher: ArrayLike | None = None,
+        teacher_output: ArrayLike | None = None,
         *,
-        activation: str | Activation,
+        activation: str | Activation | None = None,
         teacher_activation: str | Activation | None = None,
+        rule: Rule | None = None,
         learning_rate: float,
         nonlinearity: str | Nonlinearity = "sign",
         latent: LatentLaw = STANDARD_NORMAL,
@@ -110,13 +116,23 @@ class Instance:
         self.features = numbers("features", features, ("latent_dim", "input_dim"))
         D, N = self.features.shape
         self.student = numbers("student", student, ("student_units", N))
-        self.teacher = numbers("teacher", teacher, ("teacher_units", D))
+        self.teacher = np.zeros((0, D)) if teacher is None else numbers("teacher", teacher, ("teacher_units", D))
         K, M = len(self.student), len(self.teacher)
-        self.student_output = numbers("student_output", student_output, (K,))
         self.switch_times = check_switch_times(switch_times)
-        tasks = 1 + len(self.switch_times)
-        self.teacher_output = numbers("teacher_output", teacher_output, (tasks, M)[tasks == 1 :])
-        self.activation = student_activation(activation)
+        self.rule = None if rule is None else rule.checked_for(K, M)
+        outputs = (1 + len(self.switch_times), M)[len(self.switch_times) == 0 :]
+        own = {"student_output": student_output, "teacher_output": teacher_output, "activation": activation}
+        if rule is not None:
+            for name, value in own.items():  # what replace() hands on is let through
+                if value is not None and value is not NO_OUTPUT and np.any(np.asarray(value) != 0):
+                    raise ProblemError(f"{name}: belongs to a network without a rule of its own. Leave it out.")
+            own = {"student_output": np.zeros(K), "teacher_output": np.zeros(outputs), "activation": NO_OUTPUT}
+        for name, value in own.items():
+            if value is None:
+                raise ProblemError(f"{name}: is missing. Give it, or a learning rule of your own, rule=sl.Rule(...).")
+        self.student_output = numbers("student_output", own["student_output"], (K,))
+        self.teacher_output = numbers("teacher_output", own["teacher_output"], outputs)
+        self.activation = student_activation(own["activation"])
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         nonlinearity_named(nonlinearity)
         self.nonlinearity, self.centre, self.latent = nonlinearity, bool(centre), latent
@@ -135,9 +151,9 @@ class Instance:
         cls,
         covariance: ArrayLike,
         student: ArrayLike,
-        student_output: ArrayLike,
-        teacher: ArrayLike,
-        teacher_output: ArrayLike,
+        student_output: ArrayLike | None = None,
+        teacher: ArrayLike | None = None,
+        teacher_output: ArrayLike | None = None,
         **settings: Any,
     ) -> "Instance":
         """An instance without a manifold: Gaussian inputs X ~ N(0, Ω) that student and teacher see alike.
@@ -181,7 +197,7 @@ class Instance:
         N = len(matrix)
         matrix = numbers("covariance", matrix, (N, N))
         W = numbers("student", student, ("student_units", N))
-        weights = numbers("teacher", teacher, ("teacher_units", N))
+        weights = np.zeros((0, N)) if teacher is None else numbers("teacher", teacher, ("teacher_units", N))
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         constant_columns("covariance", matrix.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
         D = len(root)
@@ -196,9 +212,9 @@ class Instance:
         cls,
         inputs: Any,
         student: ArrayLike,
-        student_output: ArrayLike,
-        teacher: ArrayLike,
-        teacher_output: ArrayLike,
+        student_output: ArrayLike | None = None,
+        teacher: ArrayLike | None = None,
+        teacher_output: ArrayLike | None = None,
         *,
         centre: bool = False,
         standardize: bool = False,
@@ -266,7 +282,8 @@ class Instance:
             s = 1.0
         transform = FeatureTransform.scaled_identity(N, s * sqrt(N))
         return cls(
-            transform.dense(), W, student_output, s * numbers("teacher", teacher), teacher_output,
+            transform.dense(), W, student_output, None if teacher is None else s * numbers("teacher", teacher),
+            teacher_output,
             nonlinearity="identity", latent=law, transform=transform, attrs=attrs, **settings,
         )  # fmt: skip
 
@@ -282,7 +299,7 @@ class Instance:
 
     @property
     def rates(self) -> Rates:
-        """The learning rule as numbers."""
+        """The options of training as numbers."""
         M = task_units(self.teacher_output)
         return self.training.rates(self.learning_rate, len(self.student), M, self.switch_times)
 
@@ -320,14 +337,14 @@ class Instance:
         return Instance(**(vars(self) | changes))
 
     @checked
-    def then(self, teacher: ArrayLike, teacher_output: ArrayLike, at: float) -> "Instance":
+    def then(self, teacher: ArrayLike, teacher_output: ArrayLike | None, at: float) -> "Instance":
         """The same learner with another task after this one: from a time on, another teacher labels the inputs.
 
         Parameters
         ----------
         teacher, teacher_output
-            W̃ and ṽ of the next task, shapes (M', D) and (M',). Its units join the earlier ones, so that R and T hold
-            the overlaps with the teachers of all tasks.
+            W̃ and ṽ of the next task, shapes (M', D) and (M',); ṽ is None with a rule. Its units join the
+            earlier ones, so that R and T hold the overlaps with the teachers of all tasks.
         at
             Time t = steps/N at which the task begins, later than every earlier task.
 
@@ -347,8 +364,9 @@ class Instance:
         """
         from scipy.linalg import block_diag
 
-        output = numbers("teacher_output", teacher_output, ("teacher_units",))
-        weights = numbers("teacher", teacher, (len(output), self.latent_dim))
+        weights = numbers("teacher", teacher, ("teacher_units", self.latent_dim))
+        given = np.zeros(len(weights)) if self.rule is not None and teacher_output is None else teacher_output
+        output = numbers("teacher_output", given, (len(weights),))
         return self.replace(
             teacher=np.concatenate([self.teacher, weights]),
             teacher_output=block_diag(self.teacher_output, output),
@@ -361,7 +379,7 @@ class Instance:
         return {
             **self.attrs,
             **({} if mean is None else {"input_mean": root_mean_square(mean)}),
-            **names_of(self.activation, self.teacher_activation),
+            **(names_of(self.activation, self.teacher_activation) if self.rule is None else {"rule": self.rule.name}),
             "nonlinearity": self.f.name,
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),

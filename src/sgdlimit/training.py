@@ -99,6 +99,20 @@ class Rates(NamedTuple):
     """Factor of both rates at each corner, shape (point,), or None."""
     switch_times: Any
     """When the next task begins, shape (tasks − 1,), or None where there is one task."""
+    momentum: Any = 0.0
+    """β."""
+    memory: Any = None
+    """γ of momentum β = 1 − γ/N, or None."""
+    keep: Any = None
+    """Probability that a hidden unit is kept, or None without dropout."""
+    sphere: Any = None
+    """0 where |W_k|² = N is kept, else None."""
+    flow: Any = None
+    """0 for gradient flow, without noise, else None."""
+    norm: Any = None
+    """Initial B of AdaGrad-Norm, or None."""
+    drift: Any = None
+    """Of a teacher that changes: κ, its turn S (M, M), and where p (node, M, M) and T (M, M) go; or None."""
 
 
 class Training(Settings):

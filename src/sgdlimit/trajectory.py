@@ -54,6 +54,22 @@ VARIABLES = {
 in clusters have a ``mean_field``."""
 
 
+HEAD = "head_"
+"""Before the name of a parameter of a rule's head."""
+
+
+def variable(name: str, axes: int = 1) -> Variable:
+    """What a variable is: one of :data:`VARIABLES`, or of a rule a parameter of its head or a metric.
+
+    ``axes`` counts those of a parameter, with the time.
+    """
+    if name in VARIABLES:
+        return VARIABLES[name]
+    if name.startswith(HEAD):
+        return Variable(("time", *(f"{name}_{axis}" for axis in range(axes - 1))), name[len(HEAD) :], name[len(HEAD) :])
+    return Variable(("time",), name.replace("_", " "), name)
+
+
 @checked
 def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     """Distinct log-spaced output times, from the first SGD step to the last.
@@ -135,7 +151,8 @@ def make_trajectory(
         first ones or none; without labels it may have ``run``.
     **variables
         ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,), ``task_error``
-        (time, task), ``mean_field`` (time, K, c), and their standard errors under the same names with ``_stderr``.
+        (time, task), ``mean_field`` (time, K, c); ``head_*`` (time, ...) and metrics (time,) of a rule, by name; and
+        their standard errors under the same names with ``_stderr``.
 
     Returns
     -------
@@ -147,7 +164,7 @@ def make_trajectory(
     for name, values in variables.items():
         array = np.asarray(values, float)
         quantity = name.removesuffix("_stderr")
-        dims, long_name, _ = VARIABLES[quantity]
+        dims, long_name, _ = variable(quantity, array.ndim - len(before))
         if name != quantity:
             long_name = f"standard error of the {long_name}"
         data[name] = ((*before[: array.ndim - len(dims)], *dims), array, {"long_name": long_name})

@@ -9,10 +9,13 @@ from ._activation import (
     student_activation as student_activation,
 )
 from ._base import (
+    Averages as Averages,
     Covariance as Covariance,
     Expansions as Expansions,
+    Forces as Forces,
     Integrals as Integrals,
     Means as Means,
+    Moment as Moment,
     Scalar as Scalar,
     normalised as normalised,
 )
@@ -26,4 +29,6 @@ from ._kernels import (
     values_and_slopes as values_and_slopes,
 )
 from ._kinks import RAMP as RAMP, STEP as STEP, bell as bell, kink_pairs as kink_pairs
+from ._network import squared_network as squared_network
 from ._polynomial import Polynomial as Polynomial
+from ._rule import CLUSTERS as CLUSTERS, Rule as Rule

@@ -1,8 +1,9 @@
-"""What theory needs of an activation: Gaussian averages over the local fields."""
+"""What theory needs of a learning rule: Gaussian averages over the local fields."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -16,20 +17,104 @@ Pairs = Float[Array, "K n"]
 Quartets = Float[Array, "K K n n"]
 
 
-@dataclass(frozen=True)
-class Integrals(ABC):
-    """Gaussian averages of activations over local fields (λ_1..λ_K, ν_1..ν_M) ~ N(0, S), with n = K + M.
+class Moment(NamedTuple):
+    """What averages may depend on: a network at one time, with the students first in its units."""
 
-    Indices k, l run over the K students and a, b over all n fields; the students come first in S, and g_a is the
-    student's or the teacher's activation accordingly. Every method must hold at singular S and have finite derivatives
-    there, because duplicated students, students equal to a teacher and zero weights all occur. Concrete classes are
-    final.
+    Q: Float[Array, "K K"]
+    R: Float[Array, "K M"]
+    T: Float[Array, "M M"]
+    head: dict[str, Any]
+    """Further parameters θ, as the output weights ``v`` (K,)."""
+    given: Any
+    """Arrays that do not move, as the teachers' output weights ṽ (tasks, M)."""
+    rates: Any
+    """The numbers of training, :class:`sgdlimit.training.Rates`."""
+    task: Any
+    """Number of the task."""
+    time: Any
+    points: Any
+    """What :meth:`Averages.points` gives."""
+
+    @property
+    def S(self) -> Covariance:
+        """[[Q, R], [Rᵀ, T]], the covariance of (λ, ν)."""
+        return jnp.block([[self.Q, self.R], [self.R.T, self.T]])
+
+
+class Forces(NamedTuple):
+    """Averages of a rule's δ and γ: [H A] = E[δ (λ, ν)] S⁻¹, G = E[δ δᵀ], and E[γ]."""
+
+    H: Float[Array, "K K"]
+    A: Float[Array, "K M"]
+    G: Float[Array, "K K"]
+    head: dict[str, Any]
+
+
+class Averages(ABC):
+    """All that the equations of motion need of a learning rule.
+
+    Every method must hold at singular S and have finite derivatives there, because duplicated students, students equal
+    to a teacher and zero weights all occur. Concrete classes are final, frozen, and say in their repr what they are.
     """
 
     method: ClassVar[str] = "closed form"
     """How the averages are computed."""
     known_error: ClassVar[float] = 0.0
     """Error of averages whose accuracy is fixed; 0 for closed forms."""
+
+    @abstractmethod
+    def forces(self, at: Moment) -> Forces:
+        """H, A, G and E[γ]."""
+
+    @abstractmethod
+    def metrics(self, at: Moment) -> dict[str, Any]:
+        """What is followed besides Q, R and the head: numbers, or one for each task."""
+
+    @abstractmethod
+    def permuted(self, head: Any, given: Any, s: Any, t: Any) -> dict[str, Any] | None:
+        """Where the head's entries come from when students are taken in the order s and teachers in the order t.
+
+        None if the rule tells these units apart, so that the exchange is no symmetry.
+        """
+
+    def points(self, K: int, M: int) -> Sequence[Any]:
+        """Independent sets of points, which a program takes when it runs; one empty set for closed forms.
+
+        The equations are solved with each of them, and the difference tells the error.
+        """
+        return [()]
+
+    @property
+    def accuracy(self) -> float:
+        """The allowed error; infinite if it is fixed."""
+        return float("inf")
+
+    @property
+    def finest_tolerance(self) -> float:
+        """The solver must not ask for a smaller local error: it would resolve the errors of the averages."""
+        return 0.0
+
+    def error(self, at: Moment) -> Scalar:
+        """Estimated error of an average in the equations of motion, relative to max(1, |average|)."""
+        return jnp.zeros(())
+
+    def reaching(self, error: float) -> "Averages":
+        """Refine averages that have this error until they reach the accuracy, as far as possible."""
+        return self
+
+
+@dataclass(frozen=True)
+class Integrals(Averages):
+    """Averages of the squared loss of a network with one output, from those of its activations.
+
+    With c = (s_K v, −s_M ṽ) the error of the network is Δ = Σ_a c_a g_a. Indices k, l run over the K students and a, b
+    over all n = K + M fields; the students come first in S, and g_a is the student's or the teacher's activation. By
+    Price's theorem H and A are derivatives of ε = E[Δ²]/2, which replaces the determinants of the paper:
+
+        H_kl = c_k c_l E[g'_k g'_l] + δ_kl c_k E[Δ g''_k] = 2 sym ∂ε/∂Q
+        A_km = c_k c_m E[g'_k g̃'_m] = ∂ε/∂R
+        G_kl = c_k c_l (E[Δ² g'_k g'_l] + σ² E[g'_k g'_l])
+    """
 
     @abstractmethod
     def correlation(self, S: Covariance, K: int, mean: Means | None = None) -> Covariance:
@@ -51,23 +136,43 @@ class Integrals(ABC):
         """E[Δ² g'_k g'_l] with the error Δ = Σ_a c_a g_a of the network."""
         return self.quartic(S, K) @ c @ c
 
-    @property
-    def accuracy(self) -> float:
-        """The allowed error; infinite if it is fixed."""
-        return float("inf")
+    def forces(self, at: Moment) -> Forces:
+        """H, A and G, which includes the noise on the labels; E[γ] = ∂ε/∂v."""
+        S, c, K = at.S, signed_weights(at, at.task), len(at.Q)
+        v, gain = c[:K], self.gain(S, K)
+        pull = v[:, None] * gain * c
+        H = pull[:, :K] + jnp.diag(v * (self.curvature(S, K) @ c))
+        G = v[:, None] * v * (self.noise(S, c, K) + at.rates.label_noise**2 * gain[:, :K])
+        slope = at.rates.student_scale * (self.correlation(S, K)[:K] @ c)
+        v = at.head["v"]
+        return Forces(H, pull[:, K:], G, {"v": slope if v.ndim == 1 else jnp.zeros_like(v).at[at.task].set(slope)})
 
-    @property
-    def finest_tolerance(self) -> float:
-        """The solver must not ask for a smaller local error: it would resolve the errors of the averages."""
-        return 0.0
+    def metrics(self, at: Moment) -> dict[str, Any]:
+        """ε of the present task and of all, (S48)."""
+        correlation, tasks = self.correlation(at.S, len(at.Q)), range(len(at.given))
+        errors = jnp.stack([c @ correlation @ c / 2 for c in (signed_weights(at, task) for task in tasks)])
+        return {"generalization_error": errors[at.task], "task_error": errors}
 
-    def error(self, S: Covariance, c: Means, K: int) -> Scalar:
-        """Estimated error of an average in the equations of motion, relative to max(1, |average|)."""
+    def permuted(self, head: Any, given: Any, s: Any, t: Any) -> dict[str, Any] | None:
+        """The output weights are exchanged as the units are, if the teachers' allow it."""
+        v = np.asarray(head["v"])
+        alike = abs(given - np.asarray(given)[:, t]).max() <= 1e-12 * abs(given).max()
+        return {"v": np.arange(v.size).reshape(v.shape)[..., s]} if alike else None
+
+    def error(self, at: Moment) -> Scalar:
+        """Estimated error of an average."""
+        return self.spread(at.S, signed_weights(at, at.task), len(at.Q))
+
+    def spread(self, S: Covariance, c: Means, K: int) -> Scalar:
+        """Estimated error of averages that are no closed forms."""
         return jnp.zeros(())
 
-    def reaching(self, error: float) -> "Integrals":
-        """Refine averages that have this error until they reach the accuracy, as far as possible."""
-        return self
+
+def signed_weights(at: Moment, task: Any) -> Means:
+    """The signed output weights c = (s_K v, −s_M ṽ) of a task; each has a head of its own if v is (tasks, K)."""
+    v = at.head["v"]
+    v = v if v.ndim == 1 else v[task]
+    return jnp.concatenate([at.rates.student_scale * v, -at.rates.teacher_scale * at.given[task]])
 
 
 class Expansions(Integrals):

@@ -2,10 +2,8 @@ from ._averages import integrals_for as integrals_for
 from ._bootstrap import bootstrap as bootstrap
 from ._equations import (
     Case as Case,
-    field_covariance as field_covariance,
-    generalization_error as generalization_error,
+    network_at as network_at,
     right_hand_side as right_hand_side,
-    signed_weights as signed_weights,
     start as start,
 )
 from ._integrate import Solver as Solver, order_parameters as order_parameters
@@ -24,6 +22,8 @@ from ._theories import (
     Mixture as Mixture,
     MomentMatched as MomentMatched,
     Theory as Theory,
+    averages_of as averages_of,
+    case_of as case_of,
     exactness as exactness,
     solve as solve,
     spectrum as spectrum,

@@ -93,7 +93,7 @@ class _Expansion(NamedTuple):
     """Weights of the kinks, by kind."""
 
 
-def _root(S: Covariance) -> Covariance:
+def lower_root(S: Covariance) -> Covariance:
     """L with L Lᵀ = S, of any rank: a field that those before it fix adds no column, so copies stay copies."""
     columns = []
     # A field that does not vary lies on either side of a kink at 0 as often as on the other.
@@ -218,14 +218,14 @@ class Quadrature(Expansions):
 
     def _noises(self, S: Covariance, c: Means, K: int) -> Float[Array, "randomisation K K"]:
         """E[Δ² g'_k g'_l] from each randomisation of the quasi-random points."""
-        fields = _root(S) @ sobol_normals(len(S), self.level, range(RANDOMISATIONS))
+        fields = lower_root(S) @ sobol_normals(len(S), self.level, range(RANDOMISATIONS))
         gradient = (c @ self._values(fields, K)) * self.student.in_jax[1](fields[:K])
         gradient = gradient.reshape(K, RANDOMISATIONS, -1)
         return jnp.einsum("krp,lrp->rkl", gradient, gradient) / gradient.shape[2]
 
     # --- errors ---
 
-    def error(self, S: Covariance, c: Means, K: int) -> Scalar:
+    def spread(self, S: Covariance, c: Means, K: int) -> Scalar:
         """The largest of the standard error of the noise and the bounds on what Hermite sums leave out."""
         noises = self._noises(S, c, K)
         spread = jnp.std(noises, axis=0, ddof=1) / np.sqrt(RANDOMISATIONS)

@@ -12,7 +12,7 @@ from ._integrate import Solver
 from ._quadrature import STEPS
 from ._solve import trajectories
 from ._spectrum import reduce
-from ._theories import case_of, integrals_of, spectrum
+from ._theories import averages_of, case_of, spectrum
 
 LARGEST = 10
 """Eigenvalues that are reported."""
@@ -79,7 +79,7 @@ def bootstrap(
     for each in full:  # the largest eigenvalues, as often as they occur
         copies = np.rint(each.weights * instance.input_dim).astype(int).clip(1, LARGEST)
         largest.append(np.sort(np.repeat(each.eigenvalues, copies))[::-1][:LARGEST])
-    solved = trajectories(cases, times, Solver(integrals_of(instance)), attrs).assign(
+    solved = trajectories(cases, times, Solver(averages_of(instance)), attrs).assign(
         teacher_overlap=(("case", "teacher", "teacher_"), [each.teacher_overlap for each in full]),
         eigenvalue=(("case", "rank"), largest),
     )

@@ -13,12 +13,14 @@ import os
 import pickle
 import platform
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
+from threading import Lock
 from typing import Any
 
 import jax
@@ -43,7 +45,7 @@ PACKAGES = ("sgdlimit", "jax", "jaxlib", "equinox", "diffrax", "lineax", "optimi
 Program = Callable[..., tuple]
 
 
-def call(function: Program, *arguments: Any, **static: Any) -> tuple[np.ndarray, ...]:
+def call(function: Program, *arguments: Any, **static: Any) -> Any:
     """The tuple ``function(*arguments, **static)`` in float64, compiled once for equal shapes and equal ``static``.
 
     The function has a name in :mod:`sgdlimit.theory`, because its program is known by the sources there and in rules.
@@ -58,9 +60,10 @@ def call(function: Program, *arguments: Any, **static: Any) -> tuple[np.ndarray,
             results = _program(*program)(*leaves)
         except jax.errors.JaxRuntimeError:  # a kept program may load and yet not run
             results = _program(*program, anew=True)(*leaves)
-        return tuple(map(np.asarray, results))
+        return jax.tree.map(np.asarray, results)
 
 
+_making: defaultdict[tuple, Lock] = defaultdict(Lock)
 _programs: dict[tuple, tuple[Program, int]] = {}
 """Programs of this process and their sizes, the last one made at the end."""
 
@@ -69,9 +72,15 @@ def _program(function: Program, tree: Any, shapes: tuple, static: tuple, device:
     """A program from memory, from the disk, or compiled and kept there. Threads may enter at the same time."""
 
     def flat(*leaves):
-        return tuple(function(*tree.unflatten(leaves), **dict(static)))
+        return function(*tree.unflatten(leaves), **dict(static))
 
     key = function, tree, shapes, static, device
+    with _making[key]:  # of several threads one compiles
+        return _made(key, flat, anew=anew)
+
+
+def _made(key: tuple, flat: Callable, *, anew: bool) -> Program:
+    function, tree, shapes, static, device = key
     made = None if anew else _programs.get(key)
     if made is None:
         known = function.__module__, function.__qualname__, tree, shapes, static

@@ -1,22 +1,24 @@
-"""The equations of motion of the order parameters: one right-hand side for every input, activation and option.
+"""The equations of motion of the order parameters: one right-hand side for every input, learning rule and option.
 
-The local fields are λ_1..λ_K (students) and ν_1..ν_M (teachers), jointly N(0, S) with S = [[Q, R], [Rᵀ, T]]. With the
-signed output weights c = (s_K v, −s_M ṽ) the error of the network is Δ = Σ_a c_a g_a. On each node ω of the inputs'
-spectrum
+The local fields are λ_1..λ_K (students) and ν_1..ν_M (teachers), jointly N(0, S) with S = [[Q, R], [Rᵀ, T]]. A rule
+moves W by −(η/√N) δ X and its head θ by −(η_θ/N) γ. On each node ω of the inputs' spectrum
 
     dr/dt = −η (ω H r + A p) − ηκ r
     dq/dt = −η (ω H q + A rᵀ) − ηκ q − (the same)ᵀ + η² ω G/n
-    dv/dt = −η_v s_K E[Δ g],          Q = Σ w ω q,  R = Σ w r
+    dθ/dt = −η_θ E[γ],          Q = Σ w ω q,  R = Σ w r
 
-Three matrices hold all averages:
+with [H A] = E[δ (λ, ν)] S⁻¹ and G = E[δ δᵀ], which the rule's :class:`~sgdlimit.rules.Averages` give: closed forms for
+the squared loss of one output (:class:`~sgdlimit.rules.Integrals`), points for any other rule. The options of training
+are the rate η_θ of the head, weight decay κ and batches of n samples, which a step averages; a schedule multiplies η
+and η_θ. A teacher that changes has the units of all tasks and other output weights in each. Further options:
 
-    H_kl = c_k c_l E[g'_k g'_l] + δ_kl c_k E[Δ g''_k] = 2 sym ∂ε/∂Q
-    A_km = c_k c_m E[g'_k g̃'_m] = ∂ε/∂R
-    G_kl = c_k c_l (E[Δ² g'_k g'_l] + σ² E[g'_k g'_l])
+* dropout averages H, A, G and E[γ] over the masks of the hidden units;
+* weights on the sphere subtract what would change their norm, x_k = Σ w dq_kk/2;
+* gradient flow leaves η² G out;
+* with AdaGrad-Norm, dB/dt = ω̄ tr G, ω̄ = Σ w ω, and both rates are divided by √B;
+* momentum with a memory of 1/γ makes U, the sum of past δ X, a second set of weights: c = ⟨ΓΥ⟩, s = ⟨ΥΥ⟩, u = ⟨Υφ⟩;
+* a teacher that drifts or turns moves p and T.
 
-By Price's theorem H and A are derivatives of ε = E[Δ²]/2, which replaces the determinants of the paper. The options of
-training are the rate η_v of the output weights, the scales s, label noise σ, weight decay κ and batches of n samples; a
-schedule multiplies η and η_v. A teacher that changes has the units of all tasks and other output weights in each.
 
 Where the equations of Bae & Jeong are:
 
@@ -42,9 +44,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
+from numpy.typing import ArrayLike
 
-from ..rules import Covariance, Integrals, Means, Scalar
+from ..rules import Averages, Forces, Moment, Scalar
 from ..training import Rates
 from ._spectrum import Spectrum
 
@@ -53,15 +57,22 @@ class Case(NamedTuple):
     """One network to solve for, checked: arrays and numbers that JAX may trace, batch and differentiate."""
 
     spectrum: Spectrum
-    v: Any
-    """Initial output weights, shape (K,)."""
-    v_teacher: Any
-    """ṽ, shape (M,) or (tasks, M)."""
+    head: Any
+    """Initial further parameters, as {"v": output weights (K,)}."""
+    given: Any
+    """What does not move, as ṽ of the shape (tasks, M)."""
     rates: Rates
+    points: Any = ()
+    """What the averages take their means over, where they have no closed forms."""
+
+    @property
+    def v(self) -> Any:
+        """Initial output weights of the network."""
+        return self.head["v"]
 
 
 class State(NamedTuple):
-    """What moves: overlaps resolved over the spectrum (nodes last, where they vectorise), their sums, output weights.
+    """What moves: overlaps resolved over the spectrum (nodes last, where they vectorise), their sums, the head.
 
     Q = Σ w ω q and R = Σ w r are linear in q and r, so a Runge-Kutta step keeps them exactly. Carrying them along lets
     output times be interpolated without the nodes.
@@ -71,18 +82,28 @@ class State(NamedTuple):
     r: Float[Array, "K M node"]
     Q: Float[Array, "K K"]
     R: Float[Array, "K M"]
-    v: Float[Array, "K"]
+    head: dict[str, Any]
     error: Scalar
     """ε as its derivative adds it up. Only its local error is of use: where ε is small it bounds the solver's steps."""
+    more: dict[str, Any]
+    """What an option of training adds, by its name in the equations."""
 
 
 def start(case: Case) -> tuple[State, Case]:
     """The initial state of a case, and the case with the nodes last in its spectrum, where they vectorise."""
     (omega, weights, *products, T, noise), structure = jax.tree.flatten(jax.tree.map(jnp.asarray, case.spectrum))
     q, r, p = (jnp.moveaxis(array, 0, -1) for array in products)
-    state = State(q, r, q @ (weights * omega), r @ weights, jnp.asarray(case.v), jnp.zeros(()))
-    spectrum = structure.unflatten([omega, weights, q, r, p, T, noise])
-    return state, case._replace(spectrum=spectrum, v_teacher=jnp.atleast_2d(case.v_teacher))
+    rates, more = case.rates, {}
+    if rates.memory is not None:
+        more |= {"c": jnp.zeros_like(q), "s": jnp.zeros_like(q), "u": jnp.zeros_like(r)}
+        more["V"] = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x)), case.head)
+    if rates.norm is not None:
+        more["B"] = jnp.asarray(rates.norm, float)
+    if rates.drift is not None:
+        more |= {"p": p, "T": T}
+    head = jax.tree.map(jnp.asarray, case.head)
+    state = State(q, r, q @ (weights * omega), r @ weights, head, jnp.zeros(()), more)
+    return state, case._replace(spectrum=structure.unflatten([omega, weights, q, r, p, T, noise]))
 
 
 def task_at(rates: Rates, t: Scalar) -> Int[Array, ""] | int:
@@ -90,66 +111,85 @@ def task_at(rates: Rates, t: Scalar) -> Int[Array, ""] | int:
     return 0 if rates.switch_times is None else jnp.searchsorted(rates.switch_times, t, side="right")
 
 
-def field_covariance(Q: Float[Array, "K K"], R: Float[Array, "K M"], T: Float[Array, "M M"]) -> Covariance:
-    """S = [[Q, R], [Rᵀ, T]], the covariance of (λ, ν)."""
-    return jnp.block([[Q, R], [R.T, T]])
-
-
-def signed_weights(rates: Rates, v: Float[Array, "K"], v_teacher: Float[Array, "M"]) -> Means:
-    """The signed output weights c = (s_K v, −s_M ṽ)."""
-    return jnp.concatenate([rates.student_scale * v, -rates.teacher_scale * v_teacher])
-
-
-def generalization_error(S: Covariance, c: Means, K: int, integrals: Integrals) -> Scalar:
-    """Generalisation error ε = E[Δ²]/2 = ½ Σ_ab c_a c_b E[g_a g_b], (S48)."""
-    return c @ integrals.correlation(S, K) @ c / 2
-
-
-def forces(
-    S: Covariance,
-    c: Means,
-    K: int,
-    integrals: Integrals,
-    label_noise: Scalar | float = 0.0,
-) -> tuple[Float[Array, "K K"], Float[Array, "K M"], Float[Array, "K K"]]:
-    """H = 2 sym ∂ε/∂Q, A = ∂ε/∂R and the noise G of the gradient, which includes the noise on the labels."""
-    v, gain = c[:K], integrals.gain(S, K)
-    pull = v[:, None] * gain * c
-    H = pull[:, :K] + jnp.diag(v * (integrals.curvature(S, K) @ c))
-    A = pull[:, K:]
-    G = v[:, None] * v * (integrals.noise(S, c, K) + label_noise**2 * gain[:, :K])
-    return H, A, G
-
-
 def schedule_at(rates: Rates, t: Scalar) -> Scalar | float:
     """Factor of the learning rates at time t."""
     return 1.0 if rates.schedule_times is None else jnp.interp(t, rates.schedule_times, rates.schedule_factors)
 
 
-def fields_at(t: Scalar, state: State, case: Case) -> tuple[Covariance, Means]:
-    """Covariance S of the local fields and signed output weights c at time t."""
-    spectrum, _, v_teacher, rates = case
-    S = field_covariance(state.Q, state.R, jnp.asarray(spectrum.teacher_overlap))
-    return S, signed_weights(rates, state.v, v_teacher[task_at(rates, t)])
+def moment_at(t: Scalar, state: State, case: Case) -> Moment:
+    """The network at time t, as averages see it."""
+    T = state.more.get("T", jnp.asarray(case.spectrum.teacher_overlap))
+    return Moment(state.Q, state.R, T, state.head, case.given, case.rates, task_at(case.rates, t), t, case.points)
+
+
+def network_at(Q: ArrayLike, R: ArrayLike, T: ArrayLike, v: ArrayLike, v_teacher: ArrayLike, rates: Rates) -> Moment:
+    """A network with one output that learns one task, as averages see it."""
+    Q, R, T, v, v_teacher = map(jnp.asarray, (Q, R, T, v, v_teacher))
+    return Moment(Q, R, T, {"v": v}, v_teacher[None], rates, 0, 0.0, ())
+
+
+def forces_at(at: Moment, averages: Averages) -> Forces:
+    """H, A, G and E[γ], over all masks of the hidden units where they drop out."""
+    keep = at.rates.keep
+    if keep is None:
+        return averages.forces(at)
+    masks = np.indices([2] * len(at.Q)).reshape(len(at.Q), -1).T
+
+    def masked(mask):
+        kept = mask / keep
+        forces = averages.forces(at._replace(head=at.head | {"v": at.head["v"] * kept}))
+        chance = jnp.prod(jnp.where(mask, keep, 1 - keep))
+        return jax.tree.map(lambda x: chance * x, forces._replace(head=forces.head | {"v": forces.head["v"] * kept}))
+
+    return jax.tree.map(lambda x: x.sum(0), jax.lax.map(masked, jnp.asarray(masks)))
 
 
 @eqx.filter_jit  # traced once for all the calls in a step of the solver
-def right_hand_side(t: Scalar, state: State, case: Case, integrals: Integrals) -> State:
+def right_hand_side(t: Scalar, state: State, case: Case, averages: Averages) -> State:
     """Time derivative of the state, with a case as from :func:`start`."""
-    q, r, _, _, v, _ = state
+    q, r, *_, more = state
     omega, weight, _, _, p, _, noise = jax.tree.leaves(case.spectrum)
-    rates, K, factor = case.rates, len(v), schedule_at(case.rates, t)
-    eta = rates.learning_rate * factor
-    S, c = fields_at(t, state, case)
-    H, A, G = forces(S, c, K, integrals, rates.label_noise)
+    p, rates, factor, at = more.get("p", p), case.rates, schedule_at(case.rates, t), moment_at(t, state, case)
+    if rates.norm is not None:
+        factor = factor / jnp.sqrt(more["B"])
+    factor = factor / (1 - rates.momentum)
+    eta, forces = rates.learning_rate * factor, forces_at(at, averages)
+    pull = jnp.concatenate([forces.H, forces.A], axis=1)
+    spread = noise * omega * forces.G[..., None] / rates.batch_size if rates.flow is None else 0.0
 
-    pull = jnp.concatenate([H, A], axis=1)  # H ω q + A rᵀ as one product, for all nodes at once
-    decay = jnp.tensordot(pull, jnp.concatenate([omega * q, jnp.swapaxes(r, 0, 1)]), 1) + rates.weight_decay * q
-    dq = -eta * (decay + jnp.swapaxes(decay, 0, 1))  # (S43), (S46), the drift of both
-    dq += eta**2 / rates.batch_size * noise * omega * G[..., None]  # their noise
-    dr = -eta * (jnp.tensordot(pull, jnp.concatenate([omega * r, p]), 1) + rates.weight_decay * r)  # (S41)
-    dQ = dq @ (weight * omega)  # (S42)
-    slope = rates.student_scale * (integrals.correlation(S, K)[:K] @ c)  # ∂ε/∂v
-    dR, dv = dr @ weight, -rates.output_rate * factor * slope  # (S47)
-    error = jnp.sum(H * dQ) / 2 + jnp.sum(A * dR) + slope @ dv
-    return State(dq, dr, dQ, dR, dv, error)
+    def along(x, y):  # H ω x + A y as one product, for all nodes at once
+        return jnp.tensordot(pull, jnp.concatenate([omega * x, y]), 1)
+
+    def both(x):
+        return x + jnp.swapaxes(x, 0, 1)
+
+    moved = {}
+    if rates.memory is None:
+        dq = eta**2 * spread  # the noise of (S43), (S46)
+        dq -= eta * both(along(q, jnp.swapaxes(r, 0, 1)) + rates.weight_decay * q)  # their drift
+        dr = -eta * (along(r, p) + rates.weight_decay * r)  # (S41)
+        dhead = jax.tree.map(lambda change: -rates.output_rate * factor * change, forces.head)  # (S47)
+    else:
+        c, s, u, V, gamma = more["c"], more["s"], more["u"], more["V"], rates.memory
+        dq, dr = -eta * both(c), -eta * u
+        moved["c"] = jnp.swapaxes(along(q, jnp.swapaxes(r, 0, 1)), 0, 1) - eta * s - gamma * c
+        moved["s"] = both(along(c, jnp.swapaxes(u, 0, 1))) - 2 * gamma * s + spread
+        moved["u"] = along(r, p) - gamma * u
+        moved["V"] = jax.tree.map(lambda V, change: change - gamma * V, V, forces.head)
+        dhead = jax.tree.map(lambda V: -rates.output_rate * factor * V, V)
+    if rates.sphere is not None:
+        x = jnp.diagonal(dq @ weight)[:, None, None] / 2
+        dq, dr = dq - (x + jnp.swapaxes(x, 0, 1)) * q, dr - x * r
+        if rates.memory is not None:
+            moved["c"] -= x * more["c"]
+    if rates.norm is not None:
+        moved["B"] = weight @ omega * jnp.trace(forces.G)
+    if rates.drift is not None:
+        kappa, turn, p_end, T_end = rates.drift
+        dr += jnp.einsum("kmx,nm->knx", r, turn) - kappa * r
+        moved["p"] = both(jnp.tensordot(turn, p, 1)) - 2 * kappa * (p - jnp.moveaxis(p_end, 0, -1))
+        moved["T"] = both(turn @ more["T"]) - 2 * kappa * (more["T"] - T_end)
+    dQ, dR = dq @ (weight * omega), dr @ weight  # (S42)
+    error = jnp.sum(forces.H * dQ) / 2 + jnp.sum(forces.A * dR)
+    error += sum(jnp.sum(change * dhead[name]) for name, change in forces.head.items())
+    return State(dq, dr, dQ, dR, dhead, error, moved)

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ProblemError
 from ..inputs import Known
 from ..instance import Instance
-from ..rules import Integrals
+from ..rules import Averages
 
 KINDS = ("exact", "quadrature", "Monte Carlo", "refused")
 """From best to worst."""
@@ -44,7 +44,7 @@ def refused(error: ProblemError) -> Exactness:
     return Exactness("refused", np.nan, str(error).split(". ")[0])
 
 
-def exactness_of_averages(integrals: Integrals) -> Exactness:
+def exactness_of_averages(integrals: Averages) -> Exactness:
     """Exactness of the Gaussian averages of a pair of activations; for quasi-Monte Carlo the error that is allowed."""
     if integrals.method == "closed form":
         return Exactness("exact", 0.0, "")
@@ -52,7 +52,7 @@ def exactness_of_averages(integrals: Integrals) -> Exactness:
     return Exactness("quadrature" if integrals.method == "quadrature" else "Monte Carlo", error, "averages over fields")
 
 
-def exactness_of_instance(instance: Instance, theory: str, integrals: Integrals) -> Exactness:
+def exactness_of_instance(instance: Instance, theory: str, integrals: Averages) -> Exactness:
     """The worst of the averages and of Ω, φ and T: closed forms, quadrature for your own f, covariances of samples."""
     if theory == "mixture":
         return ENSEMBLE

@@ -1,27 +1,20 @@
 """One compiled solve of the equations of motion for one case, with Gaussian averages as accurate as asked for."""
 
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, cast
 
 import diffrax as dfx
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
-from ..rules import Integrals, Scalar
+from ..rules import Averages, Integrals, Moment, Scalar
 from ._compiled import call
-from ._equations import (
-    Case,
-    field_covariance,
-    generalization_error,
-    right_hand_side,
-    signed_weights,
-    start,
-    task_at,
-)
+from ._equations import Case, moment_at, right_hand_side, start, task_at
 from ._spectrum import interpolated, padded
 from ._stiff import Rosenbrock
 from ._symmetry import Symmetry, symmetry_of
@@ -59,7 +52,7 @@ ERRORS_ALONG = 16
 class Solver(NamedTuple):
     """How a case is solved."""
 
-    integrals: Integrals
+    averages: Averages
     rtol: float = RTOL
     atol: float = ATOL
     max_steps: int = MAX_STEPS
@@ -67,7 +60,7 @@ class Solver(NamedTuple):
 
     def tolerances(self) -> dict[str, float]:
         """Local errors, not below what the averages resolve."""
-        finest = self.integrals.finest_tolerance
+        finest = self.averages.finest_tolerance
         return {"rtol": float(max(self.rtol, finest)), "atol": float(max(self.atol, finest))}
 
     @property
@@ -81,15 +74,30 @@ class OrderParameters(NamedTuple):
 
     Q: Float[Array, "time K K"]
     R: Float[Array, "time K M"]
-    v: Float[Array, "time K"]
-    generalization_error: Float[Array, "time"]
-    task_error: Float[Array, "time task"]
-    """Generalisation error on every task, whichever is being learned."""
+    head: dict[str, Any]
+    """Every parameter of the head, shape (time, ...)."""
+    metrics: dict[str, Any]
+    """Averages that are followed, shape (time,); for a network with one output those of :class:`Integrals`."""
     steps: Int[Array, ""]
     reached: int = 0
     """Number of output times before the first at which the trajectory has diverged."""
     integral_error: float = 0.0
-    """Largest error of the Gaussian averages estimated along the trajectory, see :meth:`Integrals.error`."""
+    """Largest error of the Gaussian averages estimated along the trajectory, see :meth:`Averages.error`."""
+
+    @property
+    def v(self) -> Any:
+        """Output weights, shape (time, K)."""
+        return self.head["v"]
+
+    @property
+    def generalization_error(self) -> Any:
+        """ε on the present task, shape (time,)."""
+        return self.metrics["generalization_error"]
+
+    @property
+    def task_error(self) -> Any:
+        """ε on every task, shape (time, task)."""
+        return self.metrics["task_error"]
 
 
 class _TimesChecked(dfx.AbstractAdjoint):
@@ -115,7 +123,7 @@ def integrate(
     atol: Scalar | float = ATOL,
     symmetry: Symmetry | None = None,
     *,
-    integrals: Integrals,
+    averages: Averages,
     adjoint: dfx.AbstractAdjoint = REVERSE,
     max_steps: int = MAX_STEPS,
     stiff: bool = False,
@@ -132,31 +140,29 @@ def integrate(
     >>> from sgdlimit.training import PLAIN
     >>> one = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
     >>> with jax.enable_x64(True):
-    ...     case = Case(one, jnp.ones(1), jnp.ones(1), PLAIN.rates(0.1, K=1, M=1))
-    ...     print(integrate(case, jnp.ones(1), integrals=integrals_for("linear")).v.dtype)
+    ...     case = Case(one, {"v": jnp.ones(1)}, jnp.ones((1, 1)), PLAIN.rates(0.1, K=1, M=1))
+    ...     print(integrate(case, jnp.ones(1), averages=integrals_for("linear")).v.dtype)
     float64
     """
     state, case = start(case)
-    inputs, _, v_teacher, rates = case
+    inputs, rates = case.spectrum, case.rates
     average = (lambda state: state) if symmetry is None else symmetry.average
 
     def observe(t, state, args):
-        Q, R, v = state[2:5]
-        S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
-        signed = [signed_weights(rates, v, task) for task in v_teacher]
-        errors = jnp.stack([generalization_error(S, c, len(v), integrals) for c in signed])
-        return Q, R, v, errors[task_at(rates, t)], errors
+        return state.Q, state.R, state.head, averages.metrics(moment_at(t, state, case))
 
     def size(t, state):
-        return jnp.abs(observe(t, state, None)[3]) + jnp.maximum(atol, FINEST)
+        return jnp.abs(observe(t, state, None)[3]["generalization_error"]) + jnp.maximum(atol, FINEST)
 
     def level(t, state):
         # ln(ε + atol), scaled so that the solver's atol stands for RELATIVE of it: what ``error`` adds up.
         return atol / RELATIVE * jnp.log(size(t, state))
 
+    resolves = isinstance(averages, Integrals) and rates.keep is None  # ε and H, A, E[γ] as its derivatives
+
     def slope(t, state, args):
-        change = right_hand_side(t, state, case, integrals)
-        allowed = RELATIVE * size(t, state)
+        change = right_hand_side(t, state, case, averages)
+        allowed = RELATIVE * size(t, state) if resolves else jnp.inf
         return average(change._replace(error=change.error * atol / allowed))
 
     carrying = jnp.mean((inputs.eigenvalues > 0) | (inputs.weights > 0))
@@ -165,8 +171,8 @@ def integrate(
     def norm(error):
         # One mean over all numbers would hide the errors of Q, R and v among thousands of node values. On the nodes
         # it is the mean over the share of them that carry anything.
-        shares = (carrying, carrying, 1, 1, 1, 1)
-        parts = [jnp.sqrt(jnp.mean(part**2) / share) for part, share in zip(error, shares, strict=True)]
+        on_nodes = [carrying if jnp.ndim(part) == 3 else 1 for part in jax.tree.leaves(error)]
+        parts = [jnp.sqrt(jnp.mean(x**2) / share) for x, share in zip(jax.tree.leaves(error), on_nodes, strict=True)]
         largest = jnp.stack(parts).max()
         # A step to infinity has error ∞/∞; as NaN it would stop the step size from shrinking.
         return jnp.where(jnp.isnan(largest), jnp.inf, largest)
@@ -177,7 +183,7 @@ def integrate(
         controller = dfx.ClipStepSizeController(controller, jump_ts=jnp.sort(jnp.concatenate(corners)))
     solution = dfx.diffeqsolve(
         dfx.ODETerm(slope),
-        Rosenbrock(case, integrals, level, average) if stiff else dfx.Tsit5(),
+        Rosenbrock(case, averages, level, average) if stiff else dfx.Tsit5(),
         t0=0.0,
         t1=times[-1],
         dt0=None,
@@ -193,57 +199,72 @@ def integrate(
 
 def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
     """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
-    inputs, integrals = case.spectrum, solver.integrals
-    states = inputs.Q[None], inputs.R[None], case.v[None], times
-    finer = integrals.reaching(_integral_error(case, integrals, states))
+    inputs, averages, rates = case.spectrum, solver.averages, case.rates
+    K, M = inputs.overlap.shape[1:]
+    start = inputs.Q[None], inputs.R[None], jax.tree.map(lambda x: np.asarray(x)[None], case.head)
+    finer = averages.reaching(_integral_error(case, averages, (*start, times[:1])))
     # All numbers are arguments, which are traced: a new value of one needs no new compilation, nor do a few more times
-    # or nodes.
-    rates = case.rates
-    weights = [rates.student_scale * case.v, *(rates.teacher_scale * np.atleast_2d(case.v_teacher))]
-    force = max(float(c @ c) for c in weights)
-    # About as many steps as an explicit method takes, which is stable for steps up to 1.7/(ηωH), with H ≈ Σ v².
+    # or nodes. About as many steps as an explicit method takes, which is stable for steps up to 1.7/(ηωH), H ≈ Σ v².
+    weights = [rates.student_scale * np.asarray(case.head.get("v", 1.0))]
+    weights += [rates.teacher_scale * np.asarray(each) for each in jax.tree.leaves(case.given)]
+    force = max(float(np.sum(each**2)) for each in weights)
     explicit_steps = rates.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7
-    stiff = explicit_steps > STIFF
+    stiff = explicit_steps > STIFF and rates.memory is None
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
-    arguments = more_times, *solver.tolerances().values(), symmetry_of(case)
+    rest = more_times, *solver.tolerances().values()
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
     while True:
-        integrals = finer
-        options = {"integrals": integrals, "max_steps": solver.max_steps}
+        averages = finer
         nodes = padded(interpolated(inputs, SPREAD * max(explicit_steps, STIFF)) if stiff else inputs)
-        *values, steps, _, _ = call(integrate, case._replace(spectrum=nodes), *arguments, **options, stiff=stiff)
-        if not stiff and steps >= max(solver.max_steps, STIFF):  # as from small weights that grow
+        arguments = *rest, symmetry_of(case, averages)
+        options = {"averages": averages, "max_steps": solver.max_steps, "stiff": stiff}
+
+        def solved(points, nodes=nodes, arguments=arguments, options=options):
+            return call(integrate, case._replace(spectrum=nodes, points=points), *arguments, **options)
+
+        sets = averages.points(K, M)
+        with ThreadPoolExecutor(len(sets)) as pool:
+            both = [*pool.map(solved, sets)]
+        if not stiff and both[0].steps >= max(solver.max_steps, STIFF):  # as from small weights that grow
             stiff = True
             continue
-        values = [x[: len(times)] for x in values]
+        both = [jax.tree.map(lambda x: x[: len(times)] if np.ndim(x) else x, each) for each in both]
+        found = jax.tree.map(lambda *x: sum(x) / len(x), *both)
+        values = jax.tree.leaves(found[:4])
         finite = [np.isfinite(x).reshape(len(x), -1).all(axis=1) for x in values]
-        finite.append(values[3] <= LARGEST_GROWTH * max(1.0, values[3][0]))
+        for error in jax.tree.leaves(found.metrics):
+            error = error.reshape(len(error), -1).max(axis=1)
+            finite.append(error <= LARGEST_GROWTH * max(1.0, error[0]))
         reached = int(np.append(np.all(finite, axis=0), False).argmin())
         error = 0.0
         if reached > 0:
-            error = _integral_error(case, integrals, [x[:reached] for x in (*values[:3], times)])
-            finer = integrals.reaching(error)
-        if finer == integrals:
-            return OrderParameters(*values, steps, reached, error)  # type: ignore[arg-type]
+            if len(both) > 1:  # half their difference is the error of the mean of two independent solutions
+                parts = zip(*(jax.tree.leaves(each[:3]) for each in both), strict=True)
+                error = max(float(np.abs(one[:reached] - other[:reached]).mean()) for one, other in parts) / 2
+            else:
+                states = jax.tree.map(lambda x, end=reached: x[:end], (*found[:3], times))
+                error = _integral_error(case, averages, states)
+            finer = averages.reaching(error)
+        if finer == averages:
+            return found._replace(steps=both[0].steps, reached=reached, integral_error=error)
 
 
-def _integral_error(case: Case, integrals: Integrals, states: Sequence[Any]) -> float:
-    """The largest error of the Gaussian averages at some of the given states (Q, R, v, t)."""
-    if np.isinf(integrals.accuracy):
-        return integrals.known_error
+def _integral_error(case: Case, averages: Averages, states: Any) -> float:
+    """The largest error of the Gaussian averages at some of the given states (Q, R, head, t)."""
+    if np.isinf(averages.accuracy) or not isinstance(averages, Integrals):
+        return averages.known_error
     some = np.linspace(0, len(states[0]) - 1, ERRORS_ALONG).astype(int)
-    rest, T = case._replace(spectrum=None, v_teacher=np.atleast_2d(case.v_teacher)), case.spectrum.teacher_overlap
-    return float(call(integral_errors, rest, T, *(values[some] for values in states), integrals=integrals)[0].max())
+    rest, T = case._replace(spectrum=None), case.spectrum.teacher_overlap
+    states = jax.tree.map(lambda values: values[some], states)
+    return float(call(integral_errors, rest, T, states, averages=averages)[0].max())
 
 
-def integral_errors(
-    case: Case, T: Float[Array, "M M"], *states: Float[Array, "time ..."], integrals: Integrals
-) -> tuple[Float[Array, "time"]]:
-    """Estimated errors of the Gaussian averages at some states (Q, R, v, t) of a trajectory."""
+def integral_errors(case: Case, T: Float[Array, "M M"], states: Any, *, averages: Averages) -> tuple[Any]:
+    """Estimated errors of the Gaussian averages at some states (Q, R, head, t) of a trajectory."""
 
     def of_state(state):
-        Q, R, v, t = state
-        c = signed_weights(case.rates, v, case.v_teacher[task_at(case.rates, t)])
-        return integrals.error(field_covariance(Q, R, T), c, len(v))
+        Q, R, head, t = state
+        at = Moment(Q, R, T, head, case.given, case.rates, task_at(case.rates, t), t, case.points)
+        return averages.error(at)
 
-    return (lax.map(of_state, states),)
+    return (jax.lax.map(of_state, states),)

@@ -18,14 +18,14 @@ from scipy.optimize import minimize, minimize_scalar
 
 from ..errors import DivergenceError, ProblemError, shown
 from ..instance import Instance
-from ..rules import Integrals, Scalar
+from ..rules import Averages, Scalar
 from ..settings import check_positive, check_whole, numbers
 from ..signatures import checked
 from ..training import Schedule
 from ._compiled import call
 from ._equations import Case
 from ._integrate import Solver, integrate
-from ._theories import Theory, integrals_of, reduced_case
+from ._theories import Theory, averages_of, reduced_case
 
 RTOL, ATOL = 1e-6, 1e-8
 """Tolerances of the solver, which does not resolve errors ε below ATOL."""
@@ -137,11 +137,11 @@ def optimal_schedule(
     if len(scanned) < 3 or (np.diff(scanned, prepend=0) <= 0).any():
         raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
     times = np.linspace(0, duration, knots)
-    case, integrals = reduced_case(instance, theory, nodes), integrals_of(instance)
+    case, averages = reduced_case(instance, theory, nodes), averages_of(instance)
     case = case._replace(rates=case.rates._replace(schedule_times=times))
 
     def objective(log_factors):
-        value, gradient = call(log_final_error, log_factors, case, times[-1:], integrals=integrals)
+        value, gradient = call(log_final_error, log_factors, case, times[-1:], averages=averages)
         if np.isfinite(value) and np.isfinite(gradient).all():
             return float(value), gradient
         return LOST, np.zeros(knots)
@@ -179,14 +179,14 @@ def optimal_schedule(
 
 
 def log_final_error(
-    log_factors: Float[Array, "knot"], case: Case, end: Float[Array, "1"], *, integrals: Integrals
+    log_factors: Float[Array, "knot"], case: Case, end: Float[Array, "1"], *, averages: Averages
 ) -> tuple[Scalar, Float[Array, "knot"]]:
     """ln ε at the end and its gradient with respect to the logarithms of the schedule's factors."""
-    rtol, atol = Solver(integrals, RTOL, ATOL).tolerances().values()
+    rtol, atol = Solver(averages, RTOL, ATOL).tolerances().values()
 
     def value(log_factors):
         scheduled = case._replace(rates=case.rates._replace(schedule_factors=jnp.exp(log_factors)))
-        result = integrate(scheduled, end, rtol, atol, integrals=integrals, adjoint=dfx.ForwardMode())
+        result = integrate(scheduled, end, rtol, atol, averages=averages, adjoint=dfx.ForwardMode())
         log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
         return log_error, log_error
 

@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -20,7 +21,7 @@ from xarray import Dataset
 
 from ..errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from ..resources import cores
-from ..rules import Activation, names_of
+from ..rules import Activation, Averages, Integrals, names_of
 from ..settings import check_positive, numbers
 from ..signatures import checked
 from ..training import PLAIN, Training, check_switch_times, task_units
@@ -49,23 +50,29 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     solve = partial(order_parameters, times=times, solver=solver)
     with ThreadPoolExecutor(cores()) as pool:
         results = [solve(several[0]), *pool.map(solve, several[1:])]  # the first one compiles
-    _warn_of_symmetry(several, results, solve)
-    *values, steps, reached, errors = map(np.stack, zip(*results, strict=True))
+    _warn_of_symmetry(several, solver.averages, results, solve)
+    Q, R, head, metrics, steps, reached, errors = jax.tree.map(lambda *x: np.stack(x), *results)
     diverged_at = np.append(times, np.inf)[reached]
-    integrals, error = solver.integrals, float(errors.max())
-    if error > integrals.accuracy:
+    averages, error = solver.averages, float(np.max(errors))
+    if error > averages.accuracy:
         warnings.warn(
-            f"accuracy: the Gaussian averages are known to {error:.1g} only where {integrals.accuracy:.1g} was asked "
+            f"accuracy: the Gaussian averages are known to {error:.1g} only where {averages.accuracy:.1g} was asked "
             "for. Allow a larger error, or use smaller output weights and learning rates.",
             AccuracyWarning,
             stacklevel=3,
         )
-    values[3:] = _resolved(values[3:], times, solver)
+    if isinstance(averages, Integrals):
+        metrics = dict(zip(metrics, _resolved([*metrics.values()], times, solver), strict=True))
+        if metrics["task_error"].shape[2] == 1:
+            del metrics["task_error"]  # there is only one task
+        named = head
+    else:
+        named = {f"head_{name}": values for name, values in head.items()}
     attrs = {
-        "exactness": str(exactness_of_averages(integrals)),
+        "exactness": str(exactness_of_averages(averages)),
         **attrs,
         "kind": "theory",
-        "integrals": integrals.method,
+        "integrals": averages.method,
         "integral_error": error,
         "resolved_error": solver.resolved,
         **solver.tolerances(),
@@ -77,9 +84,7 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
             raise DivergenceError(message)
         warnings.warn(message, DivergenceWarning, stacklevel=3)
         attrs["diverged_at"] = float(diverged_at.min())
-    named = dict(zip(OrderParameters._fields, values, strict=False))
-    if values[-1].shape[2] == 1:
-        del named["task_error"]  # there is only one task
+    named |= {"Q": Q, "R": R} | metrics
     solved = make_trajectory(times, attrs=attrs, leading={"case": np.arange(len(several))}, **named)
     if several is not cases:
         return solved.isel(case=0, drop=True, time=slice(reached[0]))
@@ -89,13 +94,19 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
 
 
 def _warn_of_symmetry(
-    cases: Sequence[Case], results: Sequence[OrderParameters], solve: Callable[[Case], OrderParameters]
+    cases: Sequence[Case],
+    averages: Averages,
+    results: Sequence[OrderParameters],
+    solve: Callable[[Case], OrderParameters],
 ) -> None:
     """Warn where theory stays on a symmetric start for ever that SGD at finite N leaves."""
     for case, found in zip(cases, results, strict=True):
-        if case.spectrum.overlap.any() and symmetry_of(case) is None:
+        if case.spectrum.overlap.any() and symmetry_of(case, averages) is None:
             continue
-        kept, left = (each.generalization_error[: found.reached] for each in (found, solve(asymmetric(case))))
+        kept, left = (
+            next(iter(each.metrics.values()), each.Q[:, 0, 0])[: found.reached]
+            for each in (found, solve(asymmetric(case)))
+        )
         if len(kept) and abs(kept[-1] - left[-1]) > UNSTABLE * (kept.max() + SMALL):
             warnings.warn(
                 f"student, overlap: the start is symmetric, and theory keeps that, but an asymmetry of {SMALL:g} ends "
@@ -326,4 +337,5 @@ def check_case(
     v = numbers("student_output", student_output, (K,))
     v_teacher = numbers("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
     check_positive(learning_rate=learning_rate)
-    return Case(spectrum, v, v_teacher, training.rates(float(learning_rate), K, task_units(v_teacher), switches))
+    rates = training.rates(float(learning_rate), K, task_units(v_teacher), switches)
+    return Case(spectrum, {"v": v}, np.atleast_2d(v_teacher), rates)

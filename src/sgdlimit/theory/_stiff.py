@@ -17,8 +17,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ..rules import Integrals, Scalar
-from ._equations import Case, State, fields_at, forces, schedule_at
+from ..rules import Averages, Scalar
+from ._equations import Case, State, forces_at, moment_at, schedule_at
 
 # Rodas5P: G. Steinebach, BIT Numer. Math. 63, 27 (2023). Order 5, L-stable, in the form without products J x.
 GAMMA = 0.21193756319429014
@@ -58,15 +58,15 @@ BETWEEN = np.array([
      -52.072871366152654, -59.78993625266729, -0.15582684282751913, 4.883087185713722],
 ])  # fmt: skip
 
-Sums = tuple[Float[Array, "K K"], Float[Array, "K M"], Float[Array, "K"]]
+Sums = tuple[Float[Array, "K K"], Float[Array, "K M"], dict[str, Any]]
 
 
 def _sums(state: State) -> Sums:
-    return state.Q, state.R, state.v
+    return state.Q, state.R, state.head
 
 
 def _with(state: State, sums: Sums) -> State:
-    return state._replace(**dict(zip("QRv", sums, strict=True)))
+    return state._replace(**dict(zip(("Q", "R", "head"), sums, strict=True)))
 
 
 class _Between(dfx.AbstractLocalInterpolation):
@@ -76,7 +76,7 @@ class _Between(dfx.AbstractLocalInterpolation):
     t1: Any
     y0: State
     y1: Sums
-    bends: tuple[Float[Array, "3 K K"], Float[Array, "3 K M"], Float[Array, "3 K"]]
+    bends: tuple[Float[Array, "3 K K"], Float[Array, "3 K M"], dict[str, Any]]
 
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> State:
         """The state at the time t0."""
@@ -93,7 +93,7 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
 
     case: Case
     """As from :func:`~sgdlimit.theory._equations.start`."""
-    integrals: Integrals
+    averages: Averages
     level: Callable[[Scalar, State], Scalar]
     """What takes the place of the error's own derivative: its change by the local error is bounded too."""
     average: Callable[[State], State]
@@ -138,7 +138,7 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
         spectrum, _, _, rule = self.case
         omega, weights = jnp.asarray(spectrum.eigenvalues), jnp.asarray(spectrum.weights)
         eta, z = rule.learning_rate * schedule_at(rule, t), 1 / (GAMMA * h)
-        H, A, _ = forces(*fields_at(t, state, self.case), len(state.v), self.integrals)
+        H, A, *_ = forces_at(moment_at(t, state, self.case), self.averages)
         rates, modes = jnp.linalg.eigh(H)
         rates = eta * (omega * rates[:, None] + rule.weight_decay)
         both, pairs = jnp.kron(modes, modes), (z + rates[:, None] + rates).reshape(-1, len(omega))
@@ -149,7 +149,8 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
             pull = eta * jnp.tensordot(A, jnp.swapaxes(r, 0, 1), 1)
             q = (b.q - pull - jnp.swapaxes(pull, 0, 1)).reshape(pairs.shape)
             q = (both @ ((both.T @ q) / pairs)).reshape(b.q.shape)
-            return self.average(State(q, r, q @ (weights * omega), r @ weights, b.v / z, jnp.zeros(())))
+            head = jax.tree.map(lambda x: x / z, b.head)
+            return self.average(State(q, r, q @ (weights * omega), r @ weights, head, jnp.zeros(()), {}))
 
         flat, shaped = ravel_pytree(_sums(state))
         responses = jax.lax.map(lambda sums: alone(coupled(shaped(sums))), jnp.eye(len(flat)))

@@ -14,6 +14,7 @@ from numpy import ndarray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..rules import Averages
 from ._equations import Case, State
 
 EQUAL = 1e-12
@@ -24,11 +25,11 @@ SMALL = 1e-4
 
 
 class Symmetry(NamedTuple):
-    """Matrices that average the entries of q, r and v over the permutations of units."""
+    """Matrices that average the entries of q, r and the head over the permutations of units."""
 
     q: Float[ndarray, "KK KK"]
     r: Float[ndarray, "KM KM"]
-    v: Float[ndarray, "K K"]
+    head: dict[str, Any]
 
     def average(self, state: State) -> State:
         """A state, or its derivative, with equal numbers wherever a permutation asks for it."""
@@ -36,39 +37,57 @@ class Symmetry(NamedTuple):
         def over(mean: Any, entries: Any) -> Any:
             return (mean @ entries.reshape(len(mean), -1)).reshape(entries.shape)
 
-        q, r, Q, R, v, error = state
-        return State(over(self.q, q), over(self.r, r), over(self.q, Q), over(self.r, R), over(self.v, v), error)
+        def heads(head: Any) -> Any:
+            return {name: over(self.head[name], entries) for name, entries in head.items()}
+
+        more = dict(state.more)
+        for name, mean in (("c", self.q), ("s", self.q), ("u", self.r)):
+            if name in more:
+                more[name] = over(mean, more[name])
+        if "V" in more:
+            more["V"] = heads(more["V"])
+        q, r, Q, R, head, error, _ = state
+        return State(over(self.q, q), over(self.r, r), over(self.q, Q), over(self.r, R), heads(head), error, more)
 
 
-def symmetry_of(case: Case) -> Symmetry | None:
+def symmetry_of(case: Case, averages: Averages) -> Symmetry | None:
     """The symmetry of a start under exchanges of two students, of two teachers, or both; None if there is none.
 
     Units are also equal where one may take the other's place: then q_kk, q_kl and q_ll are one number.
     """
-    spectrum, v, v_teacher, _ = case
+    spectrum, head = case.spectrum, {name: np.asarray(value) for name, value in case.head.items()}
     K, M = spectrum.overlap.shape[1:]
-    R, T, v, v_teacher = spectrum.R, spectrum.teacher_overlap, np.asarray(v), np.atleast_2d(v_teacher)
+    R, T = spectrum.R, spectrum.teacher_overlap
     q, r, p = spectrum.student, spectrum.overlap, spectrum.teacher
 
     def moved(s, t):
         """What a start consists of, and the same with other units; the small and telling arrays first."""
-        yield v, v[s]
-        yield v_teacher, v_teacher[:, t]
         yield R, R[s][:, t]
         yield T, T[t][:, t]
         yield r, r[:, s][:, :, t]
         yield q, q[:, s][:, :, s]
         yield p, p[:, t][:, :, t]
 
+    def places(s, t):
+        """Where the head's entries go if the permutation leaves everything as it is, else None."""
+        if all(_alike(one, other) for one, other in moved(s, t)):
+            found = averages.permuted(case.head, case.given, s, t)
+            if found and all(_alike(head[name], head[name].ravel()[found[name]]) for name in head):
+                return found
+        return None
+
     students, teachers = _exchanges(K), _exchanges(M)
     tried = [*product(students, teachers)][1:]
-    tried += [(s, teachers[0]) for s in _copies(students)] + [(students[0], t) for t in _copies(teachers)]
-    found = [(s, t) for s, t in tried if all(_alike(one, other) for one, other in moved(s, t))]
+    if case.rates.keep is None:  # masks of their own tell equal units apart
+        tried += [(s, teachers[0]) for s in _copies(students)]
+    tried += [(students[0], t) for t in _copies(teachers)]
+    found = [(s, t, where) for s, t in tried if (where := places(s, t)) is not None]
     if not found:
         return None
-    each = np.arange(K * K).reshape(K, K), np.arange(K * M).reshape(K, M), np.arange(K)
-    ends = zip(*((each[0][s][:, s], each[1][s][:, t], each[2][s]) for s, t in found), strict=True)
-    return Symmetry(*map(_means, each, ends))
+    each = np.arange(K * K).reshape(K, K), np.arange(K * M).reshape(K, M)
+    q_ends, r_ends = zip(*((each[0][s][:, s], each[1][s][:, t]) for s, t, _ in found), strict=True)
+    heads = {name: _means(np.arange(value.size), [where[name] for *_, where in found]) for name, value in head.items()}
+    return Symmetry(_means(each[0], q_ends), _means(each[1], r_ends), heads)
 
 
 def asymmetric(case: Case) -> Case:

@@ -7,19 +7,21 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
+import numpy as np
 from numpy.typing import ArrayLike
 from xarray import Dataset
 
 from ..errors import ProblemError, unknown_name
 from ..inputs import InputMoments, root_mean_square
 from ..instance import Instance
-from ..rules import Integrals
+from ..rules import Averages
 from ..settings import check_positive, check_whole
 from ..signatures import checked
 from ._averages import integrals_for
 from ._equations import Case
 from ._exactness import Exactness, exactness_of_instance, refused
 from ._integrate import ATOL, MAX_STEPS, RTOL, Solver
+from ._points import Points
 from ._quadrature import STEPS
 from ._solve import trajectories
 from ._spectrum import Spectrum, spectrum_of
@@ -54,7 +56,7 @@ class Theory(ABC):
             self.moments(instance)
         except ProblemError as error:
             return refused(error)
-        return exactness_of_instance(instance, self.name, integrals_of(instance))
+        return exactness_of_instance(instance, self.name, averages_of(instance))
 
     @abstractmethod
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
@@ -85,7 +87,7 @@ class _GaussianTheory(Theory):
 
     @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
-        case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes)), integrals_of(instance)
+        case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes)), averages_of(instance)
         grade = str(exactness_of_instance(instance, self.name, integrals))
         solver = Solver(integrals, self.rtol, self.atol, self.max_steps)
         return trajectories(case, times, solver, instance.provenance(theory=self.name, exactness=grade))
@@ -180,7 +182,9 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
 
 def case_of(instance: Instance, inputs: Spectrum) -> Case:
     """An instance, which was checked when it was made, with a spectrum of its inputs."""
-    return Case(inputs, instance.student_output, instance.teacher_output, instance.rates)
+    if (rule := instance.rule) is not None:
+        return Case(inputs, rule.head, rule.given, instance.rates)
+    return Case(inputs, {"v": instance.student_output}, np.atleast_2d(instance.teacher_output), instance.rates)
 
 
 def reduced_case(instance: Instance, theory: str | Theory, nodes: int | None) -> Case:
@@ -189,8 +193,10 @@ def reduced_case(instance: Instance, theory: str | Theory, nodes: int | None) ->
     return case_of(instance, spectrum(instance, theory, nodes=most))
 
 
-def integrals_of(instance: Instance) -> Integrals:
-    """Gaussian averages of an instance's activations."""
+def averages_of(instance: Instance) -> Averages:
+    """Gaussian averages of an instance's learning rule."""
+    if (rule := instance.rule) is not None:
+        return Points.of(rule, len(instance.student), len(instance.teacher))
     return integrals_for(instance.activation, instance.teacher_activation)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from xarray import DataArray, Dataset
 
 from ..._jax import own_jax
-from ...theory import field_covariance, generalization_error, integrals_for, signed_weights
+from ...theory import integrals_for, network_at
 from ._averages import METRICS
 from ._paper import Preset
 
@@ -179,9 +179,8 @@ def _error_and_start(preset: Preset, seed: int, activation: str, *order: Float[n
     moments, integrals, v0 = instance.moments(), integrals_for(instance.activation), instance.student_output
 
     def error(Q, R, v):
-        covariance = field_covariance(Q, R, jnp.asarray(moments.teacher_overlap))
-        signed = signed_weights(instance.rates, v, jnp.asarray(instance.teacher_output))
-        return generalization_error(covariance, signed, len(v0), integrals)
+        at = network_at(Q, R, moments.teacher_overlap, v, instance.teacher_output, instance.rates)
+        return integrals.metrics(at)["generalization_error"]
 
     with own_jax():
         errors = np.asarray(jax.vmap(error)(*map(jnp.asarray, order)))

@@ -1,0 +1,275 @@
+"""A learning rule: what happens after the local fields. Theory and SGD both take it from one function of the user's.
+
+A student sees its input X only through its fields λ = XWᵀ/√N, and the target depends on the teacher's fields ν alone
+(and on what is drawn afresh in each step). Then everything about learning is in the update
+
+    W_k ← W_k − (η/√N) δ_k X,    θ ← θ − (η_θ/N) γ,    (δ, γ) = update(λ, target, θ)
+
+with the head θ: output weights, biases, or any other few numbers.
+"""
+
+import inspect
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from .._jax import own_jax
+from ..errors import ProblemError, shown, unknown_name
+from ..settings import check_whole, numbers
+from ..signatures import checked
+
+EXTRAS = ("noise", "given", "task", "time", "Q", "R", "T")
+"""What an update may ask for by naming it, besides (fields, target, head); labels and metrics the first three."""
+
+ACCURACY = 2e-3
+CLUSTERS = "clusters"
+
+
+class Rule:
+    """A learning rule of one's own, from JAX functions of few numbers.
+
+    Parameters
+    ----------
+    update
+        ``update(fields, target, head) -> (delta, change)``: δ of shape (K,), and what the head's arrays move against,
+        as a dict like ``head``. It may also name ``noise`` (normals drawn afresh, shape (noise,)), ``given``, ``task``
+        (its number), ``time`` t, and the overlaps ``Q``, ``R``, ``T`` of the moment.
+    head
+        All further parameters θ with their initial values: a dict of arrays, as ``{"v": ..., "b": 0.0}``.
+    labels
+        ``labels(teacher_fields) -> target``, an array of any shape; it may also name ``noise``. The fields (M,)
+        themselves by default. ``"clusters"`` makes the target the number of the cluster that the latent was drawn from.
+    given
+        Arrays that do not move, by name, for functions that ask for ``given``. Other values compile nothing anew.
+    noise
+        How many independent standard normals each sample brings for ``update`` and ``labels``.
+    samples
+        How many samples one update sees: then fields are (samples, K), targets and noise likewise, and δ (samples, K).
+    metrics
+        What else to follow, by name: ``metric(fields, target, head) -> number``, averaged over inputs with noise 0.
+    accuracy
+        Error allowed in theory's Q, R and head, a mean over time. Points are added until two independent sets of them
+        agree so well; ``attrs["integral_error"]`` says how well.
+    name
+        Its name in provenance.
+
+    Raises
+    ------
+    ProblemError
+        If head is not a dict of arrays, or a setting cannot be used. Functions are tried when an instance is made.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> hebb = Rule(lambda fields, target, head: (-jnp.sign(target), {}))
+    >>> hebb.learn(np.ones(1), np.ones(1), {})
+    (Array([-1.], dtype=float32), {})
+    """
+
+    gradient = False
+    """Whether δ and γ are the gradient of one function, so that H is symmetric."""
+
+    @checked
+    def __init__(
+        self,
+        update: Callable[..., Any],
+        *,
+        head: Mapping[str, Any] | None = None,
+        labels: Callable[..., Any] | str | None = None,
+        given: Mapping[str, Any] | None = None,
+        noise: int = 0,
+        samples: int = 1,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        accuracy: float = ACCURACY,
+        name: str | None = None,
+    ) -> None:
+        for key, arrays in (("head", head), ("given", given)):
+            if not isinstance(arrays or {}, Mapping) or not all(isinstance(each, str) for each in arrays or {}):
+                raise ProblemError(f"{key}: must be a dict of arrays by name (got {shown(arrays)}). Try {{'v': v}}.")
+        if isinstance(labels, str) and labels != CLUSTERS:
+            raise unknown_name("labels", labels, [CLUSTERS], ", or a function of the teacher's fields")
+        if not 0 < accuracy < 1:
+            raise ProblemError(f"accuracy: must be between 0 and 1 (got {accuracy!r}). Try 2e-3.")
+        check_whole(0, noise=noise)
+        check_whole(1, samples=samples)
+        self.update, self.labels, self.metrics = update, labels, dict(metrics or {})
+        self.head, self.given = (
+            {key: numbers(f"{name}[{key!r}]", value) for key, value in (arrays or {}).items()}
+            for name, arrays in (("head", head), ("given", given))
+        )
+        self.noise, self.samples, self.accuracy = int(noise), int(samples), float(accuracy)
+        self.name = name or getattr(update, "__name__", type(update).__name__)
+
+    @classmethod
+    @checked
+    def from_loss(
+        cls, loss: Callable[..., Any], *, metrics: Mapping[str, Callable[..., Any]] | None = None, **settings: Any
+    ) -> "Rule":
+        """The rule that follows the gradient of a loss, which becomes the metric ``loss``.
+
+        Parameters
+        ----------
+        loss
+            ``loss(fields, target, head) -> number``; it may also name ``noise``, ``given`` and ``task``.
+        metrics, **settings
+            As for :class:`Rule`; samples are taken one by one.
+
+        Examples
+        --------
+        >>> import jax.numpy as jnp
+        >>> rule = Rule.from_loss(
+        ...     lambda fields, target, head: jnp.log1p(jnp.exp(-target * (head["v"] @ jnp.tanh(fields)))),
+        ...     head={"v": [1.0, -1.0]}, labels=lambda teacher_fields: jnp.sign(teacher_fields[0]))
+        >>> list(rule.metrics), rule.head["v"]
+        (['loss'], array([ 1., -1.]))
+        """
+        name = settings.pop("name", None) or getattr(loss, "__name__", "loss")
+        made = cls(Gradient(loss), metrics={"loss": loss, **(metrics or {})}, name=name, **settings)
+        made.gradient = True
+        return made
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        import cloudpickle
+
+        return {"pickled": cloudpickle.dumps(vars(self))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(pickle.loads(state["pickled"]))
+
+    def target(self, teacher: Any, **extras: Any) -> Any:
+        """The target of a sample, from the teacher's fields or, if clusters are the labels, the number of its own."""
+        if self.labels is None or isinstance(self.labels, str):
+            return teacher
+        return _called(self.labels, (teacher,), extras)
+
+    def learn(self, fields: Any, target: Any, head: Any, **extras: Any) -> tuple[Any, Any]:
+        """δ and γ of one update."""
+        return _called(self.update, (fields, target, head), extras)
+
+    def measure(self, fields: Any, target: Any, head: Any, **extras: Any) -> dict[str, Any]:
+        """The metrics of one sample."""
+        return {name: _called(metric, (fields, target, head), extras) for name, metric in self.metrics.items()}
+
+    def checked_for(self, K: int, M: int) -> "Rule":
+        """This rule, after its functions were tried on K student and M teacher units.
+
+        Raises
+        ------
+        ProblemError
+            If one of them cannot be traced by JAX, or returns the wrong shapes or no finite numbers.
+        """
+        import jax
+
+        rng = np.random.default_rng(0)
+        fields, teacher, noise = (rng.standard_normal((self.samples, n)) for n in (K, M, self.noise))
+        head = self.head
+        with own_jax(), jax.ensure_compile_time_eval():
+            fixed = {"given": self.given, "task": 0}
+            one = {"noise": noise[0], **fixed}
+            target = self._tried("labels", lambda: self.target(0 if self.labels == CLUSTERS else teacher[0], **one))
+            if isinstance(self.update, Gradient):
+                loss = self._tried("loss", lambda: _called(self.update.loss, (fields[0], target, head), one))
+                _one_number("loss", loss)
+            for name, metric in self.metrics.items():
+                _one_number(name, self._tried(name, lambda m=metric: _called(m, (fields[0], target, head), one)))
+            if self.samples > 1:
+                several = np.broadcast_to(target, (self.samples, *np.shape(target)))
+                fields, target, one = fields, several, {"noise": noise, **fixed}
+            else:
+                fields = fields[0]
+            overlaps = {"time": 1.0, "Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
+            result = self._tried("update", lambda: self.learn(fields, target, head, **one, **overlaps))
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
+            raise ProblemError(
+                f"update: must return δ and a dict for the head (got {shown(result)}). Return (delta, {{}}) for none."
+            )
+        shapes = np.shape(result[0]), {key: np.shape(value) for key, value in result[1].items()}
+        wanted = fields.shape, {key: value.shape for key, value in head.items()}
+        if shapes != wanted:
+            raise ProblemError(
+                f"update: must return δ and what the head moves against, of the shapes {wanted} (got {shapes}). Give "
+                "zeros for what does not move."
+            )
+        return self
+
+    def digest(self, K: int, M: int) -> str:
+        """Tells rules apart that compute other things, from one process to another."""
+        import jax
+
+        def everything(fields, teacher, noise, target, head, given, task, time, Q, R, T):
+            one = {"noise": noise[0], "given": given, "task": task}
+            labels = target if self.labels == CLUSTERS else self.target(teacher[0], **one)
+            several = jax.tree.map(lambda x: jax.numpy.broadcast_to(x, (self.samples, *jax.numpy.shape(x))), labels)
+            sees = (fields, several, noise) if self.samples > 1 else (fields[0], labels, noise[0])
+            more = {"noise": sees[2], "given": given, "task": task, "time": time, "Q": Q, "R": R, "T": T}
+            learned = self.learn(*sees[:2], head, **more)
+            return labels, learned, self.measure(fields[0], labels, head, **one)
+
+        ones = (*(np.zeros((self.samples, n)) for n in (K, M, self.noise)), 0, self.head, self.given, 0, 0.0)
+        with own_jax():
+            made = jax.make_jaxpr(everything)(*ones, np.eye(K), np.zeros((K, M)), np.eye(M))
+        text = re.sub(r" at 0x[0-9a-f]+", "", str(made.jaxpr))
+        constants = [np.asarray(each).tobytes() for each in made.consts]
+        return sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
+
+    def _tried(self, name: str, call: Callable[[], Any]) -> Any:
+        """What a call of the user's function gives, if it is finite."""
+        try:
+            value = call()
+            bad = [leaf for leaf in _leaves(value) if not np.isfinite(np.asarray(leaf, float)).all()]
+        except Exception as error:  # whatever the user's code raises
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ProblemError(
+                f"{name}: of the rule {self.name!r} cannot be computed by JAX ({reason}). Write it with jax.numpy, for "
+                "fields (K,), the target of a sample and the head."
+            ) from None
+        if bad:
+            raise ProblemError(f"{name}: of the rule {self.name!r} must be finite (got {shown(bad[0])}).")
+        return value
+
+
+class Gradient:
+    """The update that follows the gradient of a loss."""
+
+    def __init__(self, loss: Callable[..., Any]) -> None:
+        self.loss = loss
+
+    def __call__(
+        self, fields: Any, target: Any, head: Any, noise: Any = None, given: Any = None, task: Any = 0
+    ) -> tuple[Any, Any]:
+        """The gradients with respect to the fields and to the head."""
+        import jax
+
+        extras = {"noise": noise, "given": given, "task": task}
+        return jax.grad(lambda fields, head: _called(self.loss, (fields, target, head), extras), (0, 1))(
+            fields, dict(head)
+        )
+
+
+def _called(function: Callable[..., Any], arguments: tuple, extras: Mapping[str, Any]) -> Any:
+    """A function of the user's, with the extras that it names."""
+    try:
+        asked = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # as of NumPy's and JAX's own
+        asked = ()
+    return function(*arguments, **{name: extras[name] for name in asked if name in EXTRAS and name in extras})
+
+
+def _one_number(name: str, value: Any) -> None:
+    if np.shape(value) != ():
+        raise ProblemError(
+            f"{name}: must return one number (got the shape {np.shape(value)}). Use jnp.sum or jnp.mean."
+        )
+
+
+def _leaves(value: Any) -> list[Any]:
+    import jax
+
+    return jax.tree.leaves(value)

@@ -1,0 +1,169 @@
+"""Averages of any learning rule: means over quasi-random points.
+
+With S = L Lᵀ the fields are L z, z normal, and by Stein's lemma [H A] = E[δ (λ, ν)] S⁻¹ = E[δ zᵀ] L⁻¹, with no
+derivative of δ. The points stay the same at all times, so that the right-hand side is smooth; two independent sets
+give two trajectories, whose mean is the result and half of whose difference is its error.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Float32
+
+from ..errors import ProblemError
+from ..rules import CLUSTERS, Averages, Forces, Moment, Rule
+from ._averages import lower_root, sobol_normals
+
+LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
+"""Logarithms to base 2 of the fewest and the most points of a set."""
+
+SOLVER_SHARE = 1 / 40
+"""Part of the accuracy asked for that is left to a step of the solver."""
+
+
+@final
+@dataclass(frozen=True)
+class Points(Averages):
+    """Averages of a rule over points, in single precision as SGD evaluates it.
+
+    Examples
+    --------
+    >>> hebb = Rule(lambda fields, target, head: (-jnp.sign(target), {}))
+    >>> Points.of(hebb, 1, 1).points(1, 1)[0].shape
+    (1, 2, 16384)
+    """
+
+    rule: Rule = field(compare=False, repr=False)
+    digest: str
+    """Stands for the rule where programs are told apart."""
+    level: int = LOWEST_LEVEL
+    method: ClassVar[str] = "quasi-Monte Carlo"
+
+    @classmethod
+    def of(cls, rule: Rule, K: int, M: int) -> "Points":
+        """For a network of K students and M teachers."""
+        if rule.labels == CLUSTERS:
+            raise ProblemError("labels: clusters have no theory yet. Use a function of the teacher's fields, or SGD.")
+        return cls(rule, rule.digest(K, M))
+
+    @property
+    def accuracy(self) -> float:
+        """The allowed error."""
+        return self.rule.accuracy
+
+    @property
+    def finest_tolerance(self) -> float:
+        """The right-hand side has steps where points cross a jump of δ."""
+        return SOLVER_SHARE * self.rule.accuracy
+
+    def reaching(self, error: float) -> "Points":
+        """Take more points; the error is assumed to fall as their number to the power −0.7."""
+        if not error > self.accuracy:
+            return self
+        level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
+        return replace(self, level=int(min(level, HIGHEST_LEVEL)))
+
+    def points(self, K: int, M: int) -> Sequence[Float32[np.ndarray, "sample dim point"]]:
+        """Two sets of normals; several samples of an update have one after the other."""
+        count, dim = self.rule.samples, K + M + self.rule.noise
+        sets = (sobol_normals(count * dim, self.level, (seed,)) for seed in range(2))
+        return [normals.reshape(count, dim, -1).astype(np.float32) for normals in sets]
+
+    def forces(self, at: Moment) -> Forces:
+        """H, A, G and E[γ]."""
+        rule, K = self.rule, len(at.Q)
+        fields, target, head, extras = self._samples(at)
+        overlaps = _single({"time": at.time, "Q": at.Q, "R": at.R, "T": at.T})
+
+        def learn(fields, target, noise):
+            if rule.samples == 1:
+                fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
+            delta, change = rule.learn(fields, target, head, **extras, noise=noise, **overlaps)
+            return delta.reshape(-1, K), change
+
+        normals = jnp.moveaxis(at.points, 2, 0)
+        L = self._root(at)
+        n = len(L)
+        with jax.enable_x64(False):
+            delta, change = jax.vmap(learn)(fields, target, normals[:, :, n:])
+        count = len(delta)
+        stein = jnp.einsum("psk,psd->kd", delta, normals[:, :, :n]) / count
+        # A field that those before it fix has no column in L, and takes no part.
+        fixed = jnp.diagonal(L) == 0
+        stein = jnp.where(fixed, 0.0, stein.astype(float))
+        pull = solve_triangular(L + jnp.diag(jnp.where(fixed, 1.0, 0.0)), stein.T, trans=1, lower=True).T
+        A, H = pull[:, : n - K], pull[:, n - K :]
+        if rule.gradient:
+            H = (H + H.T) / 2
+        G = jnp.einsum("psk,psl->kl", delta, delta) / count
+        return Forces(H, A, G.astype(float), jax.tree.map(lambda x: jnp.mean(x.astype(float), axis=0), change))
+
+    def metrics(self, at: Moment) -> dict[str, Any]:
+        """The rule's metrics, without noise."""
+        n = len(at.Q) + len(at.T)
+        fields, target, head, extras = self._samples(at._replace(points=at.points.at[:, n:].set(0)))
+        extras["noise"] = jnp.zeros(self.rule.noise, jnp.float32)
+        with jax.enable_x64(False):
+            each = jax.vmap(jax.vmap(lambda fields, target: self.rule.measure(fields, target, head, **extras)))
+            values = each(fields, target)
+        return {name: jnp.mean(value.astype(float)) for name, value in values.items()}
+
+    def permuted(self, head: Any, given: Any, s: Any, t: Any) -> dict[str, Any] | None:
+        """Where the head's entries go, if the update treats the units alike; found by trying it."""
+        rule, rng, K = self.rule, np.random.default_rng(1), len(s)
+        fields, teacher, noise = (rng.standard_normal((rule.samples, n)) for n in (K, len(t), rule.noise))
+
+        def learn(fields, teacher):
+            extras = {"noise": noise, "given": given, "task": 0, "time": 1.0}
+            if rule.samples > 1:
+                each = zip(teacher, noise, strict=True)
+                target = np.stack([rule.target(x, **extras | {"noise": z}) for x, z in each])
+            else:
+                fields, extras["noise"] = fields[0], noise[0]
+                target = rule.target(teacher[0], **extras)
+            found = rule.learn(fields, target, head, **extras, Q=np.eye(K), R=np.zeros((K, len(t))), T=np.eye(len(t)))
+            return jax.tree.map(np.asarray, found)
+
+        def places(shape):
+            index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+            return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
+
+        with jax.ensure_compile_time_eval():
+            (delta, change), (moved, moved_change) = learn(fields, teacher), learn(fields[:, s], teacher[:, t])
+        if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
+            return None
+        found = {}
+        for name, value in change.items():
+            fits = [
+                where for where in places(value.shape)
+                if np.allclose(moved_change[name], value.ravel()[where], rtol=1e-4, atol=1e-5)
+            ]  # fmt: skip
+            if not fits:
+                return None
+            found[name] = fits[-1]
+        return found
+
+    def _root(self, at: Moment) -> Any:
+        """L with the teachers first: targets do not move with the students."""
+        return lower_root(jnp.block([[at.T, at.R.T], [at.R, at.Q]]))
+
+    def _samples(self, at: Moment) -> tuple[Any, ...]:
+        """Fields (point, sample, K), targets (point, sample, ...), the head, and what else functions may ask for."""
+        M, n = len(at.T), len(at.T) + len(at.Q)
+        head, given = _single((at.head, at.given))
+        extras = {"given": given, "task": at.task}
+        both = jnp.einsum("ad,sdp->psa", self._root(at).astype(jnp.float32), at.points[:, :n])
+        noise = jnp.moveaxis(at.points, 2, 0)[:, :, n:]
+        with jax.enable_x64(False):  # the user's own constants are in single precision too
+            labels = jax.vmap(jax.vmap(lambda teacher, z: self.rule.target(teacher, noise=z, **extras)))
+            target = labels(both[..., :M], noise)
+        return both[..., M:], target, head, extras
+
+
+def _single(numbers: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), numbers)
