@@ -134,7 +134,10 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
         return y1, error._replace(error=of_level), between, None, dfx.RESULTS.successful
 
     def solver(self, t: Scalar, h: Scalar, state: State, coupled: Callable[[Sums], State]) -> Callable[[State], State]:
-        """What solves (1/(γh) − J) x = b, given B as a function of a change of (Q, R, v)."""
+        """What solves (1/(γh) − J) x = b, given B as a function of a change of (Q, R, v).
+
+        The sums E x solve a small system, and then x is (1/(γh) − D)⁻¹ (b + B E x).
+        """
         spectrum, _, _, rule = self.case
         omega, weights = jnp.asarray(spectrum.eigenvalues), jnp.asarray(spectrum.weights)
         eta, z = rule.learning_rate * schedule_at(rule, t), 1 / (GAMMA * h)
@@ -152,14 +155,10 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
             head = jax.tree.map(lambda x: x / z, b.head)
             return self.average(State(q, r, q @ (weights * omega), r @ weights, head, jnp.zeros(()), {}))
 
+        def summed(b):
+            return ravel_pytree(_sums(alone(b)))[0]
+
         flat, shaped = ravel_pytree(_sums(state))
-        responses = jax.lax.map(lambda sums: alone(coupled(shaped(sums))), jnp.eye(len(flat)))
-        feedback = jax.vmap(lambda x: ravel_pytree(_sums(x))[0])(responses)
-        inverse = jnp.linalg.inv(jnp.eye(len(flat)) - feedback.T)
-
-        def solve(b):
-            x = alone(b)
-            sums = inverse @ ravel_pytree(_sums(x))[0]
-            return jax.tree.map(lambda x, response: x + jnp.tensordot(sums, response, 1), x, responses)
-
-        return solve
+        units = jnp.eye(len(flat))
+        inverse = jnp.linalg.inv(units - jax.lax.map(lambda sums: summed(coupled(shaped(sums))), units).T)
+        return lambda b: alone(jax.tree.map(jnp.add, b, coupled(shaped(inverse @ summed(b)))))
