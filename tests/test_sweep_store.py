@@ -6,6 +6,8 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -539,6 +541,25 @@ def exchange(path, rng):
     """Put the file of another array in its place."""
     names = {path.parent.name: "R" if path.parent.name == "Q" else "Q"}
     path.write_bytes((path.parent.parent / names[path.parent.name] / path.name).read_bytes())
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_save_there(tmp_path):
+    """And what another one is writing stays."""
+    script = """
+import os, sys
+from pathlib import Path
+from sgdlimit import _store as store
+store.flush = lambda paths: os._exit(9)
+store.put_folder(Path(sys.argv[1]), {"object": store.PROTOTYPE.buffer.from_bytes(b"x")})
+"""
+    assert subprocess.run([sys.executable, "-c", script, tmp_path / "a.zarr"]).returncode == 9
+    (left,) = tmp_path.iterdir()
+    other = left.with_name(left.name.replace(left.name.split(".")[-3], str(os.getpid())))
+    other.mkdir()
+    sl.save(TRAJECTORY, tmp_path / "b.zarr")
+    assert left.exists()
+    sl.save(TRAJECTORY, tmp_path / "a.zarr")
+    assert {*tmp_path.iterdir()} == {tmp_path / "a.zarr", tmp_path / "b.zarr", other}
 
 
 @pytest.mark.parametrize("how", [*DAMAGES, "exchange"])

@@ -11,14 +11,17 @@ import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from glob import escape
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
 from shutil import rmtree
+from socket import gethostname
 from stat import S_ISREG
 from typing import Any
 from uuid import uuid4
 
+from psutil import pid_exists
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
 from zarr.core.buffer.core import default_buffer_prototype
@@ -199,7 +202,11 @@ def put(store: Store, objects: Mapping[str, Buffer], key: str, place: str, recor
 
 def put_folder(path: Path, objects: Mapping[str, Buffer]) -> None:
     """Make a folder of objects and their record: it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    start = f".{path.name}.{gethostname()}."
+    for left in path.parent.glob(f"{escape(start)}*.*.partial"):
+        if not pid_exists(int(left.name.split(".")[-3])):  # of a process that was killed while it wrote
+            rmtree(left, ignore_errors=True)
+    partial = path.with_name(f"{start}{os.getpid()}.{uuid4().hex}.partial")
     try:
         put(LocalStore(partial), objects, RECORD, RECORD, {})
         partial.rename(path)
