@@ -59,6 +59,10 @@ SLOW: dict[str, tuple[float, str]] = {
         8,
         "test_datasets.py::test_pytorch_gets_every_sample_once",
     ),
+    "test_datasets.py::test_workers_of_pytorch_that_are_spawned_share_the_samples": (
+        13,
+        "test_datasets.py::test_pytorch_gets_every_sample_once",
+    ),
     "test_diagnosis.py::test_check_writes_a_verdict_a_figure_and_a_dataset": (
         31,
         "test_diagnosis.py::test_check_refuses_with_status_2_and_writes_nothing",
@@ -252,6 +256,7 @@ SLOW: dict[str, tuple[float, str]] = {
         30,
         "test_packaging.py::test_public_names_have_types_and_docstrings",
     ),
+    "test_processes.py::test_joblib_gives_the_same_bits": (11, "test_processes.py::test_instances_travel"),
     "test_processes.py::test_settings_of_jax_change_nothing[theory of a function of one's own]": (
         15,
         "test_processes.py::test_settings_of_jax_change_nothing[theory]",

@@ -111,6 +111,19 @@ def test_pytorch_gets_every_sample_once(instance, seen):
         len(sl.datasets.HiddenManifoldDataset(instance))
 
 
+def test_workers_of_pytorch_that_are_spawned_share_the_samples(instance):
+    """Also those of your own nonlinearity, which travels by value."""
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'sgdlimit[torch]'")
+    slope = 0.3
+    own = instance.replace(nonlinearity=sl.Nonlinearity(lambda u: slope * u))
+    data = sl.datasets.HiddenManifoldDataset(own, SAMPLES, seed=5)
+    x, y = next(iter(torch.utils.data.DataLoader(data, batch_size=SAMPLES)))
+    shared = torch.utils.data.DataLoader(data, batch_size=512, num_workers=2, multiprocessing_context="spawn")
+    for block, inputs, labels in zip(shared, x.split(512), y.split(512), strict=True):  # one of each worker in turn
+        assert torch.equal(block[0], inputs)
+        assert torch.equal(block[1], labels)
+
+
 def test_a_network_of_pytorch_learns_as_simulate_does(instance):
     """Plain SGD on ½(ŷ − y)² with the rate η for W and η/N for v is the paper's update."""
     torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'sgdlimit[torch]'")

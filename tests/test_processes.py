@@ -56,6 +56,16 @@ def test_spawned_processes_give_the_same_bits_and_forked_ones_refuse_jax():
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)
 
 
+@pytest.mark.filterwarnings("ignore:A worker stopped")  # joblib's of compilers, which take more than 300 MB
+def test_joblib_gives_the_same_bits():
+    joblib = pytest.importorskip("joblib", reason="joblib comes with scikit-learn: pip install 'sgdlimit[data]'")
+    drawn = PROBLEM.draw(seed=0)
+    calls = [(sl.simulate, drawn.replace(activation=own_function())), (sl.solve, drawn)]
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(function)(instance, TIMES) for function, instance in calls)
+    for each, (function, instance) in zip(found, calls, strict=True):
+        assert each.identical(function(instance, TIMES))
+
+
 def own_function() -> sl.Activation:
     return sl.Activation(lambda x: x + 0.1 * jnp.sin(x), accuracy=0.5)
 
