@@ -86,6 +86,9 @@ def spoiled(change):
     ("samples", "message"),
     [
         (np.ones(5), r"samples: must be of shape \(count, latent_dim\) \(got \(5,\)\)"),
+        (np.ones((9, 2, 2)), r"samples: .* \(got \(9, 2, 2\)\)\. Give samples\.reshape\(len\(samples\), -1\)\."),
+        ((np.ones((9, 2)), np.ones(9)), r"samples: must be one array \(got a tuple of 2\)\. Give the samples alone\."),
+        ([np.ones((9, 2)), np.ones((9, 2))], r"samples: must be one array \(got a list of 2\)"),
         ("text", "samples: must be numbers .got 'text'"),
         (
             spoiled(lambda x: x.__setitem__((7, 3), np.nan)),

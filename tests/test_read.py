@@ -184,7 +184,7 @@ BAD = {
     "a.pt": (NO_WRITE, "torch.load"),
     "a.h5": (NO_WRITE, "h5py.File"),
     "train-images-idx3-ubyte.gz": (NO_WRITE, "np.frombuffer.gzip.open.*offset=16"),
-    "two.npz": (lambda path: np.savez(path, a=X, b=X), "must name one of the arrays 'a', 'b' of .*NAME"),
+    "two.npz": (lambda path: np.savez(path, a=X, b=X), "must name one of the arrays 'a', 'b' of .*got none.*NAME"),
     "three.npz:c": (lambda path: np.savez(path, a=X, b=X), "must name one of the arrays .*got 'c'"),
     "words.csv": (text("1,2\n3,many\n"), "1 of 2 are not; 2 has 'many' in sample 2.*--drop 2"),
     "dates.csv": (text("day,b\n2020-01-01,1\n"), "'day' has '2020-01-01' in sample 1.*--drop day"),

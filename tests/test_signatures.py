@@ -83,6 +83,12 @@ def test_an_object_that_is_nothing_is_refused(function):
         (lambda: sl.save(TRAJECTORY, ".."), r"path: '..' already exists"),
         (lambda: sl.load("\0"), r"path: must be a string or a path"),
         (lambda: sl.log_times("many", 3), r"steps: must be a whole number .got 'many'."),
+        (lambda: PROBLEM.draw(), r"Problem.draw: must be called with seed .missing a required argument: 'seed'."),
+        (lambda: PROBLEM.draw(0, 1), r"Problem.draw: must be called with seed .too many positional arguments."),
+        (lambda: sl.solve(INSTANCE, tims=[1.0]), r"solve: must be called with instance, times,.* Did you mean 'times'"),
+        (lambda: sl.Instance(), r"Instance: must be called with features, student, .* argument: 'features'."),
+        (lambda: sl.diagnose(PROBLEM), r"source: must be samples, .* .got a Problem.. Give problem.draw.seed=0."),
+        (lambda: sl.diagnose(sl.GaussianMixture(components=2, spread=1.0)), r"source: must be .*got a GaussianMixture"),
     ],
 )
 def test_what_cannot_be_used_is_named(call, message, tmp_path, monkeypatch):

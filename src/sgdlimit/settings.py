@@ -224,6 +224,10 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
     masked = np.ma.count_masked(values) if isinstance(values, np.ma.MaskedArray) else 0
     if masked:
         raise ProblemError(f"{name}: must have no masked entries (got {masked}). Fill them in, or leave them out.")
+    if shape and isinstance(values, tuple | list) and getattr(next(iter(values), 0), "ndim", 0) >= len(shape):
+        raise ProblemError(
+            f"{name}: must be one array (got a {type(values).__name__} of {len(values)}). Give the {name} alone."
+        )
     checked = isinstance(values, ndarray) and values.flags.owndata and not values.flags.writeable
     try:
         given = np.asarray(values)
@@ -236,11 +240,12 @@ def numbers(name: str, values: ArrayLike, shape: tuple[int | str, ...] | None = 
         raise ProblemError(f"{name}: must be numbers (got {shown(values)}). {fix}.") from None
     if shape is not None and not _fits(array.shape, shape):
         wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-        fix = (
-            "its transpose"
-            if _fits(array.T.shape, shape)
-            else "an array of that shape" + ", not an empty one" * (not array.size)
-        )
+        if _fits(array.T.shape, shape):
+            fix = "its transpose"
+        elif array.size and array.ndim > 2 and _fits(array.reshape(len(array), -1).shape, shape):
+            fix = f"{name}.reshape(len({name}), -1)"
+        else:
+            fix = "an array of that shape" + ", not an empty one" * (not array.size)
         raise ProblemError(f"{name}: must be of shape {wanted} (got {array.shape}). Give {fix}.")
     bad = np.argwhere(~np.isfinite(array)).tolist()
     if bad:

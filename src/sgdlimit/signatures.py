@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
-from .errors import ProblemError, shown, unknown_name
+from .errors import ProblemError, nearest, shown, unknown_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +34,7 @@ FIXES = {
 
 
 def checked(function: F) -> F:
-    """Refuse arguments of another type than the signature has, in one sentence. Arrays are left to their own checks.
+    """Refuse arguments that the signature does not have, in one sentence. Arrays are left to their own checks.
 
     Examples
     --------
@@ -48,7 +48,14 @@ def checked(function: F) -> F:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for name, value in parameters.bind(*args, **kwargs).arguments.items():
+        try:
+            given = parameters.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            names = [name for name in parameters.parameters if name not in ("self", "cls")]
+            fix = nearest(next(iter(kwargs.keys() - {*names}), ""), names, " Correct the call.")
+            called = function.__qualname__.removesuffix(".__init__")
+            raise ProblemError(f"{called}: must be called with {', '.join(names)} ({error}).{fix}") from None
+        for name, value in given.items():
             hint = _hints(function).get(name, Any)
             if not _fits(value, hint):
                 parts = hint, *get_args(hint)

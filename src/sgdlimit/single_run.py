@@ -177,6 +177,5 @@ def check_data(
     if found.centred is not None:
         save(found.centred.data, folder / "centred.zarr")
     save_figure(found.figure(), folder, "diagnosis")
-    verdict = f"{found}\n{network.attrs['data_columns']}"
-    (folder / "verdict.txt").write_text(f"{verdict}\n", encoding="utf-8")
-    return f"{verdict}\n\nResults: {folder}"
+    (folder / "verdict.txt").write_text(f"{found}\n{network.attrs['data_columns']}\n", encoding="utf-8")
+    return f"{found}\n\nResults: {folder}"

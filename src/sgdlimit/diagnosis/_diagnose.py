@@ -24,7 +24,7 @@ from ..inputs import (
 )
 from ..instance import Instance
 from ..problem import Problem
-from ..settings import check_whole
+from ..settings import Settings, check_whole
 from ..signatures import checked
 from ..simulation import Progress, simulate, simulate_together
 from ..theory import solve
@@ -127,6 +127,10 @@ def diagnose(
         raise ProblemError(
             f"labels: must be left out, because they are not used yet (got {shown(labels[0])}). A random teacher gives "
             "the labels. If these are output times, write times=..."
+        )
+    if isinstance(source, Settings):
+        raise ProblemError(
+            f"source: must be samples, a law or an instance (got a {type(source).__name__}). Give problem.draw(seed=0)."
         )
     check_whole(3, runs=runs)
     check_whole(1, field_times=field_times)

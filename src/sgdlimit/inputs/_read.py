@@ -169,7 +169,7 @@ def _array(file: str | IO[bytes], path: str, member: str) -> ndarray:
         if name not in names:
             raise ProblemError(
                 f"DATA: must name one of the arrays {_cut(', '.join(map(repr, names)))} of {shown(path)} (got "
-                f"{shown(member)}). Write it as PATH.npz:NAME."
+                f"{shown(member) if member else 'none'}). Write it as PATH.npz:NAME."
             )
         sizes = {info.filename: info.file_size for info in content.zip.infolist()}
         _check_memory(path, sizes.get(f"{name}.npy", sizes.get(name, 0)))
