@@ -61,6 +61,8 @@ class Averages(ABC):
     """How the averages are computed."""
     known_error: ClassVar[float] = 0.0
     """Error of averages whose accuracy is fixed; 0 for closed forms."""
+    gradient: ClassVar[bool] = True
+    """Whether the rule follows the gradient of one function, so that H is symmetric."""
 
     @abstractmethod
     def forces(self, at: Moment) -> Forces:

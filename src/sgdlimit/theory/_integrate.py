@@ -156,7 +156,7 @@ def integrate(
 
     def level(t, state):
         # ln(ε + atol), scaled so that the solver's atol stands for RELATIVE of it: what ``error`` adds up.
-        return atol / RELATIVE * jnp.log(size(t, state))
+        return atol / RELATIVE * jnp.log(size(t, state)) if resolves else state.error
 
     resolves = isinstance(averages, Integrals) and rates.keep is None  # ε and H, A, E[γ] as its derivatives
 
@@ -209,7 +209,9 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     weights += [rates.teacher_scale * np.asarray(each) for each in jax.tree.leaves(case.given)]
     force = max(float(np.sum(each**2)) for each in weights)
     explicit_steps = rates.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7
-    stiff = explicit_steps > STIFF and rates.memory is None
+    options = rates.memory, rates.sphere, rates.norm, rates.drift
+    plain = averages.gradient and all(option is None for option in options)
+    stiff = plain and explicit_steps > STIFF
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     rest = more_times, *solver.tolerances().values()
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.
@@ -225,7 +227,7 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
         sets = averages.points(K, M)
         with ThreadPoolExecutor(len(sets)) as pool:
             both = [*pool.map(solved, sets)]
-        if not stiff and both[0].steps >= max(solver.max_steps, STIFF):  # as from small weights that grow
+        if plain and not stiff and both[0].steps >= max(solver.max_steps, STIFF):  # as from small weights that grow
             stiff = True
             continue
         both = [jax.tree.map(lambda x: x[: len(times)] if np.ndim(x) else x, each) for each in both]

@@ -52,6 +52,11 @@ class Points(Averages):
         return cls(rule, rule.digest(K, M))
 
     @property
+    def gradient(self) -> bool:  # type: ignore[override]
+        """Whether H is symmetric."""
+        return self.rule.gradient
+
+    @property
     def accuracy(self) -> float:
         """The allowed error."""
         return self.rule.accuracy
