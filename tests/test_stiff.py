@@ -116,25 +116,25 @@ def test_the_jacobian_of_an_implicit_step_is_exact():
     spectrum, _ = power_law(1.0, 3, K=2)
     rates = Training(weight_decay=0.1, label_noise=0.2, batch_size=3).rates(0.3, 2, 2)
     with jax.enable_x64(True):
-        state, case = start(Case(spectrum, jnp.array([1.0, 0.7]), jnp.array([1.0, -0.4]), rates))
-        integrals, t, h = integrals_for("erf"), jnp.asarray(0.5), jnp.asarray(0.3)
-        flat, shaped = ravel_pytree((state.q, state.r, state.v))
+        state, case = start(Case(spectrum, {"v": jnp.array([1.0, 0.7])}, jnp.array([[1.0, -0.4]]), rates))
+        averages, t, h = integrals_for("erf"), jnp.asarray(0.5), jnp.asarray(0.3)
+        flat, shaped = ravel_pytree((state.q, state.r, state.head))
 
         def whole(flat):
-            q, r, v = shaped(flat)
+            q, r, head = shaped(flat)
             omega, weights = case.spectrum.eigenvalues, case.spectrum.weights
-            return state._replace(q=q, r=r, v=v, Q=q @ (weights * omega), R=r @ weights)
+            return state._replace(q=q, r=r, head=head, Q=q @ (weights * omega), R=r @ weights)
 
         def parts(state):
             q = (state.q + jnp.swapaxes(state.q, 0, 1)) / 2
-            return ravel_pytree((q, state.r, state.v))[0]
+            return ravel_pytree((q, state.r, state.head))[0]
 
-        slope = partial(right_hand_side, t, case=case, integrals=integrals)
+        slope = partial(right_hand_side, t, case=case, averages=averages)
         J = jax.jacfwd(lambda flat: parts(slope(whole(flat))))(flat)
         _, coupled = jax.linearize(
-            lambda sums: slope(state._replace(**dict(zip("QRv", sums, strict=True)))), (state.Q, state.R, state.v)
+            lambda sums: slope(state._replace(Q=sums[0], R=sums[1], head=sums[2])), (state.Q, state.R, state.head)
         )
-        step = Rosenbrock(case, integrals, lambda t, state: state.error, lambda state: state)
+        step = Rosenbrock(case, averages, lambda t, state: state.error, lambda state: state)
         b = parts(whole(np.random.default_rng(1).normal(size=len(flat))))
         found = step.solver(t, h, state, coupled)(whole(b))
         expected = np.linalg.solve(np.eye(len(flat)) / (GAMMA * h) - J, b)
