@@ -199,6 +199,25 @@ class Rule:
             )
         return self
 
+    def rests(self, K: int, M: int) -> bool:
+        """Whether samples are found from which the rule learns nothing, δ = 0, as a perceptron from right answers."""
+        import jax
+
+        if self.samples > 1:
+            return False
+        rng = np.random.default_rng(0)
+        each = [rng.standard_normal((200, n)).astype(np.float32) for n in (K, M, self.noise)]
+        fixed = {"given": self.given, "task": 0}
+        overlaps = {"time": 1.0, "Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
+
+        def delta(fields, teacher, noise):
+            target = self.target(teacher, noise=noise, **fixed)
+            return self.learn(fields, target, self.head, noise=noise, **fixed, **overlaps)[0]
+
+        with own_jax(), jax.ensure_compile_time_eval():
+            found = np.asarray(jax.vmap(delta)(*each))
+        return 0 < np.count_nonzero((found == 0).all(axis=1)) < len(found)
+
     def digest(self, K: int, M: int) -> str:
         """Tells rules apart that compute other things, from one process to another."""
         import jax

@@ -242,13 +242,18 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
         if reached > 0:
             if len(both) > 1:  # half their difference is the error of the mean of two independent solutions
                 parts = zip(*(jax.tree.leaves(each[:3]) for each in both), strict=True)
-                error = max(float(np.abs(one[:reached] - other[:reached]).mean()) for one, other in parts) / 2
+                error = max(_apart(one[:reached], other[:reached]) for one, other in parts) / 2
             else:
                 states = jax.tree.map(lambda x, end=reached: x[:end], (*found[:3], times))
                 error = _integral_error(case, averages, states)
             finer = averages.reaching(error)
         if finer == averages:
             return found._replace(steps=both[0].steps, reached=reached, integral_error=error)
+
+
+def _apart(one: ndarray, other: ndarray) -> float:
+    """Mean difference of two solutions over time, relative to what is larger than 1."""
+    return float((np.abs(one - other) / np.maximum(1, np.abs(one))).mean())
 
 
 def _integral_error(case: Case, averages: Averages, states: Any) -> float:

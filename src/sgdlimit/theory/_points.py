@@ -22,6 +22,9 @@ from ._averages import lower_root, sobol_normals
 LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
 """Logarithms to base 2 of the fewest and the most points of a set."""
 
+NEAREST = 1e-5
+"""Smallest σ of points that are placed near a teacher's ν = 0."""
+
 SOLVER_SHARE = 1 / 40
 """Part of the accuracy asked for that is left to a step of the solver."""
 
@@ -41,6 +44,8 @@ class Points(Averages):
     rule: Rule = field(compare=False, repr=False)
     digest: str
     """Stands for the rule where programs are told apart."""
+    rare: bool = False
+    """Whether δ is 0 for most samples when the student knows its teacher, as of a perceptron."""
     level: int = LOWEST_LEVEL
     method: ClassVar[str] = "quasi-Monte Carlo"
 
@@ -49,7 +54,7 @@ class Points(Averages):
         """For a network of K students and M teachers."""
         if rule.labels == CLUSTERS:
             raise ProblemError("labels: clusters have no theory yet. Use a function of the teacher's fields, or SGD.")
-        return cls(rule, rule.digest(K, M))
+        return cls(rule, rule.digest(K, M), rule.rests(K, M))
 
     @property
     def gradient(self) -> bool:  # type: ignore[override]
@@ -82,8 +87,10 @@ class Points(Averages):
     def forces(self, at: Moment) -> Forces:
         """H, A, G and E[γ]."""
         rule, K = self.rule, len(at.Q)
-        fields, target, head, extras = self._samples(at)
+        L, normals, weights = self._normals(at)
+        fields, target, head, extras = self._samples(at, L, normals)
         overlaps = _single({"time": at.time, "Q": at.Q, "R": at.R, "T": at.T})
+        n = len(L)
 
         def learn(fields, target, noise):
             if rule.samples == 1:
@@ -91,32 +98,30 @@ class Points(Averages):
             delta, change = rule.learn(fields, target, head, **extras, noise=noise, **overlaps)
             return delta.reshape(-1, K), change
 
-        normals = jnp.moveaxis(at.points, 2, 0)
-        L = self._root(at)
-        n = len(L)
         with jax.enable_x64(False):
             delta, change = jax.vmap(learn)(fields, target, normals[:, :, n:])
-        count = len(delta)
-        stein = jnp.einsum("psk,psd->kd", delta, normals[:, :, :n]) / count
+        weighted = weights[:, None, None] * delta
+        stein = jnp.einsum("psk,psd->kd", weighted, normals[:, :, :n]).astype(float)
         # A field that those before it fix has no column in L, and takes no part.
         fixed = jnp.diagonal(L) == 0
-        stein = jnp.where(fixed, 0.0, stein.astype(float))
+        stein = jnp.where(fixed, 0.0, stein)
         pull = solve_triangular(L + jnp.diag(jnp.where(fixed, 1.0, 0.0)), stein.T, trans=1, lower=True).T
         A, H = pull[:, : n - K], pull[:, n - K :]
         if rule.gradient:
             H = (H + H.T) / 2
-        G = jnp.einsum("psk,psl->kl", delta, delta) / count
-        return Forces(H, A, G.astype(float), jax.tree.map(lambda x: jnp.mean(x.astype(float), axis=0), change))
+        G = jnp.einsum("psk,psl->kl", weighted, delta).astype(float)
+        return Forces(H, A, G, jax.tree.map(lambda x: _mean(weights, x), change))
 
     def metrics(self, at: Moment) -> dict[str, Any]:
         """The rule's metrics, without noise."""
-        n = len(at.Q) + len(at.T)
-        fields, target, head, extras = self._samples(at._replace(points=at.points.at[:, n:].set(0)))
+        L, normals, weights = self._normals(at)
+        normals = normals.at[:, :, len(L) :].set(0)
+        fields, target, head, extras = self._samples(at, L, normals)
         extras["noise"] = jnp.zeros(self.rule.noise, jnp.float32)
         with jax.enable_x64(False):
-            each = jax.vmap(jax.vmap(lambda fields, target: self.rule.measure(fields, target, head, **extras)))
-            values = each(fields, target)
-        return {name: jnp.mean(value.astype(float)) for name, value in values.items()}
+            each = jax.vmap(lambda fields, target: self.rule.measure(fields, target, head, **extras))
+            values = each(*jax.tree.map(lambda x: x[:, 0], (fields, target)))
+        return {name: _mean(weights, value) for name, value in values.items()}
 
     def permuted(self, head: Any, given: Any, s: Any, t: Any) -> dict[str, Any] | None:
         """Where the head's entries go, if the update treats the units alike; found by trying it."""
@@ -153,22 +158,48 @@ class Points(Averages):
             found[name] = fits[-1]
         return found
 
-    def _root(self, at: Moment) -> Any:
-        """L with the teachers first: targets do not move with the students."""
-        return lower_root(jnp.block([[at.T, at.R.T], [at.R, at.Q]]))
+    def _normals(self, at: Moment) -> tuple[Any, Any, Any]:
+        """L with the teachers first, normals (point, sample, dim), and the weights of the points, which sum to 1.
 
-    def _samples(self, at: Moment) -> tuple[Any, ...]:
+        Where δ is rarely not 0, that is where a teacher's field ν_m is near 0 on the scale σ of what the students do
+        not know of it. So each ν_m/√T_m is drawn from N(0, σ²) in a share of the points, and weighted.
+        """
+        L = lower_root(jnp.block([[at.T, at.R.T], [at.R, at.Q]]))
+        normals, M, n = jnp.moveaxis(at.points, 2, 0), len(at.T), len(at.T) + len(at.Q)
+        count = len(normals)
+        if not self.rare:
+            return L, normals, jnp.full(count, 1 / count, jnp.float32)
+        known = lower_root(at.Q)
+        fixed = jnp.diagonal(known) == 0
+        explained = solve_triangular(known + jnp.diag(jnp.where(fixed, 1.0, 0.0)), at.R, lower=True)
+        part = jnp.sum(jnp.where(fixed[:, None], 0.0, explained) ** 2, axis=0) / jnp.diagonal(at.T)
+        sigma = jnp.sqrt(jnp.clip(1 - part, NEAREST**2, 1)).astype(jnp.float32)
+        units = (L[:M, :n] / jnp.linalg.norm(L[:M, :n], axis=1, keepdims=True)).astype(jnp.float32)
+        z = normals[:, 0, :n]
+        which = np.arange(count) % (M + 1)  # the last share stays as it is
+        along = jnp.concatenate([units, jnp.zeros((1, n), jnp.float32)])[which]
+        shrink = jnp.append(sigma, 1)[which] - 1
+        z = z + (shrink * jnp.sum(along * z, axis=1))[:, None] * along
+        ratios = jnp.exp(-((z @ units.T) ** 2) * (1 / sigma**2 - 1) / 2) / sigma
+        weights = (M + 1) / (1 + jnp.sum(ratios, axis=1)) / count
+        return L, normals.at[:, 0, :n].set(z), weights
+
+    def _samples(self, at: Moment, L: Any, normals: Any) -> tuple[Any, ...]:
         """Fields (point, sample, K), targets (point, sample, ...), the head, and what else functions may ask for."""
-        M, n = len(at.T), len(at.T) + len(at.Q)
+        M, n = len(at.T), len(L)
         head, given = _single((at.head, at.given))
         extras = {"given": given, "task": at.task}
-        both = jnp.einsum("ad,sdp->psa", self._root(at).astype(jnp.float32), at.points[:, :n])
-        noise = jnp.moveaxis(at.points, 2, 0)[:, :, n:]
+        both = jnp.einsum("ad,psd->psa", L.astype(jnp.float32), normals[:, :, :n])
         with jax.enable_x64(False):  # the user's own constants are in single precision too
-            labels = jax.vmap(jax.vmap(lambda teacher, z: self.rule.target(teacher, noise=z, **extras)))
-            target = labels(both[..., :M], noise)
+            labels = jax.vmap(jax.vmap(lambda teacher, noise: self.rule.target(teacher, noise=noise, **extras)))
+            target = labels(both[..., :M], normals[:, :, n:])
         return both[..., M:], target, head, extras
 
 
 def _single(numbers: Any) -> Any:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), numbers)
+
+
+def _mean(weights: Any, values: Any) -> Any:
+    """The weighted mean over points, in double precision."""
+    return jnp.tensordot(weights.astype(float), values.astype(float), 1)
