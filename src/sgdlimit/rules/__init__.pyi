@@ -29,6 +29,13 @@ from ._kernels import (
     values_and_slopes as values_and_slopes,
 )
 from ._kinks import RAMP as RAMP, STEP as STEP, bell as bell, kink_pairs as kink_pairs
-from ._network import squared_network as squared_network
+from ._network import (
+    LABELS as LABELS,
+    LOSSES as LOSSES,
+    RULES as RULES,
+    check_network as check_network,
+    network as network,
+    squared_network as squared_network,
+)
 from ._polynomial import Polynomial as Polynomial
 from ._rule import CLUSTERS as CLUSTERS, Rule as Rule
