@@ -7,7 +7,7 @@ from xarray import DataArray, Dataset
 
 from .errors import ProblemError, shown
 from .signatures import checked
-from .trajectory import VARIABLES
+from .trajectory import followed, is_entry, variable
 
 AGREEMENT = 2.0
 """SGD agrees with a theory when M, averaged over entries, is below this many times the noise floor.
@@ -15,11 +15,6 @@ AGREEMENT = 2.0
 The paper gives no threshold. The floor is itself the M of a few noisy runs, which scatters by about a third between
 seeds.
 """
-
-COMPARED = tuple(name for name in VARIABLES if name != "mean_field")
-"""Variables in which theory and SGD are compared. Mean fields fluctuate as fast as single steps."""
-
-ENTRIES = ("student", "student_", "teacher", "task")
 
 Measure = Literal["mean-absolute", "rms"]
 Values = TypeVar("Values", Dataset, DataArray)
@@ -37,15 +32,15 @@ NAMES_OF_RESULTS = {
 }
 
 SAME = (
-    "instance_seed", "input_dim", "latent_dim", "activation", "teacher_activation", "nonlinearity", "learning_rate",
-    "training",
+    "instance_seed", "input_dim", "latent_dim", "activation", "teacher_activation", "rule", "nonlinearity",
+    "learning_rate", "training",
 )  # fmt: skip
 """Attributes in which theory and SGD may not differ."""
 
 
 @checked
 def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute") -> Dataset:
-    """M of every entry of Q, R, v and ε_g: the distance between two trajectories, averaged over the output times (18).
+    """M of every entry of Q, R, the head and errors: the distance of two trajectories, averaged over output times (18).
 
     Parameters
     ----------
@@ -65,7 +60,7 @@ def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute
     ProblemError
         If the trajectories have no output time in common or the measure is not known.
     """
-    for dim in ENTRIES:
+    for dim in filter(is_entry, {**theory.sizes, **sgd.sizes}):
         if theory.sizes.get(dim) != sgd.sizes.get(dim):
             raise ProblemError(
                 f"theory: must have the {dim!r} of SGD, {sgd.sizes.get(dim)} (got {theory.sizes.get(dim)}). "
@@ -86,7 +81,7 @@ def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute
 
 def _compared(*trajectories: Dataset) -> list[Dataset]:
     """The variables to compare that all trajectories have, up to the last output time of the shortest."""
-    names = [name for name in COMPARED if all(name in each for each in trajectories)]
+    names = [name for name in followed(trajectories[0]) if all(name in each for each in trajectories)]
     shared = slice(min(each.sizes["time"] for each in trajectories))
     return [each[names].isel(time=shared) for each in trajectories]
 
@@ -104,7 +99,7 @@ def magnitude(trajectory: Dataset) -> Dataset:
 
 def over_entries(dataset: Dataset) -> DataArray:
     """Mean over the entries of each quantity (20), along a new dimension ``quantity``."""
-    means = dataset.mean(set(ENTRIES).intersection(dataset.dims))
+    means = dataset.mean([dim for dim in dataset.dims if is_entry(dim)])
     return means.to_dataarray("quantity").assign_coords(quantity=list(dataset))
 
 
@@ -180,8 +175,7 @@ def compare(
         result["agrees"] = result["M"] <= AGREEMENT * result["floor"]
         attrs["agreement"] = f"M <= {AGREEMENT:g} noise floor"
     for name in map(str, result):  # units are 1, as Q, R, v and ε_g have none; a verdict is no number
-        quantity = VARIABLES.get(name)
-        long_name = f"{OF_ENTRIES}: {quantity.long_name}" if quantity else NAMES_OF_RESULTS[name]
+        long_name = NAMES_OF_RESULTS.get(name) or f"{OF_ENTRIES}: {variable(name).long_name}"
         result[name].attrs = {"long_name": long_name} | ({} if name == "agrees" else {"units": "1"})
     return result.assign_attrs(attrs)
 

@@ -70,6 +70,18 @@ def variable(name: str, axes: int = 1) -> Variable:
     return Variable(("time",), name.replace("_", " "), name)
 
 
+def followed(trajectory: xr.Dataset) -> list[str]:
+    """Names of what theory and SGD follow in time: Q, R, the head and errors. Mean fields change with single steps."""
+    others = ("mean_field", "W", "C", "X", "y")
+    names = [str(name) for name in trajectory if "time" in trajectory[name].dims and name not in others]
+    return sorted((name for name in names if not name.endswith(("_stderr", "_bias"))), key=[*VARIABLES, *names].index)
+
+
+def is_entry(dim: Any) -> bool:
+    """Whether a dimension counts entries of an order parameter or of a rule's head."""
+    return dim in ("student", "student_", "teacher", "task") or str(dim).startswith(HEAD)
+
+
 @checked
 def log_times(steps: int, input_dim: int, count: int = 200) -> np.ndarray:
     """Distinct log-spaced output times, from the first SGD step to the last.

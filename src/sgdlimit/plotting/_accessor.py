@@ -148,11 +148,11 @@ class TrajectoryAccessor:
 
 def _check(name: str, dataset: object) -> None:
     """Refuse what is not one trajectory."""
-    if not isinstance(dataset, Dataset) or "time" not in dataset.dims or "v" not in dataset:
+    if not isinstance(dataset, Dataset) or "time" not in dataset.dims or "Q" not in dataset:
         raise ProblemError(
-            f"{name}: is no trajectory, which has Q, R and v along time; use what solve, simulate or load return"
+            f"{name}: is no trajectory, which has Q and R along time; use what solve, simulate or load return"
         )
-    further = sorted(map(str, set(dataset["v"].dims) - {"run", "time", "student"}))
+    further = sorted(map(str, set(dataset["Q"].dims) - {"run", "overlaps", "time", "student", "student_"}))
     if further:
         choice = ", ".join(f"{dim}=0" for dim in further)
         raise ProblemError(f"{name}: has {', '.join(further)} as well; choose one trajectory, as with .isel({choice})")

@@ -12,9 +12,8 @@ from matplotlib.lines import Line2D
 from numpy import ndarray
 from xarray import DataArray, Dataset
 
-from ..comparison import ENTRIES
 from ..errors import ProblemError
-from ..trajectory import VARIABLES
+from ..trajectory import HEAD, VARIABLES, followed, is_entry, variable
 from ._draw import DARK, SERIES, TIME, add_legend, chosen, draw, finish, key, log_ticks, new_figure, shade_key, styled
 
 SATURATION_FACTOR = 2.0
@@ -87,8 +86,10 @@ def trajectory(
     first, *others = (each.sel(time=each["time"] > 0) for each in (first, runs) if each is not None)
     groups = [Runs("SGD", each) for each in others]
     known = [str(name) for name in first if "time" in first[name].dims and all(name in each for each in others)]
-    error = "task_error" if "task_error" in known else "generalization_error"
-    default = [name for name in (error, "Q", "R", "v") if name in known]
+    order = [
+        name for name in followed(first) if name in known and not ("task_error" in known and name == QUANTITIES[0])
+    ]
+    default = sorted(order, key=lambda name: name in ("Q", "R", "v") or name.startswith(HEAD))  # errors first
     names = chosen(quantities, default, known, "{} cannot be shown here")
     if axes is None:
         figure, panels = new_panels(len(names))
@@ -119,7 +120,7 @@ def draw_quantity(panel: Axes, name: str, first: Dataset, groups: Sequence[Runs]
     for label, data, symbol in groups:
         draw_entries(panel, data[name], label, marks=marks_along(data["time"].values)[symbol], **SYMBOLS[symbol])
     scale = "log" if name.endswith("error") else "linear"
-    panel.set(xscale="log", xlim=times[[0, -1]], yscale=scale, ylabel=LABELS.get(name, name))
+    panel.set(xscale="log", xlim=times[[0, -1]], yscale=scale, ylabel=LABELS.get(name, variable(name).long_name))
     if len(lines) > MOST_ENTRIES:
         panel.set_title(f"{len(lines)} entries", loc="right", fontsize="medium")
     elif len(lines) > 1 and named:  # the entries by colour, beside the panel, where no curve runs
@@ -172,7 +173,7 @@ def entries(values: DataArray) -> list[tuple[str, DataArray]]:
     >>> [name for name, _ in entries(Q)]
     ['Q0,0', 'Q0,1', 'Q1,1']
     """
-    dims = [dim for dim in values.dims if dim in {"cluster", *ENTRIES}]
+    dims = [dim for dim in values.dims if dim == "cluster" or is_entry(dim)]
     return [
         (f"{values.name or 'Q'}{','.join(map(str, place))}", values.isel(dict(zip(dims, place, strict=True))))
         for place in np.ndindex(*(values.sizes[dim] for dim in dims))
@@ -227,7 +228,7 @@ def dynamics_legend(
         lines[rf"{kind} $\pm1$ standard deviation of {members} {'runs' if kind == 'SGD' else 'chains'}"] = ENSEMBLE
     if groups:
         runs = groups[0].data.sizes.get("run", 1)
-        lost = sum(int(group.data["v"].isnull().any(["time", "student"]).sum()) for group in groups)
+        lost = sum(int(group.data["Q"].isnull().any(["time", "student", "student_"]).sum()) for group in groups)
         left_out = f", {lost} diverged and are left out from then on" if lost else ""
         title.append((f"SGD: mean of {runs} runs" if runs > 1 else "SGD: one run") + left_out)
         lines |= {group.label: SYMBOLS[group.symbol] for group in groups}
@@ -258,4 +259,5 @@ def _label(name: str, entry: str) -> str:
     index = entry.removeprefix(name)
     if name in ("task_error", "mean_field"):
         return f"{name.split('_')[0]} {index}"
-    return f"${name}_{{{index}}}$" if index else VARIABLES[name].tex
+    symbol = variable(name).symbol
+    return f"${symbol}_{{{index}}}$" if index else variable(name).tex if name in VARIABLES else symbol.replace("_", " ")

@@ -23,6 +23,7 @@ from ..instance import Instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
 from ..rules import Activation, Tables, codes_of
+from ..training import Rates
 from ._kernel import Block, Chains, inputs_and_labels
 from ._projection import Projection
 from ._sources import BLOCK, LABELS, Source, condition_of
@@ -190,7 +191,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     activations, teacher_activations = np.array(codes).reshape(2, -1)
     numbers = np.array([instance.rates[:6] for instance in instances], float).T.copy()
     batch_size = first.training.batch_size
-    rates = first.rates._make([*numbers, batch_size, None, None, None])
+    rates = Rates(*numbers, batch_size, None, None, None)
     outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rates.teacher_scale[:, None, None]
     labels = np.empty(0)
     if len(given) == 2:  # in the place of a teacher without units and of its noise

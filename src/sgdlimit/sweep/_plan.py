@@ -10,7 +10,6 @@ from typing import Any, Self
 import numpy as np
 from xarray import Dataset
 
-from ..comparison import COMPARED
 from ..errors import ProblemError
 from ..problem import Problem
 from ..trajectory import VARIABLES
@@ -106,8 +105,9 @@ class Plan:
         K, M = max(values_of("student_units")), max(values_of("teacher_units")) * tasks
         sizes = {**empty.sizes, "student": K, "student_": K, "teacher": M, "task": tasks}
         on = {**run.model_dump(), "": True, "mixture": "mixture" in run.theories}
+        names = [name for name in VARIABLES if name != "mean_field"]
         arrays = {name: ((*before, *sweep.dims), text) for name, (before, text) in OTHERS.items()}
-        for (prefix, (before, after, option, text)), name in product(KINDS.items(), COMPARED):
+        for (prefix, (before, after, option, text)), name in product(KINDS.items(), names):
             measured = prefix == "theory_" or run.test_samples or "error" not in name
             if on[option] and measured and (name != "task_error" or tasks > 1):
                 before = OF_THEORY if prefix + name in ("Q", "R") else before

@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 from xarray import Dataset
 
-from ..comparison import COMPARED, discrepancy, magnitude
+from ..comparison import discrepancy, magnitude
 from ..errors import DivergenceError, DivergenceWarning, ProblemError
 from ..inputs import Gaussian, LatentLaw, is_centred
 from ..instance import Instance
@@ -17,6 +17,7 @@ from ..problem import GaussianMixture, Problem
 from ..resources import one_thread
 from ..simulation import Progress, simulate_together
 from ..theory import solve, solve_mixture
+from ..trajectory import followed
 from ._plan import Plan
 from ._settings import SweepRun
 
@@ -149,7 +150,7 @@ class Conditions:
         def compared(key: Key, case: Case | None) -> dict[str, Dataset]:
             """What is stored of a run and the theory it is compared with, by the prefix of the names."""
             whole = runs[key].sel(overlaps=case[0], drop=True) if case else runs[key].isel(overlaps=0, drop=True)
-            stored = [name for name in whole if name in COMPARED and (case or name not in ("Q", "R"))]
+            stored = [name for name in followed(whole) if case or name not in ("Q", "R")]
             sgd = whole[stored].reindex(time=times)
             reached = sgd["v"].notnull().all(["time", "student"])
             found = {"scale_": magnitude(sgd).where(reached)}
@@ -211,7 +212,7 @@ def _solved(instance: Instance, theory: str, times: ndarray, run: SweepRun) -> t
     except DivergenceError:  # before the first output
         found = solve(instance, [0.0]).isel(time=slice(0)).assign_attrs(diverged_at=float(times[0]))
     diverged_at, members = found.attrs.get("diverged_at", np.nan), found.sizes.get("run", 0)
-    found = found[[name for name in found if name in COMPARED]].reindex(time=times)
+    found = found[followed(found)].reindex(time=times)
     mean = found.mean("run") if members else found
     scatter = mean.isel(time=0, drop=True) * (np.nan if members else 0.0)
     if members > 1 and np.isnan(diverged_at):
