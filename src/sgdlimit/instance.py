@@ -31,7 +31,16 @@ from .inputs import (
     root_mean_square,
     root_of,
 )
-from .rules import ACTIVATIONS, Activation, Rule, activation_named, names_of, student_activation
+from .rules import (
+    ACTIVATIONS,
+    Activation,
+    Rule,
+    activation_named,
+    limited,
+    names_of,
+    squared_network,
+    student_activation,
+)
 from .settings import check_positive, numbers
 from .signatures import checked
 from .training import PLAIN, Rates, Training, check_switch_times, task_units
@@ -144,6 +153,44 @@ class Instance:
         if transform is not None and transform.shape != (D, N):
             raise ProblemError(f"transform: must be the transform of {(D, N)} features (got {transform.shape}).")
         latent.check_dim(D)
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Options of training that need something of the network; weights on the sphere are scaled to be there."""
+        training, K, M = self.training, len(self.student), len(self.teacher)
+        if training.sphere:
+            norm = sqrt(np.mean(self.student**2, axis=1, keepdims=True))
+            if not norm.all():
+                raise ProblemError("sphere: needs weights that are not 0. Give another student.")
+            self.student = numbers("student", self.student / norm)
+        if training.teacher_turn is not None:
+            numbers("teacher_turn", training.teacher_turn, (M, M))
+        if training.dropout and self.rule is not None and np.shape(self.rule.head.get("v"))[-1:] != (K,):
+            raise ProblemError(f"dropout: needs output weights v of {K} units in the rule's head. Name them 'v'.")
+        if not self.closed_form:
+            self.as_rule(1.0)
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether the averages of theory are those of the squared loss of one output."""
+        return self.rule is self.training.clip is self.training.polyak is None
+
+    def as_rule(self, variance: float) -> Rule:
+        """The learning rule with the factors of clip and polyak, for inputs of this mean variance ω̄."""
+        rule, rates = self.rule, self.rates
+        if rule is None:
+            rule = squared_network(
+                self.activation,
+                self.teacher_activation or self.activation,
+                self.student_output,
+                np.atleast_2d(self.teacher_output),
+                student_scale=rates.student_scale,
+                teacher_scale=rates.teacher_scale,
+                label_noise=rates.label_noise,
+            )
+        if self.training.clip is self.training.polyak is None:
+            return rule
+        return limited(rule, variance, clip=self.training.clip, polyak=self.training.polyak)
 
     @classmethod
     @checked

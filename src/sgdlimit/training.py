@@ -7,13 +7,29 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, field_validator, model_validator
 
 from .errors import ProblemError, shown
 from .settings import Settings, numbers
 from .signatures import checked
 
 Scale = Annotated[StrictFloat, Field(ge=0, le=1e6)]
+Positive = Annotated[StrictFloat, Field(gt=0, le=1e6)]
+Share = Annotated[StrictFloat, Field(ge=0, lt=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+EXCLUDED = (
+    (
+        "batch_fraction",
+        ("batch_size", "momentum", "memory", "sphere", "gradient_flow", "adagrad", "teacher_drift", "teacher_turn"),
+        "large batches have a map of their own, without it",
+    ),
+    ("memory", ("momentum", "weight_decay", "adagrad"), "the equations of second order have no such term"),
+    ("sphere", ("weight_decay",), "the norms are fixed"),
+    ("gradient_flow", ("batch_size", "label_noise", "adagrad"), "it has no noise, which the other one changes"),
+    ("clip", ("polyak", "dropout"), "the length of a step would have two meanings"),
+)
+"""Options that exclude others, and why."""
 
 
 class Schedule(Settings):
@@ -111,8 +127,10 @@ class Rates(NamedTuple):
     """0 for gradient flow, without noise, else None."""
     norm: Any = None
     """Initial B of AdaGrad-Norm, or None."""
+    fraction: Any = None
+    """α of batches of αN samples, or None."""
     drift: Any = None
-    """Of a teacher that changes: κ, its turn S (M, M), and where p (node, M, M) and T (M, M) go; or None."""
+    """Of a teacher that moves: κ, its turn S (M, M), and where p_mm (node,) and T_mm (M,) go; or None."""
 
 
 class Training(Settings):
@@ -135,11 +153,35 @@ class Training(Settings):
         same mean and 1/n of the covariance: the theory's η² G becomes η² G/n and its drift stays.
     schedule
         A :class:`Schedule` for the learning rates; constant by default.
+    dropout
+        Probability that a hidden unit is left out of a step; the others' outputs are divided by 1 − dropout. Errors are
+        those of the whole network.
+    momentum
+        β: W ← W − ηU with U ← βU + δX/√N, and likewise for the head. In the limit this is the rate η/(1 − β).
+    memory
+        γ of a momentum that lasts for a time 1/γ, β = 1 − γ/N, with W ← W − (η/N) U.
+    sphere
+        Whether each W_k has the norm |W_k|² = N, at the start and after each step.
+    gradient_flow
+        Whether learning is free of noise, as with small rates: without the term η² G. Theory only.
+    adagrad
+        AdaGrad-Norm: the initial B of b² = N·B, b² ← b² + |δ|²|X|²/N, by whose root √B both rates are divided.
+    polyak
+        Polyak's step (η_max, c, ℓ*): what moves W and the head has the factor min(η_max, (ℓ − ℓ*)/(c ω̄|δ|²)), with ℓ
+        the loss of the sample and ω̄ the mean variance of the inputs.
+    clip
+        c: what moves W and the head has the factor min(1, c/√(ω̄|δ|² + |γ|²)).
+    teacher_drift, teacher_turn
+        A teacher that moves in each step, W̃ ← (1 − κ/N) W̃ + √(2κ/N) ζ with normal ζ, and W̃ ← W̃ + S W̃/N with an
+        antisymmetric S of shape (M, M).
+    batch_fraction
+        α of batches of αN samples, whose gradients a step adds up: W ← W − (η/√N) Σ δ X. Time counts samples, t =
+        samples/N, and between the steps nothing moves.
 
     Raises
     ------
     ProblemError
-        Naming every wrong field with its value and a fix.
+        Naming every wrong field with its value and a fix, and options that exclude each other.
 
     Examples
     --------
@@ -153,6 +195,43 @@ class Training(Settings):
     weight_decay: Scale = 0.0
     batch_size: StrictInt = Field(default=1, ge=1, le=10**6)
     schedule: Schedule | None = None
+    dropout: Share = 0.0
+    momentum: Share = 0.0
+    memory: Positive | None = None
+    sphere: StrictBool = False
+    gradient_flow: StrictBool = False
+    adagrad: Positive | None = None
+    polyak: tuple[Positive, Positive, Finite] | None = None
+    clip: Positive | None = None
+    teacher_drift: Scale = 0.0
+    teacher_turn: tuple[tuple[Finite, ...], ...] | None = None
+    batch_fraction: Positive | None = None
+
+    @field_validator("teacher_turn")
+    @classmethod
+    def _antisymmetric(cls, value: Any) -> Any:
+        size = len(value or ())
+        if any(len(row) != size for row in value or ()) or np.any(np.add(value or 0, np.transpose(value or 0))):
+            raise ValueError("must be a square matrix S with Sᵀ = −S", "Try [[0.0, 1.0], [-1.0, 0.0]].")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        given = self.options()
+        for name, others, reason in EXCLUDED:
+            for other in given.intersection(others):
+                if name in given:
+                    raise ProblemError(f"{name}: must not be given together with {other}: {reason}. Leave one out.")
+        return self
+
+    def options(self) -> set[str]:
+        """Names of the options that are not as in the paper."""
+        return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+
+    @property
+    def moves_teacher(self) -> bool:
+        """Whether the teacher drifts or turns."""
+        return self.teacher_drift > 0 or self.teacher_turn is not None
 
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:
         """Factor of both rates at any times, from the schedule."""
@@ -177,6 +256,14 @@ class Training(Settings):
             schedule and np.array(schedule.times),
             schedule and np.array(schedule.factors),
             None if switch_times is None or len(switch_times) == 0 else switch_times,
+            self.momentum,
+            self.memory,
+            1 - self.dropout if self.dropout else None,
+            0.0 if self.sphere else None,
+            0.0 if self.gradient_flow else None,
+            self.adagrad,
+            self.batch_fraction,
+            (self.teacher_drift, self.teacher_turn, None, None) if self.moves_teacher else None,
         )
 
 

@@ -39,3 +39,4 @@ from ._network import (
 )
 from ._polynomial import Polynomial as Polynomial
 from ._rule import CLUSTERS as CLUSTERS, Rule as Rule
+from ._steps import limited as limited

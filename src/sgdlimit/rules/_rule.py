@@ -267,9 +267,11 @@ class Gradient:
         import jax
 
         extras = {"noise": noise, "given": given, "task": task}
-        return jax.grad(lambda fields, head: _called(self.loss, (fields, target, head), extras), (0, 1))(
-            fields, dict(head)
-        )
+        return jax.grad(lambda fields, head: self.value(fields, target, head, **extras), (0, 1))(fields, dict(head))
+
+    def value(self, fields: Any, target: Any, head: Any, **extras: Any) -> Any:
+        """The loss itself."""
+        return _called(self.loss, (fields, target, head), extras)
 
 
 def _called(function: Callable[..., Any], arguments: tuple, extras: Mapping[str, Any]) -> Any:

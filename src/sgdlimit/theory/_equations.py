@@ -15,10 +15,11 @@ and η_θ. A teacher that changes has the units of all tasks and other output we
 * dropout averages H, A, G and E[γ] over the masks of the hidden units;
 * weights on the sphere subtract what would change their norm, x_k = Σ w dq_kk/2;
 * gradient flow leaves η² G out;
-* with AdaGrad-Norm, dB/dt = ω̄ tr G, ω̄ = Σ w ω, and both rates are divided by √B;
+* with AdaGrad-Norm, dB/dt = ω̄ tr G/n, ω̄ = Σ w ω, and both rates are divided by √B;
+* fixed momentum β divides both rates by 1 − β;
 * momentum with a memory of 1/γ makes U, the sum of past δ X, a second set of weights: c = ⟨ΓΥ⟩, s = ⟨ΥΥ⟩, u = ⟨Υφ⟩;
-* a teacher that drifts or turns moves p and T.
-
+* a teacher that drifts or turns moves p and T;
+* batches of αN samples take finite steps, :func:`batch_step`.
 
 Where the equations of Bae & Jeong are:
 
@@ -39,6 +40,7 @@ sums, and one equation for q on each node gives both: without a weight it is (S4
 agrees, because Σ w ω = c in (S43), and [(c − b²)ρ + b²ρ²/δ] = ρ ω in (S46).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -94,6 +96,9 @@ def start(case: Case) -> tuple[State, Case]:
     (omega, weights, *products, T, noise), structure = jax.tree.flatten(jax.tree.map(jnp.asarray, case.spectrum))
     q, r, p = (jnp.moveaxis(array, 0, -1) for array in products)
     rates, more = case.rates, {}
+    if rates.sphere is not None:
+        norm = jnp.sqrt(jnp.diagonal(q @ weights))[:, None, None]
+        q, r = q / (norm * transposed(norm)), r / norm
     if rates.memory is not None:
         more |= {"c": jnp.zeros_like(q), "s": jnp.zeros_like(q), "u": jnp.zeros_like(r)}
         more["V"] = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x)), case.head)
@@ -101,9 +106,22 @@ def start(case: Case) -> tuple[State, Case]:
         more["B"] = jnp.asarray(rates.norm, float)
     if rates.drift is not None:
         more |= {"p": p, "T": T}
+        kappa, turn, p_end, T_end = rates.drift
+        p_end = jnp.pad(p_end, (0, len(omega) - len(p_end))) * np.eye(len(T))[..., None]
+        rates = rates._replace(drift=(kappa, turn, p_end, jnp.diag(T_end)))
     head = jax.tree.map(jnp.asarray, case.head)
     state = State(q, r, q @ (weights * omega), r @ weights, head, jnp.zeros(()), more)
-    return state, case._replace(spectrum=structure.unflatten([omega, weights, q, r, p, T, noise]))
+    return state, case._replace(spectrum=structure.unflatten([omega, weights, q, r, p, T, noise]), rates=rates)
+
+
+def transposed(x: Float[Array, "K L node"]) -> Float[Array, "L K node"]:
+    """Each node's matrix transposed."""
+    return jnp.swapaxes(x, 0, 1)
+
+
+def both(x: Float[Array, "K K node"]) -> Float[Array, "K K node"]:
+    """A matrix and its transpose."""
+    return x + transposed(x)
 
 
 def task_at(rates: Rates, t: Scalar) -> Int[Array, ""] | int:
@@ -112,8 +130,9 @@ def task_at(rates: Rates, t: Scalar) -> Int[Array, ""] | int:
 
 
 def schedule_at(rates: Rates, t: Scalar) -> Scalar | float:
-    """Factor of the learning rates at time t."""
-    return 1.0 if rates.schedule_times is None else jnp.interp(t, rates.schedule_times, rates.schedule_factors)
+    """Factor of the learning rates at time t, from the schedule and from momentum."""
+    factor = 1.0 if rates.schedule_times is None else jnp.interp(t, rates.schedule_times, rates.schedule_factors)
+    return factor / (1 - rates.momentum)
 
 
 def moment_at(t: Scalar, state: State, case: Case) -> Moment:
@@ -149,47 +168,71 @@ def right_hand_side(t: Scalar, state: State, case: Case, averages: Averages) -> 
     """Time derivative of the state, with a case as from :func:`start`."""
     q, r, *_, more = state
     omega, weight, _, _, p, _, noise = jax.tree.leaves(case.spectrum)
-    p, rates, factor, at = more.get("p", p), case.rates, schedule_at(case.rates, t), moment_at(t, state, case)
+    p, rates, factor = more.get("p", p), case.rates, schedule_at(case.rates, t)
     if rates.norm is not None:
         factor = factor / jnp.sqrt(more["B"])
-    factor = factor / (1 - rates.momentum)
-    eta, forces = rates.learning_rate * factor, forces_at(at, averages)
-    pull = jnp.concatenate([forces.H, forces.A], axis=1)
+    eta, forces = rates.learning_rate * factor, forces_at(moment_at(t, state, case), averages)
+    along = _drift_of(forces, omega)
     spread = noise * omega * forces.G[..., None] / rates.batch_size if rates.flow is None else 0.0
-
-    def along(x, y):  # H ω x + A y as one product, for all nodes at once
-        return jnp.tensordot(pull, jnp.concatenate([omega * x, y]), 1)
-
-    def both(x):
-        return x + jnp.swapaxes(x, 0, 1)
 
     moved = {}
     if rates.memory is None:
         dq = eta**2 * spread  # the noise of (S43), (S46)
-        dq -= eta * both(along(q, jnp.swapaxes(r, 0, 1)) + rates.weight_decay * q)  # their drift
+        dq -= eta * both(along(q, transposed(r)) + rates.weight_decay * q)  # their drift
         dr = -eta * (along(r, p) + rates.weight_decay * r)  # (S41)
         dhead = jax.tree.map(lambda change: -rates.output_rate * factor * change, forces.head)  # (S47)
     else:
         c, s, u, V, gamma = more["c"], more["s"], more["u"], more["V"], rates.memory
         dq, dr = -eta * both(c), -eta * u
-        moved["c"] = jnp.swapaxes(along(q, jnp.swapaxes(r, 0, 1)), 0, 1) - eta * s - gamma * c
-        moved["s"] = both(along(c, jnp.swapaxes(u, 0, 1))) - 2 * gamma * s + spread
+        moved["c"] = transposed(along(q, transposed(r))) - eta * s - gamma * c
+        moved["s"] = both(along(c, transposed(u))) - 2 * gamma * s + spread
         moved["u"] = along(r, p) - gamma * u
         moved["V"] = jax.tree.map(lambda V, change: change - gamma * V, V, forces.head)
         dhead = jax.tree.map(lambda V: -rates.output_rate * factor * V, V)
     if rates.sphere is not None:
         x = jnp.diagonal(dq @ weight)[:, None, None] / 2
-        dq, dr = dq - (x + jnp.swapaxes(x, 0, 1)) * q, dr - x * r
+        dq, dr = dq - (x + transposed(x)) * q, dr - x * r
         if rates.memory is not None:
             moved["c"] -= x * more["c"]
     if rates.norm is not None:
-        moved["B"] = weight @ omega * jnp.trace(forces.G)
+        moved["B"] = (weight * noise) @ omega * jnp.trace(forces.G) / rates.batch_size
     if rates.drift is not None:
         kappa, turn, p_end, T_end = rates.drift
-        dr += jnp.einsum("kmx,nm->knx", r, turn) - kappa * r
-        moved["p"] = both(jnp.tensordot(turn, p, 1)) - 2 * kappa * (p - jnp.moveaxis(p_end, 0, -1))
+
+        def follow(x):  # overlaps with a teacher that moves
+            return jnp.einsum("kmx,nm->knx", x, turn) - kappa * x
+
+        dr += follow(r)
+        if rates.memory is not None:
+            moved["u"] += follow(more["u"])
+        moved["p"] = both(jnp.tensordot(turn, p, 1)) - 2 * kappa * (p - p_end)
         moved["T"] = both(turn @ more["T"]) - 2 * kappa * (more["T"] - T_end)
     dQ, dR = dq @ (weight * omega), dr @ weight  # (S42)
     error = jnp.sum(forces.H * dQ) / 2 + jnp.sum(forces.A * dR)
     error += sum(jnp.sum(change * dhead[name]) for name, change in forces.head.items())
     return State(dq, dr, dQ, dR, dhead, error, moved)
+
+
+def batch_step(t: Scalar, state: State, case: Case, averages: Averages) -> State:
+    """The state after a batch of αN samples from time t on, at whose start the forces are taken.
+
+    Γ' = Γ − h [(ωH + κ) Γ + A φ] with h = ηα, and the noise η²α ωG: the square of the drift counts.
+    """
+    q, r, *_ = state
+    omega, weight, _, _, p, _, noise = jax.tree.leaves(case.spectrum)
+    rates, factor, forces = case.rates, schedule_at(case.rates, t), forces_at(moment_at(t, state, case), averages)
+    eta, alpha, along = rates.learning_rate * factor, rates.fraction, _drift_of(forces, omega)
+
+    def moved(x, y):  # ⟨Γ' a⟩ from ⟨Γ a⟩ and ⟨φ a⟩
+        return x - eta * alpha * (along(x, y) + rates.weight_decay * x)
+
+    r_after, mixed = moved(r, p), moved(q, transposed(r))
+    q_after = moved(transposed(mixed), transposed(r_after)) + eta**2 * alpha * noise * omega * forces.G[..., None]
+    head = jax.tree.map(lambda x, change: x - rates.output_rate * factor * alpha * change, state.head, forces.head)
+    return State(q_after, r_after, q_after @ (weight * omega), r_after @ weight, head, state.error, state.more)
+
+
+def _drift_of(forces: Forces, omega: Float[Array, "node"]) -> Callable[[Any, Any], Any]:
+    """H ω x + A y as one product, for all nodes at once."""
+    pull = jnp.concatenate([forces.H, forces.A], axis=1)
+    return lambda x, y: jnp.tensordot(pull, jnp.concatenate([omega * x, y]), 1)

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from ..rules import Averages, Integrals, Moment, Scalar
 from ._compiled import call
-from ._equations import Case, moment_at, right_hand_side, start, task_at
+from ._equations import Case, batch_step, moment_at, right_hand_side, start, task_at
 from ._spectrum import interpolated, padded
 from ._stiff import Rosenbrock
 from ._symmetry import Symmetry, symmetry_of
@@ -150,6 +150,19 @@ def integrate(
 
     def observe(t, state, args):
         return state.Q, state.R, state.head, averages.metrics(moment_at(t, state, case))
+
+    if (alpha := rates.fraction) is not None:
+
+        def batch(place):
+            number, state = place
+            return number + 1, average(batch_step(number * alpha, state, case, averages))
+
+        def until(place, t):
+            place = lax.while_loop(lambda place: (place[0] + 1) * alpha <= t * (1 + 1e-12), batch, place)
+            return place, observe(t, place[1], None)
+
+        (steps, _), found = lax.scan(until, (jnp.zeros((), int), average(state)), times)
+        return OrderParameters(*found, steps=steps)
 
     def size(t, state):
         return jnp.abs(observe(t, state, None)[3]["generalization_error"]) + jnp.maximum(atol, FINEST)

@@ -337,5 +337,10 @@ def check_case(
     v = numbers("student_output", student_output, (K,))
     v_teacher = numbers("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
     check_positive(learning_rate=learning_rate)
+    if alone := training.options() & {"clip", "polyak", "teacher_drift"}:
+        raise ProblemError(f"{min(alone)}: needs an instance, not a spectrum alone. Use sl.solve.")
     rates = training.rates(float(learning_rate), K, task_units(v_teacher), switches)
+    if rates.drift is not None:
+        turn = numbers("teacher_turn", training.teacher_turn, (M, M))
+        rates = rates._replace(drift=(0.0, turn, np.zeros(len(spectrum.weights)), np.zeros(M)))
     return Case(spectrum, {"v": v}, np.atleast_2d(v_teacher), rates)

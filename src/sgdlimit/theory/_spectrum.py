@@ -139,6 +139,11 @@ class Spectrum(eqx.Module):
         """Student-teacher overlap R = Σ w r, (10)."""
         return np.einsum("t,tkm->km", self.weights, self.overlap)
 
+    @property
+    def variance(self) -> float:
+        """Mean variance of the inputs ω̄ = Σ w ω."""
+        return float(np.sum(self.weights * self.noise * self.eigenvalues))
+
 
 def padded(spectrum: Spectrum) -> Spectrum:
     """The same with nodes that carry nothing (ω = w = q = r = p = 0), so that many spectra have one shape.
@@ -235,18 +240,28 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
     array([[1.],
            [1.]])
     """
-    diagonal, factor, cross = (numbers(name, getattr(moments, name)) for name in ("diagonal", "factor", "cross"))
+    diagonal, _, cross = (numbers(name, getattr(moments, name)) for name in ("diagonal", "factor", "cross"))
     N = len(diagonal)
     W = numbers("student_weights", student_weights, ("K", N))
     vectors = np.concatenate([W, cross.T])  # (K + M, N)
     K, T = len(W), moments.teacher_overlap
     # The averages E[g'_k g'_l g_a g_b] and a factor 2 for what they are made from.
     refuse_beyond_memory("student_units", K, 16 * (K * len(vectors)) ** 2)
-    shift, root, rest = smaller(moments)
-    if nodes is not None or len(root) > LARGE:
+    if nodes is not None or len(smaller(moments)[1]) > LARGE:
         steps = lanczos_steps(nodes, len(vectors))
         return _gauss_spectrum(K, gauss_vectors(moments, vectors, steps), gauss_density(moments, steps), T)
+    return _spectrum(K, *node_means(moments, vectors), T)
 
+
+def node_means(
+    moments: InputMoments, vectors: Float[ndarray, "d N"], pairs: str = "at,bt->tab"
+) -> tuple[Nodes, Nodes, ndarray]:
+    """Eigenvalues ω of Ω, their weights, and means of products of the vectors' components on every node.
+
+    The products are summed as ``pairs`` says: of every two vectors, or with ``"at,at->t"`` the squares of all.
+    """
+    shift, root, rest = smaller(moments)
+    factor, N = moments.factor, len(moments.diagonal)
     with one_thread():
         variances, modes = np.linalg.eigh(root @ root.T + np.diag(rest))
     if len(root) == N:
@@ -256,9 +271,10 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
         kept = variances > RANK_TOLERANCE * max(variances.max(initial=0), shift)
         variances = variances[kept]
         projections = (vectors @ factor.T) @ modes[:, kept] / np.sqrt(variances)
-    omega, weights, products = shift + variances, np.full(len(variances), 1 / N), _products(projections)
+    omega, weights = shift + variances, np.full(len(variances), 1 / N)
+    products = np.einsum(pairs, projections, projections)
     if others := N - len(variances):  # they are one node
-        outside = (vectors @ vectors.T - products.sum(axis=0)) / others
+        outside = (np.einsum(pairs.replace(">t", ">"), vectors, vectors) - products.sum(axis=0)) / others
         omega, weights = np.append(omega, shift), np.append(weights, others / N)
         products = np.append(products, outside[None], axis=0)
 
@@ -272,7 +288,7 @@ def spectrum_of(moments: InputMoments, student_weights: Float[ArrayLike, "K N"],
             for values in (omega, products)
         )
         weights = np.array([weights[group].sum() for group in groups])
-    return _spectrum(K, omega, weights, products, T)
+    return omega, weights, products
 
 
 def _spectrum(

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike
 from xarray import Dataset
 
 from ..errors import ProblemError, unknown_name
-from ..inputs import InputMoments, root_mean_square
+from ..inputs import InputMoments, assumed_clusters, moments_within, root_mean_square
 from ..instance import Instance
 from ..rules import Averages
 from ..settings import check_positive, check_whole
@@ -24,7 +25,10 @@ from ._integrate import ATOL, MAX_STEPS, RTOL, Solver
 from ._points import Points
 from ._quadrature import STEPS
 from ._solve import trajectories
-from ._spectrum import Spectrum, spectrum_of
+from ._spectrum import Spectrum, node_means, spectrum_of
+
+MOST_DROPPED = 10
+"""Units that may drop out at most: theory averages over 2^K masks of them."""
 
 
 class Theory(ABC):
@@ -87,7 +91,7 @@ class _GaussianTheory(Theory):
 
     @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
-        case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes)), averages_of(instance)
+        case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes), self), averages_of(instance)
         grade = str(exactness_of_instance(instance, self.name, integrals))
         solver = Solver(integrals, self.rtol, self.atol, self.max_steps)
         return trajectories(case, times, solver, instance.provenance(theory=self.name, exactness=grade))
@@ -180,23 +184,53 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
     return replace(found, **given) if given else found  # type: ignore[type-var]
 
 
-def case_of(instance: Instance, inputs: Spectrum) -> Case:
-    """An instance, which was checked when it was made, with a spectrum of its inputs."""
-    if (rule := instance.rule) is not None:
-        return Case(inputs, rule.head, rule.given, instance.rates)
-    return Case(inputs, {"v": instance.student_output}, np.atleast_2d(instance.teacher_output), instance.rates)
+def case_of(instance: Instance, inputs: Spectrum, theory: str | Theory = "conventional") -> Case:
+    """An instance, which was checked when it was made, with a spectrum of its inputs.
+
+    Raises
+    ------
+    ProblemError
+        If theory lacks an option of training for it.
+    """
+    training, K = instance.training, len(instance.student)
+    if training.dropout and K > MOST_DROPPED:
+        raise ProblemError(
+            f"dropout: theory averages over all 2^K masks, for at most {MOST_DROPPED} student units (got {K}). Use SGD."
+        )
+    rates = instance.rates
+    if rates.drift is not None:
+        rates = rates._replace(drift=_moving(instance, inputs, str(theory)))
+    if instance.closed_form:
+        return Case(inputs, {"v": instance.student_output}, np.atleast_2d(instance.teacher_output), rates)
+    rule = instance.as_rule(inputs.variance)
+    return Case(inputs, rule.head, rule.given, rates)
+
+
+def _moving(instance: Instance, inputs: Spectrum, theory: str) -> tuple[float, ndarray, ndarray, ndarray]:
+    """κ, S, and where a drift ends: p_mm on the nodes and T_mm, from all D teachers that see one latent coordinate."""
+    (M, D), training = instance.teacher.shape, instance.training
+    turn = np.zeros((M, M)) if training.teacher_turn is None else np.array(training.teacher_turn)
+    kappa, ends = training.teacher_drift, np.zeros(len(inputs.weights))
+    if kappa == 0:
+        return kappa, turn, ends, np.zeros(M)
+    if not inputs.noise.all():
+        raise ProblemError(f"teacher_drift: needs all eigenvalues (got {len(ends)} nodes). Leave nodes out.")
+    clusters = assumed_clusters(instance.latent, D, theory)
+    each = moments_within(instance.features, np.eye(D), instance.f, clusters).averaged()
+    *_, ends = node_means(each, each.cross.T, "at,at->t")
+    return kappa, turn, ends, np.full(M, np.trace(each.teacher_overlap))
 
 
 def reduced_case(instance: Instance, theory: str | Theory, nodes: int | None) -> Case:
     """An instance with a spectrum of few nodes, 14(K + M + 1) by default."""
     most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
-    return case_of(instance, spectrum(instance, theory, nodes=most))
+    return case_of(instance, spectrum(instance, theory, nodes=most), theory)
 
 
 def averages_of(instance: Instance) -> Averages:
     """Gaussian averages of an instance's learning rule."""
-    if (rule := instance.rule) is not None:
-        return Points.of(rule, len(instance.student), len(instance.teacher))
+    if not instance.closed_form:
+        return Points.of(instance.as_rule(1.0), len(instance.student), len(instance.teacher))
     return integrals_for(instance.activation, instance.teacher_activation)
 
 
