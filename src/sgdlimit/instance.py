@@ -43,7 +43,7 @@ from .rules import (
 )
 from .settings import check_positive, numbers
 from .signatures import checked
-from .training import PLAIN, Rates, Training, check_switch_times, task_units
+from .training import BASIC, PLAIN, Rates, Training, check_switch_times, task_units
 from .trajectory import make_attrs
 
 STANDARD_NORMAL = Gaussian()
@@ -165,7 +165,7 @@ class Instance:
             self.student = numbers("student", self.student / norm)
         if training.teacher_turn is not None:
             numbers("teacher_turn", training.teacher_turn, (M, M))
-        if training.dropout and self.rule is not None and np.shape(self.rule.head.get("v"))[-1:] != (K,):
+        if training.dropout and self.rule is not None and np.shape(self.rule.head.get("v", 0.0))[-1:] != (K,):
             raise ProblemError(f"dropout: needs output weights v of {K} units in the rule's head. Name them 'v'.")
         if not self.closed_form:
             self.as_rule(1.0)
@@ -174,6 +174,16 @@ class Instance:
     def closed_form(self) -> bool:
         """Whether the averages of theory are those of the squared loss of one output."""
         return self.rule is self.training.clip is self.training.polyak is None
+
+    @property
+    def beyond_basic(self) -> list[str]:
+        """What of this instance needs the equations or the loops of any rule: its rule, and options of training."""
+        return ["rule"] * (self.rule is not None) + sorted(self.training.options() - BASIC)
+
+    def check_basic(self, who: str) -> None:
+        """Refuse what needs the equations or the loops of any rule."""
+        for name in self.beyond_basic:
+            raise ProblemError(f"{name}: {who} does not have it. Leave it out, or use another theory.")
 
     def as_rule(self, variance: float) -> Rule:
         """The learning rule with the factors of clip and polyak, for inputs of this mean variance ω̄."""

@@ -31,6 +31,9 @@ EXCLUDED = (
 )
 """Options that exclude others, and why."""
 
+BASIC = {"output_learning_rate", "output_normalization", "label_noise", "weight_decay", "batch_size", "schedule"}
+"""Options that mixture theory and the fast loop of SGD have; all others need the equations or the loops of any rule."""
+
 
 class Schedule(Settings):
     """A learning rate that changes with time: η(t) = η · factor(t), a polygon through given points.
@@ -130,7 +133,7 @@ class Rates(NamedTuple):
     fraction: Any = None
     """α of batches of αN samples, or None."""
     drift: Any = None
-    """Of a teacher that moves: κ, its turn S (M, M), and where p_mm (node,) and T_mm (M,) go; or None."""
+    """κ, the turn S (M, M) and the ends of p_mm (node,) and T_mm (M,) for a teacher that moves; else None."""
 
 
 class Training(Settings):

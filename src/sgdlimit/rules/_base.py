@@ -61,6 +61,8 @@ class Averages(ABC):
     """How the averages are computed."""
     known_error: ClassVar[float] = 0.0
     """Error of averages whose accuracy is fixed; 0 for closed forms."""
+    prefix = ""
+    """What the names of the head's parameters in a trajectory begin with."""
     gradient: ClassVar[bool] = True
     """Whether the rule follows the gradient of one function, so that H is symmetric."""
 

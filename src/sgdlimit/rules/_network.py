@@ -197,7 +197,7 @@ def squared_network(
     rule = network(
         student_output, teacher_output, activation=activation, teacher_activation=teacher_activation, **scales
     )
-    rule.metrics = {"generalization_error": rule.metrics["loss"]}
+    rule.metrics, rule.prefix = {"generalization_error": rule.metrics["loss"]}, ""
     return rule
 
 

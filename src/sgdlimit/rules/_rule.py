@@ -72,6 +72,8 @@ class Rule:
 
     gradient = False
     """Whether δ and γ are the gradient of one function, so that H is symmetric."""
+    prefix = "head_"
+    """What the names of the head's parameters in a trajectory begin with."""
 
     @checked
     def __init__(

@@ -62,6 +62,11 @@ class Points(Averages):
         return self.rule.gradient
 
     @property
+    def prefix(self) -> str:  # type: ignore[override]
+        """As of the rule."""
+        return self.rule.prefix
+
+    @property
     def accuracy(self) -> float:
         """The allowed error."""
         return self.rule.accuracy

@@ -65,9 +65,7 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
         metrics = dict(zip(metrics, _resolved([*metrics.values()], times, solver), strict=True))
         if metrics["task_error"].shape[2] == 1:
             del metrics["task_error"]  # there is only one task
-        named = head
-    else:
-        named = {f"head_{name}": values for name, values in head.items()}
+    named = {averages.prefix + name: values for name, values in head.items()}
     attrs = {
         "exactness": str(exactness_of_averages(averages)),
         **attrs,
@@ -341,6 +339,6 @@ def check_case(
         raise ProblemError(f"{min(alone)}: needs an instance, not a spectrum alone. Use sl.solve.")
     rates = training.rates(float(learning_rate), K, task_units(v_teacher), switches)
     if rates.drift is not None:
-        turn = numbers("teacher_turn", training.teacher_turn, (M, M))
+        turn = numbers("teacher_turn", training.teacher_turn or (), (M, M))
         rates = rates._replace(drift=(0.0, turn, np.zeros(len(spectrum.weights)), np.zeros(M)))
     return Case(spectrum, {"v": v}, np.atleast_2d(v_teacher), rates)

@@ -150,6 +150,11 @@ class Mixture(Theory):
     chains: int = 32
     seed: int = 0
 
+    def moments(self, instance: Instance) -> InputMoments:
+        """Second moments within a cluster, averaged over the clusters, of a network that mixture theory follows."""
+        instance.check_basic("mixture theory")
+        return super().moments(instance)
+
     def __post_init__(self) -> None:
         check_whole(1, chains=self.chains)
         check_whole(0, seed=self.seed)
@@ -215,7 +220,7 @@ def _moving(instance: Instance, inputs: Spectrum, theory: str) -> tuple[float, n
         return kappa, turn, ends, np.zeros(M)
     if not inputs.noise.all():
         raise ProblemError(f"teacher_drift: needs all eigenvalues (got {len(ends)} nodes). Leave nodes out.")
-    clusters = assumed_clusters(instance.latent, D, theory)
+    clusters = assumed_clusters(instance.latent, D, theory)  # type: ignore[arg-type]
     each = moments_within(instance.features, np.eye(D), instance.f, clusters).averaged()
     *_, ends = node_means(each, each.cross.T, "at,at->t")
     return kappa, turn, ends, np.full(M, np.trace(each.teacher_overlap))

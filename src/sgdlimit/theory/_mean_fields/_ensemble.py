@@ -108,6 +108,7 @@ def solve_mixture(
     >>> solve_mixture(problem.draw(seed=0), [0.1, 1.0], chains=4).mean_field.shape
     (4, 2, 2, 2)
     """
+    instance.check_basic("mixture theory")
     times = check_times(times)
     threads = threads or cores()
     check_whole(1, chains=chains, threads=threads)
