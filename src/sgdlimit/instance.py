@@ -421,9 +421,9 @@ class Instance:
         """
         from scipy.linalg import block_diag
 
-        weights = numbers("teacher", teacher, ("teacher_units", self.latent_dim))
-        given = np.zeros(len(weights)) if self.rule is not None and teacher_output is None else teacher_output
-        output = numbers("teacher_output", given, (len(weights),))
+        given = np.zeros(len(np.asarray(teacher))) if self.rule is not None else teacher_output
+        output = numbers("teacher_output", given, ("teacher_units",))
+        weights = numbers("teacher", teacher, (len(output), self.latent_dim))
         return self.replace(
             teacher=np.concatenate([self.teacher, weights]),
             teacher_output=block_diag(self.teacher_output, output),

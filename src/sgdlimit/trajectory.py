@@ -6,7 +6,7 @@ Theory and simulation both return an :class:`xarray.Dataset` with dimensions ``t
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,6 +75,20 @@ def followed(trajectory: xr.Dataset) -> list[str]:
     others = ("mean_field", "W", "C", "X", "y")
     names = [str(name) for name in trajectory if "time" in trajectory[name].dims and name not in others]
     return sorted((name for name in names if not name.endswith(("_stderr", "_bias"))), key=[*VARIABLES, *names].index)
+
+
+def error_of(names: Iterable[str]) -> str:
+    """Name of the error among those of a trajectory: ε_g, or of another rule its loss or else its first metric.
+
+    Raises
+    ------
+    ProblemError
+        If the rule has no metric.
+    """
+    metrics = [name for name in names if name not in ("Q", "R", "v") and not name.startswith(HEAD)]
+    if not metrics:
+        raise ProblemError("metrics: the rule follows no error. Give it one, as Rule(..., metrics={'loss': ...}).")
+    return next((name for name in ("generalization_error", "loss") if name in metrics), metrics[0])
 
 
 def is_entry(dim: Any) -> bool:

@@ -22,6 +22,7 @@ from ..rules import Averages, Scalar
 from ..settings import check_positive, check_whole, numbers
 from ..signatures import checked
 from ..training import Schedule
+from ..trajectory import error_of
 from ._compiled import call
 from ._equations import Case
 from ._integrate import Solver, integrate
@@ -138,7 +139,8 @@ def optimal_schedule(
         raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
     times = np.linspace(0, duration, knots)
     case, averages = reduced_case(instance, theory, nodes), averages_of(instance)
-    case = case._replace(rates=case.rates._replace(schedule_times=times))
+    points = averages.points(*case.spectrum.overlap.shape[1:])[0]
+    case = case._replace(rates=case.rates._replace(schedule_times=times), points=points)
 
     def objective(log_factors):
         value, gradient = call(log_final_error, log_factors, case, times[-1:], averages=averages)
@@ -187,7 +189,8 @@ def log_final_error(
     def value(log_factors):
         scheduled = case._replace(rates=case.rates._replace(schedule_factors=jnp.exp(log_factors)))
         result = integrate(scheduled, end, rtol, atol, averages=averages, adjoint=dfx.ForwardMode())
-        log_error = jnp.log(jnp.maximum(result.generalization_error[-1], ATOL))
+        error = result.metrics[error_of(result.metrics)][-1]
+        log_error = jnp.log(jnp.maximum(error, ATOL))
         return log_error, log_error
 
     gradient, log_error = jax.jacfwd(value, has_aux=True)(log_factors)

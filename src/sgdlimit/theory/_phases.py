@@ -10,14 +10,14 @@ from xarray import Dataset
 
 from ..errors import AccuracyWarning, DivergenceWarning, ProblemError, shown
 from ..problem import Problem
+from ..rules import Averages
 from ..settings import nested, numbers
 from ..signatures import checked
-from ..trajectory import check_times
-from ._averages import integrals_for
+from ..trajectory import check_times, error_of, followed, variable
 from ._equations import Case
 from ._integrate import Solver
 from ._solve import describe, trajectories
-from ._theories import Theory, reduced_case, theory_of
+from ._theories import Theory, averages_of, reduced_case, theory_of
 
 PROMINENCE = 0.1
 """By how much −d ln ε/d ln t is below its values on both sides, on a plateau."""
@@ -110,7 +110,8 @@ def phase_diagram(
     xarray.Dataset
         Over the two settings, a dot in a name replaced by ``_``: ``final_error``, NaN where ``diverged`` or below what
         the solver resolves; ``plateau_exit``, infinite where not ``left_plateau``; ``plateau_error``, NaN there;
-        ``diverged_at``, infinite where it is not; and ``generalization_error`` with the times.
+        ``diverged_at``, infinite where it is not; and ``generalization_error`` with the times, or of another loss
+        its loss, or the first of its metrics.
 
     Raises
     ------
@@ -143,31 +144,37 @@ def phase_diagram(
 
     theory, known = theory_of(theory), {}
     cases: list[Case] = []
+    rules: set[Averages] = set()
     for cell in cells:
         # Neither the rate nor the options of training change what is drawn.
         drawn = cell.model_dump_json(exclude={"learning_rate", "training"})
         if drawn not in known:
-            known[drawn] = reduced_case(cell.draw(seed), theory, nodes)
+            instance = cell.draw(seed)
+            known[drawn] = reduced_case(instance, theory, nodes)
+            rules.add(averages_of(instance))
         case = known[drawn]
         units = cell.student_units, cell.teacher_units
         cases.append(case._replace(rates=cell.training.rates(cell.learning_rate, *units, case.rates.switch_times)))
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
         raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
+    if len(rules) > 1:
+        raise ProblemError("settings: the learning rule must not vary. Draw one diagram for each.")
     functions = problem.activation, problem.teacher_activation
     attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed, "theory": str(theory)}
     attrs |= describe(*functions, [cell.training for cell in cells])
     with warnings.catch_warnings():
         for kind in (DivergenceWarning, AccuracyWarning):  # the result shows which cells diverge
             warnings.simplefilter("ignore", kind)
-        solved = trajectories(cases, at, Solver(integrals_for(*functions), RTOL, ATOL), attrs)
-    error, diverged_at = solved["generalization_error"].values, solved["diverged_at"].values
+        solved = trajectories(cases, at, Solver(rules.pop(), RTOL, ATOL), attrs)
+    name = error_of(followed(solved))
+    error, diverged_at = solved[name].values, solved["diverged_at"].values
     diverged = np.isfinite(diverged_at)
     exits = [NO_EXIT if lost else plateau_exit(at, curve) for curve, lost in zip(error, diverged, strict=True)]
     exit_time, level = np.transpose(exits)
     columns = {
-        "final_error": (error[:, -1], "final generalisation error"),
+        "final_error": (error[:, -1], f"final {variable(name).long_name}"),
         "plateau_exit": (exit_time, "time to leave the plateau"),
-        "plateau_error": (level, "generalisation error on the plateau"),
+        "plateau_error": (level, f"{variable(name).long_name} on the plateau"),
         "left_plateau": (np.isfinite(exit_time), "whether a plateau is seen to be left"),
         "diverged": (diverged, "whether theory diverges"),
         "diverged_at": (diverged_at, "first output time not reached"),
@@ -175,5 +182,5 @@ def phase_diagram(
     dims = [name.replace(".", "_") for name in axes]
     shape = [*map(len, axes.values())]
     data = {name: (dims, values.reshape(shape), {"long_name": text}) for name, (values, text) in columns.items()}
-    data["generalization_error"] = ([*dims, "time"], error.reshape(*shape, -1), {})
+    data[name] = ([*dims, "time"], error.reshape(*shape, -1), {})
     return Dataset(data, {**dict(zip(dims, axes.values(), strict=True)), "time": at}, solved.attrs)
