@@ -28,14 +28,13 @@ from ..settings import Settings, check_whole
 from ..signatures import checked
 from ..simulation import Progress, simulate, simulate_together
 from ..theory import solve
-from ..trajectory import log_times
+from ..trajectory import followed, log_times
 from ._structure import structure
 from ._verdict import Diagnosis, judge
 
 CHAINS = 16
 """Chains of mixture theory; their mean has a quarter of the noise of a run."""
 
-QUANTITIES = ["Q", "R", "v", "generalization_error"]
 """What theory and SGD are compared in."""
 
 GROWTH = 4
@@ -231,7 +230,7 @@ def _compare(
     parts = []
     for name, theory in theories.items():
         here, there = (
-            _within(assumed[name], runs) if name == "mixture" else runs[QUANTITIES].sel(overlaps=name, drop=True)
+            _within(assumed[name], runs) if name == "mixture" else runs[followed(runs)].sel(overlaps=name, drop=True)
             for runs in (sgd, exact[name])
         )
         part = {
@@ -240,7 +239,7 @@ def _compare(
             "floor_runs": over_entries(scatter(here if name == "mixture" else there)),
             "gaussian_runs": over_entries(discrepancy(theory, there)),
         }
-        for quantity in QUANTITIES:
+        for quantity in followed(theory):
             part[f"{quantity}_theory"], part[f"{quantity}_sgd"] = theory[quantity], here[quantity]
         parts.append(Dataset(part, {"theory": name}))
     attrs = {key: value for key, value in sgd.attrs.items() if key not in ("kind", "overlaps", "diverged_at")}
@@ -269,7 +268,7 @@ def _on_sets(
         overlaps = ("conventional" if name == "mixture" else name,)
         settings = {**run, "runs": 1, "seed": run["seed"] + number}
         sgd = simulate(instance.replace(latent=law), overlaps=overlaps, keep_weights=name == "mixture", **settings)
-        here = _within(exact, sgd) if name == "mixture" else sgd[QUANTITIES].isel(overlaps=0, drop=True)
+        here = _within(exact, sgd) if name == "mixture" else sgd[followed(sgd)].isel(overlaps=0, drop=True)
         distances.append(over_entries(discrepancy(theory, here)).isel(run=0))
     return concat(distances, dim="set")
 
@@ -277,7 +276,7 @@ def _on_sets(
 def _within(clustered: Instance, runs: Dataset) -> Dataset:
     """SGD with its overlaps within clusters, which may be of another law than the law SGD runs on."""
     Q, R = clustered.mixture_moments().averaged().overlaps(runs["W"].values)
-    runs = runs[QUANTITIES].isel(overlaps=0, drop=True)
+    runs = runs[followed(runs)].isel(overlaps=0, drop=True)
     return runs.assign(Q=(runs["Q"].dims, Q), R=(runs["R"].dims, R))
 
 

@@ -266,7 +266,7 @@ def _assumptions(data: Dataset, found: Dataset) -> Iterator[tuple[bool, str]]:
 
     # Size is a cause where the last Gaussian theory does not follow Gaussian inputs of its covariance.
     name = found["M"].sel(theory=list(GAUSSIAN_THEORIES)).dropna("theory")["theory"].values[-1]
-    quantity, ratio = _worst(found["own"].sel(theory=name).drop_sel(quantity="generalization_error"))
+    quantity, ratio = _worst(found["own"].sel(theory=name).drop_sel(quantity="generalization_error", errors="ignore"))
     text = f"size: {name} theory follows SGD on Gaussian inputs of its covariance ({ratio:.1f} × the floor)"
     if ratio > AGREEMENT:
         text = (
