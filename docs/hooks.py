@@ -125,7 +125,7 @@ def source(name: str, body: str, page: str) -> str:
         file = Path(found.__file__).relative_to(Path(package.origin).parent.parent)
         for part in path.split("."):
             found = getattr(found, part)
-        found = inspect.unwrap(getattr(found, "py_func", found))
+        found = inspect.unwrap(getattr(found, "py_func", getattr(found, "fget", found)))
         lines = textwrap.dedent(inspect.getsource(found)).splitlines()
     except (ImportError, AttributeError, TypeError, OSError) as error:
         raise PluginError(f"{page}: there is no source of {name!r} ({error})") from None

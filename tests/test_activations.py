@@ -37,7 +37,7 @@ def four_point(integrals, S):
 
 @eqx.filter_jit
 def noise(integrals, S, c):
-    return integrals.noise(S, c, K), integrals.error(S, c, K)
+    return integrals.noise(S, c, K), integrals.spread(S, c, K)
 
 
 def covariances():

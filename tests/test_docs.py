@@ -158,11 +158,12 @@ def test_source_that_is_not_there_fails_the_build():
     for name, body in (
         ("sgdlimit.theory._equations:no_such_function", ""),
         ("sgdlimit.no_such_module:x", ""),
-        ("sgdlimit.theory._equations:forces", "no such line\nreturn\n"),
+        ("sgdlimit.theory._equations:forces_at", "no such line\nreturn\n"),
     ):
         with pytest.raises(PluginError, match=r"there is no source|has no lines"):
             hooks.source(name, body, "page.md")
-    assert "def forces(" in hooks.source("sgdlimit.theory._equations:forces", "", "page.md")
+    assert "def forces_at(" in hooks.source("sgdlimit.theory._equations:forces_at", "", "page.md")
+    assert "return jnp.block(" in hooks.source("sgdlimit.rules._base:Moment.S", "", "page.md")  # a property
 
 
 def test_what_the_build_makes_is_not_committed():

@@ -16,6 +16,7 @@ from sgdlimit.rules._base import Integrals
 from sgdlimit.rules._polynomial import Polynomial
 from sgdlimit.theory import _compiled as compiled
 from sgdlimit.theory._averages import Quadrature, integrals_for
+from sgdlimit.theory._equations import network_at
 from sgdlimit.theory._mean_fields import _ensemble
 from sgdlimit.theory._mean_fields._chain import average_over_chain
 from sgdlimit.theory._mean_fields._ensemble import solve_mixture
@@ -280,17 +281,17 @@ def test_averages_at_one_state_of_the_chain(pair):
 
 def test_averages_around_zero_are_those_of_gaussian_theory():
     """Where there are no means, H, A and G are those of the equations of motion, to the error of the points."""
-    from sgdlimit.theory._equations import forces
-
     law = sl.ClusterMixture(np.zeros((1, 6)), [np.eye(6)])
     instance = small_instance().replace(latent=law)
     process = process_of(instance)
     c = np.concatenate([instance.student_output, -instance.teacher_output])
     found = averages_by_the_chain(process.clusters, process.start[0], c, process.start[2])
     with jax.enable_x64(True):
-        exact = jax.jit(forces, static_argnums=(2, 3))(process.start[0][0], c, 2, integrals_for("erf"))
-    for name, value in zip(("H", "A", "G"), exact, strict=True):
-        np.testing.assert_allclose(found[name][0], value, atol=2e-4)
+        S, v, v_teacher = process.start[0][0], instance.student_output, instance.teacher_output
+        at = network_at(S[:2, :2], S[:2, 2:], S[2:, 2:], v, v_teacher, instance.rates)
+        exact = jax.jit(integrals_for("erf").forces)(at)
+    for name in ("H", "A", "G"):
+        np.testing.assert_allclose(found[name][0], getattr(exact, name), atol=2e-4)
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sgdlimit.papers.bae_jeong_2024._paper import PRESETS
 from sgdlimit.plotting import _dynamics
 from sgdlimit.rules import _orthant
 from sgdlimit.simulation import _read
-from sgdlimit.theory import _equations, _quadrature
+from sgdlimit.theory import _averages, _quadrature
 
 INSTANCE = sl.Problem(
     input_dim=20, latent_dim=10, student_units=2, teacher_units=1, activation="erf", learning_rate=0.1
@@ -28,7 +28,7 @@ INSTANCE = sl.Problem(
 CALLS: dict[str, tuple[Any, tuple]] = {
     "rules": (_orthant.second_moments, (np.ones((2, 3)),)),
     "inputs": (_moments.is_centred, (np.zeros(3), np.eye(2))),
-    "theory": (_equations.field_covariance, (jnp.eye(2), jnp.eye(3), jnp.eye(3))),
+    "theory": (_averages.lower_root, (jnp.ones((2, 3)),)),
     "theory, n-1": (_quadrature.jacobi_gauss, (np.ones(3), np.ones(3))),
     "simulation": (_read.whole_steps, (np.ones((2, 2)), 20)),
     "diagnosis": (_structure._drawn, (INSTANCE, np.zeros((2, 20)), 10, 0)),

@@ -1,5 +1,6 @@
 """Equations of motion and their solution: independent trajectories, limits, conservation laws, gradients, failures."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,21 +22,19 @@ from sgdlimit.theory import (
     spectrum_of,
 )
 from sgdlimit.theory._averages import integrals_for
-from sgdlimit.theory._equations import (
-    Case,
-    field_covariance,
-    forces,
-    generalization_error,
-    right_hand_side,
-    start,
-)
+from sgdlimit.theory._equations import Case, network_at, right_hand_side, start
 from sgdlimit.theory._integrate import integrate
 from sgdlimit.theory._symmetry import symmetry_of
 from sgdlimit.training import PLAIN
 
-compiled_forces = jax.jit(forces, static_argnums=(2, 3))
-compiled_error = jax.jit(generalization_error, static_argnums=(2, 3))
 ACTIVATIONS = ["erf", "relu", "linear"]
+
+
+@partial(jax.jit, static_argnums=5)
+def averages(Q, R, T, v, v_teacher, integrals):
+    """H, A, G and E[γ], and ε."""
+    at = network_at(Q, R, T, v, v_teacher, PLAIN.rates(1.0, len(v), len(v_teacher)))
+    return integrals.forces(at), integrals.metrics(at)["generalization_error"]
 
 
 def sign_moments(features, teacher):
@@ -85,10 +84,8 @@ def test_symmetric_plateau_of_soft_committees(K):
     overlap = 1 / (2 * K - 1)
     Q, R, T = np.full((K, K), overlap), np.full((K, K), np.sqrt(overlap / K)), np.eye(K)
     with jax.enable_x64(True):
-        S, c = field_covariance(*map(jnp.asarray, (Q, R, T))), jnp.concatenate([jnp.ones(K), -jnp.ones(K)])
-        H, A, _ = compiled_forces(S, c, K, integrals_for("erf"))
-        error = compiled_error(S, c, K, integrals_for("erf"))
-        H, A = np.asarray(H), np.asarray(A)
+        forces, error = averages(Q, R, T, np.ones(K), np.ones(K), integrals_for("erf"))
+        H, A = np.asarray(forces.H), np.asarray(forces.A)
     np.testing.assert_allclose(H @ R + A @ T, 0, atol=1e-14)
     np.testing.assert_allclose(H @ Q + A @ R.T, 0, atol=1e-14)
     np.testing.assert_allclose(error, K / np.pi * (np.pi / 6 - K * np.arcsin(1 / (2 * K))), atol=1e-14)
@@ -132,28 +129,31 @@ def test_who_knows_the_teacher_rests(activation):
 # --- identities of the equations -------------------------------------------------------------------------------------
 
 
+def case_of(inputs, v, v_teacher, eta, **rates):
+    plain = PLAIN.rates(eta, len(v), len(v_teacher))
+    return Case(inputs, {"v": v}, v_teacher[None], plain._replace(**rates))
+
+
 def derivative(activation, inputs, v, v_teacher, eta):
     with jax.enable_x64(True):
-        weights = np.asarray(v, dtype=float), np.asarray(v_teacher, dtype=float)
-        case = Case(inputs, *weights, PLAIN.rates(eta, len(v), len(v_teacher)))
+        case = case_of(inputs, np.asarray(v, float), np.asarray(v_teacher, float), eta)
         slope = right_hand_side(jnp.zeros(()), *start(case), integrals_for(activation))
-    return SimpleNamespace(**{name: np.asarray(x) for name, x in slope._asdict().items()})
+    sums = {name: np.asarray(getattr(slope, name)) for name in ("q", "r", "Q", "R", "error")}
+    return SimpleNamespace(**sums, v=np.asarray(slope.head["v"]))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_forces_are_derivatives_of_the_generalisation_error(activation):
     """H = 2 sym ∂ε/∂Q, A = ∂ε/∂R and dv/dt = −η ∂ε/∂v, by central differences and by jax.grad."""
-    integrals, K, M, step = integrals_for(activation), 2, 3, 1e-5
-    problem = random_problem(seed=2, M=M)
+    integrals, step = integrals_for(activation), 1e-5
+    problem = random_problem(seed=2, M=3)
     inputs = spectrum_of(problem.moments, problem.W)
     with jax.enable_x64(True):
         T, v, v_teacher = map(jnp.asarray, (inputs.teacher_overlap, problem.v, problem.v_teacher))
-        S = field_covariance(*map(jnp.asarray, (inputs.Q, inputs.R, inputs.teacher_overlap)))
-        H, A, _ = compiled_forces(S, jnp.concatenate([v, -v_teacher]), K, integrals)
+        forces, _ = averages(inputs.Q, inputs.R, T, v, v_teacher, integrals)
 
-        @jax.jit
         def error(Q, R, v):
-            return generalization_error(field_covariance(Q, R, T), jnp.concatenate([v, -v_teacher]), K, integrals)
+            return averages(Q, R, T, v, v_teacher, integrals)[1]
 
         point = [jnp.asarray(inputs.Q), jnp.asarray(inputs.R), v]
         slopes = jax.jit(jax.grad(error, argnums=(0, 1, 2)))(*point)
@@ -164,9 +164,10 @@ def test_forces_are_derivatives_of_the_generalisation_error(activation):
             ends = [[*point[:slot], point[slot] + h * direction, *point[slot + 1 :]] for h in (step, -step)]
             expected = (error(*ends[0]) - error(*ends[1])) / (2 * step)
             np.testing.assert_allclose(jnp.sum(slope * direction), expected, rtol=0, atol=1e-8)
-    H, A, slopes = np.asarray(H), np.asarray(A), [np.asarray(slope) for slope in slopes]
-    np.testing.assert_allclose(H, slopes[0] + slopes[0].T, atol=1e-13)
-    np.testing.assert_allclose(A, slopes[1], atol=1e-13)
+    slopes = [np.asarray(slope) for slope in slopes]
+    np.testing.assert_allclose(forces.H, slopes[0] + slopes[0].T, atol=1e-13)
+    np.testing.assert_allclose(forces.A, slopes[1], atol=1e-13)
+    np.testing.assert_allclose(forces.head["v"], slopes[2], atol=1e-13)
     rate = derivative(activation, inputs, problem.v, problem.v_teacher, 0.3)
     np.testing.assert_allclose(rate.v, -0.3 * slopes[2], atol=1e-13)
 
@@ -174,14 +175,13 @@ def test_forces_are_derivatives_of_the_generalisation_error(activation):
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_layers_stay_balanced(activation):
     """g(cx) = c g(x) gives W·dW = v dv, so |W_k|²/N − v_k² changes by the gradient noise alone, η² G_kk tr Ω/N."""
-    problem, eta, K = random_problem(seed=3, K=3, M=2), 0.4, 3
+    problem, eta = random_problem(seed=3, K=3, M=2), 0.4
     inputs = spectrum_of(problem.moments, problem.W)
     slope = derivative(activation, inputs, problem.v, problem.v_teacher, eta)
     norm_rate = np.diagonal(slope.q, axis1=0, axis2=1).T @ inputs.weights
     with jax.enable_x64(True):
-        S = field_covariance(*map(jnp.asarray, (inputs.Q, inputs.R, inputs.teacher_overlap)))
-        c = jnp.concatenate([jnp.asarray(problem.v), -jnp.asarray(problem.v_teacher)])
-        G = np.asarray(compiled_forces(S, c, K, integrals_for(activation))[2])
+        network = inputs.Q, inputs.R, inputs.teacher_overlap, problem.v, problem.v_teacher
+        G = np.asarray(averages(*network, integrals_for(activation))[0].G)
     trace = inputs.weights @ inputs.eigenvalues
     np.testing.assert_allclose(norm_rate - 2 * problem.v * slope.v, eta**2 * np.diag(G) * trace, atol=1e-13)
 
@@ -195,8 +195,7 @@ def test_a_student_equal_to_its_teacher_stays(activation, K):
     for slope in vars(derivative(activation, one_node(T, T, T), v, v, 1.0)).values():
         np.testing.assert_allclose(slope, 0, atol=1e-7)
     with jax.enable_x64(True):
-        S, c = field_covariance(*map(jnp.asarray, (T, T, T))), jnp.asarray(np.concatenate([v, -v]))
-        assert abs(compiled_error(S, c, K, integrals_for(activation))) < 1e-7
+        assert abs(averages(T, T, T, v, v, integrals_for(activation))[1]) < 1e-7
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -266,12 +265,12 @@ APART, EQUAL = [[0.5, 0.1], [0.1, 0.5]], [[0.5, 0.5], [0.5, 0.5]]
     ],
 )
 def test_symmetric_starts_are_known(Q, R, v, symmetric):
-    case = Case(one_node(np.array(Q), np.array(R), np.eye(2)), np.array(v), np.ones(2), PLAIN.rates(0.1, 2, 2))
-    symmetry = symmetry_of(case)
+    case = case_of(one_node(np.array(Q), np.array(R), np.eye(2)), np.array(v), np.ones(2), 0.1)
+    symmetry = symmetry_of(case, integrals_for("erf"))
     assert (symmetry is not None) == symmetric
     if symmetry is not None:
         state, _ = start(case)
-        for one, other in zip(symmetry.average(state), state, strict=True):
+        for one, other in zip(*map(jax.tree.leaves, (symmetry.average(state), state)), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-14)  # it leaves the start as it is
 
 
@@ -320,14 +319,13 @@ def test_the_error_that_bounds_the_steps_moves_as_the_generalisation_error(activ
     problem, integrals = random_problem(seed=3), integrals_for(activation)
     inputs = spectrum_of(problem.moments, problem.W)
     with jax.enable_x64(True):
-        state, case = start(Case(inputs, problem.v, problem.v_teacher, PLAIN.rates(0.3, 2, 2)))
+        state, case = start(case_of(inputs, problem.v, problem.v_teacher, 0.3))
         slope = right_hand_side(jnp.zeros(()), state, case, integrals)
 
         def error(Q, R, v):
-            S = field_covariance(Q, R, jnp.asarray(inputs.teacher_overlap))
-            return generalization_error(S, jnp.concatenate([v, -problem.v_teacher]), 2, integrals)
+            return averages(Q, R, inputs.teacher_overlap, v, problem.v_teacher, integrals)[1]
 
-        _, moved = jax.jvp(error, (state.Q, state.R, state.v), (slope.Q, slope.R, slope.v))
+        _, moved = jax.jvp(error, *((x.Q, x.R, x.head["v"]) for x in (state, slope)))
     np.testing.assert_allclose(slope.error, moved, rtol=1e-9)
 
 
@@ -534,8 +532,8 @@ def test_batches_are_their_members():
     with jax.enable_x64(True):
 
         def final(eta):
-            rates = PLAIN.rates(1.0, 2, 2)._replace(learning_rate=eta, output_rate=eta)
-            return integrate(Case(inputs, problem.v, problem.v_teacher, rates), jnp.asarray(times), integrals=integrals)
+            case = case_of(inputs, problem.v, problem.v_teacher, 1.0, learning_rate=eta, output_rate=eta)
+            return integrate(case, jnp.asarray(times), averages=integrals)
 
         batch = jax.jit(jax.vmap(final))(jnp.array([0.1, 0.5]))
     for i, eta in enumerate((0.1, 0.5)):
@@ -557,9 +555,9 @@ def test_gradients_through_a_trajectory():
             eta, q, r, v = point
             # Unflattening does not check: the nodes need not stay covariances for a derivative.
             moved = jax.tree.unflatten(structure, [*leaves[:2], q, r, *leaves[4:]])
-            settings = {"integrals": integrals, "rtol": 1e-9, "atol": 1e-9, "adjoint": dfx.ForwardMode()}
-            rates = PLAIN.rates(1.0, 2, 1)._replace(learning_rate=eta, output_rate=eta)
-            final = integrate(Case(moved, v, v_teacher, rates), jnp.array([0.5]), **settings).generalization_error[0]
+            settings = {"averages": integrals, "rtol": 1e-9, "atol": 1e-9, "adjoint": dfx.ForwardMode()}
+            case = case_of(moved, v, v_teacher, 1.0, learning_rate=eta, output_rate=eta)
+            final = integrate(case, jnp.array([0.5]), **settings).generalization_error[0]
             return final, final
 
         @jax.jit

@@ -112,11 +112,11 @@ class Rates(NamedTuple):
     """κ."""
     batch_size: Any
     """Samples whose gradients a step averages."""
-    schedule_times: Any
+    schedule_times: Any = None
     """Corners of the schedule, shape (point,), or None."""
-    schedule_factors: Any
+    schedule_factors: Any = None
     """Factor of both rates at each corner, shape (point,), or None."""
-    switch_times: Any
+    switch_times: Any = None
     """When the next task begins, shape (tasks − 1,), or None where there is one task."""
     momentum: Any = 0.0
     """β."""

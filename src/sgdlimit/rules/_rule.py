@@ -30,7 +30,7 @@ CLUSTERS = "clusters"
 
 
 class Rule:
-    """A learning rule of one's own, from JAX functions of few numbers.
+    """Your own learning rule, from JAX functions of few numbers.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ class Rule:
             raise ProblemError(f"accuracy: must be between 0 and 1 (got {accuracy!r}). Try 2e-3.")
         check_whole(0, noise=noise)
         check_whole(1, samples=samples)
-        self.update, self.labels, self.metrics = update, labels, dict(metrics or {})
+        self.update: Any = update
+        self.labels, self.metrics = labels, dict(metrics or {})
         self.head, self.given = (
             {key: numbers(f"{name}[{key!r}]", value) for key, value in (arrays or {}).items()}
             for name, arrays in (("head", head), ("given", given))
@@ -218,7 +219,7 @@ class Rule:
 
         with own_jax(), jax.ensure_compile_time_eval():
             found = np.asarray(jax.vmap(delta)(*each))
-        return 0 < np.count_nonzero((found == 0).all(axis=1)) < len(found)
+        return 0 < int(np.sum((found == 0).all(axis=1))) < len(found)
 
     def digest(self, K: int, M: int) -> str:
         """Tells rules apart that compute other things, from one process to another."""

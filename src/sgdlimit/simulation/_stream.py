@@ -191,7 +191,8 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     activations, teacher_activations = np.array(codes).reshape(2, -1)
     numbers = np.array([instance.rates[:6] for instance in instances], float).T.copy()
     batch_size = first.training.batch_size
-    rates = Rates(*numbers, batch_size, None, None, None)
+    momentum = np.array([instance.rates.momentum for instance in instances])
+    rates = Rates(*numbers, batch_size=batch_size, momentum=momentum)
     outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rates.teacher_scale[:, None, None]
     labels = np.empty(0)
     if len(given) == 2:  # in the place of a teacher without units and of its noise

@@ -31,7 +31,7 @@ Where the equations of Bae & Jeong are:
     (S45)   its density σ(ρ)                               (ρ/δ) q on the nodes
     (S46)   dσ/dt                                          ``dq`` times ρ/δ
     (S47)   dv/dt                                          ``dv``
-    (S48)   ε_g                                            :func:`generalization_error`
+    (S48)   ε_g                                            ``generalization_error`` of ``Integrals.metrics``
     ======  =============================================  ==========================================================
 
 (S43) + (S46) → q: the paper follows two sums over the same directions, W with the weight 1 and Σ with the weight ρ/δ.

@@ -187,7 +187,7 @@ class _Process(NamedTuple):
             sobol_normals(len(W) + len(instance.teacher), LOG_POINTS, ((seed, POINTS),)),
             N,
             rates.teacher_scale * np.atleast_2d(instance.teacher_output),
-            Rates(*map(float, rates[:6]), rates.batch_size, None, None, None),
+            Rates(*map(float, rates[:6]), batch_size=rates.batch_size),
             rates.weight_decay / N,
             finite_size,
         )
