@@ -490,6 +490,18 @@ def test_a_size_that_is_made_up_is_not_allocated(trajectory, content):
         sl.load(trajectory)
 
 
+def test_a_number_of_strings_that_is_made_up_is_not_allocated(store, tmp_path):
+    """Eight bytes for each, and sixteen gigabytes where there are two strings."""
+    sl.save(TRAJECTORY.assign_coords(time=np.array(["a"] * TRAJECTORY.sizes["time"], object)), tmp_path / "t.zarr")
+    sl.load(tmp_path / "t.zarr")
+    for path, key, read in ((store, "theory/c/0", sl.open_sweep), (tmp_path / "t.zarr", "time/0", sl.load)):
+        strings = Zstd().decode((path / key).read_bytes())
+        (path / key).write_bytes(Zstd().encode((2**31 - 1).to_bytes(4, "little") + bytes(strings)[4:]))
+        seal(path, digests=digests_of(path) | {key: digest((path / key).read_bytes())})
+        with pytest.raises(sl.ProblemError, match=rf"{key} in .* is damaged"):
+            read(path).load()
+
+
 def test_the_size_that_zstd_declares():
     for size in (1, 200, 256, 60_000, 70_000, 1 << 20):
         declared = declared_bytes(Zstd(level=3).encode(b"x" * size))

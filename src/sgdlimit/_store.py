@@ -21,6 +21,7 @@ from stat import S_ISREG
 from typing import Any
 from uuid import uuid4
 
+from numcodecs import Zstd
 from psutil import pid_exists
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
@@ -66,6 +67,7 @@ class CheckedStore(WrapperStore[Store]):
         super().__init__(base_store(path))
         self.path = str(path)
         self._records: dict[str, dict[str, Any]] = {"": {"digests": {}}}
+        self._texts = set[str]()
 
     def record_of(self, key: str) -> str:
         """The name of the record that would list an object."""
@@ -139,11 +141,16 @@ class CheckedStore(WrapperStore[Store]):
         found, what = await self._checked(key, expected)
         if found is None or what:
             raise self.complaint(key, what)
-        content = found.to_bytes()
+        content, is_text = found.to_bytes(), key.startswith(tuple(self._texts))
         if key.rpartition("/")[2] in METADATA:
             check_metadata(content, f"{self.path}/{key}")
-        elif not fits(declared_bytes(content)):
+            self._texts |= arrays_of_text(content, key)
+        elif not fits((4 if is_text else 1) * declared_bytes(content)):
             raise self.complaint(key, "is larger than the free memory")
+        elif is_text:
+            strings = Zstd().decode(content) if content.startswith(ZSTD) else content
+            if 4 * int.from_bytes(strings[:4], "little") > len(strings):  # the length of each takes four bytes
+                raise self.complaint(key, "is damaged")
         return found
 
     async def get_partial_values(self, prototype, key_ranges):
@@ -267,6 +274,17 @@ def check_metadata(document: bytes, where: str) -> None:
                 f"path: {where} must have chunks that fit into the memory (got {shown(chunk)}). Use a store that "
                 "sgdlimit wrote."
             )
+
+
+def arrays_of_text(document: bytes, key: str) -> set[str]:
+    """Folders of the arrays of strings in metadata. Their chunks begin with the number of strings that is allocated."""
+    found = json.loads(document)
+    tables = {key: found, **found.get("metadata", {})}  # format 2 has those of all arrays together
+    return {
+        f"{name.rpartition('/')[0]}/"
+        for name, table in tables.items()
+        if "vlen-utf8" in str([table.get("codecs"), table.get("filters")])
+    }
 
 
 def base_store(path: str | Path, *, read_only: bool = True) -> Store:

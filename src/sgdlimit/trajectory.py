@@ -251,9 +251,11 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
         if "sweep" in record or not record["digests"]:
             otherwise = f"Give a folder with the {RECORD} that save() writes last, or read it unchecked with xarray."
             raise ProblemError(f"path: {where!r} is not a stored trajectory. {use_of(where, otherwise)}")
-        size = sum(array.nbytes for _, array in zarr.open_group(store, mode="r", use_consolidated=True).arrays())
+        size = sum(
+            array.nbytes for _, array in zarr.open_group(store, mode="r", use_consolidated=True, zarr_format=2).arrays()
+        )
         refuse_beyond_memory("path", repr(where), size, "Free some memory.")
-        return xr.open_zarr(store, consolidated=True).load()
+        return xr.open_zarr(store, consolidated=True, zarr_format=2).load()
     except ProblemError:
         raise
     except Exception as error:  # zarr raises many kinds where metadata were forged
