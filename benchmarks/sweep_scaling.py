@@ -1,16 +1,17 @@
 """Scaling of a sweep from one local worker to two: python benchmarks/sweep_scaling.py (about five minutes).
 
-Both compute the same tasks in turn, each time into a new store. The rate counts from the first outcome of every worker
-to the last of all, without the start. Beside it stand the CPU time of the workers and how busy other processes kept the
-machine, without which the ratio says little.
+Both compute the same tasks in turn, each time into a new store. What a task takes counts from the first outcome of each
+worker to the last of all, without the start, by the clock and in CPU seconds of the workers. Where other processes keep
+the cores busy, only the ratio of CPU seconds means something. It leaves out what workers wait for.
 """
 
 import os
-import resource
 import statistics
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 from sgdlimit.sweep import Plan, Sweep, SweepRun, SweepStore, run_sweep
 from sgdlimit.sweep._workers import LocalEngine
@@ -35,35 +36,38 @@ def main() -> None:
             rows.append([measure(plan, count, Path(folder) / f"{number}-{count}") for count in (1, 2)])
             (each, cpu, others), (each2, cpu2, others2) = rows[-1]
             print(
-                f"1 worker {each:6.2f} s a task (CPU {cpu:6.2f} s in all, others {others:.2f} cores), 2 workers "
+                f"1 worker {each:6.2f} s a task (CPU {cpu:6.2f} s, others {others:.2f} cores), 2 workers "
                 f"{each2:6.2f} s (CPU {cpu2:6.2f} s, others {others2:.2f} cores); efficiency {each / (2 * each2):.3f}, "
                 f"CPU ratio {cpu / cpu2:.3f}",
                 flush=True,
             )
     for what, of in (
         ("efficiency", lambda a, b: a[0] / (2 * b[0])),
-        ("CPU of one worker / of two", lambda a, b: a[1] / b[1]),
+        ("CPU seconds of a task, one worker / two", lambda a, b: a[1] / b[1]),
     ):
         values = sorted(of(*row) for row in rows)
         print(f"{what}: median {statistics.median(values):.3f}, {values[0]:.3f} to {values[-1]:.3f}")
 
 
 def measure(plan: Plan, workers: int, path: Path) -> tuple[float, float, float]:
-    """Wall seconds a task, CPU seconds of the workers, and cores that others kept busy."""
-    begun, ended = time.perf_counter(), []
-    cpu, busy, own = worker_seconds(), busy_seconds(), time.process_time()
+    """Wall and CPU seconds of a task in a worker, and cores that others kept busy meanwhile."""
+    reports = []  # the first one is of no task
+
+    def report(*_: object) -> None:
+        reports.append((time.perf_counter(), worker_seconds(), time.process_time(), busy_seconds()))
+
     with SweepStore(path, plan) as store:
-        run_sweep(store, LocalEngine(workers), report=lambda summary, outcome: ended.append(time.perf_counter()))
+        run_sweep(store, LocalEngine(workers), report=report)
         assert not store.missing()
-    wall, used = time.perf_counter() - begun, worker_seconds() - cpu
-    each = (ended[-1] - ended[workers]) / (len(ended) - 1 - workers)  # the first report is of no task
-    return each, used, max(0.0, busy_seconds() - busy - used - (time.process_time() - own)) / wall
+    wall, used, own, busy = (last - first for first, last in zip(reports[workers], reports[-1], strict=True))
+    tasks = len(reports) - 1 - workers
+    return wall / tasks, used / tasks, max(0.0, busy - used - own) / wall
 
 
 def worker_seconds() -> float:
-    """CPU seconds of all workers that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    """CPU seconds of all workers so far."""
+    times = [psutil.Process().cpu_times(), *(child.cpu_times() for child in psutil.Process().children())]
+    return sum(each.user + each.system for each in times[1:]) + times[0].children_user + times[0].children_system
 
 
 def busy_seconds() -> float:
