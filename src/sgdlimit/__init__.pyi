@@ -20,7 +20,12 @@ from .inputs import (
     Nonlinearity as Nonlinearity,
 )
 from .instance import Instance as Instance
-from .problem import GaussianMixture as GaussianMixture, Problem as Problem
+from .problem import (
+    Covariance as Covariance,
+    GaussianMixture as GaussianMixture,
+    LabelledClusters as LabelledClusters,
+    Problem as Problem,
+)
 from .rules import Activation as Activation, Rule as Rule
 from .simulation import datasets as datasets, simulate as simulate, simulate_together as simulate_together
 from .sweep import Sweep as Sweep, compute_sweep as compute_sweep, open_sweep as open_sweep

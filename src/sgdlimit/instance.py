@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray, sqrt
 from numpy.typing import ArrayLike
 
-from .errors import ProblemError, unknown_name
+from .errors import ProblemError, shown, unknown_name
 from .inputs import (
     THEORIES,
     Affine,
@@ -30,6 +30,8 @@ from .inputs import (
     nonlinearity_named,
     root_mean_square,
     root_of,
+    student_with,
+    with_overlap,
 )
 from .rules import (
     ACTIVATIONS,
@@ -41,7 +43,7 @@ from .rules import (
     squared_network,
     student_activation,
 )
-from .settings import check_positive, numbers
+from .settings import check_positive, check_whole, numbers, probabilities
 from .signatures import checked
 from .training import BASIC, PLAIN, Rates, Training, check_switch_times, task_units
 from .trajectory import make_attrs
@@ -59,7 +61,8 @@ class Instance:
     features
         F, shape (D, N).
     student, student_output
-        Initial W and v, shapes (K, N) and (K,).
+        Initial W and v, shapes (K, N) and (K,); v of shape (tasks, K) gives each task a head of its own, of which only
+        the present task's learns.
     teacher, teacher_output
         W̃ and ṽ, shapes (M, D) and (M,). A teacher that changes has one ``teacher`` with all tasks' units and output
         weights of shape (tasks, M); :meth:`then` makes it.
@@ -96,7 +99,7 @@ class Instance:
 
     features: Float[ndarray, "D N"]
     student: Float[ndarray, "K N"]
-    student_output: Float[ndarray, "K"]
+    student_output: Float[ndarray, "*heads K"]
     teacher: Float[ndarray, "M D"]
     teacher_output: Float[ndarray, "*tasks M"]
     switch_times: Float[ndarray, "switches"]
@@ -125,7 +128,10 @@ class Instance:
         self.features = numbers("features", features, ("latent_dim", "input_dim"))
         D, N = self.features.shape
         self.student = numbers("student", student, ("student_units", N))
-        self.teacher = np.zeros((0, D)) if teacher is None else numbers("teacher", teacher, ("teacher_units", D))
+        if teacher is None or np.shape(teacher) == (0, D):
+            self.teacher = np.zeros((0, D))
+        else:
+            self.teacher = numbers("teacher", teacher, ("teacher_units", D))
         K, M = len(self.student), len(self.teacher)
         self.switch_times = check_switch_times(switch_times)
         self.rule = None if rule is None else rule.checked_for(K, M)
@@ -136,10 +142,17 @@ class Instance:
                 if value is not None and value is not NO_OUTPUT and np.any(np.asarray(value) != 0):
                     raise ProblemError(f"{name}: belongs to a network without a rule of its own. Leave it out.")
             own = {"student_output": np.zeros(K), "teacher_output": np.zeros(outputs), "activation": NO_OUTPUT}
+            for name in ("label_noise", "output_normalization"):
+                if name in training.model_dump(exclude_defaults=True):
+                    raise ProblemError(
+                        f"training.{name}: belongs to a network without a rule of its own (got "
+                        f"{getattr(training, name)!r}). Put it into the rule's functions."
+                    )
         for name, value in own.items():
             if value is None:
                 raise ProblemError(f"{name}: is missing. Give it, or a learning rule of your own, rule=sl.Rule(...).")
-        self.student_output = numbers("student_output", own["student_output"], (K,))
+        heads = outputs[:-1] if np.ndim(own["student_output"]) > 1 else ()
+        self.student_output = numbers("student_output", own["student_output"], (*heads, K))
         self.teacher_output = numbers("teacher_output", own["teacher_output"], outputs)
         self.activation = student_activation(own["activation"])
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
@@ -178,7 +191,8 @@ class Instance:
     @property
     def beyond_basic(self) -> list[str]:
         """What of this instance needs the equations or the loops of any rule: its rule, and options of training."""
-        return ["rule"] * (self.rule is not None) + sorted(self.training.options() - BASIC)
+        own = {"rule": self.rule is not None, "student_output of each task": self.student_output.ndim > 1}
+        return [name for name, has in own.items() if has] + sorted(self.training.options() - BASIC)
 
     def check_basic(self, who: str) -> None:
         """Refuse what needs the equations or the loops of any rule."""
@@ -344,6 +358,113 @@ class Instance:
             nonlinearity="identity", latent=law, transform=transform, attrs=attrs, **settings,
         )  # fmt: skip
 
+    @classmethod
+    @checked
+    def from_moments(
+        cls, Omega: ArrayLike, Phi: ArrayLike, T: ArrayLike, student: ArrayLike, **settings: Any
+    ) -> "Instance":
+        """An instance of Gaussian inputs and teacher's fields with given second moments.
+
+        Parameters
+        ----------
+        Omega, Phi, T
+            Ω = E[X Xᵀ], shape (N, N), Φ = √N E[X νᵀ], shape (N, M), and T = E[ν νᵀ], shape (M, M). The inputs determine
+            the fields where T = Φᵀ Ω⁻¹ Φ/N; what T has above that is noise to the student.
+        student
+            Initial W, shape (K, N).
+        **settings
+            ``student_output``, ``teacher_output``, ``activation``, ``learning_rate`` and others, as for
+            :class:`Instance`.
+
+        Raises
+        ------
+        ProblemError
+            If they are no covariance, an input has no variance, or shapes do not fit.
+
+        Examples
+        --------
+        >>> W, cross = np.eye(2, 50), np.eye(50, 2)
+        >>> instance = Instance.from_moments(np.eye(50), cross, np.eye(2), W, student_output=[1, 1],
+        ...                                  teacher_output=[1, 1], activation="erf", learning_rate=0.5)
+        >>> instance.moments().cross.shape
+        (50, 2)
+        """
+        cross = numbers("Phi", Phi, ("input_dim", "teacher_units"))
+        N, M = cross.shape
+        inputs, fields = numbers("Omega", Omega, (N, N)), numbers("T", T, (M, M))
+        constant_columns("Omega", inputs.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
+        both = root_of("Omega, Phi, T", np.block([[inputs, cross / sqrt(N)], [cross.T / sqrt(N), fields]]))
+        both *= sqrt(len(both))
+        return cls(both[:, :N], student, teacher=both[:, N:].T, nonlinearity="identity", **settings)
+
+    @classmethod
+    @checked
+    def from_overlaps(
+        cls,
+        Q: ArrayLike,
+        R: ArrayLike,
+        T: ArrayLike,
+        *,
+        input_dim: int,
+        eigenvalues: ArrayLike = (1.0,),
+        weights: ArrayLike | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> "Instance":
+        """An instance of independent Gaussian inputs whose initial overlaps are given, exactly at finite N.
+
+        Parameters
+        ----------
+        Q, R, T
+            Shapes (K, K), (K, M) and (M, M), for isotropic inputs. For several eigenvalues they are q, r and p on each,
+            shapes (nodes, K, K), (nodes, K, M) and (nodes, M, M), as in :class:`sgdlimit.theory.Spectrum`.
+        input_dim
+            N, at least K + M for each eigenvalue.
+        eigenvalues, weights
+            Variances ω of the inputs, shape (nodes,), and the share of inputs that has each; equal shares by default.
+        seed
+            Of the weights, which are random but for their overlaps.
+        **settings
+            ``student_output``, ``teacher_output``, ``activation``, ``learning_rate`` and others, as for
+            :class:`Instance`.
+
+        Raises
+        ------
+        ProblemError
+            If the overlaps are no covariance, shares are no whole numbers of inputs, or N is too small.
+
+        Examples
+        --------
+        >>> plateau = Instance.from_overlaps([[0.5]], [[0.3]], [[1.0]], input_dim=100, student_output=[1.0],
+        ...                                  teacher_output=[1.0], activation="erf", learning_rate=0.5)
+        >>> (plateau.student @ plateau.student.T / 100).round(12)
+        array([[0.5]])
+        """
+        check_whole(1, input_dim=input_dim)
+        omega = numbers("eigenvalues", eigenvalues, ("nodes",))
+        shares = input_dim * probabilities("weights", weights, len(omega))
+        counts = np.rint(shares).astype(int)
+        if (omega <= 0).any() or abs(counts - shares).max() > 1e-6:
+            raise ProblemError(
+                f"eigenvalues, weights: must be positive, for whole numbers of {input_dim} inputs (got "
+                f"{shown(omega.tolist())} for {shown(shares.tolist())} inputs). Choose another input_dim."
+            )
+        r = numbers("R", R, (len(omega), "K", "M") if np.ndim(R) > 2 else ("K", "M"))
+        K, M = r.shape[-2:]
+        nodes = r.shape[:-2]
+        q, p = numbers("Q", Q, (*nodes, K, K)), numbers("T", T, (*nodes, M, M))
+        rng, students, teachers = np.random.default_rng(seed), [], []
+        for node, count in enumerate(counts):
+            at, rows, one = node if nodes else ..., rng.standard_normal((M + K, count)), np.ones(count)
+            teachers.append(with_overlap(rows[:M], p[at], one, rows[:0]))
+            students.append(student_with(rows[M:], q[at], r[at], teachers[-1], one))
+        scale = sqrt(np.repeat(omega, counts))
+        transform = FeatureTransform.scaled_identity(input_dim, sqrt(input_dim) * scale)
+        return cls(
+            transform.dense(), np.hstack(students), teacher=np.hstack(teachers) / scale, nonlinearity="identity",
+            transform=transform, **settings,
+        )  # fmt: skip
+
     @property
     def input_dim(self) -> int:
         """Input dimension N."""
@@ -357,7 +478,7 @@ class Instance:
     @property
     def rates(self) -> Rates:
         """The options of training as numbers."""
-        M = task_units(self.teacher_output)
+        M = max(1, task_units(self.teacher_output))  # a rule needs no teacher
         return self.training.rates(self.learning_rate, len(self.student), M, self.switch_times)
 
     @property
@@ -394,7 +515,14 @@ class Instance:
         return Instance(**(vars(self) | changes))
 
     @checked
-    def then(self, teacher: ArrayLike, teacher_output: ArrayLike | None, at: float) -> "Instance":
+    def then(
+        self,
+        teacher: ArrayLike,
+        teacher_output: ArrayLike | None,
+        at: float,
+        *,
+        student_output: ArrayLike | None = None,
+    ) -> "Instance":
         """The same learner with another task after this one: from a time on, another teacher labels the inputs.
 
         Parameters
@@ -404,6 +532,8 @@ class Instance:
             earlier ones, so that R and T hold the overlaps with the teachers of all tasks.
         at
             Time t = steps/N at which the task begins, later than every earlier task.
+        student_output
+            Initial v, shape (K,), of a head of its own for this task; then every task must have one.
 
         Returns
         -------
@@ -424,7 +554,9 @@ class Instance:
         given = np.zeros(len(np.asarray(teacher))) if self.rule is not None else teacher_output
         output = numbers("teacher_output", given, ("teacher_units",))
         weights = numbers("teacher", teacher, (len(output), self.latent_dim))
+        head = () if student_output is None else (numbers("student_output", student_output, (len(self.student),)),)
         return self.replace(
+            student_output=np.vstack([self.student_output, *head]) if head else self.student_output,
             teacher=np.concatenate([self.teacher, weights]),
             teacher_output=block_diag(self.teacher_output, output),
             switch_times=np.append(self.switch_times, at),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -9,14 +10,34 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.random import Generator, SeedSequence, default_rng
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from .errors import ProblemError, shown, unknown_name
-from .inputs import NAMES, THEORIES, Gaussian, LatentLaw, MixtureLaw, TheoryName, check_features, draw_features
+from .inputs import (
+    NAMES,
+    THEORIES,
+    FeatureTransform,
+    Gaussian,
+    LatentLaw,
+    TheoryName,
+    check_features,
+    draw_features,
+    student_with,
+    with_overlap,
+)
 from .instance import Instance
+from .law_settings import Covariance, Dimension, GaussianLatent, GaussianMixture, LabelledClusters, Overlap, Positive
 from .resources import refuse_beyond_memory
-from .rules import ACTIVATIONS, STUDENTS
-from .settings import Settings, check_whole, probabilities, read_toml
+from .rules import ACTIVATIONS, CLUSTERS, STUDENTS, Rule, check_network, network
+from .settings import Settings, check_whole, numbers, read_toml
 from .signatures import checked
 from .training import PLAIN, Scale, Training, check_switch_times
 
@@ -25,66 +46,11 @@ S = TypeVar("S", bound=Settings)
 OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
 """Settings that an instance takes as they are."""
 
-Dimension = Annotated[StrictInt, Field(ge=1, le=10**6)]
 Few = Annotated[StrictInt, Field(ge=1, le=10**5)]
 Times = Annotated[Few, Field(ge=2)]
 Duration = Annotated[StrictFloat, Field(gt=0, le=1e7)]
 Samples = Annotated[StrictInt, Field(ge=0, le=10**7)]
 Seed = Annotated[StrictInt, Field(ge=0, le=10**12)]
-Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
-
-
-class GaussianMixture(Settings):
-    """A Gaussian mixture (17) whose means are drawn later, μ ~ U[−spread, spread).
-
-    Parameters
-    ----------
-    components
-        Number of components m.
-    spread
-        Bound α of the means.
-    block_size
-        B, dividing the latent dimension: coordinates that draw their component together. With 1 the law is one scalar
-        mixture for all coordinates (unless ``shared_means`` is off); with D a clustered data set.
-    standardize
-        ``True`` standardises each coordinate with its exact moments (19), ``"estimated"`` with moments
-        estimated from ``moment_samples`` samples, ``False`` leaves the mixture as it is.
-    weights
-        Probabilities of the components; uniform by default.
-    shared_means
-        Whether all coordinates have the same m means (only for block_size 1). Off, each has its own.
-    """
-
-    law: Literal["gaussian-mixture"] = "gaussian-mixture"
-    components: StrictInt = Field(ge=1, le=10**4)
-    spread: Scale
-    block_size: Dimension = 1
-    standardize: Literal[True, False, "estimated"] = True
-    weights: tuple[float, ...] | None = None
-    shared_means: StrictBool = True
-    moment_samples: StrictInt = Field(default=10_000, ge=2, le=10**7)
-
-    def draw(self, latent_dim: int, rng: Generator) -> MixtureLaw:
-        """Draw the means; the same generator state gives proportional means for every spread."""
-        scalar = self.block_size == 1 and self.shared_means
-        means = self.spread * rng.uniform(-1, 1, size=(self.components,) if scalar else (self.components, latent_dim))
-        law = MixtureLaw(means, weights=self.weights, block_size=self.block_size, standardize=self.standardize is True)
-        if self.standardize == "estimated":
-            return law.standardized_from(law.sample(rng, self.moment_samples, latent_dim))
-        return law
-
-    @field_validator("weights")
-    @classmethod
-    def _weights_fit(cls, value: Any, info: ValidationInfo) -> Any:
-        if "components" in info.data:
-            probabilities("weights", value, info.data["components"])
-        return value
-
-
-class GaussianLatent(Settings):
-    """The standard normal latent, as a setting."""
-
-    law: Literal["gaussian"] = "gaussian"
 
 
 class Problem(Settings):
@@ -112,7 +78,7 @@ class Problem(Settings):
     learning_rate
         η, the same for both layers.
     latent
-        Law of the latent: ``Gaussian()`` or a :class:`GaussianMixture`.
+        Law of the latent: ``Gaussian()``, a :class:`GaussianMixture` or :class:`LabelledClusters`.
     student_scale, student_output_scale, teacher_scale, teacher_output_scale
         Standard deviations of the initial W, v and of the teacher's W̃, ṽ, all i.i.d. normal.
     output_weights
@@ -120,6 +86,28 @@ class Problem(Settings):
     student_alignment
         An informed start: the cosine between an initial W_k and the direction √N E[X ν_m] of a teacher unit, m = k
         modulo M. 0 is independent of the teacher, 1 is parallel to it.
+    loss
+        ``"squared"``, ``"absolute"``, ``"huber"``, ``"correlation"`` (1 − yŷ), ``"logistic"``, ``"hinge"``,
+        ``"exponential"`` or ``"cross-entropy"``.
+    outputs, bias
+        Number P of outputs, each with output weights of its own, and whether they have trained biases.
+    labels
+        What the student learns: the ``"teacher"``'s outputs, their ``"sign"``, the number of the largest
+        (``"argmax"``), or the labels of ``"clusters"`` of the inputs, which need no teacher (``teacher_units=0``).
+    rule
+        ``"gradient"`` of the loss, ``"dfa"`` (direct feedback alignment), ``"perceptron"``, ``"hebb"`` or
+        ``"adatron"``; see :func:`sgdlimit.rules.network`.
+    heads
+        ``"per-task"`` gives each task output weights of its own, of which the present task's learn.
+    feedback_scale
+        Standard deviation of the fixed feedback weights of ``"dfa"``.
+    covariance
+        Variances of inputs without a manifold, a :class:`Covariance`; 1 by default. ``covariance``, ``Q``, ``R`` and
+        ``T`` need ``"identity"`` for features and nonlinearity.
+    Q, R, T
+        Overlaps of the initial student, of it with the teacher, and of the teacher, exactly so at finite N: a matrix,
+        or a number for its multiple of the identity. So T=1.0 is an orthonormal teacher. By default weights are
+        drawn, and R is 0 where Q is given. With T given, later teachers have exactly the similarity to the first.
     training
         Options of training, a :class:`sgdlimit.Training`: a rate for each layer, schedules, label noise, ...
     switch_times, task_similarity
@@ -142,14 +130,14 @@ class Problem(Settings):
     input_dim: Dimension
     latent_dim: Dimension
     student_units: Dimension
-    teacher_units: Dimension
+    teacher_units: StrictInt = Field(ge=0, le=10**6)
     activation: str
     teacher_activation: str | None = None
     learning_rate: Positive
     nonlinearity: str = "sign"
     centre: StrictBool = True
     features: str = "gaussian"
-    latent: GaussianLatent | GaussianMixture = Field(default=GaussianLatent(), discriminator="law")
+    latent: GaussianLatent | GaussianMixture | LabelledClusters = Field(default=GaussianLatent(), discriminator="law")
     student_scale: Scale = 1.0
     student_output_scale: Scale = 1.0
     teacher_scale: Scale = 1.0
@@ -159,6 +147,17 @@ class Problem(Settings):
     training: Training = PLAIN
     switch_times: tuple[Positive, ...] = ()
     task_similarity: StrictFloat = Field(default=0.0, ge=-1, le=1)
+    loss: str = "squared"
+    outputs: StrictInt = Field(default=1, ge=1, le=1000)
+    bias: StrictBool = False
+    labels: str = "teacher"
+    rule: str = "gradient"
+    heads: Literal["shared", "per-task"] = "shared"
+    feedback_scale: Scale = 1.0
+    covariance: Covariance | None = None
+    Q: Overlap = None
+    R: Overlap = None
+    T: Overlap = None
 
     @field_validator("latent", mode="before")
     @classmethod
@@ -206,6 +205,52 @@ class Problem(Settings):
         check_switch_times(value)
         return value
 
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        """Refuse settings that are ignored or have no meaning beside the others."""
+        check_network(loss=self.loss, outputs=self.outputs, bias=self.bias, labels=self.labels, rule=self.rule)
+        clusters, manifold = self.labels == CLUSTERS, not self.features == self.nonlinearity == "identity"
+        starts, several = self.Q is not None, self.outputs > 1
+        wrong = [
+            (not clusters and self.teacher_units == 0, "teacher_units", "at least 1 unless labels are 'clusters'"),
+            (clusters and self.teacher_units > 0, "teacher_units", "0 where labels are 'clusters'"),
+            (clusters and self.latent.law != CLUSTERS, "latent.law", "'clusters' where labels are"),
+            (clusters and self.training.label_noise > 0, "training.label_noise", "0 beside latent.label_noise"),
+            (clusters and self.switch_times, "switch_times", "empty where labels are 'clusters'"),
+            (self.heads != "shared" and not self.switch_times, "heads", "'shared' without switch_times"),
+            (several and self.output_weights == "equal", "output_weights", "'normal' for outputs that differ"),
+            (not starts and self.R is not None, "R", "left out where Q is"),
+            (starts and self.student_alignment > 0, "student_alignment", "0 where Q is given; R has the same purpose"),
+            *(
+                (manifold and getattr(self, name) is not None, name, "left out unless features and f are 'identity'")
+                for name in ("covariance", "Q", "R", "T")
+            ),
+        ]
+        complaints = [
+            f"{field}: must be {rule} (got {shown(attrgetter(field)(self))}). Change one of them."
+            for found, field, rule in wrong
+            if found
+        ]
+        if complaints:
+            raise ProblemError(*complaints)
+        for name in "QRT":
+            self._overlap_of(name)
+        return self
+
+    def _overlap_of(self, name: str) -> Float[ndarray, "rows columns"]:
+        """A given overlap as a matrix, R = 0 by default."""
+        K, M, value = self.student_units, self.teacher_units, getattr(self, name)
+        shape = {"Q": (K, K), "R": (K, M), "T": (M, M)}[name]
+        if isinstance(value, tuple):
+            return numbers(name, value, shape)
+        return (value or 0.0) * np.eye(*shape)
+
+    @property
+    def _has_closed_form(self) -> bool:
+        """Whether the network is the one whose Gaussian averages have closed forms, which needs no rule."""
+        names = self.loss, self.outputs, self.bias, self.labels, self.rule
+        return names == ("squared", 1, False, "teacher", "gradient")
+
     @checked
     def draw(self, seed: int) -> Instance:
         """Draw an instance: features, weights, teacher and the means of a mixture.
@@ -218,44 +263,111 @@ class Problem(Settings):
         seed
             A non-negative integer.
         """
-        features, student, student_output, teacher, teacher_output, _ = _streams(seed)
-        N, D, K, M, latent = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.latent
-        units = M * (1 + len(self.switch_times))
-        kept = 2 * N * D + K * N + units * D + K * (K + units) + units**2  # numbers in an instance and while it is made
-        if self.features in ("dct", "hadamard"):
-            kept += max(N, D) ** 2
-        if isinstance(latent, GaussianMixture):
-            kept += D * (latent.components + (latent.standardize == "estimated") * latent.moment_samples)
-        sizes = f"{N} with latent_dim {D}, {K} student_units and {M} teacher_units"
-        refuse_beyond_memory("input_dim", sizes, 8 * kept, "Make one of them smaller.")
-        matrix, transform = draw_features(self.features, D, N, features)
+        features, student, student_output, teacher, teacher_output, _, feedback = _streams(seed)
+        N, D, K, M, P = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.outputs
+        self._refuse_beyond_memory()
+        matrix, transform, variances = self._features(features)
+        W = self.student_scale * student.standard_normal((K, N))
+        first = self.teacher_scale * teacher.standard_normal((M, D))
+        if self.T is not None:
+            first = with_overlap(first, self._overlap_of("T"), variances, first[:0])
+        if self.Q is not None:
+            W = student_with(W, self._overlap_of("Q"), self._overlap_of("R"), first, variances)
+        several, tasks = (P,) * (P > 1), 1 + len(self.switch_times)
+        heads = (tasks,) if self.heads == "per-task" else ()
+        v = self.student_output_scale * self._outputs((*heads, *several, K), student_output)
+        v_teacher = self.teacher_output_scale * self._outputs((*several, M), teacher_output)
+        closed, scale = self._has_closed_form, np.sqrt(variances)
+        settings = {name: getattr(self, name) for name in OF_INSTANCE}
+        if not closed:
+            settings["training"] = self.training.replace(label_noise=0.0, output_normalization="1")
         instance = Instance(
             matrix,
-            self.student_scale * student.standard_normal((K, N)),
-            self.student_output_scale * self._outputs(K, student_output),
-            self.teacher_scale * teacher.standard_normal((M, D)),
-            self.teacher_output_scale * self._outputs(M, teacher_output),
-            **{name: getattr(self, name) for name in OF_INSTANCE},
+            W,
+            (v[0] if heads else v) if closed else np.zeros(K),
+            first * scale if M else None,
+            v_teacher if closed else np.zeros(M),
+            **settings,
             transform=transform,
             latent=self.draw_latent(seed),
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
         )
         if self.student_alignment > 0:
             instance = instance.replace(student=_aligned(instance, self.student_alignment))
-        first, output, similarity = instance.teacher, instance.teacher_output, self.task_similarity
-        for at in self.switch_times:
+        seen, similarity = [instance.student, first], self.task_similarity
+        for task, at in enumerate(self.switch_times, 1):
             fresh = self.teacher_scale * teacher.standard_normal((M, D))
-            instance = instance.then(similarity * first + np.sqrt(1 - similarity**2) * fresh, output, at)
-        return instance
+            if self.T is not None:
+                fresh = with_overlap(fresh, self._overlap_of("T"), variances, np.concatenate(seen))
+                seen.append(fresh)
+            weights = similarity * first + np.sqrt(1 - similarity**2) * fresh
+            own = v[task] if heads and closed else None
+            output = v_teacher if closed else np.zeros(M)
+            instance = instance.then(weights * scale, output, at, student_output=own)
+        if closed:
+            return instance
+        rule = self._rule(v, v_teacher, self.feedback_scale * feedback.standard_normal((*several, K)))
+        return instance.replace(rule=rule, student_output=None, activation=None, teacher_activation=None)
 
-    def _outputs(self, units: int, rng: Generator) -> Float[ndarray, "units"]:
-        return rng.standard_normal(units) if self.output_weights == "normal" else np.ones(units)
+    def _features(self, rng: Generator) -> tuple[ndarray, FeatureTransform | None, Float[ndarray, "D"]]:
+        """F, as a transform too where it is one, and the variances of inputs without a manifold."""
+        D, N = self.latent_dim, self.input_dim
+        if self.covariance is None:
+            return *draw_features(self.features, D, N, rng), np.ones(D)
+        variances = self.covariance.variances(N)
+        transform = FeatureTransform.scaled_identity(N, np.sqrt(N * variances))
+        return transform.dense(), transform, variances
+
+    def _rule(
+        self,
+        v: Float[ndarray, "*heads K"],
+        v_teacher: Float[ndarray, "*outputs M"],
+        feedback: Float[ndarray, "*outputs K"],
+    ) -> Rule:
+        """The learning rule, with the teachers of all tasks."""
+        M, tasks, law = self.teacher_units, 1 + len(self.switch_times), self.latent
+        teachers = np.zeros((tasks, *v_teacher.shape[:-1], tasks * M))
+        for task in range(tasks):
+            teachers[task, ..., task * M : (task + 1) * M] = v_teacher
+        clusters = law if isinstance(law, LabelledClusters) and self.labels == CLUSTERS else None
+        rates = self.training.rates(self.learning_rate, self.student_units, max(M, 1))
+        return network(
+            v,
+            teachers,
+            activation=self.activation,
+            teacher_activation=self.teacher_activation,
+            loss=self.loss,
+            labels=clusters.labels_for(self.outputs) if clusters else self.labels,
+            rule=self.rule,
+            bias=self.bias,
+            feedback=feedback if self.rule == "dfa" else None,
+            student_scale=rates.student_scale,
+            teacher_scale=rates.teacher_scale,
+            label_noise=clusters.label_noise if clusters else rates.label_noise,
+        )
+
+    def _refuse_beyond_memory(self) -> None:
+        """Refuse what does not fit, an instance and what is needed while it is made."""
+        N, D, K, M, latent = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.latent
+        units = M * (1 + len(self.switch_times))
+        kept = 2 * N * D + K * N + units * D + K * (K + units) + units**2
+        if self.features in ("dct", "hadamard"):
+            kept += max(N, D) ** 2
+        if isinstance(latent, GaussianMixture):
+            kept += D * (latent.components + (latent.standardize == "estimated") * latent.moment_samples)
+        if isinstance(latent, LabelledClusters):
+            kept += latent.count * (D + D**2)
+        sizes = f"{N} with latent_dim {D}, {K} student_units and {M} teacher_units"
+        refuse_beyond_memory("input_dim", sizes, 8 * kept, "Make one of them smaller.")
+
+    def _outputs(self, shape: tuple[int, ...], rng: Generator) -> Float[ndarray, "*shape"]:
+        return rng.standard_normal(shape) if self.output_weights == "normal" else np.ones(shape)
 
     @checked
     def draw_latent(self, seed: int) -> LatentLaw:
         """Draw the law of the latent alone, the same that :meth:`draw` gives the instance."""
-        *_, stream = _streams(seed)
-        return self.latent.draw(self.latent_dim, stream) if isinstance(self.latent, GaussianMixture) else Gaussian()
+        stream = _streams(seed)[5]
+        return Gaussian() if isinstance(self.latent, GaussianLatent) else self.latent.draw(self.latent_dim, stream)
 
     def to_toml(self) -> str:
         """The settings as TOML, which :meth:`from_toml` reads back."""
@@ -371,6 +483,6 @@ def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:
 
 
 def _streams(seed: int) -> list[Generator]:
-    """Independent generators for features, student, its output, teacher, its output and the law, in this order."""
+    """Independent generators for features, student, its output, teacher, its output, the law and feedback weights."""
     check_whole(0, seed=seed)
-    return [default_rng(stream) for stream in SeedSequence(seed).spawn(6)]
+    return [default_rng(stream) for stream in SeedSequence(seed).spawn(7)]

@@ -21,7 +21,7 @@ MOST_BYTES, MOST_PARTS = 1 << 20, 30
 
 MOST_COMPLAINTS = 20
 
-LAW_TAGS = ("gaussian", "gaussian-mixture")  # pydantic puts them into the place of an error
+LAW_TAGS = ("gaussian", "gaussian-mixture", "clusters")  # pydantic puts them into the place of an error
 
 RULE = "{rule} (got {given}). "
 IN_RANGE = RULE + "Give a number in that range."
@@ -41,8 +41,8 @@ COMPLAINTS = {
     "too": RULE + "Give more values.",
     "dict": NO_TABLE,
     "model": NO_TABLE,
-    "union": "must be a law (got {given}). Use Gaussian() or GaussianMixture(...), in TOML a table with "
-    'law = "gaussian" or "gaussian-mixture".',
+    "union": "must be a law (got {given}). Use Gaussian(), GaussianMixture(...) or LabelledClusters(...), in TOML a "
+    'table with law = "gaussian", "gaussian-mixture" or "clusters".',
 }
 """Rule and fix for pydantic's kinds of complaint, by the first word. RULE stands for the rule that pydantic gives."""
 

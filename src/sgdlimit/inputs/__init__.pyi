@@ -32,3 +32,4 @@ from ._moments import (
     root_of as root_of,
 )
 from ._read import read_samples as read_samples
+from ._weights import student_with as student_with, with_overlap as with_overlap

@@ -34,8 +34,8 @@ class FeatureTransform:
         return len(self.rows), len(self.columns)
 
     @classmethod
-    def scaled_identity(cls, size: int, scale: float) -> "FeatureTransform":
-        """F = scale · I."""
+    def scaled_identity(cls, size: int, scale: float | Float[ndarray, "N"]) -> "FeatureTransform":
+        """F = scale · I, or diag(scale)."""
         places = np.arange(size)
         return cls("identity", size, places, np.ones(size), places, np.full(size, scale))
 

@@ -197,7 +197,9 @@ def squared_network(
     rule = network(
         student_output, teacher_output, activation=activation, teacher_activation=teacher_activation, **scales
     )
-    rule.metrics, rule.prefix = {"generalization_error": rule.metrics["loss"]}, ""
+    rule.metrics = {"generalization_error": rule.metrics["loss"]}
+    if rule.head["v"].ndim == 1:
+        rule.prefix = ""
     return rule
 
 

@@ -190,7 +190,7 @@ def _drawn(problems: Sequence[Problem], seed: int) -> Iterator[Instance]:
     """Draw the conditions of a task, which share their arrays where they can."""
     first = problems[0].draw(seed)
     for problem in problems:
-        if problem.student_alignment:  # the start depends on more than the seed
+        if problem.student_alignment or first.rule is not None:  # the start or rule depends on more than the seed
             yield problem.draw(seed)
         else:
             yield first.replace(

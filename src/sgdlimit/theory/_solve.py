@@ -65,7 +65,8 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
         metrics = dict(zip(metrics, _resolved([*metrics.values()], times, solver), strict=True))
         if metrics["task_error"].shape[2] == 1:
             del metrics["task_error"]  # there is only one task
-    named = {averages.prefix + name: values for name, values in head.items()}
+    own_heads = np.ndim(several[0].head.get("v", 0.0)) > 1  # one for each task
+    named = {(averages.prefix or "head_" * own_heads) + name: values for name, values in head.items()}
     attrs = {
         "exactness": str(exactness_of_averages(averages)),
         **attrs,

@@ -91,7 +91,8 @@ class _GaussianTheory(Theory):
 
     @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
-        case, integrals = case_of(instance, spectrum(instance, self, nodes=nodes), self), averages_of(instance)
+        integrals = averages_of(instance)
+        case = case_of(instance, spectrum(instance, self, nodes=nodes), self)
         grade = str(exactness_of_instance(instance, self.name, integrals))
         solver = Solver(integrals, self.rtol, self.atol, self.max_steps)
         return trajectories(case, times, solver, instance.provenance(theory=self.name, exactness=grade))
