@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray, sqrt
 from numpy.typing import ArrayLike
 
-from .errors import ProblemError, shown, unknown_name
+from .errors import ProblemError, unknown_name
 from .inputs import (
     THEORIES,
     Affine,
@@ -30,8 +30,7 @@ from .inputs import (
     nonlinearity_named,
     root_mean_square,
     root_of,
-    student_with,
-    with_overlap,
+    weights_on_nodes,
 )
 from .rules import (
     ACTIVATIONS,
@@ -43,7 +42,7 @@ from .rules import (
     squared_network,
     student_activation,
 )
-from .settings import check_positive, check_whole, numbers, probabilities
+from .settings import check_positive, numbers
 from .signatures import checked
 from .training import BASIC, PLAIN, Rates, Training, check_switch_times, task_units
 from .trajectory import make_attrs
@@ -142,12 +141,8 @@ class Instance:
                 if value is not None and value is not NO_OUTPUT and np.any(np.asarray(value) != 0):
                     raise ProblemError(f"{name}: belongs to a network without a rule of its own. Leave it out.")
             own = {"student_output": np.zeros(K), "teacher_output": np.zeros(outputs), "activation": NO_OUTPUT}
-            for name in ("label_noise", "output_normalization"):
-                if name in training.model_dump(exclude_defaults=True):
-                    raise ProblemError(
-                        f"training.{name}: belongs to a network without a rule of its own (got "
-                        f"{getattr(training, name)!r}). Put it into the rule's functions."
-                    )
+            for name in training.options() & {"label_noise", "output_normalization"}:
+                raise ProblemError(f"training.{name}: belongs to a network without a rule. Put it into the rule.")
         for name, value in own.items():
             if value is None:
                 raise ProblemError(f"{name}: is missing. Give it, or a learning rule of your own, rule=sl.Rule(...).")
@@ -407,7 +402,7 @@ class Instance:
         *,
         input_dim: int,
         eigenvalues: ArrayLike = (1.0,),
-        weights: ArrayLike | None = None,
+        shares: ArrayLike | None = None,
         seed: int = 0,
         **settings: Any,
     ) -> "Instance":
@@ -420,8 +415,8 @@ class Instance:
             shapes (nodes, K, K), (nodes, K, M) and (nodes, M, M), as in :class:`sgdlimit.theory.Spectrum`.
         input_dim
             N, at least K + M for each eigenvalue.
-        eigenvalues, weights
-            Variances ω of the inputs, shape (nodes,), and the share of inputs that has each; equal shares by default.
+        eigenvalues, shares
+            Variances ω of the inputs, shape (nodes,), and which part of the inputs has each; equal parts by default.
         seed
             Of the weights, which are random but for their overlaps.
         **settings
@@ -440,30 +435,9 @@ class Instance:
         >>> (plateau.student @ plateau.student.T / 100).round(12)
         array([[0.5]])
         """
-        check_whole(1, input_dim=input_dim)
-        omega = numbers("eigenvalues", eigenvalues, ("nodes",))
-        shares = input_dim * probabilities("weights", weights, len(omega))
-        counts = np.rint(shares).astype(int)
-        if (omega <= 0).any() or abs(counts - shares).max() > 1e-6:
-            raise ProblemError(
-                f"eigenvalues, weights: must be positive, for whole numbers of {input_dim} inputs (got "
-                f"{shown(omega.tolist())} for {shown(shares.tolist())} inputs). Choose another input_dim."
-            )
-        r = numbers("R", R, (len(omega), "K", "M") if np.ndim(R) > 2 else ("K", "M"))
-        K, M = r.shape[-2:]
-        nodes = r.shape[:-2]
-        q, p = numbers("Q", Q, (*nodes, K, K)), numbers("T", T, (*nodes, M, M))
-        rng, students, teachers = np.random.default_rng(seed), [], []
-        for node, count in enumerate(counts):
-            at, rows, one = node if nodes else ..., rng.standard_normal((M + K, count)), np.ones(count)
-            teachers.append(with_overlap(rows[:M], p[at], one, rows[:0]))
-            students.append(student_with(rows[M:], q[at], r[at], teachers[-1], one))
-        scale = sqrt(np.repeat(omega, counts))
-        transform = FeatureTransform.scaled_identity(input_dim, sqrt(input_dim) * scale)
-        return cls(
-            transform.dense(), np.hstack(students), teacher=np.hstack(teachers) / scale, nonlinearity="identity",
-            transform=transform, **settings,
-        )  # fmt: skip
+        W, weights, variances = weights_on_nodes(Q, R, T, input_dim, eigenvalues, shares, seed)
+        transform = FeatureTransform.scaled_identity(input_dim, sqrt(input_dim * variances))
+        return cls(transform.dense(), W, teacher=weights, nonlinearity="identity", transform=transform, **settings)
 
     @property
     def input_dim(self) -> int:
@@ -551,7 +525,7 @@ class Instance:
         """
         from scipy.linalg import block_diag
 
-        given = np.zeros(len(np.asarray(teacher))) if self.rule is not None else teacher_output
+        given: Any = np.zeros(len(np.asarray(teacher))) if self.rule is not None else teacher_output
         output = numbers("teacher_output", given, ("teacher_units",))
         weights = numbers("teacher", teacher, (len(output), self.latent_dim))
         head = () if student_output is None else (numbers("student_output", student_output, (len(self.student),)),)

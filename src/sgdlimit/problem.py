@@ -234,7 +234,8 @@ class Problem(Settings):
         if complaints:
             raise ProblemError(*complaints)
         for name in "QRT":
-            self._overlap_of(name)
+            if isinstance(getattr(self, name), tuple):
+                self._overlap_of(name)  # whose shape is checked
         return self
 
     def _overlap_of(self, name: str) -> Float[ndarray, "rows columns"]:

@@ -32,4 +32,8 @@ from ._moments import (
     root_of as root_of,
 )
 from ._read import read_samples as read_samples
-from ._weights import student_with as student_with, with_overlap as with_overlap
+from ._weights import (
+    student_with as student_with,
+    weights_on_nodes as weights_on_nodes,
+    with_overlap as with_overlap,
+)
