@@ -4,7 +4,7 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import log, ndarray, sqrt
 from numpy.random import Generator
 from numpy.typing import ArrayLike
@@ -271,11 +271,15 @@ class ClusterMixture(_Points):
     def sample(self, rng: Generator, count: int, dim: int | None = None) -> Samples:
         """Draw ``count`` independent samples."""
         dim = self.check_dim(dim)
-        component, z = rng.choice(self.components, size=count, p=self.weights), rng.standard_normal((count, dim))
+        component, z = self.clusters_chosen(rng, count), rng.standard_normal((count, dim))
         samples = self.means[component]
         for i in range(self.components):
             samples[component == i] += z[component == i] @ self.roots[i].T
         return samples
+
+    def clusters_chosen(self, rng: Generator, count: int) -> Int[ndarray, "count"]:
+        """Numbers of the components."""
+        return rng.choice(self.components, size=count, p=self.weights)
 
     def covariance(self, dim: int) -> Matrix:
         """Σ p_i (Σ_i + μ_i μ_iᵀ) less that of the mean."""

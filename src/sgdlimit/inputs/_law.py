@@ -147,6 +147,16 @@ class LatentLaw(ABC):
             "ClusterMixture.from_sklearn(fitted), or use theory='moment-matched'."
         )
 
+    def clusters_chosen(self, rng: Generator, count: int) -> Int[ndarray, "count"]:
+        """Numbers of the clusters that ``sample`` takes with the same generator.
+
+        Raises
+        ------
+        ProblemError
+            If the law does not tell.
+        """
+        raise ProblemError(f"labels: clusters need a law that tells them (got {type(self).__name__}). Use another law.")
+
     def reweighted(self, rng: Generator) -> "LatentLaw":
         """A finite set of samples with random probabilities, as for a bootstrap.
 
@@ -282,6 +292,10 @@ class Affine(LatentLaw):
     def clusters(self, dim: int) -> Clusters:
         """The clusters of C, shifted and rescaled."""
         return self.law.clusters(dim).rescaled(self.location, self.scale)
+
+    def clusters_chosen(self, rng: Generator, count: int) -> Int[ndarray, "count"]:
+        """Those of C."""
+        return self.law.clusters_chosen(rng, count)
 
     def __repr__(self) -> str:
         with np.printoptions(threshold=4, edgeitems=1, precision=4):

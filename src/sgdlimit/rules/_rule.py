@@ -146,6 +146,11 @@ class Rule:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(pickle.loads(state["pickled"]))
 
+    @property
+    def asks_for_overlaps(self) -> bool:
+        """Whether the update names Q, R or T."""
+        return not {"Q", "R", "T"}.isdisjoint(_asked(self.update))
+
     def target(self, teacher: Any, **extras: Any) -> Any:
         """The target of a sample, from the teacher's fields or, if clusters are the labels, the number of its own."""
         if self.labels is None or isinstance(self.labels, str):
@@ -279,11 +284,15 @@ class Gradient:
 
 def _called(function: Callable[..., Any], arguments: tuple, extras: Mapping[str, Any]) -> Any:
     """A function of the user's, with the extras that it names."""
+    return function(*arguments, **{name: extras[name] for name in _asked(function) if name in extras})
+
+
+def _asked(function: Callable[..., Any]) -> list[str]:
+    """The extras that a function names."""
     try:
-        asked = inspect.signature(function).parameters
+        return [name for name in inspect.signature(function).parameters if name in EXTRAS]
     except (TypeError, ValueError):  # as of NumPy's and JAX's own
-        asked = ()
-    return function(*arguments, **{name: extras[name] for name in asked if name in EXTRAS and name in extras})
+        return []
 
 
 def _one_number(name: str, value: Any) -> None:

@@ -1,9 +1,17 @@
-"""The same SGD as :mod:`sgdlimit.simulation._kernel`, for accelerators: all runs and chains through one scan.
+"""SGD of any learning rule, by blocks of samples, on the CPU and on accelerators.
 
-The host draws the latent vectors, so the same seed means the same samples; the device multiplies them.
+For the B samples of a block, one product each gives the Gram matrix XXᵀ/N and the fields WXᵀ/√N of the weights W that
+the block begins with. What the updates make of W is a combination of these weights and the samples,
+
+    W = Σ_j w_j e_j,    (e_j) = (W, X_1/√N, ..., X_B/√N),
+
+so that the rule runs on K (1 + B) numbers: an update subtracts η δ from the coefficient of its sample, and the field of
+a later sample is Σ_j w_j e_j·X/√N. One more product gives the weights after the block. Nothing is left out: this is
+SGD sample by sample, to rounding. Momentum and the gradients of an unfinished batch are further weights e_j.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,209 +19,304 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, Int
-from numpy import float32, ndarray
+from jaxtyping import Array, Bool, Float32, Int
 
-from ..inputs import Known, Nonlinearity
-from ..rules import ACTIVATIONS, Activation
-from ._kernel import Students
-from ._sources import BLOCK
-from ._stream import Stream
+from ..inputs import Known
+from ..rules import Rule
+from ._stream import SIZE, Kept, Rows, Stream
 
-ROOT_HALF = float32(np.sqrt(0.5))
+
+@dataclass(frozen=True)
+class Setting:
+    """What a program is compiled for."""
+
+    rule: Rule = field(compare=False, repr=False)
+    digest: str
+    """Stands for the rule."""
+    given: bool
+    """Whether the targets are given."""
+
+    @property
+    def size(self) -> int:
+        """Samples of a block."""
+        return self.rule.samples * max(1, SIZE // self.rule.samples)
+
+
+class Fixed(NamedTuple):
+    """What does not change while a condition is trained."""
+
+    given: Any
+    rates: Any
+    """The numbers of training, without schedule and tasks."""
+    moments: Any
+    """Diagonal, factor, cross and T of :class:`~sgdlimit.inputs.InputMoments` if the rule asks for overlaps."""
+
+
+Weights = tuple[Any, Any]
+"""W, or its coefficients, and a head."""
+
+
+class State(NamedTuple):
+    """What a sample changes."""
+
+    weights: Weights
+    momentum: Weights | None
+    """U and V, the decaying sums of past gradients."""
+    batch: Weights | None
+    """The mean gradient of a batch so far."""
+    square: Any
+    """B of AdaGrad-Norm, or None."""
+    diverged: Int[Array, ""]
+    """The row of its chunk at which a run left the finite numbers, or −1."""
+
+
+class Clock(NamedTuple):
+    """What the number of a sample says, for each row of a chunk."""
+
+    task: Int[Array, "row"]
+    factor: Float32[Array, "row"]
+    """What the schedule multiplies both rates with."""
+    time: Float32[Array, "row"]
+    ends: Bool[Array, "row"]
+    """Whether a batch ends with this sample."""
+
+
+def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequence[Rows]]) -> Iterator[int]:
+    """Train every condition on streams that differ in their keys alone, and yield the samples taken after every chunk.
+
+    Weights are kept at the output samples.
+    """
+    stream, outputs = streams[0], kept[0].output_samples
+    settings, fixed, begun = zip(*(_begun(stream, c, len(kept)) for c in range(len(stream.rules))), strict=True)
+    states, wanted, total = [*begun], int(outputs[0] == 0), int(outputs[-1])
+    for chunk in chunks:
+        start = sample = chunk[0].start
+        stop = max(sample, min(chunk[0].stop, total))
+        numbers, steps = np.arange(start, start + chunk[0].inputs.shape[1]), stream.samples_a_step
+        task = np.searchsorted(stream.chains.switch_samples, numbers, side="right").astype(np.int32)
+        time, ends = (numbers // steps / stream.input_dim).astype(np.float32), (numbers + 1) % steps == 0
+        clocks = [
+            jax.tree.map(jnp.asarray, Clock(task, f.astype(np.float32), time, ends)) for f in stream.factors(numbers)
+        ]
+        arrays = [tuple(map(jnp.asarray, rows[:3])) for rows in chunk]
+        while sample < stop:
+            end = min(stop, int(outputs[wanted]))
+            for c, setting in enumerate(settings):
+                part = sample - start, end - start
+                states[c] = _advance(states[c], arrays[c], clocks[c], fixed[c], *part, setting=setting)
+            sample = end
+            if sample == outputs[wanted]:
+                for c, state in enumerate(states):
+                    _keep(state.weights, kept, c, wanted)
+                wanted += 1
+        for c, state in enumerate(states):
+            for of_run, row in zip(kept, np.asarray(state.diverged), strict=True):  # waits until the chunk is done
+                if of_run.diverged_sample[c] < 0 <= row:
+                    of_run.diverged_sample[c] = start + row
+        yield stop
+
+
+def _begun(stream: Stream, c: int, runs: int) -> tuple[Setting, Fixed, State]:
+    """A condition as it begins, its state with an axis of runs."""
+    rule, instance, single = stream.rules[c], stream.instances[c], partial(jnp.asarray, dtype=jnp.float32)
+    rates = instance.rates._replace(schedule_times=None, schedule_factors=None, switch_times=None, drift=None)
+    moments = None
+    if rule.asks_for_overlaps:
+        within = instance.moments()
+        moments = within.diagonal, within.factor, within.cross, within.teacher_overlap
+    weights = single(instance.student), jax.tree.map(single, rule.head)
+    zero = jax.tree.map(jnp.zeros_like, weights)
+    state = State(
+        weights,
+        None if rates.momentum == 0 and rates.memory is None else zero,
+        None if rates.batch_size == 1 else zero,
+        None if rates.norm is None else single(rates.norm),
+        jnp.asarray(-1),
+    )
+    setting = Setting(rule, rule.digest(len(instance.student), len(instance.teacher)), len(stream.labels) > 0)
+    state = jax.tree.map(lambda x: jnp.repeat(x[None], runs, axis=0), state)
+    return setting, jax.tree.map(single, Fixed(rule.given, rates, moments)), state
+
+
+def _keep(weights: Weights, kept: Sequence[Kept], c: int, place: int) -> None:
+    """Keep the weights of all runs at an output time."""
+    W, head = jax.tree.map(np.asarray, weights)
+    for run, of_run in enumerate(kept):
+        of_run.student[c, place] = W[run]
+        for name, values in of_run.heads[c].items():
+            values[place] = head[name][run]
+
+
+@partial(jax.jit, static_argnames="setting")
+def _advance(
+    state: State, arrays: Any, clock: Clock, fixed: Fixed, first: Any, stop: Any, *, setting: Setting
+) -> State:
+    """Take the rows from ``first`` to ``stop`` of a chunk, in all runs."""
+    rule, size = setting.rule, setting.size
+
+    def of_run(state, inputs, teacher, noise):
+        def label(teacher, noise, task):
+            return rule.target(teacher, noise=noise, given=fixed.given, task=task)
+
+        target = teacher if setting.given else jax.vmap(label)(teacher, noise[:, : rule.noise], clock.task)
+
+        def block(i, state):
+            begin = first + i * size
+            part = partial(lax.dynamic_slice_in_dim, start_index=begin, slice_size=size)
+            samples = jax.tree.map(part, (target, noise, clock))
+            count = jnp.minimum(size, stop - begin) // rule.samples
+            return _block(setting, fixed, state, part(inputs), samples, begin, count)
+
+        return lax.fori_loop(0, (stop - first + size - 1) // size, block, state)
+
+    return jax.vmap(of_run)(state, *arrays)
+
+
+def _block(
+    setting: Setting, fixed: Fixed, state: State, X: Float32[Array, "sample N"], samples: Any, row: Any, count: Any
+) -> State:
+    """Take ``count`` updates on the samples of a block, which begins at this row of the chunk."""
+    n, rates, exact = setting.rule.samples, fixed.rates, lax.Precision.HIGHEST
+    size, N = X.shape
+    X = X / np.float32(np.sqrt(N))
+    several = [weights[0] for weights in state[:3] if weights is not None]
+    V, m, K = jnp.stack(several, axis=1), len(several), len(several[0])
+    gram = jnp.matmul(X, X.T, precision=exact)
+    onto = jnp.einsum("bn,kmn->bkm", X, V, precision=exact)
+    products = jnp.concatenate([onto, jnp.broadcast_to(gram[:, None], (size, K, size))], axis=2)  # e_j·X_b/√N
+    own = None if rates.sphere is None else jnp.einsum("kmn,kln->kml", V, V, precision=exact)
+    overlaps = {} if fixed.moments is None else _overlaps(V[:, 0], *fixed.moments)
+
+    def norms(w):
+        """|W_k|² from the coefficients of W."""
+        on_weights = jnp.einsum("kml,kl->km", own, w[:, :m]) + jnp.einsum("bkm,kb->km", onto, w[:, m:])
+        on_samples = jnp.einsum("bkj,kj->kb", products, w)
+        return jnp.sum(w[:, :m] * on_weights, axis=1) + jnp.sum(w[:, m:] * on_samples, axis=1)
+
+    def update(u, state):
+        """One update: the gradient by the coefficients of its samples, then a step."""
+        at = u * n
+        part = partial(lax.dynamic_slice_in_dim, start_index=at, slice_size=n)
+        target, noise, clock = jax.tree.map(part, samples)
+        fields = jnp.sum(part(products) * state.weights[0], axis=-1)
+        delta, change = _learned(setting, fixed, fields, target, noise, state.weights[1], clock, overlaps)
+        finite = jnp.isfinite(sum(jnp.sum(x) for x in (delta, *change.values())))
+        state = state._replace(diverged=jnp.where((state.diverged < 0) & ~finite, row + at, state.diverged))
+        gradient = lax.dynamic_update_slice(jnp.zeros((K, m + size)), delta.T, (0, m + at)), change
+        if rates.norm is not None:
+            squares = jnp.sum(delta @ delta.T * lax.dynamic_slice(gram, (at, at), (n, n)))
+            state = state._replace(square=state.square + squares / N / rates.batch_size**2)
+        if state.batch is None:
+            return _step(rates, state, gradient, clock.factor[0], N, norms)
+        batch = jax.tree.map(lambda a, g: a + g / rates.batch_size, state.batch, gradient)
+        after = state._replace(batch=jax.tree.map(jnp.zeros_like, batch))
+        after, before = _step(rates, after, batch, clock.factor[0], N, norms), state._replace(batch=batch)
+        return jax.tree.map(lambda x, y: jnp.where(clock.ends[-1], x, y), after, before)
+
+    units = iter(jnp.repeat(jnp.eye(m, m + size)[:, None], K, axis=1))
+    ended = lax.fori_loop(0, count, update, _with(state, *(w and (next(units), w[1]) for w in state[:3])))
+
+    def whole(weights):
+        """Weights from their coefficients."""
+        w, head = weights
+        return jnp.matmul(w[:, m:], X, precision=exact) + jnp.sum(w[:, :m, None] * V, axis=1), head
+
+    return _with(ended, *(w and whole(w) for w in ended[:3]))
+
+
+def _with(state: State, weights: Any, momentum: Any, batch: Any) -> State:
+    """The state with other weights."""
+    return state._replace(weights=weights, momentum=momentum, batch=batch)
+
+
+def _learned(
+    setting: Setting, fixed: Fixed, fields: Any, target: Any, noise: Any, head: Any, clock: Clock, overlaps: Any
+) -> tuple[Any, Any]:
+    """δ of an update, shape (samples, K), and what the head moves against."""
+    rule, keep, own, kept = setting.rule, fixed.rates.keep, noise[:, : setting.rule.noise], None
+    if keep is not None:  # a mask for each update
+        kept = jnp.where(noise[0, rule.noise :] < jax.scipy.special.ndtri(keep), 1 / keep, 0)
+        head = head | {"v": head["v"] * kept}
+    if rule.samples == 1:
+        fields, target, own = jax.tree.map(lambda x: x[0], (fields, target, own))
+    extras = {"noise": own, "given": fixed.given, "task": clock.task[0], "time": clock.time[0], **overlaps}
+    delta, change = rule.learn(fields, target, head, **extras)
+    if kept is not None:
+        change = change | {"v": change["v"] * kept}
+    return jnp.reshape(delta, (rule.samples, -1)), dict(change)
+
+
+def _step(rates: Any, state: State, gradient: Weights, factor: Any, N: int, norms: Any) -> State:
+    """Move the weights against a gradient, with the options of training."""
+    (w, head), momentum = state.weights, state.momentum
+    if rates.norm is not None:
+        factor = factor / jnp.sqrt(state.square)
+    gradient = gradient[0] + rates.weight_decay / N * w, gradient[1]
+    if momentum is not None:
+        beta = rates.momentum if rates.memory is None else 1 - rates.memory / N
+        gradient = momentum = jax.tree.map(lambda u, g: beta * u + g, momentum, gradient)
+        factor = factor if rates.memory is None else factor / N
+    w = w - factor * rates.learning_rate * gradient[0]
+    head = jax.tree.map(lambda x, g: x - factor * rates.output_rate / N * g, head, gradient[1])
+    if rates.sphere is not None:
+        w = w * jnp.sqrt(N / norms(w))[:, None]
+    return state._replace(weights=(w, head), momentum=momentum)
+
+
+def _overlaps(W: Any, diagonal: Any, factor: Any, cross: Any, T: Any) -> dict[str, Any]:
+    """Q, R and T of the weights that a block begins with."""
+    N, projected = W.shape[1], W @ factor.T
+    return {"Q": ((W * diagonal) @ W.T + projected @ projected.T) / N, "R": W @ cross / N, "T": T}
+
 
 KNOWN = {
-    "sign": lambda u: jnp.where(jnp.signbit(u), float32(-1), float32(1)),
-    "erf": lambda u: lax.erf(u * ROOT_HALF),
+    "sign": lambda u: jnp.where(jnp.signbit(u), np.float32(-1), np.float32(1)),
+    "erf": lambda u: lax.erf(u * np.float32(np.sqrt(0.5))),
     "identity": lambda u: u,
 }
 """f by name; any other is JAX code already."""
 
 
-class Setting(NamedTuple):
-    """What a scan is compiled for."""
-
-    N: int
-    batch_size: int
-    f: Known | Nonlinearity
-    functions: tuple[Activation, ...]
-    """Activations that are not built in, in the order of their codes."""
-
-
-class State(NamedTuple):
-    """What a sample changes. Its update waits for the next one, so W is read and written once a sample."""
-
-    students: Any
-    """Students of the kernel, in single precision, without what is kept."""
-    pending: Float32[Array, "*chain K"]
-    shrink: Float32[Array, "*chain"]
-    """What the waiting update multiplies W with: weight decay."""
-    row: Float32[Array, "*chain width"]
-
-    def updated(self) -> Float32[Array, "*chain K width"]:
-        """W with the update that waits."""
-        decayed = self.shrink[..., None, None] * self.students.student
-        return decayed - self.pending[..., None] * self.row[..., None, :]
-
-
-class Sample(NamedTuple):
-    """What a sample brings besides its products."""
-
-    number: Int[Array, ""]
-    noise: Float32[Array, ""]
-    """A standard normal for the label."""
-    factor: Float32[Array, ""]
-    """What the schedule multiplies both rates with."""
-    task: Int[Array, ""]
-
-
-OF_RUNS, OF_CHAINS = Sample._make([None, 0, None, None]), Sample._make([None, None, 0, None])
-"""Which of its parts differ between the runs, and between the chains of a run."""
-
-
-def train_together(
-    streams: Sequence[Stream],
-    runs: Sequence[Students],
-    latents: Iterable[tuple[int, Float32[ndarray, "run source sample D"]]],
-) -> Iterator[int]:
-    """Train all runs at once, each on its stream, and yield the number of samples after every block of latent vectors.
-
-    The streams differ in their keys alone. Weights are kept at the output samples.
-    """
-    stream, output_samples = streams[0], runs[0].output_samples
-    projection, rates = stream.projection, stream.chains.rates
-    setting = Setting(stream.input_dim, rates.batch_size, stream.f, tuple(stream.functions))
-    matrices = [
-        jnp.asarray(projection.triangle if source.isotropic else projection.matrix) for source in stream.sources
+def formed(stream: Stream, chunks: Iterable[Sequence[Rows]]) -> Iterator[Sequence[Rows]]:
+    """Chunks whose inputs are latent vectors (run, row, source, D), multiplied and put through f on the device."""
+    projection, chains = stream.projection, stream.chains
+    matrices = [jnp.asarray(projection.triangle if each.isotropic else projection.matrix) for each in stream.sources]
+    parts = [
+        jax.tree.map(
+            jnp.asarray, (chains.sources[c], chains.coefficients[c], chains.gains[c], chains.shifts[c], centre)
+        )
+        for c, centre in enumerate(chains.centres)
     ]
-    chains = stream.chains._replace(
-        same_input=None, f=None, f_tables=None, tables=None, switch_samples=None, rates=rates._replace(batch_size=None)
-    )
-    chains, state = _single(chains), _state(runs)
-    total, wanted = int(output_samples[-1]), int(output_samples[0] == 0)
-    for first, drawn in latents:
-        stop, products, samples = min(first + BLOCK, total), _products(drawn, matrices), _samples(streams, first)
-        sample = first
-        while sample < stop:
-            # Compiled scans have sizes that are powers of two, the largest first.
-            size = 1 << (min(stop, int(output_samples[wanted])) - sample).bit_length() - 1
-            state = _advance(state, chains, products, samples, sample - first, size=size, setting=setting)
-            sample += size
-            if sample == output_samples[wanted]:
-                student, output = np.asarray(state.updated()), np.asarray(state.students.output)
-                for run, students in enumerate(runs):
-                    students.kept_student[:, wanted] = student[run, :, :, : setting.N]
-                    students.kept_output[:, wanted] = output[run]
-                wanted += 1
-        for students, diverged in zip(runs, np.asarray(state.students.diverged_sample), strict=True):
-            students.diverged_sample[:] = diverged
-        yield stop
-
-
-def _single(arrays: Any) -> Any:
-    """Arrays in single precision, on the device."""
-    return jax.tree.map(lambda x: jnp.array(x, jnp.float32 if x.dtype.kind == "f" else jnp.int32), arrays)
-
-
-def _state(runs: Sequence[Students]) -> State:
-    """All chains of all runs as they begin, along the first two axes."""
-    moving = [run._replace(output_samples=None, kept_student=None, kept_output=None) for run in runs]
-    students = _single(jax.tree.map(lambda *parts: np.stack(parts), *moving))
-    shrink = jnp.ones(students.diverged_sample.shape, jnp.float32)
-    return State(students, jnp.zeros_like(students.output), shrink, jnp.zeros_like(students.student[:, :, 0]))
+    for chunk in chunks:
+        products = _products(jnp.asarray(chunk[0].inputs), matrices)
+        made = [_formed(products, *part, f=stream.f, N=stream.input_dim) for part in parts]
+        yield [
+            rows._replace(
+                inputs=X, teacher=fields[..., : stream.teacher_units] if rows.teacher is None else rows.teacher
+            )
+            for rows, (X, fields) in zip(chunk, made, strict=True)
+        ]
 
 
 @jax.jit
 def _products(
-    latents: Float32[Array, "run source sample D"], matrices: Sequence[Float32[Array, "rank width"]]
-) -> Float32[Array, "run source sample width"]:
+    latents: Float32[Array, "run row source D"], matrices: Sequence[Float32[Array, "rank width"]]
+) -> Float32[Array, "run row source width"]:
     """What :meth:`Stream.products` makes for every run."""
     return jnp.stack(
         [
-            jnp.matmul(latents[:, source, :, : len(matrix)], matrix, precision=lax.Precision.HIGHEST)
+            jnp.matmul(latents[:, :, source, : len(matrix)], matrix, precision=lax.Precision.HIGHEST)
             for source, matrix in enumerate(matrices)
         ],
-        axis=1,
+        axis=2,
     )
 
 
-def _samples(streams: Sequence[Stream], first: int) -> Sample:
-    """The samples of a block along the first axis; the noise has an axis of runs, the factors have one of chains."""
-    chains, number = streams[0].chains, np.arange(first, first + BLOCK)
-    blocks = [stream.block(first, BLOCK, np.empty(0, float32)) for stream in streams]
-    noise = np.stack([block.noise for block in blocks], axis=1)
-    task = np.searchsorted(chains.switch_samples, number, side="right")
-    return Sample(*_single((number, noise, blocks[0].factors.T, task)))
-
-
-@partial(jax.jit, static_argnames=("size", "setting"), donate_argnums=0)
-def _advance(
-    state: State,
-    chains: Any,
-    products: Float32[Array, "run source sample width"],
-    samples: Sample,
-    place: int,
-    *,
-    size: int,
-    setting: Setting,
-) -> State:
-    """Take ``size`` samples from ``place`` in the block, with every chain of every run."""
-    of_run = jax.vmap(partial(_step, setting), in_axes=(0, 0, None, OF_CHAINS))
-    of_all = jax.vmap(of_run, in_axes=(None, 0, 0, OF_RUNS))
-
-    def step(state, at):
-        row = lax.dynamic_index_in_dim(products, at, axis=2, keepdims=False)
-        return of_all(chains, state, row, jax.tree.map(lambda values: values[at], samples)), None
-
-    return lax.scan(step, state, place + jnp.arange(size, dtype=jnp.int32))[0]
-
-
-def _step(
-    setting: Setting, chain: Any, state: State, products: Float32[Array, "source width"], sample: Sample
-) -> State:
-    """One sample of one chain: (S28, S29), as :func:`sgdlimit.simulation._kernel.sgd_block` takes it."""
-    N, f, students, rates = setting.N, setting.f, state.students, chain.rates
-    first, second = products[chain.sources[0]], products[chain.sources[1]]
-    U = chain.gains * (first + chain.coefficients * second + chain.shifts)
-    outputs = chain.teacher_output[sample.task]
-    g, _ = _value_and_slope(chain.teacher_activations, U[N : N + len(outputs)], setting)
-    label = jnp.sum(outputs * g) + rates.label_noise * sample.noise
-    X = KNOWN[f.name](U[:N]) if isinstance(f, Known) else jnp.vectorize(f.function)(U[:N])
-    X = jnp.pad(X - chain.centres if chain.centres.size else X, (0, len(U) - N))
-
-    begins = sample.number % setting.batch_size == 0
-    student, output = state.updated(), students.output
-    seen_student, v = student, output
-    if setting.batch_size > 1:
-        seen_student = jnp.where(begins, student, students.seen_student)
-        v = jnp.where(begins, output, students.seen_output)
-    root = float32(np.sqrt(N))
-    field = jnp.sum(seen_student * X, axis=-1) / root
-    hidden, slope = _value_and_slope(chain.activations, field, setting)
-    error = rates.student_scale * jnp.sum(v * hidden) - label
-    going = students.diverged_sample < 0
-    alive = going & jnp.isfinite(error)
-    share = rates.student_scale * error / setting.batch_size
-    rate, output_rate = sample.factor * rates.learning_rate, sample.factor * rates.output_rate
-    decay = jnp.where(begins, rate * rates.weight_decay / N, 0)
-    students = students._replace(
-        student=student,
-        output=output - jnp.where(alive, output_rate / N * hidden * share, 0),
-        seen_output=v,
-        diverged_sample=jnp.where(going & ~alive, sample.number, students.diverged_sample),
-    )
-    if setting.batch_size > 1:
-        students = students._replace(seen_student=seen_student)
-    return State(students, jnp.where(alive, rate / root * v * slope * share, 0), jnp.where(alive, 1 - decay, 1), X)
-
-
-def _value_and_slope(
-    code: Int[Array, ""], x: Float[Array, "*shape"], setting: Setting
-) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """g(x) and g'(x) of the activation that the kernels know by this code."""
-    known = [ACTIVATIONS[name] for name in ("erf", "relu", "linear")]
-    branches = [
-        lambda x, g=g: tuple(jnp.asarray(order(x), x.dtype) for order in g.in_jax[:2])
-        for g in (*known, *setting.functions)
-    ]
-    return lax.switch(code, branches, x)
+@partial(jax.jit, static_argnames=("f", "N"))
+def _formed(
+    products: Any, sources: Any, coefficient: Any, gain: Any, shifts: Any, centre: Any, *, f: Any, N: int
+) -> tuple[Any, Any]:
+    """Inputs X (run, row, N) of a condition, and the columns after them, which begin with the teacher's fields."""
+    U = gain * (products[:, :, sources[0]] + coefficient * products[:, :, sources[1]] + shifts)
+    X = KNOWN[f.name](U[..., :N]) if isinstance(f, Known) else jnp.vectorize(f.function)(U[..., :N])
+    return X - centre if centre.size else X, U[..., N:]

@@ -8,16 +8,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Shaped
 from numpy import ndarray
 from xarray import Dataset
 
+from .._jax import own_jax
 from ..errors import DivergenceWarning
 from ..inputs import InputMoments
 from ..instance import Instance
-from ..trajectory import make_trajectory
-from ._kernel import Students, losses
-from ._stream import Products, Stream
+from ..rules import Rule
+from ..trajectory import HEAD, make_trajectory
+from ._kernel import losses
+from ._stream import Kept, Products, Stream
 
 TIMES_AT_ONCE = 25  # output times in one task
 LARGEST_WEIGHT = 1e18  # its square is finite in single precision
@@ -30,8 +32,8 @@ KEPT = {
 }
 """Dimensions of what a trajectory keeps besides order parameters."""
 
-TestSet = tuple[Float32[ndarray, "sample N"], Float[ndarray, "task sample"]]
-"""Inputs and labels."""
+TestSet = tuple[Float32[ndarray, "sample N"], Shaped[ndarray, "..."]]
+"""Inputs and labels (task, sample); or what a rule makes its targets of."""
 
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
 """What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
@@ -58,14 +60,14 @@ class Record:
     kept: dict[str, list[ndarray]] = field(default_factory=dict)
     """What else is kept of each run."""
 
-    def measure(
-        self, run: int, stream: Stream, students: Students, until: int, tests: Products, pool: Executor
-    ) -> None:
+    def measure(self, run: int, stream: Stream, students: Kept, until: int, tests: Products, pool: Executor) -> None:
         """Measure a run at the next output times, ``until`` in all, or until it diverged.
 
-        ``tests`` are the products of a test set.
+        ``tests`` are the products of a test set, of which ``stream`` has the keys.
         """
         test_set = stream.formed(self.condition, tests, tests.shape[1])
+        if self.instance.rule is not None:
+            test_set = test_set[0], stream.sees(self.condition, 0, tests)
         self.runs, start = run + 1, int(self.reached[run])
         self._reach(run, stream, students, until)
         stop = int(self.reached[run])
@@ -77,7 +79,7 @@ class Record:
             empty = np.full((len(self.reached), len(self.times), *values.shape[1:]), np.nan)
             self.variables.setdefault(name, empty)[run, start:stop] = values
 
-    def _reach(self, run: int, stream: Stream, students: Students, until: int) -> None:
+    def _reach(self, run: int, stream: Stream, students: Kept, until: int) -> None:
         """Find how many output times up to ``until`` have weights with finite squares, and when the run diverged."""
         start, sample = self.reached[run], students.diverged_sample[self.condition]
         if not np.isnan(self.diverged_at[run]):
@@ -85,8 +87,8 @@ class Record:
         stop = until
         if sample >= 0:
             stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
-            self.diverged_at[run] = sample // stream.chains.rates.batch_size / stream.input_dim
-        kept = students.kept_student[self.condition, start:stop]
+            self.diverged_at[run] = sample // stream.samples_a_step / stream.input_dim
+        kept = students.student[self.condition, start:stop]
         finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
         if not finite.all():
             stop = start + int(np.argmin(finite))
@@ -95,13 +97,15 @@ class Record:
         self.reached[run] = stop
 
     def _part(
-        self, stream: Stream, students: Students, test_set: TestSet, part: slice
+        self, stream: Stream, students: Kept, test_set: TestSet, part: slice
     ) -> dict[str, Float[ndarray, "time ..."]]:
         """The variables at some output times."""
         condition, chains = self.condition, stream.chains
-        student, output = students.kept_student[condition, part], students.kept_output[condition, part]
+        student, head = students.student[condition, part], students.heads[condition]
+        head = {name: values[part] for name, values in head.items()}
         overlaps = zip(*(moments.overlaps(student) for moments, _ in self.moments), strict=True)
-        variables = {"v": output} | {name: np.stack(each, axis=1) for name, each in zip("QR", overlaps, strict=True)}
+        variables = {name: np.stack(each, axis=1) for name, each in zip("QR", overlaps, strict=True)}
+        variables |= head if self.instance.rule is None else {HEAD + name: values for name, values in head.items()}
         for _, mean in self.moments:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
@@ -109,10 +113,12 @@ class Record:
         if len(inputs):
             times, K, N = student.shape
             fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
-            # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
-            scaled = chains.rates.student_scale[condition] * output
-            by_task = losses(fields, chains.activations[condition], chains.tables, scaled, labels)
             task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
+            if self.instance.rule is not None:
+                return variables | _metrics(self.instance.rule, fields, labels, head, task)
+            # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
+            scaled = chains.rates.student_scale[condition] * head["v"]
+            by_task = losses(fields, chains.activations[condition], chains.tables, scaled, labels)
             errors = {"generalization_error": by_task[:, range(times), task]}
             if len(labels) > 1:
                 errors["task_error"] = by_task
@@ -149,6 +155,30 @@ class Record:
         leading = {"run": np.arange(self.runs)} | ({"overlaps": list(self.overlaps)} if several else {})
         attrs = self.attrs | attrs | {"overlaps": self.overlaps, "runs": self.runs}
         return make_trajectory(self.times, leading=leading, attrs=attrs, **variables)
+
+
+def _metrics(
+    rule: Rule,
+    fields: Float32[ndarray, "time K sample"],
+    teacher: Shaped[ndarray, "sample ..."],
+    head: dict[str, Float[ndarray, "time ..."]],
+    task: Int[ndarray, "time"],
+) -> dict[str, Float[ndarray, "time"]]:
+    """Means of a rule's metrics over a test set without noise, and their standard errors."""
+    import jax
+
+    given, noise = jax.tree.map(np.float32, rule.given), np.zeros(rule.noise, np.float32)
+
+    def at_time(fields, head, task):
+        extras = {"noise": noise, "given": given, "task": task}
+        measure = jax.vmap(lambda fields, teacher: rule.measure(fields, rule.target(teacher, **extras), head, **extras))
+        return measure(fields.T, teacher)
+
+    with own_jax(accelerated=True):
+        each = jax.vmap(at_time)(fields, jax.tree.map(np.float32, head), task)
+        values = {name: np.asarray(value, float) for name, value in each.items()}
+    errors = {f"{name}_stderr": value.std(axis=1) / np.sqrt(value.shape[1]) for name, value in values.items()}
+    return {name: value.mean(axis=1) for name, value in values.items()} | errors
 
 
 def records_of(

@@ -14,6 +14,7 @@ from ..errors import ProblemError, unknown_name
 from ..instance import Instance
 from ..resources import available_bytes, cores
 from ..settings import numbers
+from ..training import Rates
 from ..trajectory import check_times
 from ._measure import TIMES_AT_ONCE
 from ._sources import BLOCK
@@ -21,22 +22,38 @@ from ._stream import stream_of
 
 KEPT_INPUTS_LIMIT = 2 << 30  # bytes
 ENGINES = ("auto", "numba", "jax")
+BY_BLOCKS = "blocks"
+"""The engine of rules on the CPU, which ``auto`` chooses."""
+
+PLAIN_OPTIONS = tuple(Rates._field_defaults.values())
+"""Options of training that the compiled loops do not have."""
 
 Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
-def check_engine(name: str) -> str:
-    """The engine to use; ``auto`` imports JAX only where a plugin for an accelerator is installed."""
-    if name not in ENGINES:
+def check_engine(name: str, instances: Sequence[Instance]) -> str:
+    """The engine to use: that of the blocks has all runs at once as ``"jax"``, on the CPU one by one as ``"blocks"``.
+
+    ``auto`` imports JAX only where a plugin for an accelerator is installed.
+    """
+    if name not in (*ENGINES, BY_BLOCKS):
         raise unknown_name("engine", name, ENGINES)
+    if any(i.rates.flow is not None for i in instances):
+        raise ProblemError(
+            "training: gradient flow is the theory of small rates, without SGD. Leave it out, or use solve."
+        )
+    compiled = all(i.rule is None and i.rates[10:] == PLAIN_OPTIONS for i in instances)
+    if name == "numba" and not compiled:
+        raise ProblemError("engine: 'numba' has no rules of your own (got 'numba'). Use 'auto' or 'jax'.")
     if name != "auto":
         return name
+    on_cpu = "numba" if compiled else BY_BLOCKS
     if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu"))):
-        return "numba"
+        return on_cpu
     import jax
 
     with own_jax(accelerated=True):
-        return "numba" if jax.default_backend() == "cpu" else "jax"
+        return on_cpu if jax.default_backend() == "cpu" else "jax"
 
 
 def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str]) -> Sequence[str | tuple[str, ...]]:
@@ -122,7 +139,7 @@ def predicted_bytes(
     # The test set's products and inputs, and for each thread the local fields of some output times.
     test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
     matrices = (4 + 8) * D * N + (16 * D * stream.width if instances[0].transform is None else 0)
-    at_once = runs if check_engine(engine) == "jax" else 1
+    at_once = runs if check_engine(engine, instances) == "jax" else 1
     working = (threads + 2) * block + 4 * BLOCK * D * threads + test_set + matrices
     results = runs * len(instances) * (1000 + 8 * len(check_times(times)) * K * (K + len(instances[0].teacher) + 2))
     return students * at_once + working + weights * runs * keep_weights + results

@@ -17,7 +17,6 @@ from ..resources import cores
 from ..settings import check_whole
 from ..signatures import checked
 from ..trajectory import check_times
-from ._kernel import Students
 from ._measure import Record, records_of
 from ._read import (
     Data,
@@ -29,7 +28,7 @@ from ._read import (
     whole_steps,
 )
 from ._sources import BLOCK
-from ._stream import TEST, TRAINING, Samples, stream_of
+from ._stream import TEST, TRAINING, Kept, Samples, stream_of
 from ._train import Here, trained_blocks, workers
 
 EXACTNESS = "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error"
@@ -188,10 +187,10 @@ def _recorded(
     check_whole(0, seed=seed, test_samples=test_samples)
     if data is not None and runs != 1:
         raise ProblemError(f"runs: must be 1 on given data, or all runs would be the same (got {runs}). Use runs=1.")
-    engine, times = check_engine(engine), check_times(times)
+    engine, times = check_engine(engine, instances), check_times(times)
     overlaps = check_overlaps(overlaps, len(instances), GAUSSIAN_THEORIES if live else THEORIES)
     drawn = stream_of(instances)
-    output_samples = whole_steps(times, drawn.input_dim) * instances[0].training.batch_size
+    output_samples = whole_steps(times, drawn.input_dim) * drawn.samples_a_step
     samples = int(output_samples[-1])
     needed = predicted_bytes(
         instances, times, runs=runs, test_samples=test_samples, threads=threads, engine=engine, keep_weights="W" in kept
@@ -219,11 +218,12 @@ def _recorded(
         if until == reached[run] or not (live or until == len(times)):
             yield done, None
             continue
+        test = drawn.with_keys(seed, run, TEST)
         if reached[run] == 0 < test_samples:
-            blocks = pool.map(drawn.with_keys(seed, run, TEST).products, range(0, test_samples, BLOCK))
+            blocks = pool.map(test.products, range(0, test_samples, BLOCK))
             tests = np.concatenate([*blocks], axis=1)[:, :test_samples].copy()
         for record in records:
-            record.measure(run, drawn, students, until, tests, pool)
+            record.measure(run, test, students, until, tests, pool)
             if not live:
                 _keep(record, run, students, kept, streams[run].samples(record.condition, end=samples), given)
         reached[run] = until
@@ -231,7 +231,7 @@ def _recorded(
 
 
 def _keep(
-    record: Record, run: int, students: Students, kept: str, drawn: Iterator[Samples], given: Sequence[ndarray]
+    record: Record, run: int, students: Kept, kept: str, drawn: Iterator[Samples], given: Sequence[ndarray]
 ) -> None:
     """Keep weights and inputs of a whole run, which must have reached an output time."""
     if record.reached[run] == 0:
@@ -239,7 +239,7 @@ def _keep(
             f"learning_rate: {record.instance.learning_rate:g} makes SGD diverge before the first output time "
             f"{record.times[0]:g}. Lower it."
         )
-    extra = {"W": students.kept_student[record.condition]} if "W" in kept else {}
+    extra = {"W": students.student[record.condition]} if "W" in kept else {}
     if "X" in kept:
         extra |= zip("CXy", Samples(*given) if len(given) == 3 else Samples.joined([*drawn]), strict=True)
     for name, array in extra.items():

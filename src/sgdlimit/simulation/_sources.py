@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int, UInt32
 from numpy import float32, ndarray
 
 from ..errors import ProblemError
@@ -45,8 +45,7 @@ def _components(
 ) -> Source:
     """The mean of the component that each block of coordinates drew, and z times ``scale`` if there is one."""
     rows = np.ascontiguousarray(np.broadcast_to(means.reshape(law.components, -1), (law.components, dim)), float32)
-    # Cumulated weights of the components, in units of 2⁻³².
-    thresholds = np.minimum(np.cumsum(law.weights)[:-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
+    thresholds = _thresholds(law)
 
     def fill(keys, first, block):
         fill_offsets(*key_of(*keys, COMPONENTS), first, thresholds, rows, law.block_size, block)
@@ -56,6 +55,31 @@ def _components(
             block += z * scale
 
     return Source((rows.tobytes(), thresholds.tobytes(), law.block_size, scale is None or scale.tobytes()), fill)
+
+
+def _thresholds(law: MixtureLaw) -> UInt32[ndarray, "..."]:
+    """Cumulated weights of the components, in units of 2⁻³²."""
+    return np.minimum(np.cumsum(law.weights)[:-1] * 2.0**32, 2.0**32 - 1).astype(np.uint32)
+
+
+def clusters_drawn(law: LatentLaw, dim: int, keys: Keys, first: int) -> Int[ndarray, "step"]:
+    """Numbers of the clusters, in the order of ``law.clusters``, that the latent vectors of a block come from.
+
+    Raises
+    ------
+    ProblemError
+        If the law has no clusters, or too many.
+    """
+    count = len(law.clusters(dim).weights)
+    if count == 1:
+        return np.zeros(BLOCK, int)
+    if not isinstance(law, MixtureLaw):
+        return law.clusters_chosen(np.random.default_rng([*keys, OTHER, first]), BLOCK)
+    components, blocks = law.components, dim // law.block_size
+    rows = np.repeat(np.arange(components, dtype=float32)[:, None], blocks, axis=1)
+    chosen = np.empty((BLOCK, blocks), float32)
+    fill_offsets(*key_of(*keys, COMPONENTS), first, _thresholds(law), rows, 1, chosen)
+    return chosen.astype(int) @ components ** np.arange(blocks)[::-1]
 
 
 def _sampled(law: LatentLaw) -> Source:

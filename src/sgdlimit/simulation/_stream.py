@@ -10,27 +10,32 @@ cost of the whole computation, are taken once per source, and every condition is
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count, takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int, Shaped
 from numpy import float32, ndarray
 
+from .._jax import own_jax
 from ..errors import ProblemError
 from ..inputs import FeatureTransform, Known, Nonlinearity, nonlinearity_named
 from ..instance import Instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
-from ..rules import Activation, Tables, codes_of
+from ..rules import CLUSTERS, Activation, Rule, Tables, codes_of, squared_network
 from ..training import Rates
 from ._kernel import Block, Chains, inputs_and_labels
 from ._projection import Projection
-from ._sources import BLOCK, LABELS, Source, condition_of
+from ._sources import BLOCK, LABELS, Source, clusters_drawn, condition_of
 
 TRAINING, TEST = 0, 1
 """The last word of a stream's keys says what its samples are for."""
 
+
+SIZE = 16
+"""Samples of a block of any rule, more where a single update sees more."""
 
 Products = Float32[ndarray, "source step width"]
 
@@ -40,7 +45,7 @@ class Samples(NamedTuple):
 
     latent: Float32[ndarray, "sample D"]
     inputs: Float32[ndarray, "sample N"]
-    labels: Float[ndarray, "sample"]
+    labels: Float[ndarray, "sample *target"]
 
     @classmethod
     def joined(cls, parts: Sequence["Samples"]) -> "Samples":
@@ -50,6 +55,33 @@ class Samples(NamedTuple):
     def part(self, where: slice) -> "Samples":
         """Some of them."""
         return Samples(*(values[where] for values in self))
+
+
+class Rows(NamedTuple):
+    """Consecutive samples as blocks of any rule take them, with an axis of runs in front; the last ones are padding."""
+
+    inputs: Any
+    """X (run, row, N), or for accelerators latent vectors (run, row, source, D)."""
+    teacher: Any
+    """The teacher's fields (run, row, M), numbers of clusters (run, row) or given targets (run, row, ...)."""
+    noise: Any
+    """Normals for the rule, and for masks of the hidden units (run, row, columns)."""
+    start: int
+    """Number of the first sample."""
+    stop: int
+    """Number of the first sample after the last whole update."""
+
+
+class Kept(NamedTuple):
+    """What is kept of a run in training."""
+
+    diverged_sample: Int[ndarray, "chain"]
+    """The sample at which a chain left the finite numbers, else −1."""
+    output_samples: Int[ndarray, "time"]
+    """Samples after which weights are kept."""
+    student: Float32[ndarray, "chain time K N"]
+    heads: Sequence[dict[str, Float[ndarray, "time ..."]]]
+    """Parameters by name, of each chain; the output weights are ``v``."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +97,7 @@ class Stream:
     chains: Chains
     functions: Sequence[Activation]
     """Activations that are not built in, in the order of their codes."""
-    labels: Float[ndarray, "sample"]
+    labels: Shaped[ndarray, "sample *target"]
     """Given labels y, or empty where the teacher labels."""
     keys: tuple[int, ...] = ()
 
@@ -82,6 +114,21 @@ class Stream:
     def input_dim(self) -> int:
         """N."""
         return self.instances[0].input_dim
+
+    @property
+    def teacher_units(self) -> int:
+        """M."""
+        return self.chains.teacher_output.shape[2]
+
+    @property
+    def samples_a_step(self) -> int:
+        """Samples of the updates that a step averages."""
+        return _samples_a_step(self.instances[0])
+
+    @cached_property
+    def rules(self) -> list[Rule]:
+        """The learning rule of each condition, also where the network has a compiled loop."""
+        return [instance.rule or _rule_of(instance) for instance in self.instances]
 
     def latents(self, first: int) -> Float32[ndarray, "source step D"]:
         """Draw the latent vectors of a block from every source."""
@@ -103,19 +150,71 @@ class Stream:
 
     def block(self, first: int, size: int, products: Float32[ndarray, "..."]) -> Block:
         """Products with what else the compiled loop needs of their samples."""
-        rates = self.chains.rates
-        times = np.arange(first, first + size) // rates.batch_size / self.input_dim
-        factors = np.array([instance.training.factor(times) for instance in self.instances])
-        noise = self.label_noise(first, size) if rates.label_noise.any() else np.zeros(size)
-        return Block(first, products, noise, factors)
+        noise = self.label_noise(first, size) if self.chains.rates.label_noise.any() else np.zeros(size)
+        return Block(first, products, noise, self.factors(np.arange(first, first + size)))
+
+    def factors(self, numbers: Int[ndarray, "sample"]) -> Float[ndarray, "condition sample"]:
+        """What the schedules multiply the rates with at some samples."""
+        times = numbers // self.samples_a_step / self.input_dim
+        return np.array([instance.training.factor(times) for instance in self.instances])
 
     def label_noise(self, first: int, count: int) -> Float[ndarray, "count"]:
         """Independent normals for the labels of some samples, the same for all conditions; or labels that are given."""
-        if len(self.labels):
-            return np.resize(self.labels[first : first + count], count)
-        normals = np.empty((count, 1), float32)
+        given = self.given_labels(first, count)
+        return self.noise(first, count, 1)[:, 0].astype(float) if given is None else given
+
+    def given_labels(self, first: int, count: int) -> Shaped[ndarray, "count *target"] | None:
+        """Given labels of some samples, zero after the last; None where the teacher labels."""
+        if not len(self.labels):
+            return None
+        part = self.labels[first : first + count]
+        return np.concatenate([part, np.zeros((count - len(part), *part.shape[1:]), part.dtype)])
+
+    def noise(self, first: int, count: int, columns: int) -> Float32[ndarray, "count columns"]:
+        """Independent normals for some samples, the same for all conditions; another number of columns keeps them."""
+        normals = np.empty((count, columns), float32)
         fill_normals(*key_of(*self.keys, LABELS), first, normals)
-        return normals[:, 0].astype(float)
+        return normals
+
+    def clusters(self, condition: int, first: int, count: int) -> Int[ndarray, "count"]:
+        """Numbers of the clusters that some latent vectors come from, from the start of a block."""
+        law, D, blocks = self.instances[condition].latent, self.locations.shape[1], range(first, first + count, BLOCK)
+        return np.concatenate([clusters_drawn(law, D, self.keys, start) for start in blocks])[:count]
+
+    def teacher(self, condition: int, products: Products) -> Float32[ndarray, "step M"]:
+        """The teacher's fields."""
+        chains, columns = self.chains, slice(self.input_dim, self.input_dim + self.teacher_units)
+        one, other = (products[source, :, columns] for source in chains.sources[condition])
+        return chains.gains[condition] * (
+            one + chains.coefficients[condition] * other + chains.shifts[condition, columns]
+        )
+
+    def sees(self, condition: int, first: int, products: Products) -> Shaped[ndarray, "step ..."]:
+        """What a rule makes its targets of: the teacher's fields, or numbers of clusters, from the start of a block."""
+        clustered = self.rules[condition].labels == CLUSTERS
+        return self.clusters(condition, first, products.shape[1]) if clustered else self.teacher(condition, products)
+
+    def form(self, condition: int, products: Products, inputs: Float32[ndarray, "step N"]) -> None:
+        """Write the inputs."""
+        inputs_and_labels(products, self.chains, condition, inputs, np.empty((0, len(inputs))))
+
+    def targets(
+        self, condition: int, first: int, products: Products, noise: Float32[ndarray, "sample columns"]
+    ) -> Shaped[ndarray, "sample *target"]:
+        """Targets of a rule for some samples, from the start of a block."""
+        import jax
+
+        rule, count = self.rules[condition], len(noise)
+        if (given := self.given_labels(first, count)) is not None:
+            return given
+        teacher = self.sees(condition, first, products[:, :count])
+        task = np.searchsorted(self.chains.switch_samples, np.arange(first, first + count), side="right")
+
+        def target(teacher, noise, task):
+            return rule.target(teacher, noise=noise, given=jax.tree.map(np.float32, rule.given), task=task)
+
+        with own_jax(accelerated=True):
+            return np.asarray(jax.vmap(target)(teacher, noise, task))
 
     def formed(
         self, condition: int, products: Products, count: int
@@ -132,12 +231,17 @@ class Stream:
         Blocks ``first``, ``first + step``, … are drawn, so that several readers can share them. The stream stops at
         ``end``, which cuts its last block short; by default it never stops.
         """
-        chains = self.chains
+        chains, rule = self.chains, self.instances[condition].rule
         for start in takewhile(lambda start: start < end, count(first * BLOCK, step * BLOCK)):
             size = int(min(BLOCK, end - start))
             with one_thread():  # of BLAS, for the bits of the simulation
-                inputs, tasks = self.formed(condition, self.products(start), size)
+                products = self.products(start)
+                inputs, tasks = self.formed(condition, products, size)
                 latent = self.latent(condition, start)[:size]
+            if rule is not None:
+                targets = self.targets(condition, start, products, self.noise(start, size, rule.noise))
+                yield Samples(latent, inputs, targets.astype(float))
+                continue
             task = np.searchsorted(chains.switch_samples, np.arange(start, start + size), side="right")
             noise = chains.rates.label_noise[condition] * self.label_noise(start, size)
             yield Samples(latent, inputs, tasks[task, range(size)] + noise)
@@ -211,10 +315,30 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         tables=Tables.of(functions),
         teacher_output=outputs,
         # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
-        switch_samples=batch_size * np.ceil(first.switch_times * first.input_dim - 1e-6).astype(np.int64),
+        switch_samples=batch_size
+        * (first.rule.samples if first.rule else 1)
+        * np.ceil(first.switch_times * first.input_dim - 1e-6).astype(np.int64),
         rates=rates,
     )
     return Stream(instances, list(sources.values()), projection, locations, f, chains, functions, labels)
+
+
+def _rule_of(instance: Instance) -> Rule:
+    """The learning rule of a network that has compiled loops."""
+    rates = instance.rates
+    return squared_network(
+        instance.activation,
+        instance.teacher_activation or instance.activation,
+        instance.student_output,
+        np.atleast_2d(instance.teacher_output),
+        student_scale=rates.student_scale,
+        teacher_scale=rates.teacher_scale,
+        label_noise=rates.label_noise,
+    )
+
+
+def _samples_a_step(instance: Instance) -> int:
+    return instance.training.batch_size * (1 if instance.rule is None else instance.rule.samples)
 
 
 def _check_alike(instances: Sequence[Instance]) -> Instance:
@@ -228,12 +352,12 @@ def _check_alike(instances: Sequence[Instance]) -> Instance:
                     f"{name}: must be the same for instances simulated together (it differs). Simulate them one by one."
                 )
     kinds = {
-        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, i.training.batch_size, *i.switch_times)
+        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, _samples_a_step(i), *i.switch_times)
         for i in instances
     }
     if len(kinds) > 1:
         raise ProblemError(
-            "instances: must have the same K, M, nonlinearity, centre, batch_size and switch_times (they differ). "
+            "instances: must have the same K, M, nonlinearity, centre, samples a step and switch_times (they differ). "
             "Simulate them apart."
         )
     return first

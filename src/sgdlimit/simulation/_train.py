@@ -16,9 +16,10 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from .._jax import own_jax
+from ..rules import CLUSTERS
 from ._kernel import Block, Students, sgd_block
 from ._sources import BLOCK
-from ._stream import Stream
+from ._stream import SIZE, Kept, Rows, Stream
 
 Made = TypeVar("Made")
 
@@ -40,43 +41,57 @@ def workers(threads: int) -> Executor:
 
 def trained_blocks(
     streams: Sequence[Stream], output_samples: Int[ndarray, "time"], pool: Executor, *, threads: int, engine: str
-) -> Iterator[tuple[int, Students, int, float]]:
-    """Train each run on its stream, block by block: one run after the other on the CPU, all at once by JAX.
+) -> Iterator[tuple[int, Kept, int, float]]:
+    """Train each run on its stream, block by block: one run after the other on the CPU, all at once by ``"jax"``.
 
-    Yields a run, its students, the samples that they have taken, and the part of the whole work that is done. Weights
-    are kept after ``output_samples``; the last of them ends the run.
+    Yields a run, what is kept of it, the samples that it has taken, and the part of the whole work that is done.
+    Weights are kept after ``output_samples``; the last of them ends the run.
     """
-    total = int(output_samples[-1])
+    total, lag = int(output_samples[-1]), 2 * (threads > 1)
     starts = range(0, total, BLOCK)
-    if engine == "jax":
-        from ._blocks import train_together
-
-        runs = [initial_students(stream, output_samples) for stream in streams]
-        latents = ahead(pool, lambda first: np.stack([stream.latents(first) for stream in streams]), starts, 2)
-        training = train_together(streams, runs, zip(starts, latents, strict=True))
-        while True:
-            with own_jax(accelerated=True):  # left between blocks, when other code runs
-                samples = next(training, None)
-            if samples is None:
-                return
-            for run, students in enumerate(runs):
-                yield run, students, samples, samples / total
     # So many blocks of products are held, each in its turn: while a run's last ones train, the next run's are made.
     rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 3)
 
+    def products(number, stream, first):
+        place = number % len(rooms)
+        rooms[place] = made = stream.products(first, rooms[place])
+        return made
+
+    if engine != "numba":
+        from ._blocks import formed, train
+
+        groups = [streams] if engine == "jax" else [[stream] for stream in streams]
+
+        def make_rows(which):
+            number, (group, first) = which
+            return _rows(group, first, None if engine == "jax" else products(number, group[0], first))
+
+        chunks = ahead(pool, make_rows, enumerate((group, first) for group in groups for first in starts), len(rooms))
+        for number, group in enumerate(groups):
+            kept = [_as_begun(stream, output_samples) for stream in group]
+            joined = _joined(islice(chunks, len(starts)))
+            training = train(group, kept, formed(group[0], joined) if engine == "jax" else joined)
+            while True:
+                with own_jax(accelerated=True):  # left between blocks, when other code runs
+                    samples = next(training, None)
+                if samples is None:
+                    break
+                for run, of_run in enumerate(kept, number):
+                    yield run, of_run, samples, (number + samples / total) / len(groups)
+        return
+
     def make(which):
         number, (stream, first) = which
-        place = number % len(rooms)
-        rooms[place] = products = stream.products(first, rooms[place])
-        return stream.block(first, min(BLOCK, total - first), products)
+        return stream.block(first, min(BLOCK, total - first), products(number, stream, first))
 
-    lag = 2 * (threads > 1)
     made = ahead(pool, make, enumerate((stream, first) for stream in streams for first in starts), len(rooms) - lag)
     for run, stream in enumerate(streams):
         students = initial_students(stream, output_samples)
+        heads = [{"v": output} for output in students.kept_output]
+        kept = Kept(students.diverged_sample, output_samples, students.kept_student, heads)
         for block in _trained(islice(made, len(starts)), stream, students, pool, 4 * threads, lag):
             samples = block.first + len(block.noise)
-            yield run, students, samples, (run + samples / total) / len(streams)
+            yield run, kept, samples, (run + samples / total) / len(streams)
 
 
 def _trained(
@@ -123,6 +138,66 @@ def initial_students(stream: Stream, output_samples: Int[ndarray, "time"]) -> St
     return Students(
         student, output, seen, output.copy(), np.full(chains, -1), output_samples, kept_student, kept_output
     )
+
+
+def _as_begun(stream: Stream, output_samples: Int[ndarray, "time"]) -> Kept:
+    """What is kept of a run that has not begun: the initial weights at every time."""
+    times = len(output_samples)
+    student = np.array([instance.student for instance in stream.instances], np.float32)
+    heads = [{name: np.repeat(x[None], times, axis=0) for name, x in rule.head.items()} for rule in stream.rules]
+    return Kept(np.full(len(student), -1), output_samples, np.repeat(student[:, None], times, axis=1), heads)
+
+
+def _rows(streams: Sequence[Stream], first: int, products: ndarray | None) -> list[Rows]:
+    """A block of samples of each condition, after room for those that the last update before it has left.
+
+    Without products the inputs are latent vectors of all runs, to be multiplied elsewhere.
+    """
+    stream, made = streams[0], []
+    latents = [each.latents(first).swapaxes(0, 1) for each in streams] if products is None else []
+    for c, rule in enumerate(stream.rules):
+        n, K = rule.samples, len(stream.instances[c].student)
+        left, count = first % n, BLOCK + 2 * n + SIZE
+        start, place = first - left, slice(left, left + BLOCK)
+        if c and (products is None or stream.chains.same_input[c]):
+            inputs = made[-1].inputs
+        elif products is None:
+            inputs = _placed(latents, place, count)
+        else:
+            inputs = np.empty((1, count, stream.input_dim), np.float32)
+            inputs[:, place.stop :] = 0
+            stream.form(c, products, inputs[0, place])
+        noise = [
+            each.noise(start, count, rule.noise + K * (stream.instances[c].rates.keep is not None)) for each in streams
+        ]
+        if (given := stream.given_labels(start, count)) is not None:
+            teacher = given[None]
+        elif rule.labels == CLUSTERS:
+            teacher = _placed([each.clusters(c, first, BLOCK) for each in streams], place, count)
+        else:
+            teacher = None if products is None else _placed([stream.teacher(c, products)], place, count)
+        made.append(Rows(inputs, teacher, np.stack(noise), start, (first + BLOCK) // n * n))
+    return made
+
+
+def _placed(parts: Sequence[ndarray], place: slice, count: int) -> ndarray:
+    """Arrays of all runs, whose rows take a place among zeros."""
+    whole = np.zeros((len(parts), count, *parts[0].shape[1:]), parts[0].dtype)
+    whole[:, place] = parts
+    return whole
+
+
+def _joined(chunks: Iterable[list[Rows]]) -> Iterator[list[Rows]]:
+    """Chunks that begin with the samples that the updates of the one before have left."""
+    before = []
+    for number, chunk in enumerate(chunks):
+        for rows, old in zip(chunk, before, strict=bool(before)):
+            left, end = number * BLOCK - rows.start, number * BLOCK - old.start
+            for new_array, old_array in zip(rows[:2], old[:2], strict=True):
+                if left and new_array is not None:
+                    new_array[:, :left] = old_array[:, end - left : end]
+        before = chunk
+        yield chunk
 
 
 def ahead(pool: Executor, make: Callable[[Any], Made], items: Iterable[Any], count: int) -> Iterator[Made]:
