@@ -114,12 +114,12 @@ def start(case: Case) -> tuple[State, Case]:
     return state, case._replace(spectrum=structure.unflatten([omega, weights, q, r, p, T, noise]), rates=rates)
 
 
-def transposed(x: Float[Array, "K L node"]) -> Float[Array, "L K node"]:
+def transposed(x: Float[Array, "K L *node"]) -> Float[Array, "L K *node"]:
     """Each node's matrix transposed."""
     return jnp.swapaxes(x, 0, 1)
 
 
-def both(x: Float[Array, "K K node"]) -> Float[Array, "K K node"]:
+def both(x: Float[Array, "K K *node"]) -> Float[Array, "K K *node"]:
     """A matrix and its transpose."""
     return x + transposed(x)
 
