@@ -252,6 +252,46 @@ SLOW: dict[str, tuple[float, str]] = {
         33,
         "test_optimal.py::test_plateaus_of_known_curves",
     ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches, decay, dropout]": (
+        3,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[dropout": (
+        15,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[momentum": (
+        4,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[memory": (
+        9,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[sphere": (
+        16,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[adagrad": (
+        7,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[polyak": (
+        10,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[clip": (
+        9,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[drift": (
+        12,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[turn": (
+        4,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
     "test_packaging.py::test_sdist_and_wheel_hold_what_is_needed_and_the_wheel_runs": (
         30,
         "test_packaging.py::test_public_names_have_types_and_docstrings",

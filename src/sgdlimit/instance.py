@@ -164,13 +164,10 @@ class Instance:
         self._check_options()
 
     def _check_options(self) -> None:
-        """Options of training that need something of the network; weights on the sphere are scaled to be there."""
+        """Refuse options of training that need what the network has not."""
         training, K, M = self.training, len(self.student), len(self.teacher)
-        if training.sphere:
-            norm = sqrt(np.mean(self.student**2, axis=1, keepdims=True))
-            if not norm.all():
-                raise ProblemError("sphere: needs weights that are not 0. Give another student.")
-            self.student = numbers("student", self.student / norm)
+        if training.sphere and not self.student.any(axis=1).all():
+            raise ProblemError("sphere: needs weights that are not 0. Give another student.")
         if training.teacher_turn is not None:
             numbers("teacher_turn", training.teacher_turn, (M, M))
         if training.dropout and self.rule is not None and np.shape(self.rule.head.get("v", 0.0))[-1:] != (K,):

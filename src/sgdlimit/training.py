@@ -31,6 +31,9 @@ EXCLUDED = (
 )
 """Options that exclude others, and why."""
 
+OF_INSTANCE = {"clip", "polyak", "teacher_drift", "teacher_turn"}
+"""Options that need more of an instance than its spectrum."""
+
 BASIC = {"output_learning_rate", "output_normalization", "label_noise", "weight_decay", "batch_size", "schedule"}
 """Options that mixture theory and the fast loop of SGD have; all others need the equations or the loops of any rule."""
 
@@ -164,7 +167,7 @@ class Training(Settings):
     memory
         γ of a momentum that lasts for a time 1/γ, β = 1 − γ/N, with W ← W − (η/N) U.
     sphere
-        Whether each W_k has the norm |W_k|² = N, at the start and after each step.
+        Whether each W_k has the norm |W_k|² = N, at the start, where it is scaled to it, and after each step.
     gradient_flow
         Whether learning is free of noise, as with small rates: without the term η² G. Theory only.
     adagrad

@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
+from ..errors import ProblemError
 from ..rules import Averages, Integrals, Moment, Scalar
 from ._compiled import call
 from ._equations import Case, batch_step, moment_at, right_hand_side, start, task_at
@@ -225,6 +226,11 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     options = rates.memory, rates.sphere, rates.norm, rates.drift
     plain = averages.gradient and all(option is None for option in options)
     stiff = plain and explicit_steps > STIFF
+    if rates.fraction is not None and times[-1] / rates.fraction > solver.max_steps:
+        raise ProblemError(
+            f"batch_fraction: {rates.fraction:g} takes more than {solver.max_steps} steps until t={times[-1]:g}. Use "
+            "larger batches, or batch_size."
+        )
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     rest = more_times, *solver.tolerances().values()
     # Averages that turn out too coarse along the trajectory are refined, and it is solved again.

@@ -26,7 +26,7 @@ from ..trajectory import error_of
 from ._compiled import call
 from ._equations import Case
 from ._integrate import Solver, integrate
-from ._theories import Theory, averages_of, reduced_case
+from ._theories import Theory, averages_of, case_of, reduced_spectrum
 
 RTOL, ATOL = 1e-6, 1e-8
 """Tolerances of the solver, which does not resolve errors ε below ATOL."""
@@ -138,7 +138,7 @@ def optimal_schedule(
     if len(scanned) < 3 or (np.diff(scanned, prepend=0) <= 0).any():
         raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
     times = np.linspace(0, duration, knots)
-    case, averages = reduced_case(instance, theory, nodes), averages_of(instance)
+    case, averages = case_of(instance, reduced_spectrum(instance, theory, nodes), theory), averages_of(instance)
     points = averages.points(*case.spectrum.overlap.shape[1:])[0]
     case = case._replace(rates=case.rates._replace(schedule_times=times), points=points)
 

@@ -17,7 +17,7 @@ from ..trajectory import check_times, error_of, followed, variable
 from ._equations import Case
 from ._integrate import Solver
 from ._solve import describe, trajectories
-from ._theories import Theory, averages_of, reduced_case, theory_of
+from ._theories import Theory, averages_of, case_of, reduced_spectrum, theory_of
 
 PROMINENCE = 0.1
 """By how much −d ln ε/d ln t is below its values on both sides, on a plateau."""
@@ -146,15 +146,12 @@ def phase_diagram(
     cases: list[Case] = []
     rules: set[Averages] = set()
     for cell in cells:
-        # Neither the rate nor the options of training change what is drawn.
-        drawn = cell.model_dump_json(exclude={"learning_rate", "training"})
+        # Neither the rate nor the options of training change the spectrum.
+        drawn, instance = cell.model_dump_json(exclude={"learning_rate", "training"}), cell.draw(seed)
         if drawn not in known:
-            instance = cell.draw(seed)
-            known[drawn] = reduced_case(instance, theory, nodes)
-            rules.add(averages_of(instance))
-        case = known[drawn]
-        units = cell.student_units, cell.teacher_units
-        cases.append(case._replace(rates=cell.training.rates(cell.learning_rate, *units, case.rates.switch_times)))
+            known[drawn] = reduced_spectrum(instance, theory, nodes)
+        cases.append(case_of(instance, known[drawn], theory))
+        rules.add(averages_of(instance))
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
         raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
     if len(rules) > 1:

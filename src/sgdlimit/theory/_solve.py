@@ -24,7 +24,7 @@ from ..resources import cores
 from ..rules import Activation, Averages, Integrals, names_of
 from ..settings import check_positive, numbers
 from ..signatures import checked
-from ..training import PLAIN, Training, check_switch_times, task_units
+from ..training import OF_INSTANCE, PLAIN, Training, check_switch_times, task_units
 from ..trajectory import check_times, make_trajectory
 from ._averages import integrals_for
 from ._equations import Case
@@ -336,10 +336,7 @@ def check_case(
     v = numbers("student_output", student_output, (K,))
     v_teacher = numbers("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
     check_positive(learning_rate=learning_rate)
-    if alone := training.options() & {"clip", "polyak", "teacher_drift"}:
-        raise ProblemError(f"{min(alone)}: needs an instance, not a spectrum alone. Use sl.solve.")
+    if lacking := training.options() & OF_INSTANCE:
+        raise ProblemError(f"{min(lacking)}: needs an instance, not a spectrum alone. Use sl.solve.")
     rates = training.rates(float(learning_rate), K, task_units(v_teacher), switches)
-    if rates.drift is not None:
-        turn = numbers("teacher_turn", training.teacher_turn or (), (M, M))
-        rates = rates._replace(drift=(0.0, turn, np.zeros(len(spectrum.weights)), np.zeros(M)))
     return Case(spectrum, {"v": v}, np.atleast_2d(v_teacher), rates)

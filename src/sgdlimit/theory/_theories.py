@@ -227,10 +227,10 @@ def _moving(instance: Instance, inputs: Spectrum, theory: str) -> tuple[float, n
     return kappa, turn, ends, np.full(M, np.trace(each.teacher_overlap))
 
 
-def reduced_case(instance: Instance, theory: str | Theory, nodes: int | None) -> Case:
-    """An instance with a spectrum of few nodes, 14(K + M + 1) by default."""
+def reduced_spectrum(instance: Instance, theory: str | Theory, nodes: int | None) -> Spectrum:
+    """A spectrum of few nodes, 14(K + M + 1) by default."""
     most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
-    return case_of(instance, spectrum(instance, theory, nodes=most), theory)
+    return spectrum(instance, theory, nodes=most)
 
 
 def averages_of(instance: Instance) -> Averages:
