@@ -13,7 +13,7 @@ from sgdlimit.instance import Instance
 from sgdlimit.problem import Problem
 from sgdlimit.theory import exactness
 from sgdlimit.theory._exactness import refused
-from sgdlimit.training import Training
+from sgdlimit.training import BASIC, Training
 
 OPTIONS: Mapping[str, str] = {
     "output_learning_rate": "exact",
@@ -21,10 +21,24 @@ OPTIONS: Mapping[str, str] = {
     "label_noise": "exact; refused together with labels that are given",
     "weight_decay": "exact",
     "batch_size": "exact in the limit; products of batch means, O(1/N), are left out as everywhere",
+    "dropout": "exact; over all masks of up to ten hidden units",
+    "momentum": "exact in the limit: the rate η/(1 − β)",
+    "memory": "exact; equations of second order; refused together with weight decay, momentum or AdaGrad-Norm",
+    "sphere": "exact; refused together with weight decay",
+    "gradient_flow": "exact; refused in SGD",
+    "adagrad": "exact; refused together with memory or gradient flow",
+    "polyak": "over points (Monte Carlo); needs a loss",
+    "clip": "over points (Monte Carlo); refused together with Polyak's step or dropout",
+    "teacher_drift": "exact, with all eigenvalues",
+    "teacher_turn": "exact",
+    "batch_fraction": "exact; a map with steps of α; refused together with what moves between the steps",
     "schedule": "exact; the solver steps onto every corner",
     "switch_times": "exact; the solver steps onto every change; refused together with labels that are given",
 }
 """What each option of training, and a teacher that changes, does to a cell of the table: nothing, or it is refused."""
+
+LATER = "; mixture theory refuses it"
+"""Of options that only the equations of Gaussian inputs have."""
 
 COLUMNS = {
     "erf": {"activation": "erf"},
@@ -102,7 +116,8 @@ def document() -> str:
         table = table.replace(f"refused: {reason} |", f"refused [{number}] |")
         notes += f"[{number}] {reason}.  \n"
     assert {*Training.model_fields, "switch_times"} == set(OPTIONS)
-    options = "\n".join(f"| `{name}` | {what} |" for name, what in OPTIONS.items())
+    lacking = set(Training.model_fields) - BASIC
+    options = "\n".join(f"| `{name}` | {what}{LATER * (name in lacking)} |" for name, what in OPTIONS.items())
     return f"{table}\n\n{notes}\n| option | in the equations |\n|---|---|\n{options}\n"
 
 
