@@ -178,7 +178,7 @@ class Rule:
         rng = np.random.default_rng(0)
         fields, teacher, noise = (rng.standard_normal((self.samples, n)) for n in (K, M, self.noise))
         head = self.head
-        with own_jax(), jax.ensure_compile_time_eval():
+        with own_jax(), jax.enable_x64(False), jax.ensure_compile_time_eval():
             fixed = {"given": self.given, "task": 0}
             one = {"noise": noise[0], **fixed}
             target = self._tried("labels", lambda: self.target(0 if self.labels == CLUSTERS else teacher[0], **one))
@@ -222,7 +222,7 @@ class Rule:
             target = self.target(teacher, noise=noise, **fixed)
             return self.learn(fields, target, self.head, noise=noise, **fixed, **overlaps)[0]
 
-        with own_jax(), jax.ensure_compile_time_eval():
+        with own_jax(), jax.enable_x64(False), jax.ensure_compile_time_eval():
             found = np.asarray(jax.vmap(delta)(*each))
         return 0 < int(np.sum((found == 0).all(axis=1))) < len(found)
 
@@ -240,7 +240,7 @@ class Rule:
             return labels, learned, self.measure(fields[0], labels, head, **one)
 
         ones = (*(np.zeros((self.samples, n)) for n in (K, M, self.noise)), 0, self.head, self.given, 0, 0.0)
-        with own_jax():
+        with own_jax(), jax.enable_x64(False):  # as wherever its functions are called: contexts must not be mixed
             made = jax.make_jaxpr(everything)(*ones, np.eye(K), np.zeros((K, M)), np.eye(M))
         text = re.sub(r" at 0x[0-9a-f]+", "", str(made.jaxpr))
         constants = [np.asarray(each).tobytes() for each in made.consts]

@@ -148,7 +148,7 @@ class Points(Averages):
             index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
             return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
 
-        with jax.ensure_compile_time_eval():
+        with jax.enable_x64(False), jax.ensure_compile_time_eval():
             (delta, change), (moved, moved_change) = learn(fields, teacher), learn(fields[:, s], teacher[:, t])
         if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
             return None
