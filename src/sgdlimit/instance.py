@@ -183,7 +183,7 @@ class Instance:
     @property
     def beyond_basic(self) -> list[str]:
         """What of this instance needs the equations or the loops of any rule: its rule, and options of training."""
-        own = {"rule": self.rule is not None, "student_output of each task": self.student_output.ndim > 1}
+        own = {"rule": self.rule is not None, "student_output": self.student_output.ndim > 1}
         return [name for name, has in own.items() if has] + sorted(self.training.options() - BASIC)
 
     def check_basic(self, who: str) -> None:
