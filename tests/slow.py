@@ -292,6 +292,10 @@ SLOW: dict[str, tuple[float, str]] = {
         4,
         "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
     ),
+    "test_options.py::test_inputs_that_change_with_the_task_follow_sgd_and_their_own_law": (
+        30,
+        "test_options.py::test_inputs_that_do_not_change_are_handed_over_as_they_are",
+    ),
     "test_packaging.py::test_sdist_and_wheel_hold_what_is_needed_and_the_wheel_runs": (
         30,
         "test_packaging.py::test_public_names_have_types_and_docstrings",

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import erf
 
 import sgdlimit as sl
-from sgdlimit.theory import case_of, solve_spectrum, spectrum
+from sgdlimit.theory import case_of, hand_over, solve_spectrum, spectrum
 
 N, K = 500, 2
 TIMES = np.array([0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0])
@@ -194,3 +194,47 @@ def own_rule(samples=1, **options):
         np.eye(4), np.ones((1, 4)), teacher=np.ones((1, 4)), rule=rule, learning_rate=0.1, nonlinearity="identity",
         training=sl.Training(**options),
     )  # fmt: skip
+
+
+# --- inputs that change ----------------------------------------------------------------------------------------------
+
+
+def test_inputs_that_change_with_the_task_follow_sgd_and_their_own_law():
+    """Q and R on the second inputs, of directions that the first ones mixed; index by index Q would be off by .2."""
+    rng, size, at = np.random.default_rng(0), 300, 5.0
+    turn = np.linalg.qr(rng.standard_normal((size, size)))[0]
+    variance = np.where(np.arange(size) < size // 2, 2.5, 0.5)
+    W, teachers = rng.standard_normal((2, size)), rng.standard_normal((2, 2, size))
+    first, second = (
+        sl.Instance.from_covariance(
+            covariance, W, [0.7, -0.4], teacher, [1.2, 0.8], activation="erf", learning_rate=0.8
+        )
+        for covariance, teacher in zip((np.diag(variance), turn * variance @ turn.T), teachers, strict=True)
+    )  # fmt: skip
+    times = np.array([0.1, 1.0, 3.0, 6.0])
+    inputs, head = hand_over(first, second, at)
+    theory = solve_spectrum(
+        inputs, head["v"], second.teacher_output, activation="erf", learning_rate=0.8, times=times
+    )  # fmt: skip
+    measured = [[], [], []]
+    for run in range(8):
+        before = sl.simulate(first, [at], seed=run, keep_weights=True, test_samples=0)
+        began = second.replace(student=before["W"].values[0, -1], student_output=before["v"].values[0, -1])
+        runs = sl.simulate(began, times, seed=100 + run, test_samples=0)
+        for values, name in zip(measured, ("Q", "R", "v"), strict=True):
+            values.append(runs[name].values[0])
+    difference, error = apart(theory, [np.array(values) for values in measured])
+    assert (difference <= 2.5 * error + 2 / size).all(), (difference, error)
+    wrong = sl.solve(first, [at])
+    assert abs(wrong["Q"][0] - inputs.Q).max() > 0.1
+
+
+def test_inputs_that_do_not_change_are_handed_over_as_they_are():
+    instance = network(0.4)
+    inputs, head = hand_over(instance, instance, 4.0)
+    end = sl.solve(instance, TIMES).isel(time=3)
+    np.testing.assert_allclose(inputs.Q, end["Q"], atol=1e-6)
+    np.testing.assert_allclose(inputs.R, end["R"], atol=1e-6)
+    np.testing.assert_allclose(head["v"], end["v"], atol=1e-6)
+    with pytest.raises(sl.ProblemError, match="memory: has no equations where inputs change"):
+        hand_over(network(0.4, memory=1.0), instance, 4.0)

@@ -135,6 +135,8 @@ class Rates(NamedTuple):
     """Initial B of AdaGrad-Norm, or None."""
     fraction: Any = None
     """α of batches of αN samples, or None."""
+    carry: Any = None
+    """0 where the equations follow what becomes of the initial weights, for inputs that change later; else None."""
     drift: Any = None
     """κ, the turn S (M, M) and the ends of p_mm (node,) and T_mm (M,) for a teacher that moves; else None."""
 
@@ -269,6 +271,7 @@ class Training(Settings):
             0.0 if self.gradient_flow else None,
             self.adagrad,
             self.batch_fraction,
+            None,
             (self.teacher_drift, self.teacher_turn, None, None) if self.moves_teacher else None,
         )
 

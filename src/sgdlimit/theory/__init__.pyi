@@ -6,6 +6,7 @@ from ._equations import (
     right_hand_side as right_hand_side,
     start as start,
 )
+from ._handover import hand_over as hand_over
 from ._integrate import Solver as Solver, order_parameters as order_parameters
 from ._limit import marchenko_pastur as marchenko_pastur
 from ._mean_fields import (

@@ -19,6 +19,7 @@ and η_θ. A teacher that changes has the units of all tasks and other output we
 * fixed momentum β divides both rates by 1 − β;
 * momentum with a memory of 1/γ makes U, the sum of past δ X, a second set of weights: c = ⟨ΓΥ⟩, s = ⟨ΥΥ⟩, u = ⟨Υφ⟩;
 * a teacher that drifts or turns moves p and T;
+* where inputs change later, α, β and n follow what became of the initial weights, Γ = α Γ₀ + β φ + N(0, n);
 * batches of αN samples take finite steps, :func:`batch_step`.
 
 Where the equations of Bae & Jeong are:
@@ -104,6 +105,12 @@ def start(case: Case) -> tuple[State, Case]:
         more["V"] = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x)), case.head)
     if rates.norm is not None:
         more["B"] = jnp.asarray(rates.norm, float)
+    if rates.carry is not None:
+        more |= {
+            "alpha": jnp.zeros_like(q) + np.eye(len(q))[..., None],
+            "beta": jnp.zeros_like(r),
+            "n": jnp.zeros_like(q),
+        }
     if rates.drift is not None:
         more |= {"p": p, "T": T}
         kappa, turn, p_end, T_end = rates.drift
@@ -196,6 +203,10 @@ def right_hand_side(t: Scalar, state: State, case: Case, averages: Averages) -> 
             moved["c"] -= x * more["c"]
     if rates.norm is not None:
         moved["B"] = (weight * noise) @ omega * jnp.trace(forces.G) / rates.batch_size
+    if rates.carry is not None:
+        none, unit = jnp.zeros_like(transposed(r)), np.eye(len(p))[..., None] * jnp.ones_like(p)
+        moved["alpha"], moved["beta"] = -eta * along(more["alpha"], none), -eta * along(more["beta"], unit)
+        moved["n"] = eta**2 * spread - eta * both(along(more["n"], none))
     if rates.drift is not None:
         kappa, turn, p_end, T_end = rates.drift
 

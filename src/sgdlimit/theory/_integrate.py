@@ -150,7 +150,8 @@ def integrate(
     average = (lambda state: state) if symmetry is None else symmetry.average
 
     def observe(t, state, args):
-        return state.Q, state.R, state.head, averages.metrics(moment_at(t, state, case))
+        metrics = averages.metrics(moment_at(t, state, case))
+        return state.Q, state.R, state.head, metrics if rates.carry is None else metrics | state.more
 
     if (alpha := rates.fraction) is not None:
 
@@ -223,7 +224,7 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     weights += [rates.teacher_scale * np.asarray(each) for each in jax.tree.leaves(case.given)]
     force = max(float(np.sum(each**2)) for each in weights)
     explicit_steps = rates.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7
-    options = rates.memory, rates.sphere, rates.norm, rates.drift
+    options = rates.memory, rates.sphere, rates.norm, rates.fraction, rates.carry, rates.drift
     plain = averages.gradient and all(option is None for option in options)
     stiff = plain and explicit_steps > STIFF
     if rates.fraction is not None and times[-1] / rates.fraction > solver.max_steps:
