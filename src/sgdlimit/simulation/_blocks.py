@@ -92,18 +92,20 @@ def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequ
     for chunk in chunks:
         start = sample = chunk[0].start
         stop = max(sample, min(chunk[0].stop, total))
-        numbers, steps = np.arange(start, start + chunk[0].inputs.shape[1]), stream.samples_a_step
-        task = np.searchsorted(stream.chains.switch_samples, numbers, side="right").astype(np.int32)
-        time, ends = (numbers // steps / stream.input_dim).astype(np.float32), (numbers + 1) % steps == 0
-        clocks = [
-            jax.tree.map(jnp.asarray, Clock(task, f.astype(np.float32), time, ends)) for f in stream.factors(numbers)
-        ]
+        numbers = np.arange(start, start + chunk[0].inputs.shape[1])
+        task = jnp.asarray(np.searchsorted(stream.chains.switch_samples, numbers, side="right"), jnp.int32)
+        factors, time = (
+            jnp.asarray(stream.factors(numbers), jnp.float32),
+            jnp.asarray(stream.time(numbers), jnp.float32),
+        )
+        ends = jnp.asarray((numbers + 1) % stream.samples_a_step == 0)
         arrays = [tuple(map(jnp.asarray, rows[:3])) for rows in chunk]
         while sample < stop:
             end = min(stop, int(outputs[wanted]))
             for c, setting in enumerate(settings):
                 part = sample - start, end - start
-                states[c] = _advance(states[c], arrays[c], clocks[c], fixed[c], *part, setting=setting)
+                clock = Clock(task, factors[c], time, ends)
+                states[c] = _advance(states[c], arrays[c], clock, fixed[c], *part, setting=setting)
             sample = end
             if sample == outputs[wanted]:
                 for c, state in enumerate(states):
@@ -119,7 +121,8 @@ def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequ
 def _begun(stream: Stream, c: int, runs: int) -> tuple[Setting, Fixed, State]:
     """A condition as it begins, its state with an axis of runs."""
     rule, instance, single = stream.rules[c], stream.instances[c], partial(jnp.asarray, dtype=jnp.float32)
-    rates = instance.rates._replace(schedule_times=None, schedule_factors=None, switch_times=None, drift=None)
+    rates = instance.rates._replace(schedule_times=None, schedule_factors=None, switch_times=None, fraction=None)
+    rates = rates._replace(weight_decay=rates.weight_decay * stream.times_a_step)
     moments = None
     if rule.asks_for_overlaps:
         within = instance.moments()
@@ -129,7 +132,7 @@ def _begun(stream: Stream, c: int, runs: int) -> tuple[Setting, Fixed, State]:
     state = State(
         weights,
         None if rates.momentum == 0 and rates.memory is None else zero,
-        None if rates.batch_size == 1 else zero,
+        None if stream.samples_a_step == rule.samples else zero,
         None if rates.norm is None else single(rates.norm),
         jnp.asarray(-1),
     )

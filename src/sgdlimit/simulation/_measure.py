@@ -66,7 +66,7 @@ class Record:
         ``tests`` are the products of a test set, of which ``stream`` has the keys.
         """
         test_set = stream.formed(self.condition, tests, tests.shape[1])
-        if self.instance.rule is not None:
+        if not self.instance.closed_form:
             test_set = test_set[0], stream.sees(self.condition, 0, tests)
         self.runs, start = run + 1, int(self.reached[run])
         self._reach(run, stream, students, until)
@@ -87,7 +87,7 @@ class Record:
         stop = until
         if sample >= 0:
             stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
-            self.diverged_at[run] = sample // stream.samples_a_step / stream.input_dim
+            self.diverged_at[run] = stream.time(sample)
         kept = students.student[self.condition, start:stop]
         finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
         if not finite.all():
@@ -105,7 +105,8 @@ class Record:
         head = {name: values[part] for name, values in head.items()}
         overlaps = zip(*(moments.overlaps(student) for moments, _ in self.moments), strict=True)
         variables = {name: np.stack(each, axis=1) for name, each in zip("QR", overlaps, strict=True)}
-        variables |= head if self.instance.rule is None else {HEAD + name: values for name, values in head.items()}
+        prefix = stream.rules[condition].prefix
+        variables |= {prefix + name: values for name, values in head.items()}
         for _, mean in self.moments:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
@@ -114,11 +115,18 @@ class Record:
             times, K, N = student.shape
             fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
             task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
-            if self.instance.rule is not None:
-                return variables | _metrics(self.instance.rule, fields, labels, head, task)
+            if not self.instance.closed_form:
+                return variables | _metrics(stream.rules[condition], fields, labels, head, task)
             # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
-            scaled = chains.rates.student_scale[condition] * head["v"]
-            by_task = losses(fields, chains.activations[condition], chains.tables, scaled, labels)
+            v, network = (
+                chains.rates.student_scale[condition] * head["v"],
+                (chains.activations[condition], chains.tables),
+            )
+            if v.ndim == 2:
+                by_task = losses(fields, *network, v, labels)
+            else:  # a head of its own for each task
+                each = (losses(fields, *network, v[:, s].copy(), labels[s : s + 1]) for s in range(len(labels)))
+                by_task = np.concatenate([*each], axis=2)
             errors = {"generalization_error": by_task[:, range(times), task]}
             if len(labels) > 1:
                 errors["task_error"] = by_task
@@ -137,7 +145,10 @@ class Record:
                 DivergenceWarning,
                 stacklevel=4,
             )
-        kept = {name: (KEPT[name], np.stack(runs)) for name, runs in self.kept.items()}
+        kept = {}
+        for name, runs in self.kept.items():
+            more = (f"target_{axis}" for axis in range(runs[0].ndim + 1 - len(KEPT[name])))
+            kept[name] = (*KEPT[name], *more), np.stack(runs)
         return self.trajectory(**attrs).assign(kept).isel(time=slice(self.reached.min()))
 
     def so_far(self) -> Dataset:
@@ -150,8 +161,11 @@ class Record:
         """The trajectory of the runs begun."""
         several = not isinstance(self.overlaps, str)
         variables = {name: values[: self.runs].copy() for name, values in self.variables.items()}
-        for name in "QR":
-            variables[name] = np.moveaxis(variables[name], 2, 1) if several else variables[name][:, :, 0]
+        for name, values in variables.items():
+            if name in "QR":
+                variables[name] = np.moveaxis(values, 2, 1) if several else values[:, :, 0]
+            elif name.startswith(HEAD) and several:
+                variables[name] = np.repeat(values[:, None], len(self.overlaps), axis=1)
         leading = {"run": np.arange(self.runs)} | ({"overlaps": list(self.overlaps)} if several else {})
         attrs = self.attrs | attrs | {"overlaps": self.overlaps, "runs": self.runs}
         return make_trajectory(self.times, leading=leading, attrs=attrs, **variables)
@@ -167,9 +181,10 @@ def _metrics(
     """Means of a rule's metrics over a test set without noise, and their standard errors."""
     import jax
 
-    given, noise = jax.tree.map(np.float32, rule.given), np.zeros(rule.noise, np.float32)
+    noise = np.zeros(rule.noise, np.float32)
 
     def at_time(fields, head, task):
+        given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
         extras = {"noise": noise, "given": given, "task": task}
         measure = jax.vmap(lambda fields, teacher: rule.measure(fields, rule.target(teacher, **extras), head, **extras))
         return measure(fields.T, teacher)

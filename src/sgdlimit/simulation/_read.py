@@ -14,7 +14,6 @@ from ..errors import ProblemError, unknown_name
 from ..instance import Instance
 from ..resources import available_bytes, cores
 from ..settings import numbers
-from ..training import Rates
 from ..trajectory import check_times
 from ._measure import TIMES_AT_ONCE
 from ._sources import BLOCK
@@ -24,9 +23,6 @@ KEPT_INPUTS_LIMIT = 2 << 30  # bytes
 ENGINES = ("auto", "numba", "jax")
 BY_BLOCKS = "blocks"
 """The engine of rules on the CPU, which ``auto`` chooses."""
-
-PLAIN_OPTIONS = tuple(Rates._field_defaults.values())
-"""Options of training that the compiled loops do not have."""
 
 Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
 
@@ -38,13 +34,13 @@ def check_engine(name: str, instances: Sequence[Instance]) -> str:
     """
     if name not in (*ENGINES, BY_BLOCKS):
         raise unknown_name("engine", name, ENGINES)
-    if any(i.rates.flow is not None for i in instances):
-        raise ProblemError(
-            "training: gradient flow is the theory of small rates, without SGD. Leave it out, or use solve."
-        )
-    compiled = all(i.rule is None and i.rates[10:] == PLAIN_OPTIONS for i in instances)
+    for instance in instances:
+        for option in instance.training.options() & {"gradient_flow", "teacher_drift", "teacher_turn"}:
+            raise ProblemError(f"training.{option}: is for theory alone, and SGD does not have it. Leave it out.")
+    compiled = not any(instance.beyond_basic for instance in instances)
     if name == "numba" and not compiled:
-        raise ProblemError("engine: 'numba' has no rules of your own (got 'numba'). Use 'auto' or 'jax'.")
+        beyond = ", ".join(dict.fromkeys(each for instance in instances for each in instance.beyond_basic))
+        raise ProblemError(f"engine: 'numba' does not have {beyond}. Use 'auto' or 'jax'.")
     if name != "auto":
         return name
     on_cpu = "numba" if compiled else BY_BLOCKS
@@ -71,8 +67,11 @@ def check_overlaps(overlaps: Any, count: int, allowed: Sequence[str]) -> Sequenc
     return checked
 
 
-def whole_steps(times: Float[ndarray, "time"], input_dim: int) -> Int[ndarray, "time"]:
-    """The steps of output times, which may be rounded to single precision, or a ProblemError."""
+def whole_steps(times: Float[ndarray, "time"], input_dim: int, unit: int = 1) -> Int[ndarray, "time"]:
+    """The steps of output times, which may be rounded to single precision, or a ProblemError.
+
+    A step takes the time ``unit``/N.
+    """
     steps = np.rint(times * input_dim).astype(np.int64)
     off = np.abs(times * input_dim - steps)
     if (off > 1e-6 + 6e-8 * steps).any() or (np.diff(steps) <= 0).any() or steps[-1] < 1:
@@ -80,7 +79,12 @@ def whole_steps(times: Float[ndarray, "time"], input_dim: int) -> Int[ndarray, "
             f"times: must be whole numbers of SGD steps, at least one, over input_dim {input_dim} (got "
             f"{times[int(np.argmax(off))]:.6g}). Use log_times(...) or np.rint(times * N) / N."
         )
-    return steps
+    if (steps % unit).any():
+        raise ProblemError(
+            f"times: must be whole batches of {unit} samples, of the time {unit / input_dim:g} (got "
+            f"{times[int(np.argmax(steps % unit > 0))]:.6g}). Use np.arange(1, n) * batch_fraction."
+        )
+    return steps // unit
 
 
 def read_data(data: Data | None, instances: Sequence[Instance], samples: int) -> list[ndarray]:

@@ -19,6 +19,7 @@ from ..signatures import checked
 from ..trajectory import check_times
 from ._measure import Record, records_of
 from ._read import (
+    BY_BLOCKS,
     Data,
     check_engine,
     check_overlaps,
@@ -172,8 +173,8 @@ def _recorded(
     overlaps: Overlaps,
     test_samples: int,
     pool: Executor,
+    engine: str,
     threads: int = 1,
-    engine: str = "numba",
     kept: str = "",
     data: Data | None = None,
     live: bool = False,
@@ -190,7 +191,7 @@ def _recorded(
     engine, times = check_engine(engine, instances), check_times(times)
     overlaps = check_overlaps(overlaps, len(instances), GAUSSIAN_THEORIES if live else THEORIES)
     drawn = stream_of(instances)
-    output_samples = whole_steps(times, drawn.input_dim) * drawn.samples_a_step
+    output_samples = whole_steps(times, drawn.input_dim, drawn.times_a_step) * drawn.samples_a_step
     samples = int(output_samples[-1])
     needed = predicted_bytes(
         instances, times, runs=runs, test_samples=test_samples, threads=threads, engine=engine, keep_weights="W" in kept
@@ -290,8 +291,9 @@ def simulate_live(
     >>> round(done, 2), int(first[0]["v"].notnull().all("student").sum())
     (0.26, 8)
     """
+    engine = BY_BLOCKS if any(instance.beyond_basic for instance in instances) else "numba"
     for done, records in _recorded(
         instances, times, runs=runs, seed=seed, overlaps=tuple(overlaps), test_samples=test_samples, pool=Here(),
-        live=True,
+        engine=engine, live=True,
     ):  # fmt: skip
         yield done, None if records is None else [record.so_far() for record in records]

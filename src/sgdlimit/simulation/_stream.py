@@ -10,7 +10,7 @@ cost of the whole computation, are taken once per source, and every condition is
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, takewhile
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from ..inputs import FeatureTransform, Known, Nonlinearity, nonlinearity_named
 from ..instance import Instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
-from ..rules import CLUSTERS, Activation, Rule, Tables, codes_of, squared_network
+from ..rules import CLUSTERS, Activation, Rule, Tables, codes_of
 from ..training import Rates
 from ._kernel import Block, Chains, inputs_and_labels
 from ._projection import Projection
@@ -123,12 +123,21 @@ class Stream:
     @property
     def samples_a_step(self) -> int:
         """Samples of the updates that a step averages."""
-        return _samples_a_step(self.instances[0])
+        return _step(self.instances[0])[0]
+
+    @property
+    def times_a_step(self) -> int:
+        """Time of a step in units of 1/N: more than 1 for batches of αN samples."""
+        return _step(self.instances[0])[1]
+
+    def time(self, numbers: Int[ndarray, "sample"]) -> Float[ndarray, "sample"]:
+        """Times at which the steps begin that samples belong to."""
+        return numbers // self.samples_a_step * self.times_a_step / self.input_dim
 
     @cached_property
     def rules(self) -> list[Rule]:
         """The learning rule of each condition, also where the network has a compiled loop."""
-        return [instance.rule or _rule_of(instance) for instance in self.instances]
+        return [instance.as_rule(1.0 if instance.closed_form else _variance(instance)) for instance in self.instances]
 
     def latents(self, first: int) -> Float32[ndarray, "source step D"]:
         """Draw the latent vectors of a block from every source."""
@@ -155,8 +164,7 @@ class Stream:
 
     def factors(self, numbers: Int[ndarray, "sample"]) -> Float[ndarray, "condition sample"]:
         """What the schedules multiply the rates with at some samples."""
-        times = numbers // self.samples_a_step / self.input_dim
-        return np.array([instance.training.factor(times) for instance in self.instances])
+        return np.array([instance.training.factor(self.time(numbers)) for instance in self.instances])
 
     def label_noise(self, first: int, count: int) -> Float[ndarray, "count"]:
         """Independent normals for the labels of some samples, the same for all conditions; or labels that are given."""
@@ -171,7 +179,7 @@ class Stream:
         return np.concatenate([part, np.zeros((count - len(part), *part.shape[1:]), part.dtype)])
 
     def noise(self, first: int, count: int, columns: int) -> Float32[ndarray, "count columns"]:
-        """Independent normals for some samples, the same for all conditions; another number of columns keeps them."""
+        """Independent normals for some samples, the same for all conditions and, in the first column, for any number."""
         normals = np.empty((count, columns), float32)
         fill_normals(*key_of(*self.keys, LABELS), first, normals)
         return normals
@@ -211,7 +219,8 @@ class Stream:
         task = np.searchsorted(self.chains.switch_samples, np.arange(first, first + count), side="right")
 
         def target(teacher, noise, task):
-            return rule.target(teacher, noise=noise, given=jax.tree.map(np.float32, rule.given), task=task)
+            given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
+            return rule.target(teacher, noise=noise, given=given, task=task)
 
         with own_jax(accelerated=True):
             return np.asarray(jax.vmap(target)(teacher, noise, task))
@@ -280,7 +289,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     if len(given) == 2:  # inputs that stay as they are
         transform = FeatureTransform.scaled_identity(first.input_dim, np.sqrt(first.input_dim))
         f, features, teacher = nonlinearity_named("identity"), transform.dense(), np.zeros((0, first.input_dim))
-    projection = Projection(features, teacher, transform)
+    projection, (samples, units) = Projection(features, teacher, transform), _step(first)
     conditions = [condition_of(instance.latent, len(features), given) for instance in instances]
     firsts, seconds, coefficients, gains, exact = zip(*conditions, strict=True)
     sources = {source.name: source for source in firsts + seconds}
@@ -315,30 +324,25 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         tables=Tables.of(functions),
         teacher_output=outputs,
         # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
-        switch_samples=batch_size
-        * (first.rule.samples if first.rule else 1)
-        * np.ceil(first.switch_times * first.input_dim - 1e-6).astype(np.int64),
+        switch_samples=samples * np.ceil(first.switch_times * first.input_dim / units - 1e-6).astype(np.int64),
         rates=rates,
     )
     return Stream(instances, list(sources.values()), projection, locations, f, chains, functions, labels)
 
 
-def _rule_of(instance: Instance) -> Rule:
-    """The learning rule of a network that has compiled loops."""
-    rates = instance.rates
-    return squared_network(
-        instance.activation,
-        instance.teacher_activation or instance.activation,
-        instance.student_output,
-        np.atleast_2d(instance.teacher_output),
-        student_scale=rates.student_scale,
-        teacher_scale=rates.teacher_scale,
-        label_noise=rates.label_noise,
-    )
+def _step(instance: Instance) -> tuple[int, int]:
+    """Samples of a step, and the time it takes in units of 1/N."""
+    training, samples = instance.training, 1 if instance.rule is None else instance.rule.samples
+    if training.batch_fraction is None:
+        return samples * training.batch_size, 1
+    units = max(1, round(training.batch_fraction * instance.input_dim))
+    return samples * units, units
 
 
-def _samples_a_step(instance: Instance) -> int:
-    return instance.training.batch_size * (1 if instance.rule is None else instance.rule.samples)
+def _variance(instance: Instance) -> float:
+    """Mean variance of the inputs."""
+    moments = instance.moments()
+    return float(np.mean(moments.diagonal + np.sum(moments.factor**2, axis=0)))
 
 
 def _check_alike(instances: Sequence[Instance]) -> Instance:
@@ -352,7 +356,7 @@ def _check_alike(instances: Sequence[Instance]) -> Instance:
                     f"{name}: must be the same for instances simulated together (it differs). Simulate them one by one."
                 )
     kinds = {
-        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, _samples_a_step(i), *i.switch_times)
+        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, _step(i), *i.switch_times)
         for i in instances
     }
     if len(kinds) > 1:

@@ -1,0 +1,169 @@
+"""SGD of any rule by blocks, against loops in double precision that take one sample after the other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit.rules import network
+from sgdlimit.simulation._stream import TRAINING, stream_of
+
+N, D, K, M = 60, 30, 2, 2
+STEPS = 1000
+
+
+def logistic(fields, target, head):
+    return jnp.log1p(jnp.exp(-target * (head["v"] @ jnp.tanh(fields) + head["b"])))
+
+
+def sign_of_first(teacher):
+    return jnp.where(teacher[0] > 0, 1.0, -1.0)
+
+
+LOGISTIC = sl.Rule.from_loss(
+    logistic, head={"v": [1.0, -0.5], "b": 0.1}, labels=sign_of_first,
+    metrics={"error_rate": lambda fields, target, head: (head["v"] @ jnp.tanh(fields) + head["b"]) * target < 0},
+)  # fmt: skip
+FEEDBACK = network(
+    np.ones((2, K)), np.ones((1, 2, M)), activation="erf", rule="dfa", label_noise=0.2,
+    feedback=[[0.5, -0.2], [0.3, 1.0]],
+)  # fmt: skip
+
+
+def episode(fields, target, head):
+    """A reward where all samples of an update are right."""
+    reward = jnp.where(jnp.all(fields[:, 0] * target > 0), 1.0, 0.0)
+    return -reward * target[:, None] * jnp.ones((1, K)) / 3, {"b": reward}
+
+
+def towards(fields, target, head, Q, R, T, time, task):
+    return jnp.tanh(fields - R @ target / (Q[0, 0] + T[0, 0])) / (1 + time + task), {}
+
+
+RULES = {
+    "logistic": LOGISTIC,
+    "perceptron": network([1.0, 1.0], [[1.0, 1.0]], activation="linear", labels="sign", rule="perceptron"),
+    "hebb": sl.Rule(lambda fields, target, head: (-jnp.sign(target[:1]) * jnp.ones(K), {})),
+    "feedback": FEEDBACK,
+    "episodes": sl.Rule(episode, samples=3, labels=sign_of_first, head={"b": 0.0}),
+}
+
+
+def instance_of(rule, **settings):
+    rng = np.random.default_rng(0)
+    F, W, teacher = rng.standard_normal((D, N)), rng.standard_normal((K, N)), rng.standard_normal((M, D))
+    return sl.Instance(F, W, teacher=teacher, rule=rule, learning_rate=settings.pop("rate", 0.5), **settings)
+
+
+def masks_of(instance, samples):
+    """Masks over 1 − dropout, of each sample, from the normals that the stream draws after those of the rule."""
+    from scipy.stats import norm
+
+    rule, keep = instance.as_rule(1.0), 1 - instance.training.dropout
+    columns = rule.noise + K * (keep < 1)
+    normals = stream_of([instance]).with_keys(0, 0, TRAINING).noise(0, samples, columns)
+    if keep == 1:
+        return normals.astype(float), np.ones((samples, K))
+    return normals[:, : rule.noise].astype(float), (normals[:, rule.noise :] < norm.ppf(keep)) / keep
+
+
+def step_by_step(instance, C, X, steps):
+    """Weights and heads after each step, in NumPy."""
+    rule, options, rates = instance.as_rule(1.0), instance.training, instance.rates
+    n = rule.samples
+    units = round((options.batch_fraction or 0) * N) or 1
+    per_step = options.batch_size * units
+    noise, masks = masks_of(instance, n * per_step * steps)
+    W, head = instance.student.copy(), {name: x.copy() for name, x in rule.head.items()}
+    U, V = np.zeros_like(W), {name: np.zeros_like(x) for name, x in head.items()}
+    beta = options.momentum if options.memory is None else 1 - options.memory / N
+    slow, B = N if options.memory is not None else 1, options.adagrad or 1.0
+    switch = np.ceil(instance.switch_times * N)
+
+    @jax.jit
+    def learn(fields, teacher, noise, head, task):
+        extras = {"given": jax.tree.map(jnp.asarray, rule.given), "task": task}
+        targets = jax.vmap(lambda teacher, noise: rule.target(teacher, noise=noise, **extras))(teacher, noise)
+        if n == 1:
+            fields, targets, noise = fields[0], targets[0], noise[0]
+        return rule.learn(fields, targets, head, noise=noise, **extras)
+
+    for step in range(steps):
+        factor, task = float(options.factor(step * units / N)), int(np.searchsorted(switch, step, side="right"))
+        G, change = np.zeros_like(W), {name: np.zeros_like(x) for name, x in head.items()}
+        for update in range(step * per_step, (step + 1) * per_step):
+            part = slice(n * update, n * (update + 1))
+            mask = masks[part.start]
+            seen = {name: x * mask if name == "v" else x for name, x in head.items()}
+            fields, teacher = X[part] @ W.T / np.sqrt(N), C[part] @ instance.teacher.T / np.sqrt(D)
+            delta, gamma = jax.tree.map(np.asarray, learn(fields, teacher, noise[part], seen, task))
+            delta = delta.reshape(n, K)
+            G += delta.T @ X[part] / np.sqrt(N) / options.batch_size
+            for name, x in gamma.items():
+                change[name] += x * (mask if name == "v" else 1) / options.batch_size
+            if options.adagrad is not None:
+                B += np.sum((delta.T @ X[part]) ** 2) / N**2 / options.batch_size**2
+        G += rates.weight_decay * units / N * W
+        U, V = beta * U + G, {name: beta * V[name] + change[name] for name in head}
+        rate = factor / np.sqrt(B) / slow
+        W = W - rate * rates.learning_rate * U
+        head = {name: x - rate * rates.output_rate / N * V[name] for name, x in head.items()}
+        if options.sphere:
+            W = W / np.sqrt(np.mean(W**2, axis=1, keepdims=True))
+        yield W, head
+
+
+def compare(instance, steps=STEPS, tolerance=1e-5, **more):
+    """The weights at some steps, by blocks and step by step, on the samples of the blocks."""
+    rule, options = instance.as_rule(1.0), instance.training
+    units = round((options.batch_fraction or 0) * N) or 1
+    outputs = np.unique([1, 2, 7, 100, 101, 513, steps])
+    outputs = outputs[outputs <= steps]
+    found = sl.simulate(
+        instance, outputs * units / N, keep_weights=True, keep_inputs=True, test_samples=10, **more
+    ).isel(run=0)  # fmt: skip
+    C, X = found["C"].values.astype(float), found["X"].values.astype(float)
+    assert len(X) == steps * rule.samples * options.batch_size * units
+    places = {step: place for place, step in enumerate(outputs)}
+    with jax.enable_x64(True):
+        for step, (W, head) in enumerate(step_by_step(instance, C, X, steps), 1):
+            if step in places:
+                place = places[step]
+                np.testing.assert_allclose(found["W"][place], W, atol=tolerance * max(1, abs(W).max()))
+                for name, x in head.items():
+                    measured = found[rule.prefix + name][place]
+                    np.testing.assert_allclose(measured, x, atol=tolerance * max(1, np.abs(x).max()))
+    return found
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_blocks_take_the_steps_of_numpy_with_each_rule(name):
+    compare(instance_of(RULES[name]))
+
+
+OPTIONS = {
+    "batches": {"batch_size": 5},
+    "decay": {"weight_decay": 1.0},
+    "schedule": {"schedule": sl.Schedule(times=(1.0, 9.0), factors=(1.0, 0.3)), "output_learning_rate": 0.2},
+    "dropout": {"dropout": 0.4},
+    "momentum": {"momentum": 0.7},
+    "memory": {"memory": 0.8},
+    "sphere": {"sphere": True},
+    "adagrad": {"adagrad": 0.5},
+    "large batches": {"batch_fraction": 0.2},
+    "several": {"batch_size": 3, "momentum": 0.5, "sphere": True, "adagrad": 0.5, "dropout": 0.2},
+    "decay, momentum": {"weight_decay": 1.0, "momentum": 0.5, "batch_size": 2},
+    "sphere, memory": {"sphere": True, "memory": 0.8},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_blocks_take_the_steps_of_numpy_with_each_option(name):
+    options = OPTIONS[name]
+    steps = STEPS if "batch_size" not in options and "batch_fraction" not in options else 250
+    compare(instance_of(LOGISTIC, training=sl.Training(**options)), steps)
+
+
+def test_blocks_take_the_steps_of_numpy_in_batches_of_updates_of_several_samples():
+    compare(instance_of(RULES["episodes"], training=sl.Training(batch_size=2, momentum=0.3)), 300)
