@@ -1,6 +1,7 @@
 """Networks by name, as rules and as settings: each loss and rule against NumPy, and draws with given overlaps."""
 
 import pickle
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from sgdlimit.problem import load_problem
 from sgdlimit.rules import LOSSES, network
 from sgdlimit.theory import spectrum
 
-FREE = {
+FREE: dict[str, Any] = {
     "input_dim": 60,
     "latent_dim": 60,
     "student_units": 2,
@@ -24,7 +25,7 @@ FREE = {
 }
 """Inputs without a manifold."""
 
-CLUSTERS = FREE | {
+CLUSTERS: dict[str, Any] = FREE | {
     "labels": "clusters",
     "teacher_units": 0,
     "latent": {"law": "clusters", "count": 4, "mean_norm": 3.0},
@@ -143,13 +144,16 @@ def test_labels_of_clusters_are_wrong_as_often_as_asked_for():
 
 
 def test_one_program_serves_all_instances_and_rules_travel_to_other_processes():
-    problem = sl.Problem(**FREE, loss="logistic", labels="sign", bias=True, training={"label_noise": 0.2})
-    one, other = (
-        problem.replace(training={"label_noise": noise}).draw(seed).rule for noise, seed in ((0.1, 0), (0.3, 1))
-    )
+    def drawn(seed, loss="logistic", noise=0.1):
+        problem = sl.Problem(**FREE, loss=loss, labels="sign", bias=True, training=sl.Training(label_noise=noise))
+        rule = problem.draw(seed).rule
+        assert rule is not None
+        return rule
+
+    one, other = drawn(0), drawn(1, noise=0.3)
     assert one.given["teacher_output"].tolist() != other.given["teacher_output"].tolist()
     assert one.digest(2, 2) == other.digest(2, 2) == pickle.loads(pickle.dumps(one)).digest(2, 2)
-    assert one.digest(2, 2) != problem.replace(loss="hinge").draw(0).rule.digest(2, 2)
+    assert one.digest(2, 2) != drawn(0, loss="hinge").digest(2, 2)
 
 
 def test_settings_go_through_toml(tmp_path):
@@ -173,13 +177,12 @@ def test_settings_go_through_toml(tmp_path):
 def test_draws_have_the_overlaps_that_are_given(covariance):
     Q, R, T = np.array([[0.3, 0.1], [0.1, 0.4]]), np.array([[0.1, 0.2], [0.05, -0.1]]), [[1.0, 0.2], [0.2, 1.0]]
     problem = sl.Problem(**FREE, covariance=covariance, Q=Q, R=R, T=T, switch_times=(5.0,), task_similarity=0.6)
-    for seed in range(2):
-        instance = problem.draw(seed)
-        found = spectrum(instance)
+    instance = problem.draw(seed=0)
+    for found in (spectrum(instance), spectrum(problem.draw(seed=1))):
         np.testing.assert_allclose(found.Q, Q, atol=1e-10)
         np.testing.assert_allclose(found.R, np.hstack([R, 0.6 * R]), atol=1e-10)
         np.testing.assert_allclose(found.teacher_overlap, np.kron([[1, 0.6], [0.6, 1]], T), atol=1e-10)
-    assert abs(instance.student - problem.draw(0).student).min() > 0
+    assert abs(instance.student - problem.draw(seed=1).student).min() > 0
     if covariance:
         expected = sl.Covariance(**covariance).variances(60)
         np.testing.assert_allclose(np.diag(instance.features) ** 2 / 60, expected)
@@ -223,7 +226,7 @@ def test_forgetting_peaks_at_intermediate_similarity_with_a_head_for_each_task(h
     forgetting = []
     for similarity in (0.0, 0.4, 1.0):
         problem = sl.Problem(
-            **FREE | {"teacher_units": 1}, heads=heads, Q=0.01, R=[[0.03], [0.0]], T=1.0, output_weights="equal",
+            **(FREE | {"teacher_units": 1}), heads=heads, Q=0.01, R=[[0.03], [0.0]], T=1.0, output_weights="equal",
             student_output_scale=0.1, switch_times=(100.0,), task_similarity=similarity,
         )  # fmt: skip
         theory = sl.solve(problem.draw(seed=0), [0.0, 100.0, 300.0])
@@ -274,7 +277,7 @@ def test_combinations_without_a_meaning_are_refused_in_a_sentence(change, messag
 def test_what_only_a_draw_shows_is_refused_in_a_sentence():
     with pytest.raises(sl.ProblemError, match=r"Q, R, T: must have a covariance without negative eigenvalues"):
         sl.Problem(**FREE, Q=0.1, R=5.0, T=1.0).draw(seed=0)
-    wrong = sl.LabelledClusters(count=2, mean_norm=1.0, labels=(0, 2))
+    wrong: Any = sl.LabelledClusters(count=2, mean_norm=1.0, labels=(0, 2))
     with pytest.raises(sl.ProblemError, match=r"labels: of clusters must be of .-1, 1. .got .0\.0, 2\.0.."):
         sl.Problem(**CLUSTERS | {"latent": wrong}).draw(seed=0)
     with pytest.raises(sl.ProblemError, match="labels: clusters have no theory yet"):
