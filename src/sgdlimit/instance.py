@@ -196,14 +196,10 @@ class Instance:
         rule, rates = self.rule, self.rates
         if rule is None:
             rule = squared_network(
-                self.activation,
-                self.teacher_activation or self.activation,
-                self.student_output,
-                np.atleast_2d(self.teacher_output),
-                student_scale=rates.student_scale,
-                teacher_scale=rates.teacher_scale,
-                label_noise=rates.label_noise,
-            )
+                self.activation, self.teacher_activation or self.activation, self.student_output,
+                np.atleast_2d(self.teacher_output), student_scale=rates.student_scale,
+                teacher_scale=rates.teacher_scale, label_noise=rates.label_noise,
+            )  # fmt: skip
         if self.training.clip is self.training.polyak is None:
             return rule
         return limited(rule, variance, clip=self.training.clip, polyak=self.training.polyak)

@@ -283,16 +283,10 @@ class Problem(Settings):
         if not closed:
             settings["training"] = self.training.replace(label_noise=0.0, output_normalization="1")
         instance = Instance(
-            matrix,
-            W,
-            (v[0] if heads else v) if closed else np.zeros(K),
-            first * scale if M else None,
-            v_teacher if closed else np.zeros(M),
-            **settings,
-            transform=transform,
-            latent=self.draw_latent(seed),
+            matrix, W, (v[0] if heads else v) if closed else np.zeros(K), first * scale if M else None,
+            v_teacher if closed else np.zeros(M), **settings, transform=transform, latent=self.draw_latent(seed),
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
-        )
+        )  # fmt: skip
         if self.student_alignment > 0:
             instance = instance.replace(student=_aligned(instance, self.student_alignment))
         seen, similarity = [instance.student, first], self.task_similarity
@@ -333,19 +327,11 @@ class Problem(Settings):
         clusters = law if isinstance(law, LabelledClusters) and self.labels == CLUSTERS else None
         rates = self.training.rates(self.learning_rate, self.student_units, max(M, 1))
         return network(
-            v,
-            teachers,
-            activation=self.activation,
-            teacher_activation=self.teacher_activation,
-            loss=self.loss,
-            labels=clusters.labels_for(self.outputs) if clusters else self.labels,
-            rule=self.rule,
-            bias=self.bias,
-            feedback=feedback if self.rule == "dfa" else None,
-            student_scale=rates.student_scale,
-            teacher_scale=rates.teacher_scale,
-            label_noise=clusters.label_noise if clusters else rates.label_noise,
-        )
+            v, teachers, activation=self.activation, teacher_activation=self.teacher_activation, loss=self.loss,
+            labels=clusters.labels_for(self.outputs) if clusters else self.labels, rule=self.rule, bias=self.bias,
+            feedback=feedback if self.rule == "dfa" else None, student_scale=rates.student_scale,
+            teacher_scale=rates.teacher_scale, label_noise=(clusters or rates).label_noise,
+        )  # fmt: skip
 
     def _refuse_beyond_memory(self) -> None:
         """Refuse what does not fit, an instance and what is needed while it is made."""
