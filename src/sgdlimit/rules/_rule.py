@@ -208,7 +208,7 @@ class Rule:
         return self
 
     def rests(self, K: int, M: int) -> bool:
-        """Whether samples are found from which the rule learns nothing, δ = 0, as a perceptron from right answers."""
+        """Whether it depends on the target that the rule learns nothing, δ = 0, as a perceptron from right answers."""
         import jax
 
         if self.samples > 1:
@@ -223,8 +223,9 @@ class Rule:
             return self.learn(fields, target, self.head, noise=noise, **fixed, **overlaps)[0]
 
         with own_jax(), jax.enable_x64(False), jax.ensure_compile_time_eval():
-            found = np.asarray(jax.vmap(delta)(*each))
-        return 0 < int(np.sum((found == 0).all(axis=1))) < len(found)
+            found = (jax.vmap(delta)(each[0], teacher, each[2]) for teacher in (each[1], each[1][::-1]))
+            rests, other = ((np.asarray(deltas) == 0).all(axis=1) for deltas in found)
+        return bool((rests != other).any())
 
     def digest(self, K: int, M: int) -> str:
         """Tells rules apart that compute other things, from one process to another."""

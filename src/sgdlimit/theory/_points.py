@@ -43,7 +43,7 @@ class Points(Averages):
 
     rule: Rule = field(compare=False, repr=False)
     digest: str
-    """Stands for the rule where programs are told apart."""
+    """Stands for the rule in the name of a program."""
     rare: bool = False
     """Whether δ is 0 for most samples when the student knows its teacher, as of a perceptron."""
     level: int = LOWEST_LEVEL
@@ -181,7 +181,7 @@ class Points(Averages):
         sigma = jnp.sqrt(jnp.clip(1 - part, NEAREST**2, 1)).astype(jnp.float32)
         units = (L[:M, :n] / jnp.linalg.norm(L[:M, :n], axis=1, keepdims=True)).astype(jnp.float32)
         z = normals[:, 0, :n]
-        which = np.arange(count) % (M + 1)  # the last share stays as it is
+        which = np.arange(count) * (M + 1) // count  # parts in order cover the space evenly; the last stays as it is
         along = jnp.concatenate([units, jnp.zeros((1, n), jnp.float32)])[which]
         shrink = jnp.append(sigma, 1)[which] - 1
         z = z + (shrink * jnp.sum(along * z, axis=1))[:, None] * along
