@@ -292,6 +292,14 @@ SLOW: dict[str, tuple[float, str]] = {
         4,
         "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
     ),
+    "test_options.py::test_theory_follows_the_sgd_of_the_package_with_each_option": (
+        60,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
+    "test_options.py::test_sgd_on_the_sphere_begins_there": (
+        8,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
     "test_options.py::test_inputs_that_change_with_the_task_follow_sgd_and_their_own_law": (
         30,
         "test_options.py::test_inputs_that_do_not_change_are_handed_over_as_they_are",

@@ -117,6 +117,32 @@ def test_theory_follows_direct_sgd_with_each_option_and_not_without(name):
     assert (without > 4 * error).any(), (without, error)
 
 
+IN_SGD = [name for name in CASES if "drift" not in name and "turn" not in name]
+
+
+@pytest.mark.parametrize("name", IN_SGD)
+def test_theory_follows_the_sgd_of_the_package_with_each_option(name):
+    """As above; the steps themselves are those of NumPy, see ``test_rules_sgd.py``."""
+    rate, options = CASES[name]
+    instance = network(rate, **options)
+    runs = sl.simulate(instance, TIMES, runs=6, test_samples=0)
+    difference, error = apart(sl.solve(instance, TIMES), [runs[each].values for each in ("Q", "R", "v")])
+    assert (difference <= 2.5 * error + 2 / N).all(), (difference, error)
+
+
+def test_sgd_on_the_sphere_begins_there():
+    instance = network(1.0, 3.0, sphere=True)
+    theory, runs = (solve(instance, [0.0, 1.0]) for solve in (sl.solve, sl.simulate))
+    np.testing.assert_allclose(runs["Q"][0, 0], theory["Q"][0], rtol=1e-6)
+    np.testing.assert_allclose(abs(theory["Q"]).max(), 1.5, rtol=0.1)  # with |W|² = N, of the mean variance
+
+
+@pytest.mark.parametrize("option", [{"gradient_flow": True}, {"teacher_drift": 0.1}, {"teacher_turn": TURN}])
+def test_sgd_refuses_what_it_lacks(option):
+    with pytest.raises(sl.ProblemError, match=f"{min(option)}: is for theory alone"):
+        sl.simulate(network(0.4, **option), [1.0])
+
+
 # --- limits and identities -------------------------------------------------------------------------------------------
 
 

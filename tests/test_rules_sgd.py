@@ -75,7 +75,7 @@ def step_by_step(instance, C, X, steps):
     units = round((options.batch_fraction or 0) * N) or 1
     per_step = options.batch_size * units
     noise, masks = masks_of(instance, n * per_step * steps)
-    W, head = instance.student.copy(), {name: x.copy() for name, x in rule.head.items()}
+    W, head = instance.initial_student.copy(), {name: x.copy() for name, x in rule.head.items()}
     U, V = np.zeros_like(W), {name: np.zeros_like(x) for name, x in head.items()}
     beta = options.momentum if options.memory is None else 1 - options.memory / N
     slow, B = N if options.memory is not None else 1, options.adagrad or 1.0

@@ -176,6 +176,12 @@ class Instance:
             self.as_rule(1.0)
 
     @property
+    def initial_student(self) -> Float[ndarray, "K N"]:
+        """W as training begins: scaled to the sphere where it stays there."""
+        W = self.student
+        return W / sqrt(np.mean(W**2, axis=1, keepdims=True)) if self.training.sphere else W
+
+    @property
     def closed_form(self) -> bool:
         """Whether the averages of theory are those of the squared loss of one output."""
         return self.rule is self.training.clip is self.training.polyak is None

@@ -127,7 +127,7 @@ def _begun(stream: Stream, c: int, runs: int) -> tuple[Setting, Fixed, State]:
     if rule.asks_for_overlaps:
         within = instance.moments()
         moments = within.diagonal, within.factor, within.cross, within.teacher_overlap
-    weights = single(instance.student), jax.tree.map(single, rule.head)
+    weights = single(instance.initial_student), jax.tree.map(single, rule.head)
     zero = jax.tree.map(jnp.zeros_like, weights)
     state = State(
         weights,

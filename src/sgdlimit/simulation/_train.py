@@ -143,7 +143,7 @@ def initial_students(stream: Stream, output_samples: Int[ndarray, "time"]) -> St
 def _as_begun(stream: Stream, output_samples: Int[ndarray, "time"]) -> Kept:
     """What is kept of a run that has not begun: the initial weights at every time."""
     times = len(output_samples)
-    student = np.array([instance.student for instance in stream.instances], np.float32)
+    student = np.array([instance.initial_student for instance in stream.instances], np.float32)
     heads = [{name: np.repeat(x[None], times, axis=0) for name, x in rule.head.items()} for rule in stream.rules]
     return Kept(np.full(len(student), -1), output_samples, np.repeat(student[:, None], times, axis=1), heads)
 
