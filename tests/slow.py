@@ -292,6 +292,10 @@ SLOW: dict[str, tuple[float, str]] = {
         4,
         "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
     ),
+    "test_options.py::test_batches_of_few_samples_of_n_and_short_memories_are_plain_sgd": (
+        6,
+        "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
+    ),
     "test_options.py::test_theory_follows_the_sgd_of_the_package_with_each_option": (
         60,
         "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",

@@ -5,7 +5,8 @@ import pytest
 from scipy.special import erf
 
 import sgdlimit as sl
-from sgdlimit.theory import case_of, hand_over, solve_spectrum, spectrum
+from sgdlimit.theory import Case, Spectrum, case_of, hand_over, integrals_for, solve_spectrum, spectrum
+from sgdlimit.theory._symmetry import symmetry_of
 
 N, K = 500, 2
 TIMES = np.array([0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0])
@@ -220,6 +221,17 @@ def own_rule(samples=1, **options):
         np.eye(4), np.ones((1, 4)), teacher=np.ones((1, 4)), rule=rule, learning_rate=0.1, nonlinearity="identity",
         training=sl.Training(**options),
     )  # fmt: skip
+
+
+def test_teachers_that_turn_are_not_exchanged():
+    """The start is symmetric under an exchange of both students and both teachers, and the turn is not."""
+    T = np.eye(2)
+    start = Spectrum([1.0], [1.0], [T], [0.1 + 0.2 * T], [T], T)
+    training = sl.Training(teacher_turn=((0.0, 1.0), (-1.0, 0.0)))
+    case = Case(start, {"v": np.ones(2)}, np.ones((1, 2)), training.rates(0.5, 2, 2))
+    assert symmetry_of(case._replace(rates=case.rates._replace(drift=None)), integrals_for("erf")) is not None
+    turning = case.rates._replace(drift=(0.0, np.array(training.teacher_turn), np.zeros(1), np.zeros(2)))
+    assert symmetry_of(case._replace(rates=turning), integrals_for("erf")) is None
 
 
 # --- inputs that change ----------------------------------------------------------------------------------------------

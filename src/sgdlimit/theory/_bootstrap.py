@@ -71,9 +71,11 @@ def bootstrap(
     laws = [law, *map(law.reweighted, np.random.default_rng(seed).spawn(resamples))]
     # A resample's mean is one more error of the mean, which is no part of Ω.
     laws[1:] = [Affine(each, each.mean(instance.latent_dim)) for each in laws[1:]]
-    full = [spectrum(instance.replace(latent=each), "moment-matched") for each in laws]
+    instances = [instance.replace(latent=each) for each in laws]
+    full = [spectrum(each, "moment-matched") for each in instances]
     most = STEPS * (len(instance.student) + len(instance.teacher) + 1) if nodes is None else nodes
-    cases = [case_of(instance, each if len(each.eigenvalues) <= most else reduce(each, most)) for each in full]
+    few = [each if len(each.eigenvalues) <= most else reduce(each, most) for each in full]
+    cases = [case_of(*pair, "moment-matched") for pair in zip(instances, few, strict=True)]
     attrs = instance.provenance(theory="moment-matched", resamples=resamples, seed=seed)
     largest = []
     for each in full:  # the largest eigenvalues, as often as they occur

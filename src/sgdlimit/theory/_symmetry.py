@@ -64,6 +64,9 @@ def symmetry_of(case: Case, averages: Averages) -> Symmetry | None:
         """What a start consists of, and the same with other units; the small and telling arrays first."""
         yield R, R[s][:, t]
         yield T, T[t][:, t]
+        if case.rates.drift is not None:
+            turn = case.rates.drift[1]
+            yield turn, turn[t][:, t]
         yield r, r[:, s][:, :, t]
         yield q, q[:, s][:, :, s]
         yield p, p[:, t][:, :, t]
