@@ -167,3 +167,96 @@ def test_blocks_take_the_steps_of_numpy_with_each_option(name):
 
 def test_blocks_take_the_steps_of_numpy_in_batches_of_updates_of_several_samples():
     compare(instance_of(RULES["episodes"], training=sl.Training(batch_size=2, momentum=0.3)), 300)
+
+
+OVERLAPS = sl.Rule(towards, metrics={"distance": lambda fields, target, head: jnp.sum((fields - target) ** 2)})
+
+
+def test_an_update_sees_the_overlaps_the_time_and_the_task():
+    """Blocks give Q and R as they begin; with one sample in each they are those of the moment."""
+    instance = instance_of(OVERLAPS)
+    two = instance.then(np.random.default_rng(1).standard_normal((1, D)), None, at=2.0)
+    rule = sl.Rule(lambda f, t, h, Q, R, T, time, task: towards(f, t[:2], h, Q, R[:, :2], T, time, task))
+    two = two.replace(rule=rule)
+    found = sl.simulate(two, np.arange(1, 5 * N + 1) / N, keep_weights=True, keep_inputs=True, test_samples=0).isel(
+        run=0
+    )
+    W, moments = two.student, two.moments()
+    for step, (C, X) in enumerate(zip(found["C"].values, found["X"].values, strict=True)):
+        Q, R = moments.overlaps(W)
+        teacher = (C @ two.teacher.T / np.sqrt(D))[:2]
+        delta = np.tanh(X @ W.T / np.sqrt(N) - R[:, :2] @ teacher / (Q[0, 0] + moments.teacher_overlap[0, 0]))
+        delta = delta / (1 + step / N + (step >= 2 * N))
+        W = W - instance.learning_rate / np.sqrt(N) * np.outer(delta, X)
+        if step in (0, 50, 2 * N, 5 * N - 1):
+            np.testing.assert_allclose(found["W"][step], W, atol=1e-5)
+
+
+CLUSTERED = [
+    sl.MixtureLaw(np.random.default_rng(1).uniform(-3, 3, (3, D)), weights=[0.5, 0.3, 0.2], block_size=D),
+    sl.MixtureLaw(np.random.default_rng(1).uniform(-9, 9, (2, D)), block_size=D // 2, standardize=True),
+    sl.ClusterMixture(np.random.default_rng(1).uniform(-3, 3, (3, D)), [np.eye(D)] * 3, weights=[0.5, 0.3, 0.2]),
+]
+
+
+@pytest.mark.parametrize("law", CLUSTERED, ids=["one", "blocks", "fitted"])
+def test_labels_are_the_clusters_that_latents_come_from(law):
+    """The nearest mean tells it, in data and in what training counts."""
+    seen = sl.Rule(
+        lambda fields, target, head: (0 * fields, {"n": -jax.nn.one_hot(target, 4) * N}), head={"n": np.zeros(4)},
+        labels="clusters", metrics={"first": lambda fields, target, head: target == 0},
+    )  # fmt: skip
+    instance = instance_of(seen, latent=law, rate=1.0)
+    found = sl.simulate(instance, [20.0], keep_inputs=True, test_samples=3000)
+    clusters = law.clusters(D)
+    nearest = ((found["C"].values[0][:, None] - clusters.means) ** 2).sum(-1).argmin(1)
+    np.testing.assert_array_equal(found["y"].values[0], nearest)
+    np.testing.assert_array_equal(found["head_n"].values[0, 0], np.bincount(nearest, minlength=4))
+    # 3000 samples: 4.5 standard errors, a false alarm in 10⁵ seeds.
+    assert abs(float(found["first"]) - clusters.weights[0]) < 4.5 * float(found["first_stderr"])
+
+
+def test_clusters_are_asked_of_laws_that_have_some():
+    rule = sl.Rule(lambda fields, target, head: (0 * fields, {}), labels="clusters")
+    law = sl.Empirical(np.random.default_rng(0).standard_normal((100, D)))
+    with pytest.raises(sl.ProblemError, match="latent: Empirical has no Gaussian components"):
+        sl.simulate(instance_of(rule, latent=law), [1.0])
+
+
+def test_given_samples_bring_their_targets():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((300, N)), rng.standard_normal(300)
+    rule = sl.Rule(lambda fields, target, head: (fields - target, {}), labels=lambda teacher: teacher[0])
+    found = sl.simulate(instance_of(rule), [5.0], data=(np.zeros((300, D)), X, y), keep_weights=True, test_samples=0)
+    W = instance_of(rule).student
+    for x, target in zip(X, y, strict=True):
+        W = W - 0.5 / np.sqrt(N) * np.outer(x @ W.T / np.sqrt(N) - target, x)
+    np.testing.assert_allclose(found["W"][0, 0], W, atol=1e-5)
+
+
+def test_results_do_not_depend_on_threads_or_on_other_conditions():
+    rates = [instance_of(RULES["episodes"], rate=rate) for rate in (0.2, 0.5)]
+    times = np.array([1.0, 7.0, 20.0])
+    one = sl.simulate(rates[1], times, runs=3, threads=1)
+    for other in (
+        sl.simulate(rates[1], times, runs=3, threads=4),
+        sl.simulate_together(rates, times, runs=3, threads=2)[1],
+    ):
+        assert all(one[name].equals(other[name]) for name in one)
+    at_once = sl.simulate(rates[1], times, runs=3, engine="jax")
+    for name in one:
+        np.testing.assert_allclose(at_once[name], one[name], atol=1e-4)
+
+
+def test_what_sgd_of_rules_refuses_and_how_it_diverges():
+    with pytest.raises(sl.ProblemError, match=r"engine: 'numba' does not have rule. Use 'auto' or 'jax'"):
+        sl.simulate(instance_of(LOGISTIC), [1.0], engine="numba")
+    with pytest.raises(sl.ProblemError, match=r"training.gradient_flow: is for theory alone"):
+        sl.simulate(instance_of(LOGISTIC, training=sl.Training(gradient_flow=True)), [1.0])
+    with pytest.raises(sl.ProblemError, match=r"times: must be whole batches of 12 samples, of the time 0.2"):
+        sl.simulate(instance_of(LOGISTIC, training=sl.Training(batch_fraction=0.2)), [0.5])
+    growing = sl.Rule(lambda fields, target, head: (-fields, {}), metrics={"size": lambda f, t, h: f @ f})
+    with pytest.warns(sl.DivergenceWarning, match="makes SGD diverge at t = "):
+        found = sl.simulate(instance_of(growing, rate=50.0), np.arange(1, 40) / 2)
+    assert 0 < found.sizes["time"] < 39
+    assert np.isfinite(found["Q"]).all()

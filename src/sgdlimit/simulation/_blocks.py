@@ -67,7 +67,7 @@ class State(NamedTuple):
     square: Any
     """B of AdaGrad-Norm, or None."""
     diverged: Int[Array, ""]
-    """The row of its chunk at which a run left the finite numbers, or −1."""
+    """The first row of the block in which a run left the finite numbers, or −1."""
 
 
 class Clock(NamedTuple):
@@ -99,7 +99,7 @@ def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequ
             jnp.asarray(stream.time(numbers), jnp.float32),
         )
         ends = jnp.asarray((numbers + 1) % stream.samples_a_step == 0)
-        arrays = [tuple(map(jnp.asarray, rows[:3])) for rows in chunk]
+        arrays = [jax.device_put(rows[:3]) for rows in chunk]
         while sample < stop:
             end = min(stop, int(outputs[wanted]))
             for c, setting in enumerate(settings):
@@ -186,14 +186,13 @@ def _block(
     V, m, K = jnp.stack(several, axis=1), len(several), len(several[0])
     gram = jnp.matmul(X, X.T, precision=exact)
     onto = jnp.einsum("bn,kmn->bkm", X, V, precision=exact)
-    products = jnp.concatenate([onto, jnp.broadcast_to(gram[:, None], (size, K, size))], axis=2)  # e_j·X_b/√N
     own = None if rates.sphere is None else jnp.einsum("kmn,kln->kml", V, V, precision=exact)
     overlaps = {} if fixed.moments is None else _overlaps(V[:, 0], *fixed.moments)
 
     def norms(w):
         """|W_k|² from the coefficients of W."""
         on_weights = jnp.einsum("kml,kl->km", own, w[:, :m]) + jnp.einsum("bkm,kb->km", onto, w[:, m:])
-        on_samples = jnp.einsum("bkj,kj->kb", products, w)
+        on_samples = jnp.einsum("bkm,km->kb", onto, w[:, :m]) + w[:, m:] @ gram
         return jnp.sum(w[:, :m] * on_weights, axis=1) + jnp.sum(w[:, m:] * on_samples, axis=1)
 
     def update(u, state):
@@ -201,10 +200,9 @@ def _block(
         at = u * n
         part = partial(lax.dynamic_slice_in_dim, start_index=at, slice_size=n)
         target, noise, clock = jax.tree.map(part, samples)
-        fields = jnp.sum(part(products) * state.weights[0], axis=-1)
+        w = state.weights[0]
+        fields = jnp.sum(part(onto) * w[:, :m], axis=-1) + jnp.sum(part(gram)[:, None] * w[:, m:], axis=-1)
         delta, change = _learned(setting, fixed, fields, target, noise, state.weights[1], clock, overlaps)
-        finite = jnp.isfinite(sum(jnp.sum(x) for x in (delta, *change.values())))
-        state = state._replace(diverged=jnp.where((state.diverged < 0) & ~finite, row + at, state.diverged))
         gradient = lax.dynamic_update_slice(jnp.zeros((K, m + size)), delta.T, (0, m + at)), change
         if rates.norm is not None:
             squares = jnp.sum(delta @ delta.T * lax.dynamic_slice(gram, (at, at), (n, n)))
@@ -224,7 +222,9 @@ def _block(
         w, head = weights
         return jnp.matmul(w[:, m:], X, precision=exact) + jnp.sum(w[:, :m, None] * V, axis=1), head
 
-    return _with(ended, *(w and whole(w) for w in ended[:3]))
+    finite = jnp.isfinite(sum(jnp.sum(x) for x in jax.tree.leaves(ended.weights)))
+    diverged = jnp.where((state.diverged < 0) & ~finite, row, state.diverged)
+    return _with(ended, *(w and whole(w) for w in ended[:3]))._replace(diverged=diverged)
 
 
 def _with(state: State, weights: Any, momentum: Any, batch: Any) -> State:

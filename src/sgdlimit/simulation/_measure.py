@@ -66,7 +66,7 @@ class Record:
         ``tests`` are the products of a test set, of which ``stream`` has the keys.
         """
         test_set = stream.formed(self.condition, tests, tests.shape[1])
-        if not self.instance.closed_form:
+        if not self.instance.closed_form and len(test_set[0]):
             test_set = test_set[0], stream.sees(self.condition, 0, tests)
         self.runs, start = run + 1, int(self.reached[run])
         self._reach(run, stream, students, until)

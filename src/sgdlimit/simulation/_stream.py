@@ -130,8 +130,8 @@ class Stream:
         """Time of a step in units of 1/N: more than 1 for batches of αN samples."""
         return _step(self.instances[0])[1]
 
-    def time(self, numbers: Int[ndarray, "sample"]) -> Float[ndarray, "sample"]:
-        """Times at which the steps begin that samples belong to."""
+    def time(self, numbers: Any) -> Any:
+        """Times at which the steps begin that samples, by their numbers, belong to."""
         return numbers // self.samples_a_step * self.times_a_step / self.input_dim
 
     @cached_property
@@ -179,7 +179,7 @@ class Stream:
         return np.concatenate([part, np.zeros((count - len(part), *part.shape[1:]), part.dtype)])
 
     def noise(self, first: int, count: int, columns: int) -> Float32[ndarray, "count columns"]:
-        """Independent normals for some samples, the same for all conditions and, in the first column, for any number."""
+        """Independent normals for some samples, the same for all conditions."""
         normals = np.empty((count, columns), float32)
         fill_normals(*key_of(*self.keys, LABELS), first, normals)
         return normals

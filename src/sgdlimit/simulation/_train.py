@@ -164,7 +164,10 @@ def _rows(streams: Sequence[Stream], first: int, products: ndarray | None) -> li
         elif products is None:
             inputs = _placed(latents, place, count)
         else:
-            inputs = np.empty((1, count, stream.input_dim), np.float32)
+            # JAX takes arrays as they are where they begin at a multiple of 64 bytes, and copies others.
+            room = np.empty(count * stream.input_dim + 16, np.float32)
+            begin = -room.ctypes.data // 4 % 16
+            inputs = room[begin : begin + room.size - 16].reshape(1, count, -1)
             inputs[:, place.stop :] = 0
             stream.form(c, products, inputs[0, place])
         noise = [
