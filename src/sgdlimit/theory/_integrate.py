@@ -1,6 +1,8 @@
 """One compiled solve of the equations of motion for one case, with Gaussian averages as accurate as asked for."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import diffrax as dfx
@@ -15,7 +17,7 @@ from numpy import ndarray
 from ..errors import ProblemError
 from ..rules import Averages, Integrals, Moment, Scalar
 from ._compiled import call
-from ._equations import Case, batch_step, moment_at, right_hand_side, start, task_at
+from ._equations import Case, State, batch_step, moment_at, right_hand_side, start, task_at
 from ._spectrum import interpolated, padded
 from ._stiff import Rosenbrock
 from ._symmetry import Symmetry, symmetry_of
@@ -153,18 +155,9 @@ def integrate(
         metrics = averages.metrics(moment_at(t, state, case))
         return state.Q, state.R, state.head, metrics if rates.carry is None else metrics | state.more
 
-    if (alpha := rates.fraction) is not None:
-
-        def batch(place):
-            number, state = place
-            return number + 1, average(batch_step(number * alpha, state, case, averages))
-
-        def until(place, t):
-            place = lax.while_loop(lambda place: (place[0] + 1) * alpha <= t * (1 + 1e-12), batch, place)
-            return place, observe(t, place[1], None)
-
-        (steps, _), found = lax.scan(until, (jnp.zeros((), int), average(state)), times)
-        return OrderParameters(*found, steps=steps)
+    if rates.fraction is not None:
+        step = partial(batch_step, case=case, averages=averages)
+        return _by_batches(lambda t, state: average(step(t, state)), observe, rates.fraction, average(state), times)
 
     def size(t, state):
         return jnp.abs(observe(t, state, None)[3]["generalization_error"]) + jnp.maximum(atol, FINEST)
@@ -210,6 +203,23 @@ def integrate(
         throw=False,
     )
     return OrderParameters(*cast(tuple, solution.ys), steps=solution.stats["num_steps"])
+
+
+def _by_batches(
+    step: Callable[[Any, State], State], observe: Callable[..., Any], alpha: Any, state: State, times: Any
+) -> OrderParameters:
+    """What is observed at given times of a state that moves at multiples of α."""
+
+    def batch(place):
+        number, state = place
+        return number + 1, step(number * alpha, state)
+
+    def until(place, t):
+        place = lax.while_loop(lambda place: (place[0] + 1) * alpha <= t * (1 + 1e-12), batch, place)
+        return place, observe(t, place[1], None)
+
+    (steps, _), found = lax.scan(until, (jnp.zeros((), int), state), times)
+    return OrderParameters(*found, steps=steps)
 
 
 def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
