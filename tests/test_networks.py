@@ -11,6 +11,7 @@ from scipy.special import erf, expit, softmax
 import sgdlimit as sl
 from sgdlimit.problem import load_problem
 from sgdlimit.rules import LOSSES, network
+from sgdlimit.sweep._plan import Plan
 from sgdlimit.theory import spectrum
 
 FREE: dict[str, Any] = {
@@ -237,6 +238,31 @@ def test_forgetting_peaks_at_intermediate_similarity_with_a_head_for_each_task(h
         assert forgetting[1] > 2 * max(forgetting[0], forgetting[2])
     else:
         np.testing.assert_allclose(forgetting, [0.334, 0.205, 0.0], atol=0.003)
+
+
+def test_a_sweep_stores_what_is_measured_of_its_networks():
+    fields = {name: value for name, value in FREE.items() if name != "learning_rate"}
+    for grid, names in (
+        ({"learning_rate": [0.1, 0.2], "loss": ["squared", "logistic"]}, {"M_error_rate", "theory_error_rate"}),
+        ({"learning_rate": [0.1], "loss": ["squared", "huber"]}, {"M_v", "theory_generalization_error"}),
+        ({"learning_rate": [0.1], "covariance.exponent": [0.5, 1.0]}, {"M_v", "theory_generalization_error"}),
+    ):
+        problem = fields | ({"labels": "sign"} if "M_error_rate" in names else {})
+        template = Plan(sl.Sweep(problem=problem, grid=grid)).template
+        assert names < set(template)
+        assert ("M_v" in template) == ("M_v" in names)
+
+
+def test_a_sweep_of_losses(tmp_path):
+    fields = {name: value for name, value in FREE.items() if name != "learning_rate"} | {"labels": "sign"}
+    sweep = sl.Sweep(
+        problem=fields, grid={"learning_rate": [0.1, 0.3], "loss": ["squared", "logistic"]},
+        run={"instances": 1, "runs": 3, "time": 5.0, "count": 5},
+    )  # fmt: skip
+    found = sl.compute_sweep(sweep, tmp_path / "sweep")
+    assert found["completed"].all()
+    assert float(found["M_error_rate"].max()) < 0.05
+    assert float(found["M_Q"].max()) < 0.2
 
 
 @pytest.mark.parametrize(

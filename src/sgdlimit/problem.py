@@ -36,7 +36,7 @@ from .inputs import (
 from .instance import Instance
 from .law_settings import Covariance, Dimension, GaussianLatent, GaussianMixture, LabelledClusters, Overlap, Positive
 from .resources import refuse_beyond_memory
-from .rules import ACTIVATIONS, CLUSTERS, STUDENTS, Rule, check_network, network
+from .rules import ACTIVATIONS, CLUSTERS, STUDENTS, UNIT_RULES, Rule, check_network, network
 from .settings import Settings, check_whole, numbers, read_toml
 from .signatures import checked
 from .training import PLAIN, Scale, Training, check_switch_times
@@ -247,10 +247,17 @@ class Problem(Settings):
         return (value or 0.0) * np.eye(*shape)
 
     @property
-    def _has_closed_form(self) -> bool:
+    def has_closed_form(self) -> bool:
         """Whether the network is the one whose Gaussian averages have closed forms, which needs no rule."""
         names = self.loss, self.outputs, self.bias, self.labels, self.rule
         return names == ("squared", 1, False, "teacher", "gradient")
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what is measured of this network besides Q, R and its head."""
+        if self.has_closed_form:
+            return ["generalization_error"]
+        return ["loss"] * (self.rule not in UNIT_RULES) + ["error_rate"] * (self.labels != "teacher")
 
     @checked
     def draw(self, seed: int) -> Instance:
@@ -278,7 +285,7 @@ class Problem(Settings):
         heads = (tasks,) if self.heads == "per-task" else ()
         v = self.student_output_scale * self._outputs((*heads, *several, K), student_output)
         v_teacher = self.teacher_output_scale * self._outputs((*several, M), teacher_output)
-        closed, scale = self._has_closed_form, np.sqrt(variances)
+        closed, scale = self.has_closed_form, np.sqrt(variances)
         settings = {name: getattr(self, name) for name in OF_INSTANCE}
         if not closed:
             settings["training"] = self.training.replace(label_noise=0.0, output_normalization="1")

@@ -77,6 +77,11 @@ class View(Settings):
             )
         if problem.switch_times:
             raise ProblemError("switch_times: the explorer shows one task only. Use sgdlimit run.")
+        if not problem.has_closed_form or problem.latent.law == "clusters":
+            raise ProblemError(
+                "loss, outputs, bias, labels, rule, latent.law: the explorer shows the squared loss of one output, a "
+                "teacher's labels and no labelled clusters. Use sgdlimit run."
+            )
         if len(set(self.theories)) < len(self.theories):
             raise ProblemError(f"theories: must be different (got {', '.join(self.theories)}). Give each once.")
         return self

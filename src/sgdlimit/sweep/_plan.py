@@ -12,7 +12,7 @@ from xarray import Dataset
 
 from ..errors import ProblemError
 from ..problem import Problem
-from ..trajectory import VARIABLES
+from ..trajectory import variable
 from ._settings import Sweep
 
 MOST_TASKS = 10**6
@@ -105,14 +105,15 @@ class Plan:
         K, M = max(values_of("student_units")), max(values_of("teacher_units")) * tasks
         sizes = {**empty.sizes, "student": K, "student_": K, "teacher": M, "task": tasks}
         on = {**run.model_dump(), "": True, "mixture": "mixture" in run.theories}
-        names = [name for name in VARIABLES if name != "mean_field"]
+        closed = "generalization_error" in sweep.metrics
+        names = ["Q", "R", *["v"] * closed, *sweep.metrics, *["task_error"] * closed]
         arrays = {name: ((*before, *sweep.dims), text) for name, (before, text) in OTHERS.items()}
         for (prefix, (before, after, option, text)), name in product(KINDS.items(), names):
-            measured = prefix == "theory_" or run.test_samples or "error" not in name
+            measured = prefix == "theory_" or run.test_samples or name in ("Q", "R", "v")
             if on[option] and measured and (name != "task_error" or tasks > 1):
                 before = OF_THEORY if prefix + name in ("Q", "R") else before
-                dims = (*before, *sweep.dims, *after, *VARIABLES[name].dims[1:])
-                arrays[prefix + name] = dims, text.format(VARIABLES[name].long_name)
+                dims = (*before, *sweep.dims, *after, *variable(name).dims[1:])
+                arrays[prefix + name] = dims, text.format(variable(name).long_name)
         for name, (dims, text) in arrays.items():
             missing = np.int8(0) if name == "applies" else np.nan
             empty[name] = dims, np.broadcast_to(missing, [sizes[dim] for dim in dims]), {"long_name": text}

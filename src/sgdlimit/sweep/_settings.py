@@ -14,7 +14,8 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
-from ..problem import Dimension, Duration, Few, GaussianMixture, Problem, Samples, Seed, Times, read_settings
+from ..law_settings import Covariance, Dimension, GaussianMixture, LabelledClusters
+from ..problem import Duration, Few, Problem, Samples, Seed, Times, read_settings
 from ..settings import Settings, flat, nested
 from ..signatures import checked
 from ..training import Schedule, Training
@@ -24,7 +25,10 @@ MOST_CONDITIONS = 100_000
 TAKEN = ("instance", "run", "time", "theory", "student", "student_", "teacher", "task", "input", "kl", "Q", "R", "v")
 """Names that the dataset of a sweep uses itself."""
 
-TABLES = {"": Problem, "latent.": GaussianMixture, "training.": Training, "training.schedule.": Schedule}
+TABLES = (
+    ("", Problem), ("latent.", GaussianMixture), ("latent.", LabelledClusters), ("covariance.", Covariance),
+    ("training.", Training), ("training.schedule.", Schedule),
+)  # fmt: skip
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -145,7 +149,7 @@ class Sweep(Settings):
     def _by_path(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError("must be a table", "Write the values of each field under [grid].")
-        known = [prefix + name for prefix, table in TABLES.items() for name in table.model_fields]
+        known = [prefix + name for prefix, table in TABLES for name in table.model_fields]
         grid, complaints = flat(value), []
         for path, values in grid.items():
             if path not in known:
@@ -211,6 +215,13 @@ class Sweep(Settings):
     def first(self) -> Problem:
         """The first condition."""
         return self.condition([0] * len(self.grid))
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of what is measured of the networks besides Q, R and their heads; values of several losses are not."""
+        alike = self.grid.keys().isdisjoint(("loss", "outputs", "bias", "labels", "rule"))
+        problems = [self.first] if alike else map(self.at, product(*self.grid.values()))
+        return [*dict.fromkeys(name for problem in problems for name in problem.metrics if name not in self.dims)]
 
     def values_of(self, field: str) -> tuple[Any, ...]:
         """The values that a field of the problem takes."""

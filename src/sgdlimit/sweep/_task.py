@@ -13,7 +13,8 @@ from ..comparison import discrepancy, magnitude
 from ..errors import DivergenceError, DivergenceWarning, ProblemError
 from ..inputs import Gaussian, LatentLaw, is_centred
 from ..instance import Instance
-from ..problem import GaussianMixture, Problem
+from ..law_settings import GaussianLatent, GaussianMixture
+from ..problem import Problem
 from ..resources import one_thread
 from ..simulation import Progress, simulate_together
 from ..theory import solve, solve_mixture
@@ -98,8 +99,8 @@ class Conditions:
         for problem, instance in zip(problems, _drawn(problems, plan.seed(index)), strict=True):
             network, latent = problem.model_dump_json(exclude={"latent"}), problem.latent
             # A mixture whose components lie on top of each other is N(0, I) as well.
-            mixture = isinstance(latent, GaussianMixture) and (latent.spread or latent.standardize == "estimated")
-            law = latent.model_dump_json() if mixture else ""
+            same = isinstance(latent, GaussianMixture) and latent.spread == 0 and latent.standardize != "estimated"
+            law = "" if same or isinstance(latent, GaussianLatent) else latent.model_dump_json()
             for each in ("", law) if self.run.noise_floor else (law,):
                 self.trained.setdefault((network, each), instance if each else instance.replace(latent=Gaussian()))
             self.keys.append((network, law))
@@ -152,7 +153,7 @@ class Conditions:
             whole = runs[key].sel(overlaps=case[0], drop=True) if case else runs[key].isel(overlaps=0, drop=True)
             stored = [name for name in followed(whole) if case or name not in ("Q", "R")]
             sgd = whole[stored].reindex(time=times)
-            reached = sgd["v"].notnull().all(["time", "student"])
+            reached = whole["Q"].reindex(time=times).notnull().all(["time", "student", "student_"])
             found = {"scale_": magnitude(sgd).where(reached)}
             if case:
                 mean, noise = solutions[case]
