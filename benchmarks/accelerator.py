@@ -58,7 +58,7 @@ def main(runs: int, steps: int) -> dict:
     del a, big
 
     start = time.perf_counter()
-    latents = jnp.asarray(np.stack([stream.latents(0) for stream in streams]))
+    latents = jnp.asarray(np.stack([stream.latents(0).swapaxes(0, 1) for stream in streams]))
     result["block_of_latents_s"] = time.perf_counter() - start
     projection = stream.projection
     matrices = [projection.triangle if source.isotropic else projection.matrix for source in stream.sources]
@@ -73,7 +73,7 @@ def main(runs: int, steps: int) -> dict:
     start = time.perf_counter()
     students = train()
     result["warm_s"] = time.perf_counter() - start
-    state_bytes = 4 * count * students[0].student.shape[1] * stream.width
+    state_bytes = 4 * count * students[0].student.shape[2] * stream.input_dim
     updates = result["warm_s"] - block * (-(-steps // BLOCK))
     result["us_per_step_all_chains"] = updates / steps * 1e6
     result["least_bytes_per_step"] = 2 * state_bytes

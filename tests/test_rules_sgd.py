@@ -70,7 +70,7 @@ def masks_of(instance, samples):
 
 def step_by_step(instance, C, X, steps):
     """Weights and heads after each step, in NumPy."""
-    rule, options, rates = instance.as_rule(1.0), instance.training, instance.rates
+    rule, options, rates = stream_of([instance]).rules[0], instance.training, instance.rates
     n = rule.samples
     units = round((options.batch_fraction or 0) * N) or 1
     per_step = options.batch_size * units
@@ -87,7 +87,7 @@ def step_by_step(instance, C, X, steps):
         targets = jax.vmap(lambda teacher, noise: rule.target(teacher, noise=noise, **extras))(teacher, noise)
         if n == 1:
             fields, targets, noise = fields[0], targets[0], noise[0]
-        return rule.learn(fields, targets, head, noise=noise, **extras)
+        return rule.learn(fields, targets, head, noise=noise, time=0.0, Q=0.0, R=0.0, T=0.0, **extras)
 
     for step in range(steps):
         factor, task = float(options.factor(step * units / N)), int(np.searchsorted(switch, step, side="right"))
@@ -155,6 +155,8 @@ OPTIONS = {
     "several": {"batch_size": 3, "momentum": 0.5, "sphere": True, "adagrad": 0.5, "dropout": 0.2},
     "decay, momentum": {"weight_decay": 1.0, "momentum": 0.5, "batch_size": 2},
     "sphere, memory": {"sphere": True, "memory": 0.8},
+    "polyak": {"polyak": (2.0, 2.0, 0.0)},
+    "clip": {"clip": 0.3},
 }
 
 
@@ -257,6 +259,25 @@ def test_what_sgd_of_rules_refuses_and_how_it_diverges():
         sl.simulate(instance_of(LOGISTIC, training=sl.Training(batch_fraction=0.2)), [0.5])
     growing = sl.Rule(lambda fields, target, head: (-fields, {}), metrics={"size": lambda f, t, h: f @ f})
     with pytest.warns(sl.DivergenceWarning, match="makes SGD diverge at t = "):
-        found = sl.simulate(instance_of(growing, rate=50.0), np.arange(1, 40) / 2)
+        found = sl.simulate(instance_of(growing, rate=5.0), np.arange(1, 40) / 2)
     assert 0 < found.sizes["time"] < 39
     assert np.isfinite(found["Q"]).all()
+
+
+@pytest.mark.parametrize("name", ["logistic", "feedback"])
+def test_theory_follows_sgd_of_a_rule(name):
+    """The mean |difference| is 0.8 of the mean standard error if theory is right.
+
+    Entries and times are correlated: 2.5 of it, and 2/N for the finite size, is a false alarm in some 100 seeds.
+    """
+    N, D, rng = 500, 250, np.random.default_rng(5)
+    instance = sl.Instance(
+        rng.standard_normal((D, N)), rng.standard_normal((K, N)), teacher=rng.standard_normal((M, D)),
+        rule=RULES[name], learning_rate=0.5,
+    )  # fmt: skip
+    times = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 15.0])
+    theory, runs = sl.solve(instance, times), sl.simulate(instance, times, runs=8, seed=2)
+    for quantity in theory:
+        difference = abs(theory[quantity] - runs[quantity].mean("run")).mean()
+        error = runs[quantity].std("run", ddof=1).mean() / np.sqrt(8)
+        assert difference <= 2.5 * error + 2 / N, (quantity, float(difference), float(error))

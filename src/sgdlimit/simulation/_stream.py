@@ -331,7 +331,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
 
 
 def _step(instance: Instance) -> tuple[int, int]:
-    """Samples of a step, and the time it takes in units of 1/N."""
+    """Samples of a step, and its time in units of 1/N."""
     training, samples = instance.training, 1 if instance.rule is None else instance.rule.samples
     if training.batch_fraction is None:
         return samples * training.batch_size, 1
