@@ -417,6 +417,82 @@ SLOW: dict[str, tuple[float, str]] = {
         10,
         "test_report_page.py::test_what_is_read_off_is_what_is_drawn",
     ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[perceptron]": (
+        3,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[logistic]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[hebb]": (
+        3,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[logistic]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[feedback]": (
+        3,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[logistic]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[batches]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[decay]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[schedule]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[dropout]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[momentum]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[sphere]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[adagrad]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[decay, momentum]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[polyak]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[clip]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[several]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[memory]": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_option[sphere, memory]",
+    ),
+    "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_in_batches_of_updates_of_several_samples": (
+        2,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[episodes]",
+    ),
+    "test_rules_sgd.py::test_labels_are_the_clusters_that_latents_come_from[one]": (
+        2,
+        "test_rules_sgd.py::test_labels_are_the_clusters_that_latents_come_from[blocks]",
+    ),
+    "test_rules_sgd.py::test_labels_are_the_clusters_that_latents_come_from[fitted]": (
+        2,
+        "test_rules_sgd.py::test_labels_are_the_clusters_that_latents_come_from[blocks]",
+    ),
+    "test_rules_sgd.py::test_theory_follows_sgd_of_a_rule[logistic]": (
+        12,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[logistic]",
+    ),
+    "test_rules_sgd.py::test_theory_follows_sgd_of_a_rule[feedback]": (
+        12,
+        "test_rules_sgd.py::test_blocks_take_the_steps_of_numpy_with_each_rule[logistic]",
+    ),
     "test_simulation.py::test_predicted_memory_is_what_a_run_takes": (
         52,
         "test_simulation.py::test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused",

@@ -171,15 +171,11 @@ def test_blocks_take_the_steps_of_numpy_in_batches_of_updates_of_several_samples
     compare(instance_of(RULES["episodes"], training=sl.Training(batch_size=2, momentum=0.3)), 300)
 
 
-OVERLAPS = sl.Rule(towards, metrics={"distance": lambda fields, target, head: jnp.sum((fields - target) ** 2)})
-
-
 def test_an_update_sees_the_overlaps_the_time_and_the_task():
     """Blocks give Q and R as they begin; with one sample in each they are those of the moment."""
-    instance = instance_of(OVERLAPS)
-    two = instance.then(np.random.default_rng(1).standard_normal((1, D)), None, at=2.0)
     rule = sl.Rule(lambda f, t, h, Q, R, T, time, task: towards(f, t[:2], h, Q, R[:, :2], T, time, task))
-    two = two.replace(rule=rule)
+    instance = instance_of(rule)
+    two = instance.then(np.random.default_rng(1).standard_normal((1, D)), None, at=2.0)
     found = sl.simulate(two, np.arange(1, 5 * N + 1) / N, keep_weights=True, keep_inputs=True, test_samples=0).isel(
         run=0
     )
@@ -215,7 +211,7 @@ def test_labels_are_the_clusters_that_latents_come_from(law):
     np.testing.assert_array_equal(found["y"].values[0], nearest)
     np.testing.assert_array_equal(found["head_n"].values[0, 0], np.bincount(nearest, minlength=4))
     # 3000 samples: 4.5 standard errors, a false alarm in 10⁵ seeds.
-    assert abs(float(found["first"]) - clusters.weights[0]) < 4.5 * float(found["first_stderr"])
+    assert abs(found["first"].item() - clusters.weights[0]) < 4.5 * found["first_stderr"].item()
 
 
 def test_clusters_are_asked_of_laws_that_have_some():
