@@ -143,8 +143,11 @@ def predicted_bytes(
     # The test set's products and inputs, and for each thread the local fields of some output times.
     test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
     matrices = (4 + 8) * D * N + (16 * D * stream.width if instances[0].transform is None else 0)
-    at_once = runs if check_engine(engine, instances) == "jax" else 1
+    engine = check_engine(engine, instances)
+    at_once = runs if engine == "jax" else 1
     working = (threads + 2) * block + 4 * BLOCK * D * threads + test_set + matrices
+    if engine != "numba":  # inputs of chunks, which are kept until they are trained on
+        working += (threads + 4) * at_once * len(instances) * 4 * (BLOCK + 2 * stream.rules[0].samples) * N
     results = runs * len(instances) * (1000 + 8 * len(check_times(times)) * K * (K + len(instances[0].teacher) + 2))
     return students * at_once + working + weights * runs * keep_weights + results
 
