@@ -26,6 +26,7 @@ FREE: dict[str, Any] = {
 }
 """Inputs without a manifold."""
 
+ONE_UNIT: dict[str, Any] = FREE | {"teacher_units": 1}
 CLUSTERS: dict[str, Any] = FREE | {
     "labels": "clusters",
     "teacher_units": 0,
@@ -227,7 +228,7 @@ def test_forgetting_peaks_at_intermediate_similarity_with_a_head_for_each_task(h
     forgetting = []
     for similarity in (0.0, 0.4, 1.0):
         problem = sl.Problem(
-            **(FREE | {"teacher_units": 1}), heads=heads, Q=0.01, R=[[0.03], [0.0]], T=1.0, output_weights="equal",
+            **ONE_UNIT, heads=heads, Q=0.01, R=[[0.03], [0.0]], T=1.0, output_weights="equal",
             student_output_scale=0.1, switch_times=(100.0,), task_similarity=similarity,
         )  # fmt: skip
         theory = sl.solve(problem.draw(seed=0), [0.0, 100.0, 300.0])
