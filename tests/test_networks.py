@@ -13,6 +13,7 @@ from sgdlimit.problem import load_problem
 from sgdlimit.rules import LOSSES, network
 from sgdlimit.sweep._plan import Plan
 from sgdlimit.theory import spectrum
+from sgdlimit.theory._theories import averages_of, case_of
 
 FREE: dict[str, Any] = {
     "input_dim": 60,
@@ -156,6 +157,21 @@ def test_one_program_serves_all_instances_and_rules_travel_to_other_processes():
     assert one.given["teacher_output"].tolist() != other.given["teacher_output"].tolist()
     assert one.digest(2, 2) == other.digest(2, 2) == pickle.loads(pickle.dumps(one)).digest(2, 2)
     assert one.digest(2, 2) != drawn(0, loss="hinge").digest(2, 2)
+
+
+def test_teachers_are_exchanged_only_where_every_label_allows_it():
+    """The averages over permutations are wrong for unequal teachers, also where one label is the same by chance."""
+    start: dict[str, Any] = FREE | {"Q": 0.3, "T": 1.0, "loss": "logistic", "labels": "sign"}
+    exchange = np.array([0, 1]), np.array([1, 0])
+    equal: dict[str, Any] = {"output_weights": "equal"}
+    for change, exchanged in (({}, False), (equal, True)):
+        for seed in range(2):
+            instance = sl.Problem(**{**start, **change}).draw(seed)
+            averages, case = averages_of(instance), case_of(instance, spectrum(instance))
+            assert (averages.permuted(case, *exchange) is not None) == exchanged
+    later = sl.Problem(**start, switch_times=(1.0,)).draw(seed=0)  # the second task's teachers differ
+    averages, case = averages_of(later), case_of(later, spectrum(later))
+    assert averages.permuted(case, exchange[0], np.array([0, 1, 3, 2])) is None
 
 
 def test_settings_go_through_toml(tmp_path):

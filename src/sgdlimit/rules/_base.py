@@ -75,7 +75,7 @@ class Averages(ABC):
         """What is followed besides Q, R and the head: numbers, or one for each task."""
 
     @abstractmethod
-    def permuted(self, head: Any, given: Any, s: Any, t: Any) -> dict[str, Any] | None:
+    def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
         """Where the head's entries come from when students are taken in the order s and teachers in the order t.
 
         None if the rule tells these units apart, so that the exchange is no symmetry.
@@ -157,9 +157,9 @@ class Integrals(Averages):
         errors = jnp.stack([c @ correlation @ c / 2 for c in (signed_weights(at, task) for task in tasks)])
         return {"generalization_error": errors[at.task], "task_error": errors}
 
-    def permuted(self, head: Any, given: Any, s: Any, t: Any) -> dict[str, Any] | None:
+    def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
         """The output weights are exchanged as the units are, if the teachers' allow it."""
-        v = np.asarray(head["v"])
+        v, given = np.asarray(case.head["v"]), case.given
         alike = abs(given - np.asarray(given)[:, t]).max() <= 1e-12 * abs(given).max()
         return {"v": np.arange(v.size).reshape(v.shape)[..., s]} if alike else None
 

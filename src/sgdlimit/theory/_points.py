@@ -7,6 +7,7 @@ give two trajectories, whose mean is the result and half of whose difference is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, final
 
 import jax
@@ -27,6 +28,9 @@ NEAREST = 1e-5
 
 SOLVER_SHARE = 1 / 40
 """Part of the accuracy asked for that is left to a step of the solver."""
+
+TRIED = 64
+"""Samples on which two units are compared. Labels that are signs agree by chance on one."""
 
 
 @final
@@ -128,35 +132,38 @@ class Points(Averages):
             values = each(*jax.tree.map(lambda x: x[:, 0], (fields, target)))
         return {name: _mean(weights, value) for name, value in values.items()}
 
-    def permuted(self, head: Any, given: Any, s: Any, t: Any) -> dict[str, Any] | None:
-        """Where the head's entries go, if the update treats the units alike; found by trying it."""
-        rule, rng, K = self.rule, np.random.default_rng(1), len(s)
-        fields, teacher, noise = (rng.standard_normal((rule.samples, n)) for n in (K, len(t), rule.noise))
+    def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
+        """Where the head's entries go, if the update treats the units alike; found by trying it in every task."""
+        rule, rng, K, switches = self.rule, np.random.default_rng(1), len(s), case.rates.switch_times
+        sizes, tasks = (K, len(t), rule.noise), 1 if switches is None else 1 + len(switches)
+        fields, teacher, noise = (rng.standard_normal((TRIED, rule.samples, n)) for n in sizes)
+        overlaps = {"Q": np.eye(K), "R": np.zeros((K, len(t))), "T": np.eye(len(t))}
 
         def learn(fields, teacher):
-            extras = {"noise": noise, "given": given, "task": 0, "time": 1.0}
-            if rule.samples > 1:
-                each = zip(teacher, noise, strict=True)
-                target = np.stack([rule.target(x, **extras | {"noise": z}) for x, z in each])
-            else:
-                fields, extras["noise"] = fields[0], noise[0]
-                target = rule.target(teacher[0], **extras)
-            found = rule.learn(fields, target, head, **extras, Q=np.eye(K), R=np.zeros((K, len(t))), T=np.eye(len(t)))
-            return jax.tree.map(np.asarray, found)
+            def once(fields, teacher, noise, task):
+                extras = {"given": case.given, "task": task, "time": 1.0}
+                target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
+                if rule.samples == 1:
+                    fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
+                return rule.learn(fields, target, case.head, noise=noise, **extras, **overlaps)
+
+            each = [jax.vmap(partial(once, task=task))(fields, teacher, noise) for task in range(tasks)]
+            return jax.tree.map(lambda *x: np.concatenate(x), *each)
 
         def places(shape):
             index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
             return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
 
         with jax.enable_x64(False), jax.ensure_compile_time_eval():
-            (delta, change), (moved, moved_change) = learn(fields, teacher), learn(fields[:, s], teacher[:, t])
+            (delta, change), (moved, moved_change) = learn(fields, teacher), learn(fields[..., s], teacher[..., t])
         if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
             return None
         found = {}
         for name, value in change.items():
+            each = value.reshape(len(value), -1)
             fits = [
-                where for where in places(value.shape)
-                if np.allclose(moved_change[name], value.ravel()[where], rtol=1e-4, atol=1e-5)
+                where for where in places(value.shape[1:])
+                if np.allclose(moved_change[name].reshape(each.shape), each[:, where.ravel()], rtol=1e-4, atol=1e-5)
             ]  # fmt: skip
             if not fits:
                 return None

@@ -74,7 +74,7 @@ def symmetry_of(case: Case, averages: Averages) -> Symmetry | None:
     def places(s, t):
         """Where the head's entries go if the permutation leaves everything as it is, else None."""
         if all(_alike(one, other) for one, other in moved(s, t)):
-            found = averages.permuted(case.head, case.given, s, t)
+            found = averages.permuted(case, s, t)
             if found and all(_alike(head[name], head[name].ravel()[found[name]]) for name in head):
                 return found
         return None
