@@ -220,10 +220,6 @@ SLOW: dict[str, tuple[float, str]] = {
         12,
         "test_nonlinearities.py::test_sgd_sees_centred_inputs_and_reports_their_mean",
     ),
-    "test_networks.py::test_a_sweep_of_losses": (
-        20,
-        "test_networks.py::test_a_sweep_stores_what_is_measured_of_its_networks",
-    ),
     "test_notebooks.py::test_notebook_runs[own_data]": (27, "test_docs.py::test_examples_run[README.md]"),
     "test_notebooks.py::test_notebook_runs[when_theory_fails]": (21, "test_docs.py::test_examples_run[README.md]"),
     "test_notebooks.py::test_notebook_runs[first_steps]": (46, "test_docs.py::test_examples_run[README.md]"),

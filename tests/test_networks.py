@@ -270,18 +270,6 @@ def test_a_sweep_stores_what_is_measured_of_its_networks():
         assert ("M_v" in template) == ("M_v" in names)
 
 
-def test_a_sweep_of_losses(tmp_path):
-    fields = {name: value for name, value in FREE.items() if name != "learning_rate"} | {"labels": "sign"}
-    sweep = sl.Sweep(
-        problem=fields, grid={"learning_rate": [0.1, 0.3], "loss": ["squared", "logistic"]},
-        run={"instances": 1, "runs": 3, "time": 5.0, "count": 5},
-    )  # fmt: skip
-    found = sl.compute_sweep(sweep, tmp_path / "sweep")
-    assert found["completed"].all()
-    assert float(found["M_error_rate"].max()) < 0.05
-    assert float(found["M_Q"].max()) < 0.2
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

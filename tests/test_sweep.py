@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import sgdlimit as sl
+from sgdlimit.errors import ProblemError
 from sgdlimit.papers.bae_jeong_2024._reproduction import Stages
 from sgdlimit.sweep import Plan, SweepRun
 from sgdlimit.sweep._cost import cost
@@ -49,6 +50,38 @@ def test_trajectories_and_m_are_those_of_solve_simulate_and_compare(laws):
     M = sl.compare(sl.solve(instance, LAWS.times), floor)
     np.testing.assert_allclose(one["floor_Q"].isel(run=0), M["Q"], rtol=1e-12)
     assert float(one["kl"]) == float(instance.latent.kl_to_standard_normal(samples=2000))
+
+
+def test_rules_are_swept_by_name(tmp_path):
+    """Losses beside each other, with parameters and errors by name; what has no place in one sweep is a sentence."""
+    problem = {**SMALL, "activation": "erf", "labels": "sign", "bias": True}
+    run = {"time": 1.0, "count": 4, "test_samples": 100, "noise_floor": False}
+    sweep = sl.Sweep(problem=problem, grid={"loss": ["hinge"], "training.weight_decay": [0.0, 0.1]}, run=run)
+    swept = sl.compute_sweep(sweep, tmp_path / "rules.zarr", workers=0)
+    one = swept.sel(instance=0, loss_function="hinge", weight_decay=0.1, theory="conventional").load()
+    instance = sl.Problem(**problem, loss="hinge", training=sl.Training(weight_decay=0.1)).draw(seed=0)
+    theory, runs = sl.solve(instance, sweep.times), sl.simulate(instance, sweep.times, test_samples=100)
+    M = sl.compare(theory, runs)
+    for name in ("Q", "R", "head_v", "head_b", "loss", "error_rate"):
+        np.testing.assert_allclose(one[f"theory_{name}"], theory[name], rtol=1e-12)
+        np.testing.assert_allclose(one[name], runs[name], rtol=1e-6)
+        np.testing.assert_allclose(one[f"M_{name}"].isel(run=0), M[name], rtol=1e-5)
+    with pytest.raises(ProblemError, match=r"^grid: all conditions must have heads with the same axes \(got head_v of"):
+        sl.Sweep(problem=problem, grid={"outputs": [1, 2]})
+    clusters = {"law": "clusters", "count": 2, "mean_norm": 2.0}
+    with pytest.raises(ProblemError, match=r"^labels: a sweep compares with theory, which 'clusters' lack"):
+        sl.Sweep(problem=problem | {"teacher_units": 0, "labels": "clusters"}, grid={"latent": [clusters]})
+
+
+def test_clusters_without_labels_are_trained_on(tmp_path):
+    """They were taken for N(0, I)."""
+    problem = SMALL | {"activation": "erf", "latent": {"law": "clusters", "count": 2, "mean_norm": 9.0}}
+    run = {"time": 1.0, "count": 4, "theories": ["moment-matched"], "test_samples": 0}
+    swept = sl.compute_sweep(
+        sl.Sweep(problem=problem, grid={"latent.mean_norm": [9.0]}, run=run), tmp_path / "c", workers=0
+    )
+    runs = sl.simulate(sl.Problem(**problem).draw(seed=0), swept["time"], test_samples=0)
+    np.testing.assert_allclose(swept["v"].squeeze(), runs["v"].squeeze(), rtol=1e-6)
 
 
 def test_a_spread_of_zero_is_the_noise_floor_for_every_theory(laws):

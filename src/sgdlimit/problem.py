@@ -36,10 +36,11 @@ from .inputs import (
 from .instance import Instance
 from .law_settings import Covariance, Dimension, GaussianLatent, GaussianMixture, LabelledClusters, Overlap, Positive
 from .resources import refuse_beyond_memory
-from .rules import ACTIVATIONS, CLUSTERS, STUDENTS, UNIT_RULES, Rule, check_network, network
+from .rules import ACTIVATIONS, CLUSTERS, STUDENTS, Rule, check_network, network
 from .settings import Settings, check_whole, numbers, read_toml
 from .signatures import checked
 from .training import PLAIN, Scale, Training, check_switch_times
+from .trajectory import HEAD
 
 S = TypeVar("S", bound=Settings)
 
@@ -253,11 +254,22 @@ class Problem(Settings):
         return names == ("squared", 1, False, "teacher", "gradient")
 
     @property
-    def metrics(self) -> list[str]:
-        """Names of what is measured of this network besides Q, R and its head."""
+    def _head(self) -> tuple[int, ...]:
+        """Shape of the output weights."""
+        tasks, outputs = (1 + len(self.switch_times),), (self.outputs,)
+        return (*tasks * (self.heads == "per-task"), *outputs * (self.outputs > 1), self.student_units)
+
+    def followed(self) -> dict[str, tuple[int, ...]]:
+        """What trajectories have besides Q and R: names and shapes of parameters of the head, and () of errors."""
+        tasks = (1 + len(self.switch_times),)
         if self.has_closed_form:
-            return ["generalization_error"]
-        return ["loss"] * (self.rule not in UNIT_RULES) + ["error_rate"] * (self.labels != "teacher")
+            errors = {"generalization_error": ()} | ({"task_error": tasks} if tasks > (1,) else {})
+            return {(HEAD if self.heads == "per-task" else "") + "v": self._head} | errors
+        several = self._head[-2:-1] if self.outputs > 1 else ()
+        rule = self._rule(
+            np.ones(self._head), np.ones((*several, self.teacher_units)), np.ones(self._head[-1 - len(several) :])
+        )
+        return {HEAD + name: value.shape for name, value in rule.head.items()} | dict.fromkeys(rule.metrics, ())
 
     @checked
     def draw(self, seed: int) -> Instance:
@@ -281,9 +293,8 @@ class Problem(Settings):
             first = with_overlap(first, self._overlap_of("T"), variances, first[:0])
         if self.Q is not None:
             W = student_with(W, self._overlap_of("Q"), self._overlap_of("R"), first, variances)
-        several, tasks = (P,) * (P > 1), 1 + len(self.switch_times)
-        heads = (tasks,) if self.heads == "per-task" else ()
-        v = self.student_output_scale * self._outputs((*heads, *several, K), student_output)
+        several, heads = (P,) * (P > 1), self.heads == "per-task"
+        v = self.student_output_scale * self._outputs(self._head, student_output)
         v_teacher = self.teacher_output_scale * self._outputs((*several, M), teacher_output)
         closed, scale = self.has_closed_form, np.sqrt(variances)
         settings = {name: getattr(self, name) for name in OF_INSTANCE}

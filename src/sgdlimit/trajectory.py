@@ -38,8 +38,9 @@ class Variable(NamedTuple):
 
     @property
     def tex(self) -> str:
-        """The symbol for Matplotlib."""
-        return "$" + self.symbol.replace("ε", r"\epsilon") + "$"
+        """The symbol for Matplotlib; words stay words."""
+        word = len(self.symbol) > 1 and self.symbol.isascii()
+        return self.symbol if word else "$" + self.symbol.replace("ε", r"\epsilon") + "$"
 
 
 VARIABLES = {
@@ -67,7 +68,7 @@ def variable(name: str, axes: int = 1) -> Variable:
         return VARIABLES[name]
     if name.startswith(HEAD):
         return Variable(("time", *(f"{name}_{axis}" for axis in range(axes - 1))), name[len(HEAD) :], name[len(HEAD) :])
-    return Variable(("time",), name.replace("_", " "), name)
+    return Variable(("time",), name.replace("_", " "), name.replace("_", " "))
 
 
 def followed(trajectory: xr.Dataset) -> list[str]:
@@ -75,6 +76,11 @@ def followed(trajectory: xr.Dataset) -> list[str]:
     others = ("mean_field", "W", "C", "X", "y")
     names = [str(name) for name in trajectory if "time" in trajectory[name].dims and name not in others]
     return sorted((name for name in names if not name.endswith(("_stderr", "_bias"))), key=[*VARIABLES, *names].index)
+
+
+def is_error(name: str) -> bool:
+    """Whether what is followed is an error or another metric."""
+    return name not in ("Q", "R", "v") and not name.startswith(HEAD)
 
 
 def error_of(names: Iterable[str]) -> str:
@@ -85,7 +91,7 @@ def error_of(names: Iterable[str]) -> str:
     ProblemError
         If the rule has no metric.
     """
-    metrics = [name for name in names if name not in ("Q", "R", "v") and not name.startswith(HEAD)]
+    metrics = [name for name in names if is_error(name)]
     if not metrics:
         raise ProblemError("metrics: the rule follows no error. Give it one, as Rule(..., metrics={'loss': ...}).")
     return next((name for name in ("generalization_error", "loss") if name in metrics), metrics[0])

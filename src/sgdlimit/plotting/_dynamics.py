@@ -13,7 +13,7 @@ from numpy import ndarray
 from xarray import DataArray, Dataset
 
 from ..errors import ProblemError
-from ..trajectory import HEAD, VARIABLES, followed, is_entry, variable
+from ..trajectory import followed, is_entry, is_error, variable
 from ._draw import DARK, SERIES, TIME, add_legend, chosen, draw, finish, key, log_ticks, new_figure, shade_key, styled
 
 SATURATION_FACTOR = 2.0
@@ -89,7 +89,7 @@ def trajectory(
     order = [
         name for name in followed(first) if name in known and not ("task_error" in known and name == QUANTITIES[0])
     ]
-    default = sorted(order, key=lambda name: name in ("Q", "R", "v") or name.startswith(HEAD))  # errors first
+    default = sorted(order, key=lambda name: not is_error(name))  # errors first
     names = chosen(quantities, default, known, "{} cannot be shown here")
     if axes is None:
         figure, panels = new_panels(len(names))
@@ -259,5 +259,4 @@ def _label(name: str, entry: str) -> str:
     index = entry.removeprefix(name)
     if name in ("task_error", "mean_field"):
         return f"{name.split('_')[0]} {index}"
-    symbol = variable(name).symbol
-    return f"${symbol}_{{{index}}}$" if index else variable(name).tex if name in VARIABLES else symbol.replace("_", " ")
+    return f"${variable(name).symbol}_{{{index}}}$" if index else variable(name).tex

@@ -12,7 +12,7 @@ from xarray import DataArray, Dataset
 
 from ..comparison import mean_and_error, over_entries
 from ..errors import ProblemError
-from ..trajectory import VARIABLES
+from ..trajectory import is_error, variable
 from ._draw import (
     DARK,
     SERIES,
@@ -67,7 +67,7 @@ def sweep_discrepancy(
     x
         ``"kl"`` or the name of an axis with more than one value.
     quantities
-        Which of Q, R, v and generalization_error to show M of; by default Q, R and v.
+        What to show M of; by default Q, R and v, or the parameters of another head.
     along
         With ``x="kl"`` the axis that a curve follows; by default the one along which D_KL changes most.
 
@@ -81,7 +81,7 @@ def sweep_discrepancy(
         If an axis or quantity is not there, or there would be more than ten curves.
     """
     known = [str(name)[2:] for name in results if str(name).startswith("M_")]
-    names = chosen(quantities, ("Q", "R", "v"), known, "there is no M of {}")
+    names = chosen(quantities, [name for name in known if not is_error(name)], known, "there is no M of {}")
     kl = results["kl"]
     along = _followed(kl, x, along)
     M = over_entries(results[[f"M_{name}" for name in names]])
@@ -109,7 +109,7 @@ def sweep_discrepancy(
         for panel, M, error in zip(panels, one["M"], one["error"], strict=True):
             draw(panel, one["across"].values, M, error, name=name, bars=True, **style)
     for panel, name in zip(panels, names, strict=True):
-        label = rf"$\mathcal{{M}}({VARIABLES[name].tex.strip('$')})$"
+        label = rf"$\mathcal{{M}}({variable(name).tex.strip('$')})$"
         panel.set(xlabel=r"$D_{\mathrm{KL}}$ [nats]" if x == "kl" else along, ylabel=label, yscale="log")
     finish(panels)
     # A legend in two columns if they are narrow enough, else in one; the figure grows by its height.

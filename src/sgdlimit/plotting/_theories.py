@@ -10,7 +10,7 @@ from xarray import DataArray, Dataset
 
 from ..comparison import AGREEMENT
 from ..diagnosis import judge, margins
-from ..trajectory import VARIABLES
+from ..trajectory import variable
 from ._draw import (
     GREY,
     SERIES,
@@ -147,7 +147,7 @@ def _draw_margins(panel: Axes, data: Dataset, theories: Mapping[str, Series]) ->
     low, high = 0.6 * min(1.0, float(heights.min())), 1.8 * max(AGREEMENT, float(heights.max()))
     shade(panel, low, AGREEMENT, line=1)
     panel.set(yscale="log", ylim=(low, high), xlim=(-0.5, places[-1] + 0.5), ylabel=r"$\mathcal{M}$ / noise floor")
-    value_ticks(panel, places, [VARIABLES[name].tex for name in names])
+    value_ticks(panel, places, [variable(name).tex for name in names])
 
 
 def _draw_diagonal(panel: Axes, data: Dataset, name: str, theories: Mapping[str, Series]) -> None:

@@ -33,7 +33,6 @@ from ._network import (
     LABELS as LABELS,
     LOSSES as LOSSES,
     RULES as RULES,
-    UNIT_RULES as UNIT_RULES,
     check_network as check_network,
     network as network,
     squared_network as squared_network,

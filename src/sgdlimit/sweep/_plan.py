@@ -12,13 +12,10 @@ from xarray import Dataset
 
 from ..errors import ProblemError
 from ..problem import Problem
-from ..trajectory import variable
-from ._settings import Sweep
+from ..trajectory import VARIABLES, is_error, variable
+from ._settings import TOGETHER, Sweep
 
 MOST_TASKS = 10**6
-
-TOGETHER = ("learning_rate", "latent", "training")
-"""Fields in which conditions of a task may differ: they share features, teacher, first student and noise."""
 
 APART = ("training", "training.batch_size", "training.output_normalization")
 
@@ -105,15 +102,14 @@ class Plan:
         K, M = max(values_of("student_units")), max(values_of("teacher_units")) * tasks
         sizes = {**empty.sizes, "student": K, "student_": K, "teacher": M, "task": tasks}
         on = {**run.model_dump(), "": True, "mixture": "mixture" in run.theories}
-        closed = "generalization_error" in sweep.metrics
-        names = ["Q", "R", *["v"] * closed, *sweep.metrics, *["task_error"] * closed]
+        sizes |= {f"{name}_{axis}": n for name, shape in sweep.followed.items() for axis, n in enumerate(shape)}
+        names = sorted(("Q", "R", *sweep.followed), key=[*VARIABLES, *sweep.followed].index)
         arrays = {name: ((*before, *sweep.dims), text) for name, (before, text) in OTHERS.items()}
         for (prefix, (before, after, option, text)), name in product(KINDS.items(), names):
-            measured = prefix == "theory_" or run.test_samples or name in ("Q", "R", "v")
-            if on[option] and measured and (name != "task_error" or tasks > 1):
+            if on[option] and (prefix == "theory_" or run.test_samples or not is_error(name)):
                 before = OF_THEORY if prefix + name in ("Q", "R") else before
-                dims = (*before, *sweep.dims, *after, *variable(name).dims[1:])
-                arrays[prefix + name] = dims, text.format(variable(name).long_name)
+                _, *entries = (found := variable(name, 1 + len(sweep.followed.get(name, ())))).dims
+                arrays[prefix + name] = (*before, *sweep.dims, *after, *entries), text.format(found.long_name)
         for name, (dims, text) in arrays.items():
             missing = np.int8(0) if name == "applies" else np.nan
             empty[name] = dims, np.broadcast_to(missing, [sizes[dim] for dim in dims]), {"long_name": text}

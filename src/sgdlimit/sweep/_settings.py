@@ -14,8 +14,9 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
-from ..law_settings import Covariance, Dimension, GaussianMixture, LabelledClusters
-from ..problem import Duration, Few, Problem, Samples, Seed, Times, read_settings
+from ..law_settings import Covariance, GaussianMixture, LabelledClusters
+from ..problem import Dimension, Duration, Few, Problem, Samples, Seed, Times, read_settings
+from ..rules import CLUSTERS
 from ..settings import Settings, flat, nested
 from ..signatures import checked
 from ..training import Schedule, Training
@@ -29,6 +30,11 @@ TABLES = (
     ("", Problem), ("latent.", GaussianMixture), ("latent.", LabelledClusters), ("covariance.", Covariance),
     ("training.", Training), ("training.schedule.", Schedule),
 )  # fmt: skip
+
+RENAMED = {"loss": "loss_function"}
+"""Axes whose field has the name of a metric."""
+TOGETHER = ("learning_rate", "latent", "training")
+"""Fields in which conditions of a task may differ: they share features, teacher, first student and noise."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -191,12 +197,33 @@ class Sweep(Settings):
             raise ProblemError(*(where + complaint for complaint, where in complaints.items()))
         if round(self.run.time * gcd(*self.values_of("input_dim"))) < 1:
             raise ProblemError(f"run.time: must be at least a step (got {self.run.time:g}). Give it more.")
+        if CLUSTERS in self.values_of("labels"):
+            raise ProblemError("labels: a sweep compares with theory, which 'clusters' lack. Use sl.simulate.")
+        if others := [name for name, shapes in self._shapes.items() if len({*map(len, shapes)}) > 1]:
+            raise ProblemError(
+                f"grid: all conditions must have heads with the same axes (got {others[0]} of the shapes "
+                f"{shown(sorted(self._shapes[others[0]]))}). Make a sweep of each."
+            )
         return self
+
+    @cached_property
+    def _shapes(self) -> dict[str, set[tuple[int, ...]]]:
+        """By name, the shapes that head parameters and errors have in the conditions."""
+        found: dict[str, set[tuple[int, ...]]] = {}
+        for values in product(*(v[:1] if path.partition(".")[0] in TOGETHER else v for path, v in self.grid.items())):
+            for name, shape in self.at(values).followed().items():
+                found.setdefault(name, set()).add(shape)
+        return found
+
+    @cached_property
+    def followed(self) -> dict[str, tuple[int, ...]]:
+        """What trajectories have besides Q and R, and the largest shape of each; a condition fills a part of it."""
+        return {name: tuple(np.max([*shapes], axis=0, initial=1)) for name, shapes in self._shapes.items()}
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """``instance`` and the axes, each by the last part of its name."""
-        return ("instance", *(path.rpartition(".")[2] for path in self.grid))
+        """``instance`` and the axes, each by the last part of its name; of ``loss`` it is ``loss_function``."""
+        return ("instance", *(RENAMED.get(path) or path.rpartition(".")[2] for path in self.grid))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -215,13 +242,6 @@ class Sweep(Settings):
     def first(self) -> Problem:
         """The first condition."""
         return self.condition([0] * len(self.grid))
-
-    @cached_property
-    def metrics(self) -> list[str]:
-        """Names of what is measured of the networks besides Q, R and their heads; values of several losses are not."""
-        alike = self.grid.keys().isdisjoint(("loss", "outputs", "bias", "labels", "rule"))
-        problems = [self.first] if alike else map(self.at, product(*self.grid.values()))
-        return [*dict.fromkeys(name for problem in problems for name in problem.metrics if name not in self.dims)]
 
     def values_of(self, field: str) -> tuple[Any, ...]:
         """The values that a field of the problem takes."""
