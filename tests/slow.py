@@ -541,6 +541,10 @@ SLOW: dict[str, tuple[float, str]] = {
         1,
         "test_stiff.py::test_the_jacobian_of_an_implicit_step_is_exact",
     ),
+    "test_sweep.py::test_rules_are_swept_by_name": (
+        10,
+        "test_networks.py::test_a_sweep_stores_what_is_measured_of_its_networks",
+    ),
     "test_sweep.py::test_conditions_with_other_units_tasks_and_sizes_fill_up_with_nan": (
         38,
         "test_sweep.py::test_a_grid_over_training_and_whole_tables",
