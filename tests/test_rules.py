@@ -1,0 +1,407 @@
+"""Theory of learning rules: closed forms, published trajectories, singular states, symmetries, bad input."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import solve_ivp
+
+import sgdlimit as sl
+from sgdlimit.errors import ProblemError
+from sgdlimit.rules import activation_named, network, squared_network
+from sgdlimit.theory import Case, Solver, Spectrum, order_parameters, right_hand_side, solve_spectrum, start
+from sgdlimit.theory._averages import integrals_for
+from sgdlimit.theory._equations import moment_at
+from sgdlimit.theory._points import Points
+from sgdlimit.training import PLAIN
+
+FIRST_LAYER = sl.Training(output_learning_rate=0.0)
+
+
+def one_node(Q, R, T):
+    """Independent normal inputs: one eigenvalue ω = 1."""
+    return Spectrum([1.0], [1.0], [Q], [R], [T], T)
+
+
+def case_of(rule, inputs, eta=1.0, training=FIRST_LAYER, averages=None):
+    """A case of a rule, and averages over its points."""
+    K, M = inputs.overlap.shape[1:]
+    averages = averages or Points.of(rule.checked_for(K, M), K, M)
+    return Case(inputs, rule.head, rule.given, training.rates(eta, K, M)), averages
+
+
+def solved(rule, inputs, times, eta=1.0, training=FIRST_LAYER):
+    case, averages = case_of(rule, inputs, eta, training)
+    return order_parameters(case, np.asarray(times, float), Solver(averages))
+
+
+def perceptron_of(rule):
+    """A single unit that learns the sign of another, of length 1."""
+    return network([1.0], [[1.0]], activation="linear", labels="sign", rule=rule)
+
+
+def angle(found):
+    """Between a student and its teacher of length 1."""
+    return np.arccos(found.R[:, 0, 0] / np.sqrt(found.Q[:, 0, 0]))
+
+
+def by_angle(times, Q, rho, slope):
+    """ε of an equation for Q and ρ = cos φ, with dQ/dt and dR/dt as functions of Q, ρ, φ."""
+
+    def both(t, y):
+        Q, rho = y
+        dQ, dR = slope(Q, rho, np.arccos(rho))
+        return dQ, dR / np.sqrt(Q) - rho * dQ / (2 * Q)
+
+    found = solve_ivp(both, (0, times[-1]), (Q, rho), t_eval=times, rtol=1e-10, atol=1e-13, method="LSODA")
+    return np.arccos(found.y[1]) / np.pi
+
+
+def of_perceptron(Q, rho, phi):
+    shared = (1 - rho) / np.sqrt(2 * np.pi)
+    return phi / np.pi - 2 * np.sqrt(Q) * shared, shared
+
+
+def of_adatron(Q, rho, phi):
+    return -Q * (phi - np.sin(phi) * rho) / np.pi, np.sqrt(Q) * (np.sin(phi) - phi * rho) / np.pi
+
+
+# --- closed forms of one unit ----------------------------------------------------------------------------------------
+
+
+def test_hebb_in_closed_form():
+    """Vallet (1989): R = t √(2/π), Q = Q(0) + 2t²/π + t, and ε √t → 1/√(2π)."""
+    t = np.array([0.0, 0.3, 1.0, 5.0, 20.0, 100.0])
+    found = solved(perceptron_of("hebb"), one_node([[0.7]], [[0.0]], [[1.0]]), t)
+    assert_allclose(found.R[:, 0, 0], t * np.sqrt(2 / np.pi), rtol=5e-4)
+    assert_allclose(found.Q[:, 0, 0], 0.7 + 2 * t**2 / np.pi + t, rtol=1e-3)
+    assert_allclose(angle(found)[-1] / np.pi * np.sqrt(t[-1]), 1 / np.sqrt(2 * np.pi), rtol=0.02)
+
+
+@pytest.mark.parametrize(("rule", "slope"), [("perceptron", of_perceptron), ("adatron", of_adatron)])
+def test_a_unit_that_learns_from_errors(rule, slope):
+    """Biehl & Riegler, Europhys. Lett. 28, 525 (1994): the averages are closed forms, of an equation for Q and R."""
+    t = np.array([0.0, 0.5, 2.0, 10.0, 50.0, 200.0])
+    found = solved(perceptron_of(rule), one_node([[1.0]], [[0.1]], [[1.0]]), t)
+    assert_allclose(angle(found) / np.pi, by_angle(t, 1.0, 0.1, slope), rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("rule", "slope", "power", "limit"),
+    [
+        ("perceptron", of_perceptron, 1 / 3, (2 / 3) ** (1 / 3) / np.pi),  # 0.278
+        ("adatron", of_adatron, 1.0, 3 / 2),
+    ],
+)
+def test_late_times_of_a_unit_that_learns_from_errors(rule, slope, power, limit):
+    """ε t^(1/3) → 0.28 and ε t → 3/2 (Biehl & Riegler 1994; the AdaTron: Anlauf & Biehl 1989), as they rarely err."""
+    t = np.geomspace(1, 1e4, 13)
+    found = angle(solved(perceptron_of(rule), one_node([[1.0]], [[0.1]], [[1.0]]), np.append(0, t)))[1:] / np.pi
+    exact = by_angle(t, 1.0, 0.1, slope)
+    assert_allclose(exact[-1] * t[-1] ** power, limit, rtol=0.02)
+    assert_allclose(found, exact, rtol=0.01)
+
+
+# --- the squared loss over points against closed forms ---------------------------------------------------------------
+
+
+def squared(activation, v, v_teacher, **scales):
+    g = activation_named(activation)
+    return squared_network(g, g, v, np.atleast_2d(v_teacher), **scales)
+
+
+OVERLAPS = [[0.8, 0.2], [0.2, 1.1]], [[0.3, -0.1], [0.1, 0.2]], [[1.0, 0.3], [0.3, 1.2]]
+V, V_TEACHER = [0.9, -0.6], [1.0, 0.7]
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_the_squared_loss_over_points_has_the_errors_it_states(activation):
+    """Both layers learn; two independent sets of points scatter as half their difference, a factor of 4 is rare."""
+    t = np.linspace(0, 20, 21)
+    found = solved(squared(activation, V, V_TEACHER), one_node(*map(np.array, OVERLAPS)), t, 0.4, PLAIN)
+    exact = solve_spectrum(
+        one_node(*map(np.array, OVERLAPS)), V, V_TEACHER, activation=activation, learning_rate=0.4, times=t
+    )
+    assert found.integral_error < 2e-3
+    for name in ("Q", "R", "v"):
+        off = np.abs(getattr(found, name) - exact[name].values).mean()
+        assert off < max(4 * found.integral_error, 1e-4), (name, off, found.integral_error)
+    assert_allclose(found.metrics["generalization_error"], exact.generalization_error, atol=2e-3)
+
+
+SINGULAR = {
+    "student = teacher": ([[1.0, 0.3], [0.3, 1.2]], [[1.0, 0.3], [0.3, 1.2]], [[1.0, 0.3], [0.3, 1.2]]),
+    "equal students": ([[0.8, 0.8], [0.8, 0.8]], [[0.3, -0.1], [0.3, -0.1]], [[1.0, 0.3], [0.3, 1.2]]),
+    "opposite students": ([[0.8, -0.8], [-0.8, 0.8]], [[0.3, -0.1], [-0.3, 0.1]], [[1.0, 0.3], [0.3, 1.2]]),
+    "one is a teacher": ([[1.0, 0.1], [0.1, 0.9]], [[1.0, 0.3], [0.1, 0.2]], [[1.0, 0.3], [0.3, 1.2]]),
+    "no weights": ([[0.0, 0.0], [0.0, 0.9]], [[0.0, 0.0], [0.1, 0.2]], [[1.0, 0.3], [0.3, 1.2]]),
+    "all are one unit": ([[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]]),
+}
+
+
+def slopes(activation, overlaps, averages=None):
+    """dQ/dt, dR/dt and dv/dt of the squared loss."""
+    inputs = one_node(*map(np.array, overlaps))
+    case, averages = case_of(squared(activation, V, V_TEACHER), inputs, 0.4, PLAIN, averages)
+    if isinstance(averages, Points):
+        case = case._replace(points=averages.points(2, 2)[0])
+    else:
+        case = case._replace(given=np.atleast_2d(V_TEACHER))
+    with jax.enable_x64(True):
+        found = right_hand_side(jnp.zeros(()), *start(case), averages)
+        return [np.asarray(x) for x in (found.Q, found.R, found.head["v"])]
+
+
+@pytest.mark.parametrize("activation", ["erf", "linear"])
+def test_fields_that_others_fix(activation):
+    """Singular covariances, where H and A are not unique, and what they do is; with the error of 2¹⁴ points."""
+    for name, overlaps in SINGULAR.items():
+        exact = slopes(activation, overlaps, integrals_for(activation))
+        for value, right in zip(slopes(activation, overlaps), exact, strict=True):
+            assert_allclose(value, right, atol=2e-3, err_msg=name)
+    for value in slopes(activation, SINGULAR["student = teacher"]):
+        assert np.isfinite(value).all()
+
+
+# --- learning rates that unlearn -------------------------------------------------------------------------------------
+
+
+def largest_rate(activation, averages=None):
+    """η at which a unit of v = ṽ = 1 off its teacher by x = Q − R, R = T, neither approaches it nor leaves.
+
+    d(Q − 2R)/dt = −2η [H(Q − R) + A(R − T)] + η² G is 0.
+    """
+    x, T = 1e-4, 1.0
+    inputs = one_node([[T + x]], [[T]], [[T]])
+    rule = squared(activation, [1.0], [1.0])
+    case, averages = case_of(rule, inputs, averages=averages)
+    with jax.enable_x64(True):
+        if isinstance(averages, Points):
+            case = case._replace(points=averages.points(1, 1)[0])
+        else:
+            case = case._replace(given=np.ones((1, 1)))
+        state, case = start(case)
+        H, A, G, _ = jax.jit(averages.forces)(moment_at(jnp.zeros(()), state, case))
+    return 2 * (H * (state.Q - state.R) + A * (state.R - T)).item() / G.item()
+
+
+@pytest.mark.parametrize(
+    ("activation", "limit"), [("linear", 2.0), ("relu", 2.0), ("erf", np.pi * np.sqrt(5 / 3))], ids=str
+)
+def test_the_largest_learning_rates(activation, limit):
+    """Of a student near its teacher, with closed forms and over points."""
+    assert_allclose(largest_rate(activation, integrals_for(activation)), limit, rtol=0.01)
+    assert_allclose(largest_rate(activation), limit, rtol=0.02)
+
+
+def test_a_linear_unit_learns_below_its_largest_rate_and_diverges_above():
+    """ε = ε(0) exp((η² − 2η) t), over points."""
+    start, t = one_node([[1.0]], [[0.0]], [[1.0]]), np.array([0.0, 2.0, 4.0])
+    for eta in (1.5, 2.3):
+        error = solved(squared("linear", [1.0], [1.0]), start, t, eta).metrics["generalization_error"]
+        assert_allclose(error, np.exp((eta**2 - 2 * eta) * t), rtol=0.03)
+    rule = squared("linear", [1.0], [1.0])
+    rng = np.random.default_rng(0)
+    W, teacher = rng.normal(size=(2, 1, 50))
+    instance = sl.Instance.from_covariance(
+        np.eye(50), W, teacher=teacher, rule=rule, learning_rate=2.3, training=FIRST_LAYER
+    )
+    with pytest.warns(sl.DivergenceWarning, match="learning_rate: with 2.3 the theory diverges before"):
+        sl.solve(instance, [0, 1, 1000])
+
+
+# --- plateaus and floors ---------------------------------------------------------------------------------------------
+
+
+def test_symmetric_plateau_of_a_soft_committee_over_points():
+    """Saad & Solla (1995): for small η all v = 1 and T = 1, the symmetric phase rests at R* and ε*."""
+    K = 2
+    overlap = 1 / (2 * K - 1)
+    inputs = one_node(np.full((K, K), overlap), np.full((K, K), np.sqrt(overlap / K)), np.eye(K))
+    found = solved(squared("erf", np.ones(K), np.ones(K)), inputs, [0, 1, 100], 1e-3)
+    for name, there in (("Q", inputs.Q), ("R", inputs.R)):
+        assert_allclose(getattr(found, name), np.broadcast_to(there, (3, K, K)), atol=2e-3)
+    error = K / np.pi * (np.pi / 6 - K * np.arcsin(1 / (2 * K)))
+    assert_allclose(found.metrics["generalization_error"], error, rtol=0.02)
+
+
+@pytest.mark.parametrize(("noise", "eta"), [(0.3, 0.5), (1.0, 0.2)])
+def test_label_noise_leaves_an_error_over_points(noise, eta):
+    """ε → ½ (ησ²/2)/(1 − η/2) of a linear unit."""
+    rule = squared("linear", [1.0], [1.0], label_noise=noise)
+    error = solved(rule, one_node([[1.0]], [[0.0]], [[1.0]]), [0, 50, 100], eta).metrics["generalization_error"]
+    assert_allclose(error[1:], 0.5 * (eta * noise**2 / 2) / (1 - eta / 2), rtol=0.02)
+
+
+# --- published trajectories ------------------------------------------------------------------------------------------
+
+
+def published(name):
+    """What another group stored or printed; where it is from stands in the file."""
+    found = json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text(encoding="utf-8"))
+    return {key: np.array(value) if isinstance(value, list) else value for key, value in found.items()}
+
+
+COMMITTEE = sl.Training(output_learning_rate=0.0, output_normalization="1/K", label_noise=np.sqrt(1e-3))
+
+
+def test_trajectory_of_veiga_and_others():
+    data = published("veiga_2022")
+    inputs, t = one_node(data["Q0"], data["M0"], data["P"]), (data["times"] - data["times"][0]) * 10 / 0.05
+    found = solve_spectrum(
+        inputs, np.ones(10), np.ones(2), activation="erf", learning_rate=0.05, times=t, training=COMMITTEE
+    )
+    assert_allclose(found.generalization_error, data["risks"], rtol=2e-3)
+
+
+def test_trajectory_of_a_phase_diagram():
+    data = published("phase_diagram_log")
+    rng = np.random.RandomState(0)
+    W = rng.randn(8, 2000)
+    W *= np.sqrt(2000) / np.linalg.norm(W, axis=1, keepdims=True)
+    teacher = rng.randn(4, 2000)
+    inputs = one_node(*(x @ y.T / 2000 for x, y in ((W, W), (W, teacher), (teacher, teacher))))
+    found = solve_spectrum(
+        inputs, np.ones(8), np.ones(4), activation="erf", learning_rate=8.0, times=data["times"], training=COMMITTEE
+    )
+    assert_allclose(found.generalization_error, data["risks"], rtol=2e-4)
+
+
+def test_trajectory_on_the_sphere():
+    """Arnaboldi et al. (2023): x² (or x² − 1 in both), one unit of length 1, whose start is R² = 1 − ε/2."""
+    data = published("escaping_mediocrity")
+    risks, eta = data["risks"], 0.1
+    R = np.sqrt(1 - risks[0] / 2)
+    training = sl.Training(output_learning_rate=0.0, label_noise=0.01, sphere=True)
+    found = solve_spectrum(
+        one_node([[1.0]], [[R]], [[1.0]]), [1.0], [1.0], activation="hermite-2", learning_rate=eta,
+        times=(data["times"] - data["times"][0]) / eta, training=training,
+    )  # fmt: skip
+    error = found.generalization_error.values
+    assert_allclose(error[-1], risks[-1], rtol=1e-3)
+    at = [np.interp(-np.log([1, 0.01]), -np.log(x), data["times"]) for x in (error, risks)]
+    assert_allclose(*at, rtol=2e-3)
+
+
+# --- symmetries ------------------------------------------------------------------------------------------------------
+
+
+def logistic(v, M=1):
+    """Erf units that learn the sign of a teacher's output by the logistic loss."""
+    return network(v, [np.ones(M)], activation="erf", loss="logistic", labels="sign")
+
+
+EQUAL = one_node([[0.5, 0.5], [0.5, 0.5]], [[0.2], [0.2]], [[1.0]])
+
+
+def test_equal_students_are_one_unit_for_ever():
+    """Of the logistic loss: two equal units are one of twice the output weight at half the rate."""
+    t = np.array([0.0, 1.0, 30.0, 1000.0])
+    two = solved(logistic([1.0, 1.0]), EQUAL, t, 0.5)
+    assert_array_equal(two.Q, np.broadcast_to(two.Q[:, :1, :1], two.Q.shape))
+    assert_array_equal(two.R, np.broadcast_to(two.R[:, :1], two.R.shape))
+    one = solved(logistic([2.0]), one_node([[0.5]], [[0.2]], [[1.0]]), t, 0.25)
+    assert_allclose(two.Q[:, 0, 0], one.Q[:, 0, 0], rtol=5e-3)
+    assert_allclose(two.metrics["loss"], one.metrics["loss"], rtol=5e-3)
+
+
+def test_equal_students_part_where_the_rule_tells_them_apart():
+    """Noise of their own, as masks; noise that they share does not."""
+
+    def masked(fields, target, head, noise):
+        return jax.nn.softplus(-target * (head["v"] @ (jnp.tanh(fields) * (noise > 0))))
+
+    def rule_with(masks):
+        head = {"v": [1.0, 1.0]}
+        return sl.Rule.from_loss(masked, head=head, labels=lambda nu: jnp.sign(nu[0]), noise=masks)
+
+    own = solved(rule_with(2), EQUAL, [0.0, 5.0], 0.5)
+    assert own.Q[-1, 0, 0] - own.Q[-1, 0, 1] > 0.05
+    shared = solved(rule_with(1), EQUAL, [0.0, 5.0], 0.5)
+    assert_array_equal(shared.Q[-1], np.broadcast_to(shared.Q[-1, 0, 0], (2, 2)))
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+def square(fields, target, head):
+    return jnp.sum(fields - target) ** 2
+
+
+BAD_RULES = {
+    "no array": ({"head": {"v": "one"}}, r"head\['v'\]: .*numbers"),
+    "no dict": ({"head": [1.0]}, r"head: must be a dict of arrays by name \(got \[1.0\]\). Try"),
+    "numbers for names": ({"head": {0: 1.0}}, "head: must be a dict of arrays by name"),
+    "not finite": ({"head": {"v": [np.nan]}}, r"head\['v'\]: .*finite"),
+    "unknown labels": ({"labels": "cluster"}, "labels: .*'clusters'.*, or a function of the teacher's fields"),
+    "labels that are numbers": ({"labels": [1.0, -1.0]}, "labels: "),
+    "no accuracy": ({"accuracy": 0.0}, r"accuracy: must be between 0 and 1 \(got 0.0\). Try 2e-3."),
+    "half a number": ({"noise": 0.5}, "noise: .*whole number"),
+    "no samples": ({"samples": 0}, "samples: .*at least 1"),
+    "given": ({"given": 3.0}, "given: must be a dict of arrays by name"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RULES)
+def test_a_rule_that_cannot_be(name):
+    settings, message = BAD_RULES[name]
+    with pytest.raises(ProblemError, match=message) as refused:
+        sl.Rule(square, **settings)
+    assert "\n" not in str(refused.value)
+
+
+def learns(delta, change=None):
+    return sl.Rule(lambda fields, target, head: (delta(fields, target), {} if change is None else change))
+
+
+BAD_FUNCTIONS = {
+    "no JAX": (sl.Rule.from_loss(lambda x, y, head: np.sin(float(x[0]))), "loss: .* cannot be computed by JAX"),
+    "branches": (
+        sl.Rule.from_loss(lambda x, y, head: x[0] if x[0] > 0 else -x[0]),
+        "loss: .* cannot be computed by JAX .*jax.numpy",
+    ),
+    "no number": (sl.Rule.from_loss(lambda x, y, head: x), r"loss: must return one number \(got the shape \(2,\)\)"),
+    "nothing": (sl.Rule.from_loss(lambda x, y, head: None), "loss: "),
+    "not finite": (sl.Rule.from_loss(lambda x, y, head: jnp.sum(x) / 0), r"loss: .* must be finite \(got nan|inf"),
+    "NaN": (sl.Rule.from_loss(lambda x, y, head: jnp.log(-jnp.sum(x**2))), "loss: .* must be finite"),
+    "other shapes": (learns(lambda x, y: x[:1]), "update: must return δ and what the head moves against, of the shapes"),
+    "a number": (sl.Rule(lambda x, y, head: x), "update: must return δ and a dict for the head"),
+    "a head that is not there": (learns(lambda x, y: x, {"v": 0.0}), "update: must return δ and what the head moves"),
+    "labels": (
+        sl.Rule.from_loss(square, labels=lambda nu: float(nu[0])),
+        "labels: .* cannot be computed by JAX",
+    ),
+    "labels of no shape": (sl.Rule.from_loss(square, labels=lambda nu: nu[:3] @ jnp.ones(3)), "labels: "),
+    "a metric": (
+        sl.Rule(lambda x, y, head: (x, {}), metrics={"both": lambda x, y, head: x}),
+        r"both: must return one number \(got the shape \(2,\)\)",
+    ),
+    "arguments": (sl.Rule.from_loss(lambda x, y: jnp.sum(x)), "loss: .* cannot be computed by JAX"),
+    "clusters": (sl.Rule.from_loss(square, labels="clusters"), "labels: clusters have no theory"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FUNCTIONS)
+def test_functions_that_cannot_be_followed(name):
+    rule, message = BAD_FUNCTIONS[name]
+    W, teacher = np.random.default_rng(0).normal(size=(2, 2, 10))
+    with pytest.raises(ProblemError, match=message) as refused:
+        instance = sl.Instance.from_covariance(np.eye(10), W, teacher=teacher, rule=rule, learning_rate=0.1)
+        sl.solve(instance, [0, 1])
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+def test_an_accuracy_that_points_do_not_reach_is_named():
+    """Ten units of labels that jump: the sentence says what was reached, and what helps."""
+    rule = sl.Rule.from_loss(
+        lambda x, y, head: jnp.sum(jax.nn.relu(1 - y * x)), labels=lambda nu: jnp.sign(jnp.prod(nu)), accuracy=1e-6
+    )
+    W, teacher = np.random.default_rng(0).normal(size=(2, 5, 20))
+    instance = sl.Instance.from_covariance(np.eye(20), W, teacher=teacher, rule=rule, learning_rate=0.5)
+    with pytest.warns(sl.AccuracyWarning, match="accuracy: .* known to .* only where 1e-06 was asked for"):
+        sl.solve(instance, [0, 0.01])
