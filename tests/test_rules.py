@@ -334,7 +334,7 @@ def square(fields, target, head):
 
 BAD_RULES = {
     "no array": ({"head": {"v": "one"}}, r"head\['v'\]: .*numbers"),
-    "no dict": ({"head": [1.0]}, r"head: must be a dict of arrays by name \(got \[1.0\]\). Try"),
+    "no dict": ({"head": [1.0]}, r"head: must be a table of names and values or None \(got \[1.0\]\)."),
     "numbers for names": ({"head": {0: 1.0}}, "head: must be a dict of arrays by name"),
     "not finite": ({"head": {"v": [np.nan]}}, r"head\['v'\]: .*finite"),
     "unknown labels": ({"labels": "cluster"}, "labels: .*'clusters'.*, or a function of the teacher's fields"),
@@ -342,7 +342,7 @@ BAD_RULES = {
     "no accuracy": ({"accuracy": 0.0}, r"accuracy: must be between 0 and 1 \(got 0.0\). Try 2e-3."),
     "half a number": ({"noise": 0.5}, "noise: .*whole number"),
     "no samples": ({"samples": 0}, "samples: .*at least 1"),
-    "given": ({"given": 3.0}, "given: must be a dict of arrays by name"),
+    "given": ({"given": 3.0}, "given: must be a table of names and values"),
 }
 
 
@@ -365,7 +365,7 @@ BAD_FUNCTIONS = {
         "loss: .* cannot be computed by JAX .*jax.numpy",
     ),
     "no number": (sl.Rule.from_loss(lambda x, y, head: x), r"loss: must return one number \(got the shape \(2,\)\)"),
-    "nothing": (sl.Rule.from_loss(lambda x, y, head: None), "loss: "),
+    "nothing": (sl.Rule.from_loss(lambda x, y, head: None), r"loss: must return one number \(got None\)"),
     "not finite": (sl.Rule.from_loss(lambda x, y, head: jnp.sum(x) / 0), r"loss: .* must be finite \(got nan|inf"),
     "NaN": (sl.Rule.from_loss(lambda x, y, head: jnp.log(-jnp.sum(x**2))), "loss: .* must be finite"),
     "other shapes": (learns(lambda x, y: x[:1]), "update: must return δ and what the head moves against, of the shapes"),

@@ -181,19 +181,21 @@ class Rule:
         with own_jax(), jax.enable_x64(False), jax.ensure_compile_time_eval():
             fixed = {"given": self.given, "task": 0}
             one = {"noise": noise[0], **fixed}
-            target = self._tried("labels", lambda: self.target(0 if self.labels == CLUSTERS else teacher[0], **one))
-            if isinstance(self.update, Gradient):
-                loss = self._tried("loss", lambda: _called(self.update.loss, (fields[0], target, head), one))
-                _one_number("loss", loss)
-            for name, metric in self.metrics.items():
-                _one_number(name, self._tried(name, lambda m=metric: _called(m, (fields[0], target, head), one)))
+            seen = 0 if self.labels == CLUSTERS else teacher[0]
+            target = self._tried("labels", lambda seen: self.target(seen, **one), seen)
+            measured = {"loss": self.update.loss} if isinstance(self.update, Gradient) else {}
+            for name, number in (measured | self.metrics).items():
+                value = self._tried(name, lambda *x, number=number: _called(number, x, one), fields[0], target, head)
+                if value is None or np.shape(value) != ():
+                    got = value if value is None else f"the shape {np.shape(value)}"
+                    raise ProblemError(f"{name}: must return one number (got {got}). Use jnp.sum or jnp.mean.")
             if self.samples > 1:
                 several = np.broadcast_to(target, (self.samples, *np.shape(target)))
                 fields, target, one = fields, several, {"noise": noise, **fixed}
             else:
                 fields = fields[0]
             overlaps = {"time": 1.0, "Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
-            result = self._tried("update", lambda: self.learn(fields, target, head, **one, **overlaps))
+            result = self._tried("update", lambda *x: self.learn(*x, **one, **overlaps), fields, target, head)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
             raise ProblemError(
                 f"update: must return δ and a dict for the head (got {shown(result)}). Return (delta, {{}}) for none."
@@ -247,11 +249,14 @@ class Rule:
         constants = [np.asarray(each).tobytes() for each in made.consts]
         return sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
 
-    def _tried(self, name: str, call: Callable[[], Any]) -> Any:
-        """What a call of the user's function gives, if it is finite."""
+    def _tried(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the user's function gives for arguments that JAX traces, if it is finite."""
+        import jax
+
         try:
-            value = call()
-            bad = [leaf for leaf in _leaves(value) if not np.isfinite(np.asarray(leaf, float)).all()]
+            values = jax.vmap(function)(*jax.tree.map(lambda x: np.asarray(x)[None], arguments))
+            value = jax.tree.map(lambda x: np.asarray(x)[0], values)
+            bad = [leaf for leaf in jax.tree.leaves(value) if not np.isfinite(np.asarray(leaf, float)).all()]
         except Exception as error:  # whatever the user's code raises
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ProblemError(
@@ -294,16 +299,3 @@ def _asked(function: Callable[..., Any]) -> list[str]:
         return [name for name in inspect.signature(function).parameters if name in EXTRAS]
     except (TypeError, ValueError):  # as of NumPy's and JAX's own
         return []
-
-
-def _one_number(name: str, value: Any) -> None:
-    if np.shape(value) != ():
-        raise ProblemError(
-            f"{name}: must return one number (got the shape {np.shape(value)}). Use jnp.sum or jnp.mean."
-        )
-
-
-def _leaves(value: Any) -> list[Any]:
-    import jax
-
-    return jax.tree.leaves(value)
