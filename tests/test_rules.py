@@ -13,11 +13,21 @@ from scipy.integrate import solve_ivp
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
 from sgdlimit.rules import activation_named, network, squared_network
-from sgdlimit.theory import Case, Solver, Spectrum, order_parameters, right_hand_side, solve_spectrum, start
+from sgdlimit.theory import (
+    _integrate as INTEGRATE,
+    Case,
+    Solver,
+    Spectrum,
+    order_parameters,
+    right_hand_side,
+    solve_spectrum,
+    start,
+)
 from sgdlimit.theory._averages import integrals_for
 from sgdlimit.theory._equations import moment_at
 from sgdlimit.theory._points import Points
 from sgdlimit.training import PLAIN
+from test_stiff import power_law
 
 FIRST_LAYER = sl.Training(output_learning_rate=0.0)
 
@@ -186,7 +196,7 @@ def largest_rate(activation, averages=None):
             case = case._replace(given=np.ones((1, 1)))
         state, case = start(case)
         H, A, G, _ = jax.jit(averages.forces)(moment_at(jnp.zeros(()), state, case))
-    return 2 * (H * (state.Q - state.R) + A * (state.R - T)).item() / G.item()
+        return 2 * (H * (state.Q - state.R) + A * (state.R - T)).item() / G.item()
 
 
 @pytest.mark.parametrize(
@@ -320,9 +330,42 @@ def test_equal_students_part_where_the_rule_tells_them_apart():
         return sl.Rule.from_loss(masked, head=head, labels=lambda nu: jnp.sign(nu[0]), noise=masks)
 
     own = solved(rule_with(2), EQUAL, [0.0, 5.0], 0.5)
-    assert own.Q[-1, 0, 0] - own.Q[-1, 0, 1] > 0.05
+    assert own.Q[-1, 0, 0] - own.Q[-1, 0, 1] > 0.02
     shared = solved(rule_with(1), EQUAL, [0.0, 5.0], 0.5)
     assert_array_equal(shared.Q[-1], np.broadcast_to(shared.Q[-1, 0, 0], (2, 2)))
+
+
+def test_a_symmetric_start_that_sgd_would_leave_is_named():
+    """Classes |ν| < 1 and > 1 by the logistic loss: without any overlap R stays 0, also over points."""
+
+    def even(fields, target, head):
+        return jax.nn.softplus(-target * (head["v"] @ (fields**2 - 1)))
+
+    rule = sl.Rule.from_loss(even, head={"v": [1.0]}, labels=lambda nu: jnp.sign(nu[0] ** 2 - 1))
+    start = {"Q": [[1.0]], "T": [[1.0]], "rule": rule, "learning_rate": 0.2, "training": FIRST_LAYER}
+    times = [0.0, 100.0]
+    with pytest.warns(sl.AccuracyWarning, match=r"symmetric, .* Start from R of order 1/√N"):
+        stuck = sl.solve(sl.Instance.from_overlaps(R=[[0.0]], input_dim=50, **start), times)
+    assert (stuck.R == 0).all()
+    assert abs(sl.solve(sl.Instance.from_overlaps(R=[[0.1]], input_dim=50, **start), times).R[-1]) > 0.9
+
+
+def test_implicit_steps_of_a_logistic_loss(monkeypatch):
+    """They arrive where explicit ones do; a power law over six decades takes no more than a few hundred."""
+    eta, rule = 1e-3, logistic([1.0, -0.5], M=2)
+    inputs, _ = power_law(2.0, 100, K=2)
+    times = np.append(0, np.geomspace(1e-2, 30, 30)) / (eta * inputs.eigenvalues.max())
+    explicit = solved(rule, inputs, times, eta)
+    monkeypatch.setattr(INTEGRATE, "STIFF", 5)
+    implicit = solved(rule, inputs, times, eta)
+    for name in ("Q", "R"):
+        assert_allclose(getattr(implicit, name), getattr(explicit, name), atol=2e-3)
+    monkeypatch.undo()
+    inputs, _ = power_law(2.0, 1000, K=2)
+    times = np.append(0, np.geomspace(1e-2, 1e6, 30)) / (eta * inputs.eigenvalues.max())
+    found = solved(rule, inputs, times, eta)
+    assert found.reached == len(times)
+    assert found.steps < 500
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -368,7 +411,10 @@ BAD_FUNCTIONS = {
     "nothing": (sl.Rule.from_loss(lambda x, y, head: None), r"loss: must return one number \(got None\)"),
     "not finite": (sl.Rule.from_loss(lambda x, y, head: jnp.sum(x) / 0), r"loss: .* must be finite \(got nan|inf"),
     "NaN": (sl.Rule.from_loss(lambda x, y, head: jnp.log(-jnp.sum(x**2))), "loss: .* must be finite"),
-    "other shapes": (learns(lambda x, y: x[:1]), "update: must return δ and what the head moves against, of the shapes"),
+    "other shapes": (
+        learns(lambda x, y: x[:1]),
+        "update: must return δ and what the head moves against, of the shapes",
+    ),
     "a number": (sl.Rule(lambda x, y, head: x), "update: must return δ and a dict for the head"),
     "a head that is not there": (learns(lambda x, y: x, {"v": 0.0}), "update: must return δ and what the head moves"),
     "labels": (

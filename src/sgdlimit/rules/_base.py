@@ -81,6 +81,13 @@ class Averages(ABC):
         None if the rule tells these units apart, so that the exchange is no symmetry.
         """
 
+    def keeps_apart(self, case: Any, K: int, M: int) -> bool:
+        """Whether students without any overlap with the teachers never get one, and averages do not find that exactly.
+
+        Closed forms do.
+        """
+        return False
+
     def points(self, K: int, M: int) -> Sequence[Any]:
         """Independent sets of points, which a program takes when it runs; one empty set for closed forms.
 

@@ -196,7 +196,7 @@ def integrate(
         t1=times[-1],
         dt0=None,
         y0=average(state),
-        saveat=dfx.SaveAt(ts=times, fn=observe),
+        saveat=dfx.SaveAt(ts=times, fn=lambda t, state, args: observe(t, average(state), args)),
         stepsize_controller=controller,
         adjoint=_TimesChecked(adjoint, times),
         max_steps=max_steps,

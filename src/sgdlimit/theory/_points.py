@@ -134,28 +134,13 @@ class Points(Averages):
 
     def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
         """Where the head's entries go, if the update treats the units alike; found by trying it in every task."""
-        rule, rng, K, switches = self.rule, np.random.default_rng(1), len(s), case.rates.switch_times
-        sizes, tasks = (K, len(t), rule.noise), 1 if switches is None else 1 + len(switches)
-        fields, teacher, noise = (rng.standard_normal((TRIED, rule.samples, n)) for n in sizes)
-        overlaps = {"Q": np.eye(K), "R": np.zeros((K, len(t))), "T": np.eye(len(t))}
-
-        def learn(fields, teacher):
-            def once(fields, teacher, noise, task):
-                extras = {"given": case.given, "task": task, "time": 1.0}
-                target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
-                if rule.samples == 1:
-                    fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
-                return rule.learn(fields, target, case.head, noise=noise, **extras, **overlaps)
-
-            each = [jax.vmap(partial(once, task=task))(fields, teacher, noise) for task in range(tasks)]
-            return jax.tree.map(lambda *x: np.concatenate(x), *each)
+        K, units, teachers = len(s), np.eye(len(s)), np.eye(len(t))
 
         def places(shape):
             index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
             return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
 
-        with jax.enable_x64(False), jax.ensure_compile_time_eval():
-            (delta, change), (moved, moved_change) = learn(fields, teacher), learn(fields[..., s], teacher[..., t])
+        (delta, change), (moved, moved_change) = self._tried(case, (units, teachers), (units[:, s], teachers[:, t]))
         if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
             return None
         found = {}
@@ -169,6 +154,37 @@ class Points(Averages):
                 return None
             found[name] = fits[-1]
         return found
+
+    def keeps_apart(self, case: Any, K: int, M: int) -> bool:
+        """Whether the update is the same for −ν, or turned over for −λ."""
+        maps = [(a * np.eye(K), b * np.eye(M)) for a, b in ((1, 1), (1, -1), (-1, 1))]
+        (delta, change), even, (odd, other) = self._tried(case, *maps)
+        return any(
+            all(np.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in zip(*map(jax.tree.leaves, both), strict=True))
+            for both in (((delta, change), even), ((delta, change), (-odd, other)))
+        )
+
+    def _tried(self, case: Any, *maps: Any) -> list[Any]:
+        """δ and γ of samples in every task, with fields of students and teachers times each two of the matrices."""
+        rule, rng, switches = self.rule, np.random.default_rng(1), case.rates.switch_times
+        K, M = (len(x) for x in maps[0])
+        tasks = 1 if switches is None else 1 + len(switches)
+        fields, teacher, noise = (rng.standard_normal((TRIED, rule.samples, n)) for n in (K, M, rule.noise))
+        overlaps = {"Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
+
+        def once(fields, teacher, noise, task):
+            extras = {"given": case.given, "task": task, "time": 1.0}
+            target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
+            if rule.samples == 1:
+                fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
+            return rule.learn(fields, target, case.head, noise=noise, **extras, **overlaps)
+
+        def learn(fields, teacher):
+            each = [jax.vmap(partial(once, task=task))(fields, teacher, noise) for task in range(tasks)]
+            return jax.tree.map(lambda *x: np.concatenate(x), *each)
+
+        with jax.enable_x64(False), jax.ensure_compile_time_eval():
+            return [learn(fields @ x, teacher @ y) for x, y in maps]
 
     def _normals(self, at: Moment) -> tuple[Any, Any, Any]:
         """L with the teachers first, normals (point, sample, dim), and the weights of the points, which sum to 1.

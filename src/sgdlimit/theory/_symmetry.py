@@ -25,7 +25,10 @@ SMALL = 1e-4
 
 
 class Symmetry(NamedTuple):
-    """Matrices that average the entries of q, r and the head over the permutations of units."""
+    """Matrices that average the entries of q, r and the head over the permutations of units.
+
+    That of r is 0 where students never get any overlap with the teachers.
+    """
 
     q: Float[ndarray, "KK KK"]
     r: Float[ndarray, "KM KM"]
@@ -85,12 +88,15 @@ def symmetry_of(case: Case, averages: Averages) -> Symmetry | None:
         tried += [(s, teachers[0]) for s in _copies(students)]
     tried += [(students[0], t) for t in _copies(teachers)]
     found = [(s, t, where) for s, t in tried if (where := places(s, t)) is not None]
+    apart = r.size > 0 and not r.any() and averages.keeps_apart(case, K, M)
+    if apart:  # what stays as it is
+        found.append((students[0], teachers[0], {name: np.arange(x.size).reshape(x.shape) for name, x in head.items()}))
     if not found:
         return None
     each = np.arange(K * K).reshape(K, K), np.arange(K * M).reshape(K, M)
     q_ends, r_ends = zip(*((each[0][s][:, s], each[1][s][:, t]) for s, t, _ in found), strict=True)
     heads = {name: _means(np.arange(value.size), [where[name] for *_, where in found]) for name, value in head.items()}
-    return Symmetry(_means(each[0], q_ends), _means(each[1], r_ends), heads)
+    return Symmetry(_means(each[0], q_ends), _means(each[1], r_ends) * (not apart), heads)
 
 
 def asymmetric(case: Case) -> Case:
