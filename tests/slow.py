@@ -616,6 +616,46 @@ SLOW: dict[str, tuple[float, str]] = {
         "test_theory.py::test_duplicated_students_act_as_one_of_summed_weight[erf]",
     ),
     "test_traced_functions.py::test_tables_are_the_functions": (16, "test_functions.py::test_slopes_are_derivatives"),
+    "test_rules.py::test_late_times_of_a_perceptron": (
+        15,
+        "test_rules.py::test_a_unit_that_learns_from_errors[perceptron",
+    ),
+    "test_rules.py::test_the_squared_loss_over_points_has_the_errors_it_states[relu]": (
+        20,
+        "test_rules.py::test_the_squared_loss_over_points_has_the_errors_it_states[erf]",
+    ),
+    "test_rules.py::test_a_linear_unit_learns_below_its_largest_rate_and_diverges_above": (
+        15,
+        "test_rules.py::test_the_largest_learning_rates",
+    ),
+    "test_rules.py::test_trajectory_of_veiga_and_others": (
+        40,
+        "test_theory.py::test_reference_trajectories[erf]",
+    ),
+    "test_rules.py::test_trajectory_of_a_phase_diagram": (
+        30,
+        "test_theory.py::test_reference_trajectories[erf]",
+    ),
+    "test_rules.py::test_equal_students_are_one_unit_for_ever": (
+        10,
+        "test_rules.py::test_equal_students_part_where_the_rule_tells_them_apart",
+    ),
+    "test_rules.py::test_a_symmetric_start_that_sgd_would_leave_is_named": (
+        15,
+        "test_theory.py::test_a_symmetric_start_that_sgd_would_leave_is_named",
+    ),
+    "test_rules.py::test_an_accuracy_that_points_do_not_reach_is_named": (
+        20,
+        "test_rules.py::test_a_rule_that_cannot_be",
+    ),
+    "test_rules.py::test_symmetric_plateau_of_a_soft_committee_over_points": (
+        6,
+        "test_theory.py::test_symmetric_plateau_of_soft_committees",
+    ),
+    "test_rules.py::test_a_unit_that_learns_from_errors[adatron": (
+        5,
+        "test_rules.py::test_a_unit_that_learns_from_errors[perceptron",
+    ),
     "test_training.py::test_the_example_of_two_tasks": (
         25,
         "test_training.py::test_the_next_task_starts_where_the_last_one_ended",
