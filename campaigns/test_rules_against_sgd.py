@@ -14,8 +14,8 @@ from sgdlimit.trajectory import followed
 
 RUNS, UNTIL = 8, 20.0
 PLAIN = {
-    "input_dim": 1000, "latent_dim": 1000, "student_units": 2, "teacher_units": 2, "activation": "erf", "learning_rate": 0.5,
-    "features": "identity", "nonlinearity": "identity", "covariance": {"eigenvalues": [2.5, 0.5]},
+    "input_dim": 1000, "latent_dim": 1000, "student_units": 2, "teacher_units": 2, "activation": "erf",
+    "learning_rate": 0.5, "features": "identity", "nonlinearity": "identity", "covariance": {"eigenvalues": [2.5, 0.5]},
 }  # fmt: skip
 SIGNS = {"labels": "sign", "bias": True}
 ONE = {"student_units": 1, "teacher_units": 1, "student_output_scale": 1.0, "output_weights": "equal", "labels": "sign"}
@@ -32,7 +32,8 @@ CASES = {
     "exponential": {"loss": "exponential", **SIGNS},
     "correlation": {"loss": "correlation", "learning_rate": 0.1},
     "cross-entropy of 3, ReLU": {
-        "loss": "cross-entropy", "outputs": 3, "labels": "argmax", "activation": "relu", "bias": True, "student_units": 4,
+        "loss": "cross-entropy", "outputs": 3, "labels": "argmax", "activation": "relu", "bias": True,
+        "student_units": 4,
     },
     "feedback alignment, 2 outputs": {"rule": "dfa", "outputs": 2},
     "perceptron": {"rule": "perceptron", "activation": "linear", **ONE},
@@ -50,13 +51,15 @@ CASES = {
     "dropout .2, logistic": {"loss": "logistic", **SIGNS, "training": {"dropout": 0.2}},
     "on the sphere, logistic": {"loss": "logistic", **SIGNS, "training": {"sphere": True}},
     "manifold of sign, logistic": {
-        "loss": "logistic", **SIGNS, "features": "gaussian", "nonlinearity": "sign", "latent_dim": 500, "covariance": None,
+        "loss": "logistic", **SIGNS, "features": "gaussian", "nonlinearity": "sign", "latent_dim": 500,
+        "covariance": None,
     },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_theory_predicts_sgd(name):
+    """Q, R and the head."""
     instance = sl.Problem(**PLAIN | CASES[name]).draw(seed=0)
     fraction = instance.training.batch_fraction
     times = np.linspace(1, UNTIL, 20) if fraction else sl.log_times(int(UNTIL * 1000), 1000, 40)
