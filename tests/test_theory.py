@@ -325,7 +325,8 @@ def test_the_error_that_bounds_the_steps_moves_as_the_generalisation_error(activ
         def error(Q, R, v):
             return averages(Q, R, inputs.teacher_overlap, v, problem.v_teacher, integrals)[1]
 
-        _, moved = jax.jvp(error, *((x.Q, x.R, x.head["v"]) for x in (state, slope)))
+        point, direction = ((x.Q, x.R, x.head["v"]) for x in (state, slope))
+        _, moved = jax.jvp(error, point, direction)
     np.testing.assert_allclose(slope.error, moved, rtol=1e-9)
 
 
