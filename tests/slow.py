@@ -616,6 +616,18 @@ SLOW: dict[str, tuple[float, str]] = {
         "test_theory.py::test_duplicated_students_act_as_one_of_summed_weight[erf]",
     ),
     "test_traced_functions.py::test_tables_are_the_functions": (16, "test_functions.py::test_slopes_are_derivatives"),
+    "test_rules.py::test_equal_students_part_where_the_rule_tells_them_apart": (
+        10,
+        "test_theory.py::test_symmetric_starts_are_known",
+    ),
+    "test_rules.py::test_hebb_in_closed_form": (
+        5,
+        "test_rules.py::test_a_unit_that_learns_from_errors[perceptron-of_perceptron]",
+    ),
+    "test_rules.py::test_label_noise_leaves_an_error_over_points": (
+        5,
+        "test_theory.py::test_label_noise_leaves_a_small_error_that_is_resolved",
+    ),
     "test_rules.py::test_late_times_of_a_perceptron": (
         15,
         "test_rules.py::test_a_unit_that_learns_from_errors[perceptron",
@@ -638,7 +650,7 @@ SLOW: dict[str, tuple[float, str]] = {
     ),
     "test_rules.py::test_equal_students_are_one_unit_for_ever": (
         10,
-        "test_rules.py::test_equal_students_part_where_the_rule_tells_them_apart",
+        "test_theory.py::test_equal_students_are_one_unit_for_ever",
     ),
     "test_rules.py::test_a_symmetric_start_that_sgd_would_leave_is_named": (
         15,

@@ -18,7 +18,7 @@ from jaxtyping import Float32
 
 from ..errors import ProblemError
 from ..rules import CLUSTERS, Averages, Forces, Moment, Rule
-from ._averages import lower_root, sobol_normals
+from ._averages import SMALLEST, lower_root, sobol_normals
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
 """Logarithms to base 2 of the fewest and the most points of a set."""
@@ -112,12 +112,12 @@ class Points(Averages):
         weighted = weights[:, None, None] * delta
         stein = jnp.einsum("psk,psd->kd", weighted, normals[:, :, :n]).astype(float)
         # A field that those before it fix has no column in L, and takes no part.
-        fixed = jnp.diagonal(L) == 0
+        fixed = jnp.diagonal(L) <= SMALLEST
         stein = jnp.where(fixed, 0.0, stein)
         pull = solve_triangular(L + jnp.diag(jnp.where(fixed, 1.0, 0.0)), stein.T, trans=1, lower=True).T
         A, H = pull[:, : n - K], pull[:, n - K :]
-        if rule.gradient:
-            H = (H + H.T) / 2
+        if rule.gradient:  # where a field is fixed, H is not unique, and this one is not symmetric
+            H = jnp.where(jnp.any(fixed), H, (H + H.T) / 2)
         G = jnp.einsum("psk,psl->kl", weighted, delta).astype(float)
         return Forces(H, A, G, jax.tree.map(lambda x: _mean(weights, x), change))
 
