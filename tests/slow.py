@@ -86,6 +86,14 @@ SLOW: dict[str, tuple[float, str]] = {
         "test_empirical.py::test_moments_are_those_of_what_is_drawn",
     ),
     "test_empirical.py::test_the_example_of_digits_as_inputs": (6, "test_empirical.py::test_the_example_of_the_digits"),
+    "test_explorer.py::test_every_setting_of_a_file_has_curves[options]": (
+        50,
+        "test_explorer.py::test_every_setting_of_a_file_has_curves[settings]",
+    ),
+    "test_explorer.py::test_any_loss_is_shown_with_its_sgd": (
+        12,
+        "test_explorer.py::test_settings_there_and_back[loss]",
+    ),
     "test_explorer.py::test_divergence_is_a_note": (13, "test_explorer.py::test_theory_that_does_not_apply_is_a_note"),
     "test_explorer.py::test_noise_floor_is_of_other_noise_only_where_it_must[mixture]": (
         7,
@@ -220,6 +228,7 @@ SLOW: dict[str, tuple[float, str]] = {
         12,
         "test_nonlinearities.py::test_sgd_sees_centred_inputs_and_reports_their_mean",
     ),
+    "test_notebooks.py::test_notebook_runs[own_rule]": (32, "test_docs.py::test_examples_run[docs/howto/own-rule.md]"),
     "test_notebooks.py::test_notebook_runs[own_data]": (27, "test_docs.py::test_examples_run[README.md]"),
     "test_notebooks.py::test_notebook_runs[when_theory_fails]": (21, "test_docs.py::test_examples_run[README.md]"),
     "test_notebooks.py::test_notebook_runs[first_steps]": (46, "test_docs.py::test_examples_run[README.md]"),

@@ -49,10 +49,11 @@ VIEWS = (
     View(problem=SMALL, seed=7, time=3.5, runs=2, theories=BOTH),
     View(problem=SMALL.replace(training=sl.Training(label_noise=0.1)), theories=()),
     View(problem=SMALL.replace(teacher_activation="sign", output_weights="equal")),
+    View(problem=SMALL.replace(loss="hinge", labels="sign", bias=True)),
 )
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=("default", "mixture", "training", "teacher"))
+@pytest.mark.parametrize("view", VIEWS, ids=("default", "mixture", "training", "teacher", "loss"))
 def test_settings_there_and_back(view, tmp_path):
     assert View.from_query(view.to_query()) == view
     (tmp_path / "view.toml").write_text(view.to_toml())
@@ -138,6 +139,28 @@ def test_curves_are_those_of_solve():
         exact = sl.solve(instance, times, theory=theory)
         for name in ("Q", "R", "v", "generalization_error"):
             np.testing.assert_allclose(quick[name], exact[name], atol=2e-4, err_msg=f"{theory} {name}")
+
+
+CLASSIFIER = SMALL.replace(latent=sl.Gaussian(), loss="cross-entropy", labels="argmax", outputs=3, bias=True)
+
+
+def test_any_loss_is_shown_with_its_sgd():
+    """Curves to the accuracy of the page, marks of SGD, M and names of what is shown; its files too."""
+    view = View(problem=CLASSIFIER, time=2.0, runs=2)
+    page = Explorer(view)
+    exact, quick = sl.solve(CLASSIFIER.draw(seed=0), times_of(view)), page.curves.theories["conventional"]
+    for name in ("Q", "R", "head_v", "loss"):
+        np.testing.assert_allclose(quick[name], exact[name], atol=1e-2, err_msg=name)
+    assert page.panels.titles["generalization_error"].object == "<h3>loss</h3>"
+    assert page.panels.legends["v"].object.count("<sub>") == 6
+    *_, streamed = stream(view)
+    page.panels.show_sgd(streamed.sgd, view.theories)
+    assert all(len(page.panels.marks[name].data["x"]) for name in ("generalization_error", "Q", "R", "v"))
+    assert "error rate" in table(page.curves, streamed)
+    assert "cross-entropy" in page.drawing.object
+    assert len(page.file("png").getvalue()) > 1000
+    with pytest.raises(ProblemError, match=r"^latent.law: the explorer shows no labelled clusters"):
+        View(problem=SMALL.replace(latent={"law": "clusters", "count": 2, "mean_norm": 2.0}))
 
 
 def test_instance_is_the_one_that_is_drawn():
@@ -425,6 +448,7 @@ def test_opens_a_file_and_says_what_is_wrong_with_one(page):
 
 
 LAW = {"latent.law": "gaussian-mixture", "latent.components": 3, "latent.spread": 2.0}
+ONE = {"student_units": 1, "teacher_units": 1, "activation": "linear"}
 FILES: tuple[dict[str, Any], ...] = (
     {  # one program for all that need one of their own
         "student_units": 1, "teacher_units": 1, "activation": "linear", "teacher_activation": "linear",
@@ -438,15 +462,30 @@ FILES: tuple[dict[str, Any], ...] = (
     LAW | {"latent.block_size": 5, "latent.standardize": "estimated", "latent.moment_samples": 100},
     LAW | {"latent.weights": [0.2, 0.3, 0.5]}, LAW | {"latent.shared_means": False},
 )  # fmt: skip
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {"loss": "logistic", "labels": "sign", "outputs": 2, "bias": True, "rule": "dfa", "feedback_scale": 0.5},
+    {
+        "input_dim": 100, "features": "identity", "nonlinearity": "identity", "covariance": {"exponent": 0.5},
+        "Q": 0.5, "R": 0.1, "T": 1.0, "heads": "shared",
+    },
+    ONE | {"training.dropout": 0.1, "training.momentum": 0.5, "training.teacher_drift": 0.1},
+    ONE | {"training.memory": 2.0, "training.gradient_flow": True}, ONE | {"training.sphere": True},
+    ONE | {"training.adagrad": 1.0, "training.teacher_turn": [[0.0]]}, ONE | {"training.clip": 1.0},
+    ONE | {"training.polyak": [0.5, 1.0, 0.0]}, ONE | {"training.batch_fraction": 0.5},
+)  # fmt: skip
 
 
-def test_every_setting_of_a_file_has_curves(page):
-    """The page takes it, its address brings it back, and the curves are those of the instance that is drawn."""
+def test_every_setting_of_a_file_is_tried():
     own = {*sl.Problem.model_fields} - {"latent", "training", "switch_times"}
     tables = {"latent": sl.GaussianMixture, "training": sl.Training}
     fields = own.union(*({f"{name}.{field}" for field in table.model_fields} for name, table in tables.items()))
-    assert fields == {name for settings in FILES for name in settings}
-    for settings in FILES:
+    assert fields == {name for settings in FILES + OPTIONS for name in settings}
+
+
+@pytest.mark.parametrize("files", [FILES, OPTIONS], ids=("settings", "options"))
+def test_every_setting_of_a_file_has_curves(page, files):
+    """The page takes it, its address brings it back, and the curves are those of the instance that is drawn."""
+    for settings in files:
         problem = sl.Problem(**nested(BASE | settings))
         page.go_to(View(problem=problem, time=2.0))
         assert {*page.curves.theories} == {"conventional"}, settings
@@ -457,7 +496,7 @@ def test_every_setting_of_a_file_has_curves(page):
         shown, drawn = solving.drawn(problem, 0), problem.draw(seed=0)
         laws = (instance.latent.sample(np.random.default_rng(0), 3, problem.latent_dim) for instance in (shown, drawn))
         np.testing.assert_array_equal(*laws, err_msg=str(settings))
-        for part in vars(drawn).keys() - {"latent"}:
+        for part in vars(drawn).keys() - {"latent", "rule"}:
             np.testing.assert_array_equal(getattr(shown, part), getattr(drawn, part), err_msg=f"{settings}: {part}")
 
 

@@ -15,9 +15,9 @@ from ..inputs import is_centred
 from ..instance import Instance
 from ..problem import GaussianLatent, Problem
 from ..rules import activation_named
-from ..theory import Spectrum, integrals_for, solve_spectrum, spectrum
+from ..theory import Solver, Spectrum, averages_of, case_of, integrals_for, spectrum, trajectories
 from ..training import PLAIN
-from ..trajectory import log_times
+from ..trajectory import error_of, log_times
 from ._view import View
 
 OUTPUT_TIMES = 100
@@ -38,6 +38,7 @@ NUMERIC_ACCURACY = 1e-2
 
 
 RULE: dict[str, Any] = {"activation": "erf", "teacher_activation": None, "learning_rate": 1.0, "training": PLAIN}
+NETWORK = RULE | {"loss": "squared", "outputs": 1, "bias": False, "labels": "teacher", "rule": "gradient"}
 """A learning rule; moments do not depend on it."""
 GAUSSIAN = RULE | {"latent": GaussianLatent()}
 """With a law; arrays and the moments of the conventional theory do not depend on it either."""
@@ -60,7 +61,13 @@ class Curves(NamedTuple):
         return {name: solved for name, solved in self.solved.items() if name in self.view.theories}
 
 
-_arrays = lru_cache(maxsize=4)(Problem.draw)
+@lru_cache(maxsize=4)
+def _arrays(problem: Problem, seed: int) -> Instance:
+    """An instance; averages of its rule without a closed form are as exact as a page waits for."""
+    instance = problem.draw(seed)
+    if instance.rule is not None:
+        instance.rule.accuracy = NUMERIC_ACCURACY
+    return instance
 
 
 def times_of(view: View) -> Float[np.ndarray, "time"]:
@@ -70,6 +77,8 @@ def times_of(view: View) -> Float[np.ndarray, "time"]:
 
 def drawn(problem: Problem, seed: int) -> Instance:
     """Draw the instance of a problem; its arrays are kept for the next one, which often has the same."""
+    if not problem.has_closed_form:
+        return _arrays(problem, seed)
     return _arrays(problem.replace(**GAUSSIAN), seed).replace(  # type: ignore[arg-type]
         **{name: getattr(problem, name) for name in RULE},
         latent=problem.draw_latent(seed),
@@ -90,7 +99,7 @@ def curves(view: View) -> Curves:
             if "diverged_at" in attrs:
                 rate, until = problem.learning_rate, attrs["diverged_at"]
                 said.append(f"with η = {rate:g} it ends before t = {until:.3g}. Use a smaller one.")
-            if solved[theory]["generalization_error"].isnull().any():
+            if solved[theory][error_of(map(str, solved[theory]))].isnull().any():
                 said.append(f"ε below {attrs['resolved_error']:.1g} is not resolved on this page, and left out.")
             if attrs["integral_error"] > NUMERIC_ACCURACY:
                 said.append(f"its averages are only known to {attrs['integral_error']:.1g}.")
@@ -100,7 +109,7 @@ def curves(view: View) -> Curves:
             said = [repr(error)]
         notes += [f"{theory} theory: {words}" for words in said if theory in view.theories]
     if solved:
-        notes = _notes_on_law(problem.replace(**RULE), view.seed) + notes  # type: ignore[arg-type]
+        notes = _notes_on_law(problem.replace(**NETWORK), view.seed) + notes  # type: ignore[arg-type]
     return Curves(view, solved, tuple(notes), time.perf_counter() - begin)
 
 
@@ -108,38 +117,34 @@ def _solve(view: View, theory: str) -> Dataset:
     """Solve one theory on a spectrum that is kept for other rules."""
     problem, seed = view.problem, view.seed
     instance = drawn(problem, seed)
-    moments = GAUSSIAN if theory == "conventional" else RULE
-    nodes = _spectrum(problem.replace(**moments), seed, theory)  # type: ignore[arg-type]
+    moments = NETWORK | GAUSSIAN if theory == "conventional" else NETWORK
+    most = None if problem.training.teacher_drift else NODES
+    nodes = _spectrum(problem.replace(**moments), seed, theory, most)  # type: ignore[arg-type]
+    if instance.closed_form:
+        solver = _solver(problem.activation, problem.teacher_activation)
+    else:
+        solver = Solver(averages_of(instance), NUMERIC_RTOL, NUMERIC_RTOL, MOST_STEPS)
+    case, attrs = case_of(instance, nodes, theory), instance.provenance(theory=theory)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the page says what they say
-        return solve_spectrum(
-            nodes,
-            instance.student_output,
-            instance.teacher_output,
-            **_averages(problem.activation, problem.teacher_activation),
-            learning_rate=problem.learning_rate,
-            times=times_of(view),
-            training=problem.training,
-            max_steps=MOST_STEPS,
-            attrs=instance.attrs | {"theory": theory},
-        )
+        return trajectories(case, times_of(view), solver, attrs)
 
 
 @lru_cache(maxsize=64)
-def _spectrum(problem: Problem, seed: int, theory: str) -> Spectrum:
-    return spectrum(drawn(problem, seed), theory, nodes=NODES)
+def _spectrum(problem: Problem, seed: int, theory: str, nodes: int | None) -> Spectrum:
+    return spectrum(drawn(problem, seed), theory, nodes=nodes)
 
 
 @cache
-def _averages(*names: str | None) -> dict[str, Any]:
-    """Return the activations to solve with, and the tolerance that their averages allow."""
+def _solver(*names: str | None) -> Solver:
+    """Return the averages of activations, and the tolerance that these allow."""
     activations: list[Any] = list(names)
     rtol = CLOSED_RTOL
     if np.isfinite(integrals_for(*activations).accuracy):  # there are no closed forms
         rtol, activations = NUMERIC_RTOL, [name and copy.copy(activation_named(name)) for name in names]
         for activation in filter(None, activations):
             activation.accuracy = NUMERIC_ACCURACY
-    return {"activation": activations[0], "teacher_activation": activations[1], "rtol": rtol, "atol": rtol}
+    return Solver(integrals_for(*activations), rtol, rtol, MOST_STEPS)
 
 
 @lru_cache(maxsize=64)
@@ -147,7 +152,7 @@ def _notes_on_law(problem: Problem, seed: int) -> list[str]:
     """Say what the theories shown here cannot follow in a law."""
     notes: list[str] = []
     latent, D = problem.latent, problem.latent_dim
-    if latent.law == "gaussian":
+    if latent.law != "gaussian-mixture":
         return notes
     law = problem.draw_latent(seed)
     if not is_centred(law.mean(D), law.covariance(D)):

@@ -8,7 +8,7 @@ from panel.widgets import CheckBoxGroup, EditableFloatSlider, EditableIntSlider,
 
 from ..errors import ProblemError
 from ..inputs import NAMES
-from ..rules import STUDENTS
+from ..rules import CLUSTERS, LABELS, LOSSES, STUDENTS
 from ..settings import flat
 from ._style import INLINE, LOOK, alert, column, text
 from ._view import MIXTURE_DEFAULTS, OWN_FIELDS, View
@@ -31,6 +31,8 @@ WIDGETS: dict[str, tuple[Any, ...]] = {
     "activation": (Select, "g, activation", STUDENTS),
     "nonlinearity": (Select, "f, nonlinearity of the manifold", list(NAMES)),
     "learning_rate": (EditableFloatSlider, "η, learning rate", 0.01, 1, 0.01, "0.000[000000]"),
+    "loss": (Select, "Loss", list(LOSSES)),
+    "labels": (Select, "Labels", [name for name in LABELS if name != CLUSTERS]),
     "latent.law": (Select, "Law of the latent", LAWS),
     "latent.components": (EditableIntSlider, "m, components", 1, 10),
     "latent.spread": (EditableFloatSlider, "α, range of the means", 0, 10, 0.5, "0.[00]"),

@@ -14,6 +14,7 @@ import xarray as xr
 from ..errors import ProblemError
 from ..plotting import explored
 from ..problem import load_problem
+from ..trajectory import error_of
 from ._curves import Curves, curves
 from ._fields import Fields
 from ._panels import KEY, PIN_COLORS, Pinned
@@ -131,7 +132,10 @@ class Explorer(Streaming):
         others = ", ".join(self.view.others)
         self.drawing.object = schematic(self.view)
         self.others.object = note(others and f"Also set: {others}.")
-        self.panels.name_entries(self.view.problem.student_units, self.view.problem.teacher_units)
+        problem = self.view.problem
+        head = problem.followed()
+        v, *_ = head.values()
+        self.panels.name_entries(problem.student_units, problem.teacher_units, v, error_of(head))
 
     # --- pins ---------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from bokeh.models import ColumnDataSource, CustomJSExpr, CustomJSTicker, CustomJ
 from bokeh.plotting import figure
 from xarray import DataArray, Dataset, concat
 
-from ..plotting import color_of, entries
-from ..trajectory import VARIABLES
+from ..plotting import color_of, entries, on_page
+from ..trajectory import variable
 from ._style import swatch, text
 
 ERROR = "generalization_error"
@@ -60,7 +60,7 @@ class Panels:
     def __init__(self) -> None:
         self.area = pn.FlexBox(sizing_mode="stretch_width", margin=0)
         self.figures: dict[str, Any] = {}
-        self.legends, self.lines, self.marks = {}, {}, {}
+        self.titles, self.legends, self.lines, self.marks = {}, {}, {}, {}
         # Each figure draws one source of lines and one of marks, so that new curves are one message to the browser.
         for name, title in QUANTITIES.items():
             plot = self.figures[name] = plain_figure(
@@ -77,7 +77,8 @@ class Panels:
             plot.x_range.update(renderers=[lines, bars], range_padding=0.024)
             plot.y_range.update(renderers=[lines, bars], range_padding=0.12)
             self.legends[name] = text()
-            parts = text(f"<h3>{title}</h3>", margin=(0, 4)), self.legends[name], shown(plot)
+            self.titles[name] = text(f"<h3>{title}</h3>", margin=(0, 4))
+            parts = self.titles[name], self.legends[name], shown(plot)
             self.area.append(pn.Column(*parts, styles={"flex": "1 1 42%", "min-width": "280px"}, margin=2))
 
     def show(self, theories: Mapping[str, Dataset], pins: Iterable[Pinned] = ()) -> None:
@@ -93,11 +94,12 @@ class Panels:
                     color or color_of(place),
                     DASHES[theory],
                     *((1.4, 0.8) if color else (2.2, 1.0)),
-                    f"{label and f'{label}: '}{'ε_g' if name == ERROR else entry}, {theory} theory",
+                    f"{label and f'{label}: '}{variable(found).symbol if name == ERROR else entry}, {theory} theory",
                 )
                 for label, color, group in (*pins, Pinned("", "", theories))
                 for theory, solved in group.items()
-                for place, (entry, values) in enumerate(entries(solved[name]))
+                if (found := on_page(solved)[name]) in solved
+                for place, (entry, values) in enumerate(entries(solved[found].rename(name)))
             ]
             columns: Any = pd.DataFrame(rows, columns=LINES).to_dict("list")
             for key in ("xs", "ys"):
@@ -124,10 +126,12 @@ class Panels:
             if len(marks) or len(source.data["x"]):
                 source.data = {key: marks[key].to_numpy() for key in MARKS}
 
-    def name_entries(self, K: int, M: int) -> None:
-        """Write the names of the entries above the panels, in their colours."""
-        for name, sizes in {"Q": (K, K), "R": (K, M), "v": (K,)}.items():
-            blank = DataArray(np.zeros(sizes), dims=VARIABLES[name].dims[1:], name=name)
+    def name_entries(self, K: int, M: int, v: tuple[int, ...], error: str = ERROR) -> None:
+        """Write the names of the error and of the entries above the panels, in their colours."""
+        self.titles[ERROR].object = f"<h3>{QUANTITIES.get(error, variable(error).long_name)}</h3>"
+        for name, sizes in {"Q": (K, K), "R": (K, M), "v": v}.items():
+            dims = variable("head_v" if name == "v" else name, 1 + len(sizes)).dims[1:]
+            blank = DataArray(np.zeros(sizes), dims=dims, name=name)
             self.legends[name].object = "".join(
                 swatch(color_of(place), f"{name}<sub>{label[1:]}</sub>")
                 for place, (label, _) in enumerate(entries(blank))
@@ -210,7 +214,9 @@ return Array.from({length: count}, (_, i) => flat.subarray(i * length, (i + 1) *
 
 def _marks(sgd: Any, name: str, theory: str) -> Iterator[pd.DataFrame]:
     """Give the marks of each entry, for the runs as they were measured for a theory."""
-    values = sgd[name].isel(time=np.unique(np.linspace(0, sgd.sizes["time"] - 1, POINTS).astype(int)))
+    if (found := on_page(sgd)[name]) not in sgd:
+        return
+    values = sgd[found].isel(time=np.unique(np.linspace(0, sgd.sizes["time"] - 1, POINTS).astype(int)))
     values = values.sel(overlaps=theory) if "overlaps" in values.dims else values
     y, spread = values.mean("run"), values.std("run", ddof=1).fillna(0)
     low = (y - spread).clip(y / 10 if name == ERROR else -np.inf)

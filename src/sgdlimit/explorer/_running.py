@@ -11,7 +11,7 @@ from xarray import Dataset, align
 from ..comparison import AGREEMENT, compare
 from ..inputs import Gaussian
 from ..simulation import simulate_live
-from ..trajectory import VARIABLES
+from ..trajectory import error_of, variable
 from ._curves import Curves, curves, drawn, times_of
 from ._shown import Shown
 from ._style import button, note, text
@@ -21,7 +21,6 @@ from ._view import View
 PUSH, EVERY = 0.2, 5
 """Seconds between two pictures of SGD, more where many pages stream, and pictures from one table to the next."""
 TEST_SAMPLES = 4000
-SYMBOLS = {name: variable.symbol for name, variable in VARIABLES.items()}
 
 
 class Streamed(NamedTuple):
@@ -151,9 +150,13 @@ def discrepancies(theory: Dataset, runs: Dataset, floor_theory: Dataset, floor: 
 
 def _complete(runs: Dataset) -> Dataset:
     """Keep the runs that have got to the last output time; before there is one, the first run as far as it is."""
-    reached = ["generalization_error"]
+    reached = [error_of(map(str, runs))]
     whole = runs.dropna("run", subset=reached)
     return whole if whole.sizes["run"] else runs.isel(run=[0]).dropna("time", subset=reached)
+
+
+def _symbol(name: str) -> str:
+    return variable(name).symbol
 
 
 def table(solved: Curves, streamed: Streamed) -> str:
@@ -171,7 +174,7 @@ def table(solved: Curves, streamed: Streamed) -> str:
             frames[name], attrs = result[["M", "M_stderr", "floor", "scale"]].to_dataframe(), result.attrs
     if not frames:
         return ""
-    rows: Any = pd.concat(frames, names=["theory"]).reset_index("theory").rename(index=SYMBOLS).rename_axis(None)
+    rows: Any = pd.concat(frames, names=["theory"]).reset_index("theory").rename(index=_symbol).rename_axis(None)
     M, floors = rows["M"], rows["floor"]
     rows["M/floor"] = M / floors.replace(0, np.nan)
     rows["% of mean |x|"] = 100 * M / rows.pop("scale").replace(0, np.nan)

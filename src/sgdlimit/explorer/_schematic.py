@@ -14,7 +14,7 @@ ROOM = 68
 def schematic(view: View) -> str:
     """Draw the view's model as an SVG in the colours of the text around it."""
     p = view.problem
-    law = "Gaussian" if p.latent.law == "gaussian" else f"{p.latent.components} components"
+    law = f"{p.latent.components} components" if p.latent.law == "gaussian-mixture" else "Gaussian"
     layers = (  # column, row of the middle, units, gap between them, radius and look of each
         (42, 99, min(p.latent_dim, MOST_DOTS), 13, 4, "unit"),
         (140, 50, min(p.input_dim, MOST_DOTS), 13, 4, "unit"),
@@ -58,4 +58,4 @@ def schematic(view: View) -> str:
         <text class="small" x="170" y="176">M = {p.teacher_units}, {p.teacher_activation or p.activation}</text>
         <text class="beside" x="298" y="54">ŷ</text>
         <text class="beside" x="298" y="152">y</text>
-        <text class="small beside" x="296" y="103">½Δ²</text></svg>"""
+        <text class="small beside" x="296" y="103">{"½Δ²" if p.has_closed_form else p.loss}</text></svg>"""

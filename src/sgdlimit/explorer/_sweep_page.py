@@ -15,9 +15,9 @@ from panel.links import Callback
 from ..errors import ProblemError, SweepError
 from ..plotting import color_of
 from ..sweep import Sweep, open_sweep
-from ..trajectory import VARIABLES
+from ..trajectory import VARIABLES, error_of, is_error
 from ._page import Explorer
-from ._panels import KEY, QUANTITIES, plain_figure, shown
+from ._panels import KEY, plain_figure, shown
 from ._shown import Shown
 from ._style import alert, column, select, swatch, text
 from ._view import DEFAULT, View, drawable
@@ -35,8 +35,6 @@ if (place !== undefined && place + 1 < list.options.length) list.value = list.op
 
 KEY_OF_POINTS = '<p class="note">A point: M, mean over runs and entries. Grey dash: the noise floor of its runs.</p>'
 KEY_OF_MIXTURE = '<p class="note"><b>···</b> mixture theory, □ Q and R as covariances within the clusters.</p>'
-
-MEASURES = {f"M({VARIABLES[name].symbol})": name for name in ("Q", "R", "v", "generalization_error")}
 
 
 class SweepPage(Shown):
@@ -69,6 +67,12 @@ class SweepPage(Shown):
         self.axes = {str(axis): [*map(str, stored[axis].values)] for axis in completed.dims}
         """The values of each axis, as they are written."""
         self.results = stored.assign_coords(self.axes)
+        followed = sorted((str(name)[2:] for name in stored if str(name).startswith("M_")), key=is_error)
+        self.measures = {
+            f"M({VARIABLES[name].symbol if name in VARIABLES else name})": name
+            for name in followed
+            if name != "task_error"
+        }
         self.points: dict[str, dict[str, str]] = {}
         """The points on view: their labels, and their values on the axes."""
         self.shown = NONE
@@ -76,7 +80,7 @@ class SweepPage(Shown):
         self._behind = "", ""
         several = [axis for axis, values in self.axes.items() if len(values) > 1]
         choices = {
-            "measure": [name for name, quantity in MEASURES.items() if f"M_{quantity}" in stored],
+            "measure": list(self.measures),
             "theory": stored["theory"].values.tolist(),
             "against": [KL, *(axis for axis in self.axes if np.issubdtype(stored[axis].dtype, np.number))],
             "colours": list(self.axes),
@@ -108,7 +112,9 @@ class SweepPage(Shown):
         key_of_curves = text(KEY + KEY_OF_MIXTURE * ("mixture" in choices["theory"]))
         self.settings = column(about, self.unknown, *self.choices.values(), self.point)
         self.results_area = column(shown(self.scatter), self.key, self.status, self.panels.area, key_of_curves)
-        self.panels.name_entries(*(stored.sizes.get(dim, 1) for dim in ("student", "teacher")))
+        sizes, found = stored.sizes, self.sweep.followed
+        v = found.get("v") or found["head_v"]
+        self.panels.name_entries(sizes.get("student", 1), sizes.get("teacher", 1), v, error_of(found))
         self._open_address(address)
         for widget in self.choices.values():
             widget.param.watch(lambda _: self._plot(), "value")
@@ -145,7 +151,7 @@ class SweepPage(Shown):
 
     def _table(self, measure: str, theory: str, against: str, colours: str, **filters: str) -> Any:
         """Load M, its floor and D_KL of the points that the filters leave, with their values on the axes."""
-        quantity = MEASURES[measure]
+        quantity = self.measures[measure]
         names = {f"M_{quantity}": "y", f"floor_{quantity}": "floor", "kl": "kl"}
         kept = {axis: [value] for axis, value in filters.items() if value != ALL}
         found = self.results[list(names.keys() & self.results.keys())].sel({"theory": theory, **kept})
@@ -208,7 +214,7 @@ class SweepPage(Shown):
     def _draw_point(self, point: dict[str, str] | None) -> tuple[str, str]:
         """Draw the trajectories behind a point; return what to say about them, and a link to the explorer."""
         theories, sgd, words, link = {}, None, "", ""
-        if point and "v" not in self.results:
+        if point and "Q" not in self.results:
             words = "This sweep kept M alone: [run] trajectories = false. There is nothing to draw."
         elif point:
             try:
@@ -216,8 +222,9 @@ class SweepPage(Shown):
             except (ProblemError, SweepError, OSError) as error:
                 words = str(error)
             else:
-                sgd = here[list(QUANTITIES)].rename(theory="overlaps")
-                names = {f"theory_{name}": name for name in QUANTITIES}
+                followed = [name for name in self.measures.values() if here[f"M_{name}"].notnull().any()]
+                sgd = here[followed].rename(theory="overlaps")
+                names = {f"theory_{name}": name for name in followed}
                 curves = here[list(names)].rename(names).where(here["applies"] > 0).dropna("theory", how="all")
                 theories = {str(name): curves.sel(theory=name) for name in curves["theory"].values}
                 diverged, link = float(here["diverged_at"].max()), self._link(point, theories)

@@ -18,7 +18,7 @@ MIXTURE_DEFAULTS = {
 RUN = ("time", "runs", "seed", "theories")
 OWN_FIELDS = (
     "input_dim", "latent_dim", "student_units", "teacher_units", "activation", "nonlinearity", "learning_rate",
-    "latent.law", *MIXTURE_DEFAULTS, *RUN,
+    "loss", "labels", "latent.law", *MIXTURE_DEFAULTS, *RUN,
 )  # fmt: skip
 """The settings that have a widget, in this order."""
 
@@ -77,11 +77,8 @@ class View(Settings):
             )
         if problem.switch_times:
             raise ProblemError("switch_times: the explorer shows one task only. Use sgdlimit run.")
-        if not problem.has_closed_form or problem.latent.law == "clusters":
-            raise ProblemError(
-                "loss, outputs, bias, labels, rule, latent.law: the explorer shows the squared loss of one output, a "
-                "teacher's labels and no labelled clusters. Use sgdlimit run."
-            )
+        if problem.latent.law == "clusters":
+            raise ProblemError("latent.law: the explorer shows no labelled clusters. Use sgdlimit run.")
         if len(set(self.theories)) < len(self.theories):
             raise ProblemError(f"theories: must be different (got {', '.join(self.theories)}). Give each once.")
         return self
@@ -139,11 +136,13 @@ class View(Settings):
     def label(self) -> str:
         """What distinguishes the view, in symbols."""
         p, law = self.problem, "Gaussian"
-        if p.latent.law != "gaussian":
+        if p.latent.law == "gaussian-mixture":
             kinds = {True: "standardised", False: "not standardised", "estimated": "standardised by estimated moments"}
             law = f"m = {p.latent.components}, α = {p.latent.spread:g}, B = {p.latent.block_size}, "
             law += kinds[p.latent.standardize]
         network = f"{p.activation}, f = {p.nonlinearity}, N = {p.input_dim}, D = {p.latent_dim}"
+        if (p.loss, p.labels) != ("squared", "teacher"):
+            network = f"{p.loss} loss, labels {p.labels}, {network}"
         sizes = f"K = {p.student_units}, M = {p.teacher_units}, η = {p.learning_rate:g}"
         return ", ".join([network, sizes, law, *self.others, f"seed {self.seed}"])
 

@@ -37,4 +37,4 @@ from ._settings import (
     phase_diagram as phase_diagram,
     sweep_discrepancy as sweep_discrepancy,
 )
-from ._theories import color_of as color_of, diagnosis as diagnosis, explored as explored
+from ._theories import color_of as color_of, diagnosis as diagnosis, explored as explored, on_page as on_page

@@ -10,7 +10,7 @@ from xarray import DataArray, Dataset
 
 from ..comparison import AGREEMENT
 from ..diagnosis import judge, margins
-from ..trajectory import variable
+from ..trajectory import error_of, followed, is_error, variable
 from ._draw import (
     GREY,
     SERIES,
@@ -44,6 +44,17 @@ DASHES = ((0, (3.5, 1.6)), "-", (0, (4, 1, 1, 1)))  # of the theories of a diagn
 SHOWN = {"generalization_error": r"error $\epsilon_g$", "v": "output weights $v_k$", "R": "overlaps $R_{kk}$"}
 
 
+def on_page(trajectory: Dataset) -> dict[str, str]:
+    """What the explorer shows in each of its panels: of other losses and rules their error and output weights."""
+    errors = [*filter(is_error, followed(trajectory))]
+    return {
+        "generalization_error": error_of(errors) if errors else "",
+        "Q": "Q",
+        "R": "R",
+        "v": "v" if "v" in trajectory else "head_v",
+    }
+
+
 @styled
 def explored(
     theories: Mapping[str, Dataset],
@@ -71,16 +82,17 @@ def explored(
     figure, panels = new_panels(len(QUANTITIES))
     measured = [] if sgd is None else sgd["overlaps"].values.tolist()
     for panel, name in zip(panels, QUANTITIES, strict=True):
+        found = name
         for _, color, solved in [*pinned, ("", "", theories)]:
             colors, width = ([color], 0.9) if color else (PAGE_COLORS, 1.4)
             for theory, dataset in solved.items():
-                draw_entries(panel, dataset[name], colors=colors, ls=LINES[theory], lw=width)
+                draw_entries(panel, dataset[found := on_page(dataset)[name]], colors=colors, ls=LINES[theory], lw=width)
         # ε_g and v are the same, however Q and R are measured.
         for theory in measured if name in ("Q", "R") else measured[:1]:
-            runs: Any = sgd.sel(overlaps=theory)[name]  # type: ignore[union-attr]
+            runs: Any = sgd.sel(overlaps=theory)[on_page(sgd)[name]]  # type: ignore[arg-type, union-attr]
             symbol = SYMBOLS[0] | {"marker": MARKERS[theory], "mew": 1.0}
             draw_entries(panel, runs, colors=PAGE_COLORS, marks=EVERY, **symbol)
-        panel.set(xscale="log", ylabel=LABELS[name])
+        panel.set(xscale="log", ylabel=LABELS.get(found, variable(found).long_name))
     panels[0].set_yscale("log")
     finish(panels)
     handles = [key(f"{theory} theory", color=PAGE_COLORS[0], ls=LINES[theory]) for theory in theories]

@@ -16,7 +16,7 @@ from ._mean_fields import (
 )
 from ._optimal import Optimum as Optimum, optimal_schedule as optimal_schedule
 from ._phases import phase_diagram as phase_diagram, plateau_exit as plateau_exit
-from ._solve import solve_many as solve_many, solve_spectrum as solve_spectrum
+from ._solve import solve_many as solve_many, solve_spectrum as solve_spectrum, trajectories as trajectories
 from ._spectrum import Spectrum as Spectrum, reduce as reduce, spectrum_of as spectrum_of
 from ._theories import (
     Conventional as Conventional,
