@@ -78,7 +78,7 @@ def times_of(view: View) -> Float[np.ndarray, "time"]:
 def drawn(problem: Problem, seed: int) -> Instance:
     """Draw the instance of a problem; its arrays are kept for the next one, which often has the same."""
     if not problem.has_closed_form:
-        return _arrays(problem, seed)
+        return _arrays(problem, seed)  # type: ignore[arg-type]
     return _arrays(problem.replace(**GAUSSIAN), seed).replace(  # type: ignore[arg-type]
         **{name: getattr(problem, name) for name in RULE},
         latent=problem.draw_latent(seed),
