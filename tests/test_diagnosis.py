@@ -45,6 +45,24 @@ def test_blocks_get_the_right_verdict(diagnoses):
         assert (abs(ratio - 1) < 0.5).all()
 
 
+def test_a_rule_is_diagnosed_without_mixture_theory():
+    problem = sl.Problem(
+        input_dim=60,
+        latent_dim=30,
+        student_units=2,
+        teacher_units=2,
+        activation="erf",
+        learning_rate=0.3,
+        loss="logistic",
+        labels="sign",
+        latent=sl.GaussianMixture(components=2, spread=3.0),
+    )
+    found = sl.diagnose(problem.draw(seed=0), times=sl.log_times(120, 60, 20), **QUICK | {"runs": 3, "most_runs": 3})
+    assert "mixture         does not apply: rule is not in the equations of mixture theory" in str(found)
+    assert {"head_v", "loss", "error_rate"} < {*found.data["quantity"].values}
+    assert [panel.get_ylabel() for panel in found.figure().axes][1:3] == ["loss", "v"]
+
+
 def test_reasons_name_what_breaks(diagnoses):
     said = {size: "\n".join(d.reasons) for size, d in diagnoses.items()}
     assert "covariance: isotropic" in said[1]

@@ -147,9 +147,11 @@ def diagnose(
         assumed["moment-matched"] = instance.replace(latent=ClusterMixture(np.zeros((1, D)), covariance[None]))
     notes = {}
     try:
+        for name in instance.beyond_basic:
+            raise ProblemError(f"clusters: {name} is not in the equations of mixture theory. Leave clusters out.")
         (clusters or instance.latent).clusters(D)
         assumed["mixture"] = instance.replace(latent=clusters) if clusters else instance
-    except ProblemError as error:  # the law of the data has no clusters, and none were given to stand for it
+    except ProblemError as error:  # a rule, or the law of the data has no clusters and none were given for it
         if clusters:
             raise
         notes["without_mixture"] = str(error).partition(": ")[2].split(". ")[0]

@@ -10,7 +10,7 @@ from xarray import DataArray, Dataset
 
 from ..comparison import AGREEMENT
 from ..diagnosis import judge, margins
-from ..trajectory import error_of, followed, is_error, variable
+from ..trajectory import HEAD, error_of, followed, is_error, variable
 from ._draw import (
     GREY,
     SERIES,
@@ -127,7 +127,9 @@ def diagnosis(data: Dataset) -> Figure:
     names = data["M_runs"].dropna("theory", how="all")["theory"].values.tolist()
     theories = {name: look._replace(linestyle=ls) for name, look, ls in zip(names, SERIES, DASHES, strict=False)}
     _draw_margins(ratios, data, theories)
-    for panel, name in zip(curves, SHOWN, strict=True):
+    followed = [str(name).removesuffix("_theory") for name in data if str(name).endswith("_theory")]
+    head = next((name for name in reversed(followed) if name == "v" or name.startswith(HEAD)), "Q")
+    for panel, name in zip(curves, (error_of(followed), head, "R"), strict=True):
         _draw_diagonal(panel, data, name, theories)
     _draw_fields(fields, data)
     _draw_spectrum(spectrum, data)
@@ -174,7 +176,9 @@ def _draw_diagonal(panel: Axes, data: Dataset, name: str, theories: Mapping[str,
             color = series.color if name == "R" else "black"
             draw_entries(panel, runs, colors=[color], marks=marks_along(times)[0], **SYMBOLS[0])
     scale = "log" if name == "generalization_error" else "linear"
-    panel.set(xscale="log", xlim=times[[0, -1]], yscale=scale, xlabel=TIME, ylabel=SHOWN[name])
+    panel.set(
+        xscale="log", xlim=times[[0, -1]], yscale=scale, xlabel=TIME, ylabel=SHOWN.get(name, variable(name).long_name)
+    )
 
 
 def _draw_fields(panel: Axes, data: Dataset) -> None:
