@@ -18,6 +18,7 @@ from ..errors import ProblemError
 from ..rules import Averages, Integrals, Moment, Scalar
 from ._compiled import call
 from ._equations import Case, State, batch_step, moment_at, right_hand_side, start, task_at
+from ._points import Points
 from ._spectrum import interpolated, padded
 from ._stiff import Rosenbrock
 from ._symmetry import Symmetry, symmetry_of
@@ -32,6 +33,9 @@ LARGEST_GROWTH = 1e6
 
 RELATIVE = 1e-4
 """Local error allowed to ε, relative to ε + the larger of atol and FINEST."""
+
+RARELY = 3e-3
+"""Likewise to what students do not know of their teachers, where a rule rarely learns."""
 
 FINEST = 1e-11
 """Below atol of this size the rounding of ε would stop the solver."""
@@ -159,7 +163,11 @@ def integrate(
         step = partial(batch_step, case=case, averages=averages)
         return _by_batches(lambda t, state: average(step(t, state)), observe, rates.fraction, average(state), times)
 
+    rare = isinstance(averages, Points) and averages.rare
+
     def size(t, state):
+        if rare:  # ε is of the order of its root
+            return jnp.sum(averages.unknown(moment_at(t, state, case))) + FINEST
         return jnp.abs(observe(t, state, None)[3]["generalization_error"]) + jnp.maximum(atol, FINEST)
 
     def level(t, state):
@@ -170,6 +178,10 @@ def integrate(
 
     def slope(t, state, args):
         change = right_hand_side(t, state, case, averages)
+        if rare:
+            still = jax.tree.map(jnp.zeros_like, state)._replace(Q=change.Q, R=change.R)
+            known, moved = jax.jvp(lambda state: size(t, state), (state,), (still,))
+            return average(change._replace(error=moved * atol / (RARELY * known)))
         allowed = RELATIVE * size(t, state) if resolves else jnp.inf
         return average(change._replace(error=change.error * atol / allowed))
 

@@ -58,6 +58,8 @@ class Points(Averages):
         """For a network of K students and M teachers."""
         if rule.labels == CLUSTERS:
             raise ProblemError("labels: clusters have no theory yet. Use a function of the teacher's fields, or SGD.")
+        if M == 0:
+            raise ProblemError("teacher: must have a unit in theory (got none). Give one, which labels need not use.")
         return cls(rule, rule.digest(K, M), rule.rests(K, M))
 
     @property
@@ -186,6 +188,13 @@ class Points(Averages):
         with jax.enable_x64(False), jax.ensure_compile_time_eval():
             return [learn(fields @ x, teacher @ y) for x, y in maps]
 
+    def unknown(self, at: Moment) -> Any:
+        """Which part of the variance of each teacher's field the students do not know, shape (M,)."""
+        known = lower_root(at.Q)
+        fixed = jnp.diagonal(known) == 0
+        explained = solve_triangular(known + jnp.diag(jnp.where(fixed, 1.0, 0.0)), at.R, lower=True)
+        return 1 - jnp.sum(jnp.where(fixed[:, None], 0.0, explained) ** 2, axis=0) / jnp.diagonal(at.T)
+
     def _normals(self, at: Moment) -> tuple[Any, Any, Any]:
         """L with the teachers first, normals (point, sample, dim), and the weights of the points, which sum to 1.
 
@@ -197,11 +206,7 @@ class Points(Averages):
         count = len(normals)
         if not self.rare:
             return L, normals, jnp.full(count, 1 / count, jnp.float32)
-        known = lower_root(at.Q)
-        fixed = jnp.diagonal(known) == 0
-        explained = solve_triangular(known + jnp.diag(jnp.where(fixed, 1.0, 0.0)), at.R, lower=True)
-        part = jnp.sum(jnp.where(fixed[:, None], 0.0, explained) ** 2, axis=0) / jnp.diagonal(at.T)
-        sigma = jnp.sqrt(jnp.clip(1 - part, NEAREST**2, 1)).astype(jnp.float32)
+        sigma = jnp.sqrt(jnp.clip(self.unknown(at), NEAREST**2, 1)).astype(jnp.float32)
         units = (L[:M, :n] / jnp.linalg.norm(L[:M, :n], axis=1, keepdims=True)).astype(jnp.float32)
         z = normals[:, 0, :n]
         which = np.arange(count) * (M + 1) // count  # parts in order cover the space evenly; the last stays as it is

@@ -55,9 +55,11 @@ def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver,
     diverged_at = np.append(times, np.inf)[reached]
     averages, error = solver.averages, float(np.max(errors))
     if error > averages.accuracy:
+        own = not isinstance(averages, Integrals)
+        helps = "fewer units" if own else "smaller output weights and learning rates"
         warnings.warn(
             f"accuracy: the Gaussian averages are known to {error:.1g} only where {averages.accuracy:.1g} was asked "
-            "for. Allow a larger error, or use smaller output weights and learning rates.",
+            f"for. Allow a larger error, or use {helps}.",
             AccuracyWarning,
             stacklevel=3,
         )
