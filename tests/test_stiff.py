@@ -14,9 +14,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from numpy.testing import assert_allclose
 
-from sgdlimit.theory import Spectrum, solve_spectrum
+from sgdlimit.rules import network
+from sgdlimit.theory import Solver, Spectrum, order_parameters, solve_spectrum
 from sgdlimit.theory._averages import integrals_for
 from sgdlimit.theory._equations import Case, right_hand_side, start
+from sgdlimit.theory._points import Points
 from sgdlimit.theory._spectrum import interpolated
 from sgdlimit.theory._stiff import GAMMA, Rosenbrock
 from sgdlimit.training import Schedule, Training
@@ -109,6 +111,23 @@ def test_implicit_steps_arrive_where_explicit_ones_do(exponent, monkeypatch):
         assert_allclose(implicit[name], explicit[name], atol=2e-6)
     assert_allclose(implicit.generalization_error, explicit.generalization_error, rtol=2e-4)
     assert abs(implicit.Q - explicit.Q).max() > 0
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_implicit_steps_of_a_logistic_loss_arrive_where_explicit_ones_do(dropout, monkeypatch):
+    """Averages over points have errors of their own, the same with both kinds of steps."""
+    spectrum, _ = power_law(1.5, 200, K=1)
+    # Labels that cannot be learned without errors, so that weights stay finite.
+    rule = network([1.0], [[1.0]], activation="erf", loss="logistic", labels="sign", label_noise=0.3)
+    case = Case(spectrum, rule.head, rule.given, Training(dropout=dropout).rates(0.05, 1, 1))
+    solver, times = Solver(Points.of(rule, 1, 1), 1e-5, 1e-5), np.geomspace(1, 1000, 10)
+    monkeypatch.setattr("sgdlimit.theory._points.SOLVER_SHARE", 1e-5)
+    explicit = order_parameters(case, times, solver)
+    monkeypatch.setattr("sgdlimit.theory._integrate.STIFF", 1)
+    implicit = order_parameters(case, times, solver)
+    assert implicit.steps < explicit.steps / 3
+    for one, other in zip(jax.tree.leaves(implicit[:3]), jax.tree.leaves(explicit[:3]), strict=True):
+        assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_the_jacobian_of_an_implicit_step_is_exact():
