@@ -1,5 +1,6 @@
 """Further options of training: theory against limits, and against direct SGD in NumPy from the definitions."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import erf
@@ -216,7 +217,7 @@ def test_combinations_that_have_no_meaning_are_refused(make, complaint):
 
 
 def own_rule(samples=1, **options):
-    rule = sl.Rule(lambda fields, target, head: (-np.sign(target), {}), name="hebb", samples=samples)
+    rule = sl.Rule(lambda fields, target, head: (-jnp.sign(target), {}), name="hebb", samples=samples)
     return sl.Instance(
         np.eye(4), np.ones((1, 4)), teacher=np.ones((1, 4)), rule=rule, learning_rate=0.1, nonlinearity="identity",
         training=sl.Training(**options),

@@ -166,7 +166,7 @@ def integrate(
     rare = isinstance(averages, Points) and averages.rare
 
     def size(t, state):
-        if rare:  # ε is of the order of its root
+        if isinstance(averages, Points):  # ε is of the order of its root
             return jnp.sum(averages.unknown(moment_at(t, state, case))) + FINEST
         return jnp.abs(observe(t, state, None)[3]["generalization_error"]) + jnp.maximum(atol, FINEST)
 
