@@ -69,6 +69,10 @@ def finish(panels: Any, titles: Iterable[str] = ()) -> None:
         log_ticks(panel)
 
 
+NARROW = 0.25
+"""Part of a figure's width below which an axis has few labels, or they would touch."""
+
+
 def log_ticks(panel: Axes) -> None:
     """Ticks of log axes by their limits: every decade if they span more than two, else 1, 2, 5 in plain numbers.
 
@@ -78,7 +82,8 @@ def log_ticks(panel: Axes) -> None:
         if isinstance(axis.get_major_locator(), LogLocator):
             low, high = axis.get_view_interval()
             wide = high > 100 * low
-            axis.set_major_locator(LogLocator(subs=[1.0] if wide else [1.0, 2.0, 5.0], numticks=9))
+            narrow = axis is panel.xaxis and panel.get_position().width < NARROW
+            axis.set_major_locator(LogLocator(subs=[1.0] if wide else [1.0, 2.0, 5.0], numticks=4 if narrow else 9))
             if not wide:
                 axis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set_minor_formatter("")
