@@ -641,7 +641,10 @@ SLOW: dict[str, tuple[float, str]] = {
         5,
         "test_theory.py::test_label_noise_leaves_a_small_error_that_is_resolved",
     ),
-    "test_stiff.py::test_implicit_steps_of_a_logistic_loss": (40, "test_stiff.py::test_the_jacobian_of_an_implicit"),
+    "test_stiff.py::test_implicit_steps_of_a_logistic_loss_arrive_where_explicit_ones_do": (
+        40,
+        "test_stiff.py::test_the_jacobian_of_an_implicit_step_is_exact",
+    ),
     "test_rules.py::test_late_times_of_units_that_rarely_err": (
         15,
         "test_rules.py::test_a_unit_that_learns_from_errors[perceptron",
