@@ -102,7 +102,7 @@ def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequ
             end = min(stop, int(outputs[wanted]))
             for c, setting in enumerate(settings):
                 part = sample - start, end - start
-                clock = Clock(task, factors[c], time, ends)
+                clock = Clock._make((task, factors[c], time, ends))
                 states[c] = _advance(states[c], arrays[c], clock, fixed[c], *part, setting=setting)
             sample = end
             if sample == outputs[wanted]:
