@@ -125,7 +125,7 @@ def test_only_the_head_of_the_present_task_learns():
     made, alone = (network(x, both, activation="erf", bias=True) for x in (v, v[1]))
     fields, teacher = np.array([0.3, -1.0]), np.array([1.0, 0.2, -0.5])
     for rule in (made, alone):
-        rule.checked_for(2, 3)
+        rule.check(2, 3)
     _, delta, change = learned(made, fields, teacher, task=1)
     _, expected, expected_change = learned(alone, fields, teacher, task=1)
     np.testing.assert_allclose(delta, expected)

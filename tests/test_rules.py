@@ -38,7 +38,8 @@ def one_node(Q, R, T):
 def case_of(rule, inputs, eta=1.0, training=FIRST_LAYER, averages=None):
     """A case of a rule, and averages over its points."""
     K, M = inputs.overlap.shape[1:]
-    averages = averages or Points.of(rule.checked_for(K, M), K, M)
+    rule.check(K, M)
+    averages = averages or Points.of(rule, K, M)
     return Case(inputs, rule.head, rule.given, training.rates(eta, K, M)), averages
 
 

@@ -39,6 +39,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:90]} ..."
 
 
+def reason(error: Exception) -> str:
+    """The first line of what another package's error says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def closest(name: object, known: Collection[str]) -> list[str]:
     """The known name that is nearest to one that is not, whatever their case; none where none is near."""
     small = {each.lower(): each for each in known}

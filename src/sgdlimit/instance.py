@@ -133,7 +133,9 @@ class Instance:
             self.teacher = numbers("teacher", teacher, ("teacher_units", D))
         K, M = len(self.student), len(self.teacher)
         self.switch_times = check_switch_times(switch_times)
-        self.rule = None if rule is None else rule.checked_for(K, M)
+        self.rule = rule
+        if rule is not None:
+            rule.check(K, M)
         outputs = (1 + len(self.switch_times), M)[len(self.switch_times) == 0 :]
         own = {"student_output": student_output, "teacher_output": teacher_output, "activation": activation}
         if rule is not None:

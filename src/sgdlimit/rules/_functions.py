@@ -11,7 +11,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from .._jax import own_jax
-from ..errors import ProblemError
+from ..errors import ProblemError, reason
 from ..settings import numbers
 from ..signatures import checked
 
@@ -89,10 +89,9 @@ class TracedFunction:
                 # Not the function itself: JAX 0.10 ends the process if it is given one of NumPy's a second time.
                 traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
             except Exception as error:  # whatever the user's code raises
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise ProblemError(
-                    f"{self.what}: {self.name!r} cannot be traced by JAX ({reason}). Write it with jax.numpy, and use "
-                    "jnp.where(x > 0, ...) for a branch."
+                    f"{self.what}: {self.name!r} cannot be traced by JAX ({reason(error)}). Write it with jax.numpy, "
+                    "and use jnp.where(x > 0, ...) for a branch."
                 ) from None
         if getattr(traced, "shape", None) != () or not np.issubdtype(traced.dtype, np.floating):
             raise ProblemError(

@@ -5,6 +5,7 @@ A new loss is one line of :data:`LOSSES`. The predictions are ŷ = s_K v g(λ) +
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -169,7 +170,7 @@ def network(
         given["feedback"] = numbers("feedback", feedback, v.shape[own:])
     g = activation_named(activation)
     g_teacher = g if teacher_activation is None else activation_named(teacher_activation)
-    two_layers = _TwoLayers(g, g_teacher, loss, kind, rule, P, own, label_noise > 0)
+    two_layers = _two_layers(g, g_teacher, loss, kind, rule, P, own, label_noise > 0)
     settings: dict[str, Any] = {
         "head": {"v": v} | ({"b": np.zeros(v.shape[:-1])} if bias else {}),
         "labels": CLUSTERS if kind == CLUSTERS else two_layers.label_of_teacher,
@@ -274,6 +275,10 @@ class _TwoLayers:
         fixed = head | {"v": jnp.broadcast_to(given["feedback"], head["v"].shape)}
         _, to_fields = jax.vjp(lambda fields: self.output(fields, fixed, given, task), fields)
         return to_fields(error)[0], back(error)[0]
+
+
+_two_layers = lru_cache(maxsize=64)(_TwoLayers)
+"""Methods are equal only where they belong to one object."""
 
 
 def _sign(y: Any) -> Any:

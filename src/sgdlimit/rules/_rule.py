@@ -12,13 +12,15 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, wraps
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from .._jax import own_jax
-from ..errors import ProblemError, shown, unknown_name
+from ..errors import ProblemError, reason, shown, unknown_name
 from ..settings import check_whole, numbers
 from ..signatures import checked
 
@@ -27,6 +29,31 @@ EXTRAS = ("noise", "given", "task", "time", "Q", "R", "T")
 
 ACCURACY = 2e-3
 CLUSTERS = "clusters"
+
+
+def _remembered(method: Callable[["Rule", int, int], Any]) -> Callable[["Rule", int, int], Any]:
+    """A method of K and M that is called once for rules of the same functions and shapes, whatever their numbers."""
+    known = lru_cache(maxsize=64)(lambda of: method(of.rule, *of.units))
+
+    @wraps(method)
+    def call(self: "Rule", K: int, M: int) -> Any:
+        shapes = tuple((name, np.shape(x)) for name, x in (self.head | self.given).items())
+        functions = self.update, self.labels, *self.metrics.values()
+        try:
+            return known(_Same((functions, shapes, *self.metrics, self.noise, self.samples), (K, M), self))
+        except TypeError:  # as of functions without a hash
+            return method(self, K, M)
+
+    return call
+
+
+@dataclass(frozen=True)
+class _Same:
+    """A rule for so many units, equal to others of the same kind."""
+
+    kind: tuple[Any, ...]
+    units: tuple[int, int]
+    rule: Any = field(compare=False)
 
 
 class Rule:
@@ -165,8 +192,9 @@ class Rule:
         """The metrics of one sample."""
         return {name: _called(metric, (fields, target, head), extras) for name, metric in self.metrics.items()}
 
-    def checked_for(self, K: int, M: int) -> "Rule":
-        """This rule, after its functions were tried on K student and M teacher units.
+    @_remembered
+    def check(self, K: int, M: int) -> None:
+        """Try the functions on K student and M teacher units.
 
         Raises
         ------
@@ -207,8 +235,8 @@ class Rule:
                 f"update: must return δ and what the head moves against, of the shapes {wanted} (got {shapes}). Give "
                 "zeros for what does not move."
             )
-        return self
 
+    @_remembered
     def rests(self, K: int, M: int) -> bool:
         """Whether it depends on the target that the rule learns nothing, δ = 0, as a perceptron from right answers."""
         import jax
@@ -217,18 +245,22 @@ class Rule:
             return False
         rng = np.random.default_rng(0)
         each = [rng.standard_normal((200, n)).astype(np.float32) for n in (K, M, self.noise)]
-        fixed = {"given": self.given, "task": 0}
+        # With numbers that stand for any others.
+        head, given = ({name: np.ones(np.shape(x)) for name, x in each.items()} for each in (self.head, self.given))
+        fixed = {"given": given, "task": 0}
         overlaps = {"time": 1.0, "Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
 
         def delta(fields, teacher, noise):
             target = self.target(teacher, noise=noise, **fixed)
-            return self.learn(fields, target, self.head, noise=noise, **fixed, **overlaps)[0]
+            return self.learn(fields, target, head, noise=noise, **fixed, **overlaps)[0]
 
         with own_jax(), jax.enable_x64(False), jax.ensure_compile_time_eval():
-            found = (jax.vmap(delta)(each[0], teacher, each[2]) for teacher in (each[1], each[1][::-1]))
+            tried = jax.jit(jax.vmap(delta))
+            found = (tried(each[0], teacher, each[2]) for teacher in (each[1], each[1][::-1]))
             rests, other = ((np.asarray(deltas) == 0).all(axis=1) for deltas in found)
         return bool((rests != other).any())
 
+    @_remembered
     def digest(self, K: int, M: int) -> str:
         """Tells rules apart that compute other things, from one process to another."""
         import jax
@@ -254,25 +286,24 @@ class Rule:
         import jax
 
         try:
-            values = jax.vmap(function)(*jax.tree.map(lambda x: np.asarray(x)[None], arguments))
+            values = jax.jit(jax.vmap(function))(*jax.tree.map(lambda x: np.asarray(x)[None], arguments))
             value = jax.tree.map(lambda x: np.asarray(x)[0], values)
             bad = [leaf for leaf in jax.tree.leaves(value) if not np.isfinite(np.asarray(leaf, float)).all()]
         except Exception as error:  # whatever the user's code raises
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ProblemError(
-                f"{name}: of the rule {self.name!r} cannot be computed by JAX ({reason}). Write it with jax.numpy, for "
-                "fields (K,), the target of a sample and the head."
+                f"{name}: of the rule {self.name!r} cannot be computed by JAX ({reason(error)}). Write it with "
+                "jax.numpy, for fields (K,), the target of a sample and the head."
             ) from None
         if bad:
             raise ProblemError(f"{name}: of the rule {self.name!r} must be finite (got {shown(bad[0])}).")
         return value
 
 
+@dataclass(frozen=True)
 class Gradient:
     """The update that follows the gradient of a loss."""
 
-    def __init__(self, loss: Callable[..., Any]) -> None:
-        self.loss = loss
+    loss: Callable[..., Any]
 
     def __call__(
         self, fields: Any, target: Any, head: Any, noise: Any = None, given: Any = None, task: Any = 0
