@@ -246,8 +246,8 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     weights += [rates.teacher_scale * np.asarray(each) for each in jax.tree.leaves(case.given)]
     force = max(float(np.sum(each**2)) for each in weights)
     explicit_steps = rates.learning_rate * inputs.eigenvalues.max() * force * times[-1] / 1.7
-    options = rates.memory, rates.sphere, rates.norm, rates.fraction, rates.carry, rates.drift
-    plain = averages.gradient and all(option is None for option in options)
+    coupled = rates.memory, rates.sphere, rates.norm, rates.fraction, rates.carry, rates.drift
+    plain = averages.gradient and all(option is None for option in coupled)
     stiff = plain and explicit_steps > STIFF
     if rates.fraction is not None and times[-1] / rates.fraction > solver.max_steps:
         raise ProblemError(
