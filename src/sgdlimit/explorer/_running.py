@@ -93,7 +93,7 @@ class Streaming(Shown):
             self.apply(lambda: self._follow(turn, pictures + 1), PUSH * max(1, len(ACTIVE) / 2))
 
     def _report(self, words: str, *, busy: bool = False) -> None:
-        """Say what the run does and draw it; one button is enabled before the other is not, for the keyboard to go to."""
+        """Say what the run does and draw it; one button is always enabled, so that the keyboard has where to go."""
         enabled, other = (self.stop_button, self.run_button) if busy else (self.run_button, self.stop_button)
         enabled.disabled = False
         other.disabled, self.progress.visible = True, busy
