@@ -310,7 +310,7 @@ SLOW: dict[str, tuple[float, str]] = {
         "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
     ),
     "test_options.py::test_theory_follows_the_sgd_of_the_package_with_each_option": (
-        60,
+        90,
         "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",
     ),
     "test_options.py::test_sgd_on_the_sphere_begins_there": (

@@ -119,10 +119,7 @@ def test_theory_follows_direct_sgd_with_each_option_and_not_without(name):
     assert (without > 4 * error).any(), (without, error)
 
 
-IN_SGD = [name for name in CASES if "drift" not in name and "turn" not in name]
-
-
-@pytest.mark.parametrize("name", IN_SGD)
+@pytest.mark.parametrize("name", CASES)
 def test_theory_follows_the_sgd_of_the_package_with_each_option(name):
     """As above; the steps themselves are those of NumPy, see ``test_rules_sgd.py``."""
     rate, options = CASES[name]
@@ -137,12 +134,6 @@ def test_sgd_on_the_sphere_begins_there():
     theory, runs = (solve(instance, [0.0, 1.0]) for solve in (sl.solve, sl.simulate))
     np.testing.assert_allclose(runs["Q"][0, 0], theory["Q"][0], rtol=1e-6)
     np.testing.assert_allclose(abs(theory["Q"]).max(), 1.5, rtol=0.1)  # with |W|² = N, of the mean variance
-
-
-@pytest.mark.parametrize("option", [{"gradient_flow": True}, {"teacher_drift": 0.1}, {"teacher_turn": TURN}])
-def test_sgd_refuses_what_it_lacks(option):
-    with pytest.raises(sl.ProblemError, match=f"{min(option)}: is for theory alone"):
-        sl.simulate(network(0.4, **option), [1.0])
 
 
 # --- limits and identities -------------------------------------------------------------------------------------------

@@ -221,6 +221,38 @@ def test_clusters_are_asked_of_laws_that_have_some():
         sl.simulate(instance_of(rule, latent=law), [1.0])
 
 
+@pytest.mark.parametrize("engine", ["blocks", "jax"])
+def test_a_teacher_that_turns_by_half_in_each_step_comes_back_in_the_next(engine):
+    """The same steps as with a teacher that stays, whose fields change sign in every second step."""
+
+    def network(sign):
+        def squared(fields, target, head, time):
+            delta = (fields.sum() - sign(time) * jnp.tanh(target).sum()) * jnp.ones(K)
+            return delta, {}
+
+        error = {"error": lambda fields, target, head: (fields.sum() - jnp.tanh(target).sum()) ** 2}
+        return sl.Rule(squared, metrics=error)
+
+    stays = network(lambda time: 1 - 2 * (jnp.round(time * N) % 2))
+    half = sl.Training(teacher_turn=((0.0, np.pi * N), (-np.pi * N, 0.0)))
+    times, same = np.array([1, 2, 600, 601]) / N, {"runs": 2, "keep_weights": True, "engine": engine}
+    found = sl.simulate(instance_of(network(lambda time: 1), training=half, rate=0.2), times, **same)
+    known = sl.simulate(instance_of(stays, rate=0.2), times, **same)
+    sign = np.array([-1, 1, 1, -1])[:, None, None]
+    np.testing.assert_allclose(found["W"], known["W"], atol=1e-5)
+    np.testing.assert_allclose(found["R"], sign * known["R"], atol=1e-5)
+    np.testing.assert_allclose(found["error"][:, 1:3], known["error"][:, 1:3], rtol=1e-4)
+    assert (abs(found["error"] / known["error"] - 1)[:, ::3] > 0.1).all()
+
+
+def test_what_sgd_refuses_of_teachers_that_move():
+    moves = sl.Training(teacher_drift=0.1)
+    with pytest.raises(sl.ProblemError, match="training: must not move the teacher where labels are kept"):
+        sl.simulate(instance_of(LOGISTIC, training=moves), [1.0], keep_inputs=True)
+    with pytest.raises(sl.ProblemError, match="rule: must not ask for Q, R, T or clusters where the teacher moves"):
+        sl.simulate(instance_of(sl.Rule(towards), training=moves), [1.0])
+
+
 def test_given_samples_bring_their_targets():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((300, N)), rng.standard_normal(300)

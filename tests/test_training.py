@@ -280,7 +280,7 @@ def test_informed_students_start_at_the_chosen_cosine():
                 [1.0],
                 data=(np.ones((60, 30)), np.ones((60, 60)), np.ones(60)),
             ),
-            r"data: must be \(C,\) where labels are noisy or tasks change \(got labels y\)",
+            r"data: must be \(C,\) where labels are noisy, or tasks or teachers change \(got labels y\)",
         ),
         (
             lambda: solve_spectrum(

@@ -471,11 +471,17 @@ class Instance:
             raise unknown_name("theory", theory, THEORIES)
         return self.mixture_moments(theory).averaged()
 
-    def mixture_moments(self, theory: TheoryName = "mixture") -> MixtureMoments:
-        """Moments within each cluster that a theory assumes, see :func:`sgdlimit.inputs.moments_within`."""
+    def mixture_moments(
+        self, theory: TheoryName = "mixture", teacher: Float[ndarray, "M D"] | None = None
+    ) -> MixtureMoments:
+        """Moments within each cluster that a theory assumes, see :func:`sgdlimit.inputs.moments_within`.
+
+        Those with another teacher, if one is given.
+        """
         clusters = assumed_clusters(self.latent, self.latent_dim, theory)
         mean = self.input_mean() if self.centre and theory == "mixture" else None
-        return moments_within(self.features, self.teacher, self.f, clusters, 0.0 if mean is None else mean)
+        teacher = self.teacher if teacher is None else teacher
+        return moments_within(self.features, teacher, self.f, clusters, 0.0 if mean is None else mean)
 
     def input_mean(self) -> Float[ndarray, "N"] | None:
         """The mean that f itself gives the inputs, None where it is zero; see :func:`sgdlimit.inputs.input_mean`."""

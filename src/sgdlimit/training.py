@@ -180,7 +180,7 @@ class Training(Settings):
     clip
         c: what moves W and the head has the factor min(1, c/√(ω̄|δ|² + |γ|²)).
     teacher_drift, teacher_turn
-        A teacher that moves in each step, W̃ ← (1 − κ/N) W̃ + √(2κ/N) ζ with normal ζ, and W̃ ← W̃ + S W̃/N with an
+        A teacher that moves in each step, W̃ ← (1 − κ/N) W̃ + √(2κ/N) ζ with normal ζ, and W̃ ← e^(S/N) W̃ with an
         antisymmetric S of shape (M, M).
     batch_fraction
         α of batches of αN samples, whose gradients a step adds up: W ← W − (η/√N) Σ δ X. Time counts samples, t =
@@ -240,6 +240,10 @@ class Training(Settings):
     def moves_teacher(self) -> bool:
         """Whether the teacher drifts or turns."""
         return self.teacher_drift > 0 or self.teacher_turn is not None
+
+    def turn(self, M: int) -> Float[ndarray, "M M"]:
+        """S, which is 0 for a teacher that does not turn."""
+        return np.zeros((M, M)) if self.teacher_turn is None else np.array(self.teacher_turn)
 
     def factor(self, t: ArrayLike) -> Float[ndarray, "*t"]:
         """Factor of both rates at any times, from the schedule."""

@@ -19,6 +19,7 @@ from ..instance import Instance
 from ..rules import Rule
 from ..trajectory import HEAD, make_trajectory
 from ._kernel import losses
+from ._sources import BLOCK
 from ._stream import Kept, Products, Stream
 
 TIMES_AT_ONCE = 25  # output times in one task
@@ -33,7 +34,7 @@ KEPT = {
 """Dimensions of what a trajectory keeps besides order parameters."""
 
 TestSet = tuple[Float32[ndarray, "sample N"], Shaped[ndarray, "..."]]
-"""Inputs and labels (task, sample); or what a rule makes its targets of."""
+"""Inputs and labels (task, sample); or what a rule makes its targets of; or the latent, for a teacher that moves."""
 
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
 """What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
@@ -65,8 +66,11 @@ class Record:
 
         ``tests`` are the products of a test set, of which ``stream`` has the keys.
         """
-        test_set = stream.formed(self.condition, tests, tests.shape[1])
-        if not self.instance.closed_form and len(test_set[0]):
+        test_set, count = stream.formed(self.condition, tests, tests.shape[1]), tests.shape[1]
+        if self.instance.training.moves_teacher:
+            latents = (stream.latent(self.condition, first) for first in range(0, count, BLOCK))
+            test_set = test_set[0], np.concatenate([stream.locations[:0], *latents])[:count]
+        elif not self.instance.closed_form and count:
             test_set = test_set[0], stream.sees(self.condition, 0, tests)
         self.runs, start = run + 1, int(self.reached[run])
         self._reach(run, stream, students, until)
@@ -105,18 +109,23 @@ class Record:
         head = {name: values[part] for name, values in head.items()}
         overlaps = zip(*(moments.overlaps(student) for moments, _ in self.moments), strict=True)
         variables = {name: np.stack(each, axis=1) for name, each in zip("QR", overlaps, strict=True)}
+        moves, labels = self.instance.training.moves_teacher, test_set[1]
+        if moves:  # R with all D coordinates of the latent becomes that with the teacher, and so do its fields
+            teacher = students.teachers[condition][part]
+            variables["R"] = variables["R"] @ teacher[:, None].mT
+            labels = (labels @ teacher.mT / np.sqrt(self.instance.latent_dim)).astype(np.float32)
         prefix = stream.rules[condition].prefix
         variables |= {prefix + name: values for name, values in head.items()}
         for _, mean in self.moments:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
-        inputs, labels = test_set
+        inputs = test_set[0]
         if len(inputs):
             times, K, N = student.shape
             fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
             task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
-            if not self.instance.closed_form:
-                return variables | _metrics(stream.rules[condition], fields, labels, head, task)
+            if moves or not self.instance.closed_form:
+                return variables | _metrics(stream.rules[condition], fields, labels, head, task, moves)
             # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
             v, network = (
                 chains.rates.student_scale[condition] * head["v"],
@@ -174,23 +183,28 @@ class Record:
 def _metrics(
     rule: Rule,
     fields: Float32[ndarray, "time K sample"],
-    teacher: Shaped[ndarray, "sample ..."],
+    teacher: Shaped[ndarray, "..."],
     head: dict[str, Float[ndarray, "time ..."]],
     task: Int[ndarray, "time"],
+    moves: bool,
 ) -> dict[str, Float[ndarray, "time"]]:
-    """Means of a rule's metrics over a test set without noise, and their standard errors."""
+    """Means of a rule's metrics over a test set without noise, and their standard errors.
+
+    Teachers that move have their fields at each time.
+    """
     import jax
 
     noise = np.zeros(rule.noise, np.float32)
 
-    def at_time(fields, head, task):
+    def at_time(fields, teacher, head, task):
         given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
         extras = {"noise": noise, "given": given, "task": task}
         measure = jax.vmap(lambda fields, teacher: rule.measure(fields, rule.target(teacher, **extras), head, **extras))
         return measure(fields.T, teacher)
 
     with own_jax(accelerated=True):
-        each = jax.vmap(at_time)(fields, jax.tree.map(np.float32, head), task)
+        measured = jax.vmap(at_time, (0, 0 if moves else None, 0, 0))
+        each = measured(fields, teacher, jax.tree.map(np.float32, head), task)
         values = {name: np.asarray(value, float) for name, value in each.items()}
     errors = {f"{name}_stderr": value.std(axis=1) / np.sqrt(value.shape[1]) for name, value in values.items()}
     return {name: value.mean(axis=1) for name, value in values.items()} | errors
@@ -206,9 +220,10 @@ def records_of(
     known: dict[tuple, Moments] = {}
 
     def moments(instance, theory):
-        key = theory, theory == "conventional" or id(instance.latent)
+        moves = instance.training.moves_teacher
+        key = theory, theory == "conventional" or id(instance.latent), moves
         if key not in known:
-            within = instance.mixture_moments(theory)
+            within = instance.mixture_moments(theory, np.eye(instance.latent_dim) if moves else None)
             known[key] = within.averaged(), within.input_mean if theory == "mixture" else None
         return known[key]
 

@@ -69,6 +69,12 @@ class Projection:
         with one_thread():
             return self._padded(np.asarray(np.linalg.qr(self.exact, mode="r")))
 
+    @cached_property
+    def rotation(self) -> Float[ndarray, "D D"]:
+        """Q, whose transpose takes isotropic latent vectors back."""
+        with one_thread():
+            return np.linalg.qr(self.exact, mode="complete").Q
+
     def shifts(self, locations: Float[ndarray, "condition D"]) -> Float32[ndarray, "condition width"]:
         """What subtracting locations from the latent does to the product."""
         if not locations.any():
@@ -107,11 +113,7 @@ class Projection:
 
     def unrotated(self, normals: Latents) -> Latents:
         """The latent vectors zQᵀ whose product isotropic ones give."""
-        if not self.rotates:
-            return normals
-        with one_thread():
-            Q = np.linalg.qr(self.exact, mode="complete").Q
-        return (normals @ Q.T).astype(float32)
+        return (normals @ self.rotation.T).astype(float32) if self.rotates else normals
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)

@@ -13,6 +13,7 @@ from .._jax import own_jax
 from ..errors import ProblemError, unknown_name
 from ..instance import Instance
 from ..resources import available_bytes, cores
+from ..rules import CLUSTERS
 from ..settings import numbers
 from ..trajectory import check_times
 from ._measure import TIMES_AT_ONCE
@@ -35,8 +36,14 @@ def check_engine(name: str, instances: Sequence[Instance]) -> str:
     if name not in (*ENGINES, BY_BLOCKS):
         raise unknown_name("engine", name, ENGINES)
     for instance in instances:
-        for option in instance.training.options() & {"gradient_flow", "teacher_drift", "teacher_turn"}:
-            raise ProblemError(f"training.{option}: is for theory alone, and SGD does not have it. Leave it out.")
+        if instance.training.gradient_flow:
+            raise ProblemError("training.gradient_flow: is for theory alone, and SGD does not have it. Leave it out.")
+        rule = instance.rule
+        if instance.training.moves_teacher and rule and (rule.asks_for_overlaps or rule.labels == CLUSTERS):
+            raise ProblemError(
+                f"rule: must not ask for Q, R, T or clusters where the teacher moves in SGD (got {rule.name!r}). Leave "
+                "out teacher_drift and teacher_turn."
+            )
     compiled = not any(instance.beyond_basic for instance in instances)
     if name == "numba" and not compiled:
         beyond = ", ".join(dict.fromkeys(each for instance in instances for each in instance.beyond_basic))
@@ -94,10 +101,11 @@ def read_data(data: Data | None, instances: Sequence[Instance], samples: int) ->
     if not isinstance(data, tuple) or len(data) not in (1, 3):
         raise ProblemError(f"data: must be (C,) or (C, X, y) (got a {type(data).__name__}). Give a tuple of arrays.")
     instance = instances[0]
-    if len(data) == 3 and (len(instance.switch_times) or any(i.training.label_noise for i in instances)):
+    changes = len(instance.switch_times) or any(i.training.label_noise or i.training.moves_teacher for i in instances)
+    if len(data) == 3 and changes:
         raise ProblemError(
-            "data: must be (C,) where labels are noisy or tasks change (got labels y). Leave X and y out, or use "
-            "label_noise=0 without switch_times."
+            "data: must be (C,) where labels are noisy, or tasks or teachers change (got labels y). Leave X and y out, "
+            "or use label_noise=0 and a teacher that stays."
         )
     shapes = {"C": (instance.latent_dim,), "X": (instance.input_dim,), "y": ()}
     arrays = []
@@ -148,6 +156,8 @@ def predicted_bytes(
     working = (threads + 2) * block + 4 * BLOCK * D * threads + test_set + matrices
     if engine != "numba":  # inputs of chunks, which are kept until they are trained on
         working += (threads + 4) * at_once * len(instances) * 4 * (BLOCK + 2 * stream.rules[0].samples) * N
+    moving = 8 * instances[0].teacher.size * (len(check_times(times)) + 2 * BLOCK) + 4 * BLOCK * D * (threads + 4)
+    working += at_once * moving * sum(instance.training.moves_teacher for instance in instances)
     results = runs * len(instances) * (1000 + 8 * len(check_times(times)) * K * (K + len(instances[0].teacher) + 2))
     return students * at_once + working + weights * runs * keep_weights + results
 

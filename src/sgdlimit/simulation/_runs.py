@@ -29,7 +29,7 @@ from ._read import (
     whole_steps,
 )
 from ._sources import BLOCK
-from ._stream import TEST, TRAINING, Kept, Samples, stream_of
+from ._stream import TEST, TRAINING, Kept, Samples, check_labels, stream_of
 from ._train import Here, trained_blocks, workers
 
 EXACTNESS = "Monte Carlo: SGD in single precision, the generalisation error on test_samples, with its error"
@@ -188,6 +188,8 @@ def _recorded(
     check_whole(0, seed=seed, test_samples=test_samples)
     if data is not None and runs != 1:
         raise ProblemError(f"runs: must be 1 on given data, or all runs would be the same (got {runs}). Use runs=1.")
+    for instance in instances if "X" in kept else ():
+        check_labels(instance)
     engine, times = check_engine(engine, instances), check_times(times)
     overlaps = check_overlaps(overlaps, len(instances), GAUSSIAN_THEORIES if live else THEORIES)
     drawn = stream_of(instances)

@@ -14,7 +14,7 @@ from ..random import fill_normals, fill_offsets, key_of
 BLOCK = 512
 """Steps of a block. Results are reproducible bit for bit because this never changes."""
 
-NORMALS, COMPONENTS, OTHER, LABELS = 0, 1, 2, 3  # what a key is for
+NORMALS, COMPONENTS, OTHER, LABELS, TEACHER = range(5)  # what a key is for
 
 
 Keys = tuple[int, ...]

@@ -66,7 +66,10 @@ class Rows(NamedTuple):
     inputs: Any
     """X (run, row, N), or for accelerators latent vectors (run, row, source, D)."""
     teacher: Any
-    """The teacher's fields (run, row, M), numbers of clusters (run, row) or given targets (run, row, ...)."""
+    """The teacher's fields (run, row, M), numbers of clusters (run, row) or given targets (run, row, ...).
+
+    Latent vectors (run, row, D) while the fields of a teacher that moves are not known.
+    """
     noise: Any
     """Normals for the rule, and for masks of the hidden units (run, row, columns)."""
     start: int
@@ -85,6 +88,8 @@ class Kept(NamedTuple):
     student: Float32[ndarray, "chain time K N"]
     heads: Sequence[dict[str, Float[ndarray, "time ..."]]]
     """Parameters by name, of each chain; the output weights are ``v``."""
+    teachers: Sequence[Float[ndarray, "time M D"]] = ()
+    """W̃ of each chain, with no times where it does not move."""
 
 
 @dataclass(frozen=True)
@@ -181,10 +186,10 @@ class Stream:
         part = self.labels[first : first + count]
         return np.concatenate([part, np.zeros((count - len(part), *part.shape[1:]), part.dtype)])
 
-    def noise(self, first: int, count: int, columns: int) -> Float32[ndarray, "count columns"]:
+    def noise(self, first: int, count: int, columns: int, purpose: int = LABELS) -> Float32[ndarray, "count columns"]:
         """Independent normals for some samples, the same for all conditions."""
         normals = np.empty((count, columns), float32)
-        fill_normals(*key_of(*self.keys, LABELS), first, normals)
+        fill_normals(*key_of(*self.keys, purpose), first, normals)
         return normals
 
     def clusters(self, condition: int, first: int, count: int) -> Int[ndarray, "count"]:
@@ -331,6 +336,15 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         rates=rates,
     )
     return Stream(instances, list(sources.values()), projection, locations, f, chains, functions, labels)
+
+
+def check_labels(instance: Instance) -> None:
+    """Refuse a teacher that moves where its labels are asked for, which training alone knows."""
+    if instance.training.moves_teacher:
+        raise ProblemError(
+            "training: must not move the teacher where labels are kept or given out (got teacher_drift or "
+            "teacher_turn). Leave them out."
+        )
 
 
 def _step(instance: Instance) -> tuple[int, int]:

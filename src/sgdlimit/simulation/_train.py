@@ -20,6 +20,7 @@ from ..rules import CLUSTERS
 from ._kernel import Block, Students, sgd_block
 from ._sources import BLOCK
 from ._stream import SIZE, Kept, Rows, Stream
+from ._teacher import moving
 
 Made = TypeVar("Made")
 
@@ -69,7 +70,7 @@ def trained_blocks(
         chunks = ahead(pool, make_rows, enumerate((group, first) for group in groups for first in starts), len(rooms))
         for number, group in enumerate(groups):
             kept = [_as_begun(stream, output_samples) for stream in group]
-            joined = _joined(islice(chunks, len(starts)))
+            joined = _joined(moving(group, kept, islice(chunks, len(starts))))
             training = train(group, kept, formed(group[0], joined) if engine == "jax" else joined)
             while True:
                 with own_jax(accelerated=True):  # left between blocks, when other code runs
@@ -145,7 +146,8 @@ def _as_begun(stream: Stream, output_samples: Int[ndarray, "time"]) -> Kept:
     times = len(output_samples)
     student = np.array([instance.initial_student for instance in stream.instances], np.float32)
     heads = [{name: np.repeat(x[None], times, axis=0) for name, x in rule.head.items()} for rule in stream.rules]
-    return Kept(np.full(len(student), -1), output_samples, np.repeat(student[:, None], times, axis=1), heads)
+    teachers = [np.repeat(i.teacher[None], times * i.training.moves_teacher, axis=0) for i in stream.instances]
+    return Kept(np.full(len(student), -1), output_samples, np.repeat(student[:, None], times, axis=1), heads, teachers)
 
 
 def _rows(streams: Sequence[Stream], first: int, products: ndarray | None) -> list[Rows]:
@@ -175,6 +177,8 @@ def _rows(streams: Sequence[Stream], first: int, products: ndarray | None) -> li
         ]
         if (given := stream.given_labels(start, count)) is not None:
             teacher = given[None]
+        elif stream.instances[c].training.moves_teacher:
+            teacher = _placed([each.latent(c, first) for each in streams], place, count)
         elif rule.labels == CLUSTERS:
             teacher = _placed([each.clusters(c, first, BLOCK) for each in streams], place, count)
         else:

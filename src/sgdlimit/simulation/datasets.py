@@ -18,7 +18,7 @@ from ..instance import Instance
 from ..problem import GaussianMixture, Problem
 from ..settings import check_whole
 from ..signatures import checked
-from ._stream import TRAINING, Samples, stream_of
+from ._stream import TRAINING, Samples, check_labels, stream_of
 
 if TYPE_CHECKING:
     from ._torch import HiddenManifoldDataset
@@ -188,6 +188,7 @@ def blocks_of(
     if samples is not None:
         check_whole(1, samples=samples)
     check_whole(0, seed=seed, run=run)
+    check_labels(instance)
     stream = stream_of([instance]).with_keys(seed, run, TRAINING)
     return stream.samples(0, first=first, step=step, end=samples or np.inf)
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from xarray import Dataset
 
 from ..errors import ProblemError, unknown_name
-from ..inputs import InputMoments, assumed_clusters, moments_within, root_mean_square
+from ..inputs import InputMoments, root_mean_square
 from ..instance import Instance
 from ..rules import Averages
 from ..settings import check_positive, check_whole
@@ -215,14 +215,12 @@ def case_of(instance: Instance, inputs: Spectrum, theory: str | Theory = "conven
 def _moving(instance: Instance, inputs: Spectrum, theory: str) -> tuple[float, ndarray, ndarray, ndarray]:
     """κ, S, and where a drift ends: p_mm on the nodes and T_mm, from all D teachers that see one latent coordinate."""
     (M, D), training = instance.teacher.shape, instance.training
-    turn = np.zeros((M, M)) if training.teacher_turn is None else np.array(training.teacher_turn)
-    kappa, ends = training.teacher_drift, np.zeros(len(inputs.weights))
+    kappa, turn, ends = training.teacher_drift, training.turn(M), np.zeros(len(inputs.weights))
     if kappa == 0:
         return kappa, turn, ends, np.zeros(M)
     if not inputs.noise.all():
         raise ProblemError(f"teacher_drift: needs all eigenvalues (got {len(ends)} nodes). Leave nodes out.")
-    clusters = assumed_clusters(instance.latent, D, theory)  # type: ignore[arg-type]
-    each = moments_within(instance.features, np.eye(D), instance.f, clusters).averaged()
+    each = instance.mixture_moments(theory, np.eye(D)).averaged()  # type: ignore[arg-type]
     *_, ends = node_means(each, each.cross.T, "at,at->t")
     return kappa, turn, ends, np.full(M, np.trace(each.teacher_overlap))
 
