@@ -265,6 +265,10 @@ SLOW: dict[str, tuple[float, str]] = {
         33,
         "test_optimal.py::test_plateaus_of_known_curves",
     ),
+    "test_networks.py::test_theory_follows_sgd_of_rules_with_several_tasks": (
+        20,
+        "test_networks.py::test_metrics_of_a_rule_are_followed_on_each_task",
+    ),
     "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches, decay, dropout]": (
         3,
         "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches]",

@@ -257,6 +257,52 @@ def test_forgetting_peaks_at_intermediate_similarity_with_a_head_for_each_task(h
         np.testing.assert_allclose(forgetting, [0.334, 0.205, 0.0], atol=0.003)
 
 
+@pytest.mark.parametrize("heads", ["per-task", "shared"])
+def test_theory_follows_sgd_of_rules_with_several_tasks(heads):
+    """With metrics on each task. The bounds are those of ``test_theory_follows_sgd_of_a_rule``."""
+    N = 500
+    large: dict[str, Any] = FREE | {"input_dim": N, "latent_dim": N}
+    problem = sl.Problem(
+        **large, loss="logistic", labels="sign", bias=True, heads=heads,
+        switch_times=(5.0,), task_similarity=0.5, T=1.0,
+    )  # fmt: skip
+    instance, times = problem.draw(seed=1), np.array([0.5, 2.0, 4.0, 5.0, 6.0, 10.0, 15.0])
+    theory, runs = sl.solve(instance, times), sl.simulate(instance, times, runs=8, seed=2)
+    assert {"Q", "R", *problem.followed()} == {*theory}
+    for name, shape in problem.followed().items():
+        assert theory[name].shape == (len(times), *shape)
+    for name in theory:
+        difference = abs(theory[name] - runs[name].mean("run")).mean()
+        error = runs[name].std("run", ddof=1).mean() / np.sqrt(8)
+        assert difference <= 2.5 * error + 2 / N, (name, float(difference), float(error))
+    forgotten = [sl.forgetting_and_transfer(each, "task_loss")["forgetting"][..., 0] for each in (theory, runs)]
+    assert abs(forgotten[0] - forgotten[1].mean()) < 0.03
+
+
+def test_metrics_of_a_rule_are_followed_on_each_task():
+    """The error of a perceptron on a teacher at the angle α is α/π (theory to its accuracy, SGD to 4.5 errors)."""
+    one: dict[str, Any] = ONE_UNIT | {"student_units": 1}
+    problem = sl.Problem(
+        **one,
+        switch_times=(1.0,),
+        labels="sign",
+        rule="hebb",
+        T=1.0,
+        output_weights="equal",
+    )
+    instance, times = problem.draw(seed=0), np.array([0.5, 1.0, 2.0])
+    theory, runs = sl.solve(instance, times), sl.simulate(instance, times)
+    for found in (theory, runs.isel(run=0)):
+        angle = np.arccos(found["R"][:, 0].values / np.sqrt(found["Q"][:, 0].values))
+        error = found["task_error_rate"].values
+        allowed = 4.5 * found["task_error_rate_stderr"].values if found is not theory else 2e-3
+        assert (abs(error - angle / np.pi) < allowed).all()
+        np.testing.assert_array_equal(found["error_rate"], error[range(3), [0, 1, 1]])
+    assert problem.followed()["task_error_rate"] == (2,)
+    with pytest.raises(sl.ProblemError, match="trajectory: must have a teacher that changes, and 'task_error'"):
+        sl.forgetting_and_transfer(theory)
+
+
 def test_a_sweep_stores_what_is_measured_of_its_networks():
     fields = {name: value for name, value in FREE.items() if name != "learning_rate"}
     for grid, names in (

@@ -363,6 +363,10 @@ BAD_RULES = {
     "not finite": ({"head": {"v": [np.nan]}}, r"head\['v'\]: .*finite"),
     "unknown labels": ({"labels": "cluster"}, "labels: .*'clusters'.*, or a function of the teacher's fields"),
     "labels that are numbers": ({"labels": [1.0, -1.0]}, "labels: "),
+    "a metric's name": (
+        {"metrics": {"task_x": lambda f, t, h: 0.0}},
+        r"metrics: must not be .* \(got 'task_x'\). Rename",
+    ),
     "no accuracy": ({"accuracy": 0.0}, r"accuracy: must be between 0 and 1 \(got 0.0\). Try 2e-3."),
     "half a number": ({"noise": 0.5}, "noise: .*whole number"),
     "no samples": ({"samples": 0}, "samples: .*at least 1"),

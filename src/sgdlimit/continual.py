@@ -10,7 +10,7 @@ from .signatures import checked
 
 
 @checked
-def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
+def forgetting_and_transfer(trajectory: xr.Dataset, metric: str = "task_error") -> xr.Dataset:
     """Forgetting of each task that ended, and transfer to each task that began later.
 
     Parameters
@@ -18,6 +18,8 @@ def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
     trajectory
         Trajectory of theory or SGD with a teacher that changes: it has ``task_error`` (…, time, task) and
         ``attrs["switch_times"]``. Other dimensions (run, case) are kept.
+    metric
+        What to take for ε: of a learning rule by name ``"task_loss"`` or ``"task_error_rate"``.
 
     Returns
     -------
@@ -39,8 +41,11 @@ def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
     >>> measured.forgetting.values.round(3), measured.transfer.values.round(3)
     (array([0.3, nan]), array([nan, 0.3]))
     """
-    if "task_error" not in trajectory or "switch_times" not in trajectory.attrs:
-        raise ProblemError("trajectory: must have a teacher that changes. Give one of an instance with switch_times.")
+    if metric not in trajectory or "switch_times" not in trajectory.attrs:
+        raise ProblemError(
+            f"trajectory: must have a teacher that changes, and {metric!r}. Give one of an instance with switch_times, "
+            "or the metric 'task_loss' of a learning rule."
+        )
     switches = np.array(json.loads(trajectory.attrs["switch_times"]))
     times = trajectory["time"].values
     if not times[0] <= switches[0] or not switches[-1] <= times[-1]:
@@ -48,7 +53,7 @@ def forgetting_and_transfer(trajectory: xr.Dataset) -> xr.Dataset:
             f"trajectory: must begin before the first change of teacher, {switches[0]:g}, and reach the last, "
             f"{switches[-1]:g} (got times from {times[0]:g} to {times[-1]:g}). Ask for more."
         )
-    error = trajectory["task_error"].drop_vars("time")
+    error = trajectory[metric].drop_vars("time")
     of_task = xr.DataArray(np.arange(error.sizes["task"]), dims="task")
     at = np.searchsorted(times, switches, side="right") - 1
     ended, began = (error.isel(time=("task", places), task=of_task) for places in (np.append(at, -1), np.append(0, at)))

@@ -519,7 +519,8 @@ class Instance:
         Returns
         -------
         Instance
-            Its trajectories have ``task_error`` (time, task), the generalisation error on each of the tasks.
+            Its trajectories have ``task_error`` (time, task), the generalisation error on each of the tasks; with a
+            rule each of its metrics, as ``task_loss``.
 
         Examples
         --------

@@ -40,7 +40,7 @@ from .rules import ACTIVATIONS, CLUSTERS, STUDENTS, Rule, check_network, network
 from .settings import Settings, check_whole, numbers, read_toml
 from .signatures import checked
 from .training import PLAIN, Scale, Training, check_switch_times
-from .trajectory import HEAD
+from .trajectory import HEAD, on_tasks
 
 S = TypeVar("S", bound=Settings)
 
@@ -269,7 +269,9 @@ class Problem(Settings):
         rule = self._rule(
             np.ones(self._head), np.ones((*several, self.teacher_units)), np.ones(self._head[-1 - len(several) :])
         )
-        return {HEAD + name: value.shape for name, value in rule.head.items()} | dict.fromkeys(rule.metrics, ())
+        by_task = dict.fromkeys(map(on_tasks, rule.metrics), tasks) if tasks > (1,) else {}
+        heads = {HEAD + name: value.shape for name, value in rule.head.items()}
+        return heads | dict.fromkeys(rule.metrics, ()) | by_task
 
     @checked
     def draw(self, seed: int) -> Instance:

@@ -51,12 +51,17 @@ VARIABLES = {
     "task_error": Variable(("time", "task"), "generalisation error on each task", "ε_g"),
     "mean_field": Variable(("time", "student", "cluster"), "mean field of a student in a cluster, W·a/√N", "W·a/√N"),
 }
-"""The order parameters (9), (10) and (S48) by name. Only a teacher that changes has a ``task_error``, and only inputs
+"""The order parameters (9), (10) and (S48) by name. Only a teacher that changes has a ``task_...``, and only inputs
 in clusters have a ``mean_field``."""
 
 
-HEAD = "head_"
-"""Before the name of a parameter of a rule's head."""
+HEAD, TASK = "head_", "task_"
+"""Before the name of a parameter of a rule's head, and of a metric on each task."""
+
+
+def on_tasks(metric: str) -> str:
+    """Name of a metric on each task, as ``task_error`` and ``task_loss``."""
+    return TASK + metric.removeprefix("generalization_")
 
 
 def variable(name: str, axes: int = 1) -> Variable:
@@ -68,7 +73,10 @@ def variable(name: str, axes: int = 1) -> Variable:
         return VARIABLES[name]
     if name.startswith(HEAD):
         return Variable(("time", *(f"{name}_{axis}" for axis in range(axes - 1))), name[len(HEAD) :], name[len(HEAD) :])
-    return Variable(("time",), name.replace("_", " "), name.replace("_", " "))
+    words = name.removeprefix(TASK).replace("_", " ")
+    if name.startswith(TASK):
+        return Variable(("time", "task"), f"{words} on each task", words)
+    return Variable(("time",), words, words)
 
 
 def followed(trajectory: xr.Dataset) -> list[str]:
@@ -91,7 +99,7 @@ def error_of(names: Iterable[str]) -> str:
     ProblemError
         If the rule has no metric.
     """
-    metrics = [name for name in names if is_error(name)]
+    metrics = [name for name in names if is_error(name) and not name.startswith(TASK)]
     if not metrics:
         raise ProblemError("metrics: the rule follows no error. Give it one, as Rule(..., metrics={'loss': ...}).")
     return next((name for name in ("generalization_error", "loss") if name in metrics), metrics[0])
@@ -183,8 +191,8 @@ def make_trajectory(
         first ones or none; without labels it may have ``run``.
     **variables
         ``Q`` (time, K, K), ``R`` (time, K, M), ``v`` (time, K), ``generalization_error`` (time,), ``task_error``
-        (time, task), ``mean_field`` (time, K, c); ``head_*`` (time, ...) and metrics (time,) of a rule, by name; and
-        their standard errors under the same names with ``_stderr``.
+        (time, task), ``mean_field`` (time, K, c); ``head_*`` (time, ...), metrics (time,) and ``task_*`` (time, task)
+        of a rule, by name; and their standard errors under the same names with ``_stderr``.
 
     Returns
     -------

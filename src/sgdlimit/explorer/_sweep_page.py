@@ -15,7 +15,7 @@ from panel.links import Callback
 from ..errors import ProblemError, SweepError
 from ..plotting import color_of
 from ..sweep import Sweep, open_sweep
-from ..trajectory import VARIABLES, error_of, is_error
+from ..trajectory import TASK, VARIABLES, error_of, is_error
 from ._page import Explorer
 from ._panels import KEY, plain_figure, shown
 from ._shown import Shown
@@ -71,7 +71,7 @@ class SweepPage(Shown):
         self.measures = {
             f"M({VARIABLES[name].symbol if name in VARIABLES else name})": name
             for name in followed
-            if name != "task_error"
+            if not name.startswith(TASK)
         }
         self.points: dict[str, dict[str, str]] = {}
         """The points on view: their labels, and their values on the axes."""

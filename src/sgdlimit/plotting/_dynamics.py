@@ -13,7 +13,7 @@ from numpy import ndarray
 from xarray import DataArray, Dataset
 
 from ..errors import ProblemError
-from ..trajectory import followed, is_entry, is_error, variable
+from ..trajectory import TASK, followed, is_entry, is_error, on_tasks, variable
 from ._draw import DARK, SERIES, TIME, add_legend, chosen, draw, finish, key, log_ticks, new_figure, shade_key, styled
 
 SATURATION_FACTOR = 2.0
@@ -86,9 +86,7 @@ def trajectory(
     first, *others = (each.sel(time=each["time"] > 0) for each in (first, runs) if each is not None)
     groups = [Runs("SGD", each) for each in others]
     known = [str(name) for name in first if "time" in first[name].dims and all(name in each for each in others)]
-    order = [
-        name for name in followed(first) if name in known and not ("task_error" in known and name == QUANTITIES[0])
-    ]
+    order = [name for name in followed(first) if name in known and on_tasks(name) not in known]
     default = sorted(order, key=lambda name: not is_error(name))  # errors first
     names = chosen(quantities, default, known, "{} cannot be shown here")
     if axes is None:
@@ -257,6 +255,6 @@ def _kind(first: Dataset) -> str:
 def _label(name: str, entry: str) -> str:
     """The name of an entry in a figure."""
     index = entry.removeprefix(name)
-    if name in ("task_error", "mean_field"):
+    if name.startswith(TASK) or name == "mean_field":
         return f"{name.split('_')[0]} {index}"
     return f"${variable(name).symbol}_{{{index}}}$" if index else variable(name).tex

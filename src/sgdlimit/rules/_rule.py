@@ -77,7 +77,8 @@ class Rule:
     samples
         How many samples one update sees: then fields are (samples, K), targets and noise likewise, and δ (samples, K).
     metrics
-        What else to follow, by name: ``metric(fields, target, head) -> number``, averaged over inputs with noise 0.
+        What else to follow, by name: ``metric(fields, target, head) -> number``, averaged over inputs with noise 0. Of
+        several tasks a trajectory also has ``task_...`` (time, task).
     accuracy
         Error allowed in theory's Q, R and head, a mean over time. Points are added until two independent sets of them
         agree so well; ``attrs["integral_error"]`` says how well.
@@ -125,6 +126,9 @@ class Rule:
             raise ProblemError(f"accuracy: must be between 0 and 1 (got {accuracy!r}). Try 2e-3.")
         check_whole(0, noise=noise)
         check_whole(1, samples=samples)
+        for metric in metrics or {}:
+            if metric in ("Q", "R", "v") or metric.startswith(("head_", "task_")):
+                raise ProblemError(f"metrics: must not be Q, R, v, head_... or task_... (got {metric!r}). Rename it.")
         self.update: Any = update
         self.labels, self.metrics = labels, dict(metrics or {})
         self.head, self.given = (

@@ -17,7 +17,7 @@ from ..errors import DivergenceWarning
 from ..inputs import InputMoments
 from ..instance import Instance
 from ..rules import Rule
-from ..trajectory import HEAD, make_trajectory
+from ..trajectory import HEAD, make_trajectory, on_tasks
 from ._kernel import losses
 from ._sources import BLOCK
 from ._stream import Kept, Products, Stream
@@ -125,7 +125,8 @@ class Record:
             fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
             task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
             if moves or not self.instance.closed_form:
-                return variables | _metrics(stream.rules[condition], fields, labels, head, task, moves)
+                tasks = range(len(chains.switch_samples) + 1)
+                return variables | _metrics(stream.rules[condition], fields, labels, head, task, tasks, moves)
             # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
             v, network = (
                 chains.rates.student_scale[condition] * head["v"],
@@ -186,9 +187,10 @@ def _metrics(
     teacher: Shaped[ndarray, "..."],
     head: dict[str, Float[ndarray, "time ..."]],
     task: Int[ndarray, "time"],
+    tasks: Sequence[int],
     moves: bool,
-) -> dict[str, Float[ndarray, "time"]]:
-    """Means of a rule's metrics over a test set without noise, and their standard errors.
+) -> dict[str, Float[ndarray, "time *task"]]:
+    """Means of a rule's metrics over a test set without noise, and their standard errors; of several tasks on each too.
 
     Teachers that move have their fields at each time.
     """
@@ -203,9 +205,14 @@ def _metrics(
         return measure(fields.T, teacher)
 
     with own_jax(accelerated=True):
-        measured = jax.vmap(at_time, (0, 0 if moves else None, 0, 0))
-        each = measured(fields, teacher, jax.tree.map(np.float32, head), task)
-        values = {name: np.asarray(value, float) for name, value in each.items()}
+        measured = partial(jax.vmap(at_time, (0, 0 if moves else None, 0, 0)), fields, teacher)
+        head = jax.tree.map(np.float32, head)
+        values = {name: np.asarray(value, float) for name, value in measured(head, task).items()}
+        if len(tasks) > 1:
+            by_task = [measured(head, np.full_like(task, s)) for s in tasks]
+            values |= {
+                on_tasks(name): np.stack([each[name] for each in by_task], axis=2, dtype=float) for name in values
+            }
     errors = {f"{name}_stderr": value.std(axis=1) / np.sqrt(value.shape[1]) for name, value in values.items()}
     return {name: value.mean(axis=1) for name, value in values.items()} | errors
 

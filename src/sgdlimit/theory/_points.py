@@ -18,6 +18,7 @@ from jaxtyping import Float32
 
 from ..errors import ProblemError
 from ..rules import CLUSTERS, Averages, Forces, Moment, Rule
+from ..trajectory import on_tasks
 from ._averages import SMALLEST, lower_root, sobol_normals
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
@@ -124,7 +125,16 @@ class Points(Averages):
         return Forces(H, A, G, jax.tree.map(lambda x: _mean(weights, x), change))
 
     def metrics(self, at: Moment) -> dict[str, Any]:
-        """The rule's metrics, without noise."""
+        """The rule's metrics, on the present task and, of several, on each."""
+        if at.rates.switch_times is None:
+            return self._metrics(at)
+        each = [self._metrics(at._replace(task=task)) for task in range(1 + len(at.rates.switch_times))]
+        by_task = {name: jnp.stack([values[name] for values in each]) for name in self.rule.metrics}
+        now = {name: values[at.task] for name, values in by_task.items()}
+        return now | {on_tasks(name): values for name, values in by_task.items()}
+
+    def _metrics(self, at: Moment) -> dict[str, Any]:
+        """The rule's metrics on one task, without noise."""
         L, normals, weights = self._normals(at)
         normals = normals.at[:, :, len(L) :].set(0)
         fields, target, head, extras = self._samples(at, L, normals)

@@ -105,7 +105,7 @@ def _warn_of_symmetry(
         if case.spectrum.overlap.any() and symmetry_of(case, averages) is None:
             continue
         kept, left = (
-            next(iter(each.metrics.values()), each.Q[:, 0, 0])[: found.reached]
+            next((x for x in each.metrics.values() if x.ndim == 1), each.Q[:, 0, 0])[: found.reached]
             for each in (found, solve(asymmetric(case)))
         )
         if len(kept) and abs(kept[-1] - left[-1]) > UNSTABLE * (kept.max() + SMALL):
