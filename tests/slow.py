@@ -267,7 +267,11 @@ SLOW: dict[str, tuple[float, str]] = {
     ),
     "test_networks.py::test_theory_follows_sgd_of_rules_with_several_tasks": (
         20,
-        "test_networks.py::test_metrics_of_a_rule_are_followed_on_each_task",
+        "test_rules.py::test_metrics_are_those_of_the_present_task_and_of_each",
+    ),
+    "test_networks.py::test_metrics_of_a_rule_are_followed_on_each_task": (
+        20,
+        "test_rules.py::test_metrics_are_those_of_the_present_task_and_of_each",
     ),
     "test_options.py::test_theory_follows_direct_sgd_with_each_option_and_not_without[batches, decay, dropout]": (
         3,

@@ -281,15 +281,8 @@ def test_theory_follows_sgd_of_rules_with_several_tasks(heads):
 
 def test_metrics_of_a_rule_are_followed_on_each_task():
     """The error of a perceptron on a teacher at the angle α is α/π (theory to its accuracy, SGD to 4.5 errors)."""
-    one: dict[str, Any] = ONE_UNIT | {"student_units": 1}
-    problem = sl.Problem(
-        **one,
-        switch_times=(1.0,),
-        labels="sign",
-        rule="hebb",
-        T=1.0,
-        output_weights="equal",
-    )
+    one: dict[str, Any] = ONE_UNIT | {"student_units": 1, "activation": "sign", "rule": "hebb", "labels": "sign"}
+    problem = sl.Problem(**one, T=1.0, switch_times=(1.0,), output_weights="equal")
     instance, times = problem.draw(seed=0), np.array([0.5, 1.0, 2.0])
     theory, runs = sl.solve(instance, times), sl.simulate(instance, times)
     for found in (theory, runs.isel(run=0)):
@@ -324,6 +317,7 @@ def test_a_sweep_stores_what_is_measured_of_its_networks():
         ({"loss": "hinge", "labels": "argmax", "outputs": 2}, "Use 'cross-entropy'"),
         ({"loss": "cross-entropy"}, "needs at least 2 outputs and labels 'argmax' or 'clusters' .got 1 and 'teacher'"),
         ({"labels": "argmax"}, "outputs: must be at least 2 for labels 'argmax' .got 1"),
+        ({"activation": "sign", "labels": "sign"}, "activation: 'sign' jumps, .* with a rule that is no gradient"),
         ({"rule": "hebb"}, "rule: 'hebb' needs one output and labels 'sign' or 'clusters' .got 1 and 'teacher'"),
         ({"rule": "hebb", "labels": "sign", "bias": True}, "bias: has no part in rule 'hebb' .got True"),
         ({"rule": "adatron", "labels": "sign", "loss": "hinge"}, "loss: has no part in rule 'adatron' .got 'hinge'"),

@@ -247,6 +247,19 @@ def test_label_noise_leaves_an_error_over_points(noise, eta):
     assert_allclose(error[1:], 0.5 * (eta * noise**2 / 2) / (1 - eta / 2), rtol=0.02)
 
 
+def test_metrics_are_those_of_the_present_task_and_of_each():
+    squares = {"m": lambda fields, target, head, task: (1 + task) * fields[0] ** 2}
+    case, averages = case_of(
+        sl.Rule(lambda x, y, head: (0 * x, {}), metrics=squares), one_node(*np.ones((3, 1, 1)) / 2)
+    )
+    case = case._replace(rates=case.rates._replace(switch_times=np.array([3.0])), points=averages.points(1, 1)[0])
+    with own_jax():
+        state, case = start(case)
+        found = [averages.metrics(moment_at(jnp.asarray(t), state, case)) for t in (1.0, 3.0)]
+    assert_allclose([each["m"] for each in found], [0.5, 1.0], rtol=1e-3)
+    assert_allclose([each["task_m"] for each in found], [[0.5, 1.0]] * 2, rtol=1e-3)
+
+
 # --- published trajectories ------------------------------------------------------------------------------------------
 
 

@@ -173,12 +173,16 @@ def test_blocks_take_the_steps_of_numpy_in_batches_of_updates_of_several_samples
 
 def test_an_update_sees_the_overlaps_the_time_and_the_task():
     """Blocks give Q and R as they begin; with one sample in each they are those of the moment."""
-    rule = sl.Rule(lambda f, t, h, Q, R, T, time, task: towards(f, t[:2], h, Q, R[:, :2], T, time, task))
+    rule = sl.Rule(
+        lambda f, t, h, Q, R, T, time, task: towards(f, t[:2], h, Q, R[:, :2], T, time, task),
+        metrics={"m": lambda f, t, h, task: (1 + task) * f[0] ** 2},
+    )  # fmt: skip
     instance = instance_of(rule)
     two = instance.then(np.random.default_rng(1).standard_normal((1, D)), None, at=2.0)
-    found = sl.simulate(two, np.arange(1, 5 * N + 1) / N, keep_weights=True, keep_inputs=True, test_samples=0).isel(
-        run=0
-    )
+    times = np.arange(1, 5 * N + 1) / N
+    found = sl.simulate(two, times, keep_weights=True, keep_inputs=True, test_samples=20).isel(run=0)
+    np.testing.assert_allclose(found["task_m"][:, 1], 2 * found["task_m"][:, 0], rtol=1e-6)
+    np.testing.assert_array_equal(found["m"], found["task_m"].values[range(5 * N), (times >= 2).astype(int)])
     W, moments = two.student, two.moments()
     for step, (C, X) in enumerate(zip(found["C"].values, found["X"].values, strict=True)):
         Q, R = moments.overlaps(W)

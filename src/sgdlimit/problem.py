@@ -36,7 +36,7 @@ from .inputs import (
 from .instance import Instance
 from .law_settings import Covariance, Dimension, GaussianLatent, GaussianMixture, LabelledClusters, Overlap, Positive
 from .resources import refuse_beyond_memory
-from .rules import ACTIVATIONS, CLUSTERS, STUDENTS, Rule, check_network, network
+from .rules import ACTIVATIONS, CLUSTERS, Rule, check_network, network
 from .settings import Settings, check_whole, numbers, read_toml
 from .signatures import checked
 from .training import PLAIN, Scale, Training, check_switch_times
@@ -65,7 +65,8 @@ class Problem(Settings):
         K and M.
     activation, teacher_activation
         g of the student, and of the teacher if it differs: ``"erf"`` for erf(x/√2), ``"relu"``, ``"linear"``,
-        ``"tanh"`` or any other of :data:`sgdlimit.rules.ACTIVATIONS`; ``"sign"`` for teachers only.
+        ``"tanh"`` or any other of :data:`sgdlimit.rules.ACTIVATIONS`; ``"sign"`` for teachers, and for students that
+        follow no gradient (``rule="perceptron"``, ``"hebb"`` or ``"adatron"``).
     nonlinearity
         f of the manifold: ``"sign"``, ``"erf"`` for erf(u/√2), ``"identity"``, ``"tanh"``, ``"relu"`` and others, see
         :func:`sgdlimit.inputs.nonlinearity_named`. Your own function goes into the instance:
@@ -178,7 +179,7 @@ class Problem(Settings):
     @classmethod
     def _known(cls, value: Any, info: ValidationInfo) -> Any:
         field = str(info.field_name)
-        names = {"activation": STUDENTS, "teacher_activation": ACTIVATIONS, "nonlinearity": NAMES}[field]
+        names = NAMES if field == "nonlinearity" else ACTIVATIONS
         if value not in list(names) and (value is not None or field != "teacher_activation"):
             own = "sl.Nonlinearity(g)" if field == "nonlinearity" else "sl.Activation(g)"
             more = f", or problem.draw(seed=0).replace({field}={own}) for your own function g"
@@ -209,7 +210,8 @@ class Problem(Settings):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         """Refuse settings that are ignored or have no meaning beside the others."""
-        check_network(loss=self.loss, outputs=self.outputs, bias=self.bias, labels=self.labels, rule=self.rule)
+        names = {name: getattr(self, name) for name in ("activation", "loss", "outputs", "bias", "labels", "rule")}
+        check_network(**names)
         clusters, manifold = self.labels == CLUSTERS, not self.features == self.nonlinearity == "identity"
         starts, several = self.Q is not None, self.outputs > 1
         wrong = [
@@ -301,6 +303,7 @@ class Problem(Settings):
         closed, scale = self.has_closed_form, np.sqrt(variances)
         settings = {name: getattr(self, name) for name in OF_INSTANCE}
         if not closed:
+            settings["activation"] = "linear"  # which the rule replaces
             settings["training"] = self.training.replace(label_noise=0.0, output_normalization="1")
         instance = Instance(
             matrix, W, (v[0] if heads else v) if closed else np.zeros(K), first * scale if M else None,

@@ -8,7 +8,7 @@ from panel.widgets import CheckBoxGroup, EditableFloatSlider, EditableIntSlider,
 
 from ..errors import ProblemError
 from ..inputs import NAMES
-from ..rules import CLUSTERS, LABELS, LOSSES, STUDENTS
+from ..rules import ACTIVATIONS, CLUSTERS, LABELS, LOSSES
 from ..settings import flat
 from ._style import INLINE, LOOK, alert, column, text
 from ._view import MIXTURE_DEFAULTS, OWN_FIELDS, View
@@ -28,7 +28,7 @@ WIDGETS: dict[str, tuple[Any, ...]] = {
     "latent_dim": (EditableIntSlider, "D, latent dimension", 50, 1000, 50),
     "student_units": (EditableIntSlider, "K, student units", 1, 4),
     "teacher_units": (EditableIntSlider, "M, teacher units", 1, 4),
-    "activation": (Select, "g, activation", STUDENTS),
+    "activation": (Select, "g, activation", list(ACTIVATIONS)),
     "nonlinearity": (Select, "f, nonlinearity of the manifold", list(NAMES)),
     "learning_rate": (EditableFloatSlider, "η, learning rate", 0.01, 1, 0.01, "0.000[000000]"),
     "loss": (Select, "Loss", list(LOSSES)),

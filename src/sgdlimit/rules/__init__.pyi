@@ -1,6 +1,5 @@
 from ._activation import (
     ACTIVATIONS as ACTIVATIONS,
-    STUDENTS as STUDENTS,
     Activation as Activation,
     Code as Code,
     activation_named as activation_named,

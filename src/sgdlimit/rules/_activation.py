@@ -194,11 +194,7 @@ ACTIVATIONS = {
         }.items()
     },
 }
-"""By name; erf is erf(x/√2), hermite-n is He_n(x), the hard sigmoid clips (x + 3)/6, and sign is for teachers only."""
-
-
-STUDENTS = [name for name in ACTIVATIONS if name != "sign"]
-"""Names of those that SGD can train through, because they do not jump."""
+"""By name; erf is erf(x/√2), hermite-n is He_n(x), the hard sigmoid clips (x + 3)/6. No gradient goes through sign."""
 
 
 def activation_named(activation: str | Activation) -> Activation:
@@ -233,7 +229,7 @@ def student_activation(activation: str | Activation) -> Activation:
     if student.name == "sign" or student.jumps:
         raise ProblemError(
             f"activation: {student.name!r} jumps, and the derivative that SGD follows does not see it. Use it for the "
-            "teacher only, with teacher_activation."
+            "teacher, with teacher_activation, or with a rule that is no gradient, such as 'perceptron'."
         )
     return student
 

@@ -15,7 +15,7 @@ from ..errors import ProblemError, unknown_name
 from ..settings import numbers
 from ..signatures import checked
 from . import _erf
-from ._activation import Activation, activation_named
+from ._activation import Activation, activation_named, student_activation
 from ._later import jax, jnp
 from ._rule import CLUSTERS, Rule
 
@@ -53,7 +53,7 @@ UNIT_RULES = {
 RULES = ("gradient", "dfa", *UNIT_RULES)
 
 
-def check_network(*, loss: str, outputs: int, bias: bool, labels: str, rule: str) -> None:
+def check_network(*, activation: str | Activation, loss: str, outputs: int, bias: bool, labels: str, rule: str) -> None:
     """Refuse names that are not known, and combinations of known ones that have no meaning.
 
     Raises
@@ -64,6 +64,8 @@ def check_network(*, loss: str, outputs: int, bias: bool, labels: str, rule: str
     for field, name, known in (("loss", loss, LOSSES), ("labels", labels, LABELS), ("rule", rule, RULES)):
         if name not in list(known):
             raise unknown_name(field, name, known, ", or sl.Rule for your own" if field == "rule" else "")
+    if rule not in UNIT_RULES:
+        student_activation(activation)
     targets, several = LOSSES[loss].targets, outputs > 1
     if labels == "argmax" and not several:
         raise ProblemError("outputs: must be at least 2 for labels 'argmax' (got 1). Give one for each class.")
@@ -113,7 +115,8 @@ def network(
     teacher_output
         ṽ of each task, shape (tasks, M) for one output, (tasks, P, M) for P; with clusters (1, 0) or (1, P, 0).
     activation, teacher_activation
-        g of the student, and of the teacher if it has another one.
+        g of the student, and of the teacher if it has another one. That of a student may jump, as ``"sign"``, where the
+        rule is no gradient.
     loss
         One of :data:`sgdlimit.rules.LOSSES`.
     labels
@@ -158,7 +161,7 @@ def network(
             f"teacher_output {v_teacher.shape}). Give (K,) with (tasks, M), or (P, K) with (tasks, P, M)."
         )
     kind = labels if isinstance(labels, str) else CLUSTERS
-    check_network(loss=loss, outputs=P, bias=bias, labels=kind, rule=rule)
+    check_network(activation=activation, loss=loss, outputs=P, bias=bias, labels=kind, rule=rule)
     if (feedback is None) != (rule != "dfa"):
         raise ProblemError("feedback: belongs to rule 'dfa', which needs it. Give both or neither.")
     given: dict[str, Any] = {"student_scale": student_scale, "label_noise": label_noise}
