@@ -75,6 +75,10 @@ SLOW: dict[str, tuple[float, str]] = {
         47,
         "src/sgdlimit/theory/_optimal.py::sgdlimit.theory._optimal.optimal_schedule",
     ),
+    "test_docs.py::test_examples_run[docs/howto/other-inputs.md]": (
+        20,
+        "test_options.py::test_inputs_that_do_not_change_are_handed_over_as_they_are",
+    ),
     "test_docs.py::test_examples_run[docs/howto/own-data.md]": (
         12,
         "test_diagnosis.py::test_data_as_inputs_and_as_latent",
