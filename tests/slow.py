@@ -657,6 +657,10 @@ SLOW: dict[str, tuple[float, str]] = {
         40,
         "test_stiff.py::test_the_jacobian_of_an_implicit_step_is_exact",
     ),
+    "test_rules.py::test_labels_that_jump_have_the_errors_they_state": (
+        60,
+        "test_rules.py::test_points_stay_where_they_are_until_a_teacher_is_nearly_known",
+    ),
     "test_rules.py::test_late_times_of_units_that_rarely_err": (
         15,
         "test_rules.py::test_a_unit_that_learns_from_errors[perceptron",

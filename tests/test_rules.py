@@ -1,6 +1,7 @@
 """Theory of learning rules: closed forms, published trajectories, singular states, symmetries, bad input."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -141,6 +142,43 @@ def test_the_squared_loss_over_points_has_the_errors_it_states(activation):
         off = np.abs(getattr(found, name) - exact[name].values).mean()
         assert off < max(4 * found.integral_error, 1e-4), (name, off, found.integral_error)
     assert_allclose(found.metrics["generalization_error"], exact.generalization_error, atol=2e-3)
+
+
+def test_points_stay_where_they_are_until_a_teacher_is_nearly_known():
+    """Hinge: δ is often 0. Up to two deviations of what is not known are wider than ν, labels do not flip with R."""
+    rule = network([1.0, -0.6], [[1.0, 0.8]], activation="relu", loss="hinge", labels="sign")
+    case, averages = case_of(rule, one_node(*map(np.array, OVERLAPS)))
+    assert averages.rare
+    with jax.enable_x64(True):
+        state, case = start(case._replace(points=averages.points(2, 2)[0]))
+        at = moment_at(jnp.zeros(()), state, case)
+        found, plain = (jax.jit(each.forces)(at) for each in (averages, replace(averages, rare=False)))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True):
+        assert_allclose(one, other, atol=1e-6)
+
+
+LABELS_THAT_JUMP = {
+    "logistic": (network([1.0, -0.6], [[1.0, 0.8]], activation="erf", loss="logistic", labels="sign"), 14),
+    "hinge": (network([1.0, -0.6], [[1.0, 0.8]], activation="relu", loss="hinge", labels="sign"), 17),
+}
+
+
+@pytest.mark.parametrize("name", LABELS_THAT_JUMP)
+def test_labels_that_jump_have_the_errors_they_state(name, monkeypatch):
+    """Against 2¹⁸ points; 2¹⁴ of them, or 2¹⁷ for hinge, know Q, R and v to 2e-3 over t ≤ 20."""
+    rule, enough = LABELS_THAT_JUMP[name]
+    case, averages = case_of(rule, one_node(*map(np.array, OVERLAPS)), 0.5, PLAIN)
+    monkeypatch.setattr(rule, "accuracy", 0.9)  # takes the points as they are
+    monkeypatch.setattr("sgdlimit.theory._points.SOLVER_SHARE", 1e-9)
+    exact, *found = (
+        order_parameters(case, np.linspace(0, 20, 41), Solver(replace(averages, level=level), 1e-4, 1e-4))
+        for level in sorted({18, 14, enough}, reverse=True)
+    )
+    for each in found:
+        pairs = zip(jax.tree.leaves(each[:3]), jax.tree.leaves(exact[:3]), strict=True)
+        off = max((np.abs(one - other) / np.maximum(1, np.abs(other))).mean() for one, other in pairs)
+        assert off < max(4 * each.integral_error, 3e-4), (off, each.integral_error)
+        assert each is not found[0] or off < 2e-3
 
 
 SINGULAR = {

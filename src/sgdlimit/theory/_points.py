@@ -13,7 +13,6 @@ from typing import Any, ClassVar, final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float32
 
 from ..errors import ProblemError
@@ -27,7 +26,10 @@ LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
 NEAREST = 1e-5
 """Smallest σ of points that are placed near a teacher's ν = 0."""
 
-SOLVER_SHARE = 1 / 40
+WIDTH = 2.0
+"""Points lie so many σ around it. Where that is 1 or more they stay where they are, and no label flips."""
+
+SOLVER_SHARE = 1 / 20
 """Part of the accuracy asked for that is left to a step of the solver."""
 
 TRIED = 64
@@ -111,18 +113,17 @@ class Points(Averages):
             return delta.reshape(-1, K), change
 
         with jax.enable_x64(False):
-            delta, change = jax.vmap(learn)(fields, target, normals[:, :, n:])
-        weighted = weights[:, None, None] * delta
-        stein = jnp.einsum("psk,psd->kd", weighted, normals[:, :, :n]).astype(float)
-        # A field that those before it fix has no column in L, and takes no part.
-        fixed = jnp.diagonal(L) <= SMALLEST
-        stein = jnp.where(fixed, 0.0, stein)
-        pull = solve_triangular(L + jnp.diag(jnp.where(fixed, 1.0, 0.0)), stein.T, trans=1, lower=True).T
+            found = jax.vmap(learn, -1, -1)(fields, target, normals[:, n:])
+        # Once for all the averages: by itself, the compiler puts the update into each.
+        delta, change = jax.lax.optimization_barrier(found)
+        delta, normals = (jnp.swapaxes(x, 0, 1).reshape(x.shape[1], -1) for x in (delta, normals[:, :n]))
+        weighted = delta * jnp.tile(weights, rule.samples)
+        both = (weighted @ jnp.concatenate([normals, delta]).T).astype(float)
+        pull = _times_inverse(both[:, :n], L)
         A, H = pull[:, : n - K], pull[:, n - K :]
         if rule.gradient:  # where a field is fixed, H is not unique, and this one is not symmetric
-            H = jnp.where(jnp.any(fixed), H, (H + H.T) / 2)
-        G = jnp.einsum("psk,psl->kl", weighted, delta).astype(float)
-        return Forces(H, A, G, jax.tree.map(lambda x: _mean(weights, x), change))
+            H = jnp.where(jnp.any(jnp.diagonal(L) <= SMALLEST), H, (H + H.T) / 2)
+        return Forces(H, A, both[:, n:], jax.tree.map(lambda x: _mean(weights, x), change))
 
     def metrics(self, at: Moment) -> dict[str, Any]:
         """The rule's metrics, on the present task and, of several, on each."""
@@ -136,12 +137,12 @@ class Points(Averages):
     def _metrics(self, at: Moment) -> dict[str, Any]:
         """The rule's metrics on one task, without noise."""
         L, normals, weights = self._normals(at)
-        normals = normals.at[:, :, len(L) :].set(0)
+        normals = normals.at[:, len(L) :].set(0)
         fields, target, head, extras = self._samples(at, L, normals)
         extras["noise"] = jnp.zeros(self.rule.noise, jnp.float32)
         with jax.enable_x64(False):
-            each = jax.vmap(lambda fields, target: self.rule.measure(fields, target, head, **extras))
-            values = each(*jax.tree.map(lambda x: x[:, 0], (fields, target)))
+            each = jax.vmap(lambda fields, target: self.rule.measure(fields, target, head, **extras), -1, -1)
+            values = each(*jax.tree.map(lambda x: x[0], (fields, target)))
         return {name: _mean(weights, value) for name, value in values.items()}
 
     def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
@@ -200,43 +201,44 @@ class Points(Averages):
 
     def unknown(self, at: Moment) -> Any:
         """Which part of the variance of each teacher's field the students do not know, shape (M,)."""
-        known = lower_root(at.Q)
-        fixed = jnp.diagonal(known) == 0
-        explained = solve_triangular(known + jnp.diag(jnp.where(fixed, 1.0, 0.0)), at.R, lower=True)
-        return 1 - jnp.sum(jnp.where(fixed[:, None], 0.0, explained) ** 2, axis=0) / jnp.diagonal(at.T)
+        K = len(at.Q)
+        return 1 - jnp.sum(lower_root(at.S)[K:, :K] ** 2, axis=1) / jnp.diagonal(at.T)
 
     def _normals(self, at: Moment) -> tuple[Any, Any, Any]:
-        """L with the teachers first, normals (point, sample, dim), and the weights of the points, which sum to 1.
+        """L with the teachers first, normals (sample, dim, point), and the weights of the points, which sum to 1.
 
         Where δ is rarely not 0, that is where a teacher's field ν_m is near 0 on the scale σ of what the students do
         not know of it. So each ν_m/√T_m is drawn from N(0, σ²) in a share of the points, and weighted.
         """
         L = lower_root(jnp.block([[at.T, at.R.T], [at.R, at.Q]]))
-        normals, M, n = jnp.moveaxis(at.points, 2, 0), len(at.T), len(at.T) + len(at.Q)
-        count = len(normals)
+        normals, M, n = jnp.asarray(at.points), len(at.T), len(at.T) + len(at.Q)
+        count = normals.shape[2]
+        even = jnp.full(count, 1 / count, jnp.float32)
         if not self.rare:
-            return L, normals, jnp.full(count, 1 / count, jnp.float32)
-        sigma = jnp.sqrt(jnp.clip(self.unknown(at), NEAREST**2, 1)).astype(jnp.float32)
-        units = (L[:M, :n] / jnp.linalg.norm(L[:M, :n], axis=1, keepdims=True)).astype(jnp.float32)
-        z = normals[:, 0, :n]
-        which = np.arange(count) * (M + 1) // count  # parts in order cover the space evenly; the last stays as it is
-        along = jnp.concatenate([units, jnp.zeros((1, n), jnp.float32)])[which]
-        shrink = jnp.append(sigma, 1)[which] - 1
-        z = z + (shrink * jnp.sum(along * z, axis=1))[:, None] * along
-        ratios = jnp.exp(-((z @ units.T) ** 2) * (1 / sigma**2 - 1) / 2) / sigma
-        weights = (M + 1) / (1 + jnp.sum(ratios, axis=1)) / count
-        return L, normals.at[:, 0, :n].set(z), weights
+            return L, normals, even
+        sigma = jnp.clip(WIDTH * jnp.sqrt(jnp.clip(self.unknown(at), NEAREST**2)), max=1).astype(jnp.float32)[:, None]
+        units = (L[:M] / jnp.linalg.norm(L[:M], axis=1, keepdims=True)).astype(jnp.float32)
+        # Parts in order cover the space evenly; the last stays as it is.
+        near = np.arange(M)[:, None] == np.arange(count) * (M + 1) // count
+
+        def placed(normals):
+            z = normals[0, :n]
+            z = z + units.T @ (near * (sigma - 1) * (units @ z))
+            ratios = jnp.exp(-((units @ z) ** 2) * (1 / sigma**2 - 1) / 2) / sigma
+            return normals.at[0, :n].set(z), (M + 1) * even / (1 + jnp.sum(ratios, axis=0))
+
+        return L, *jax.lax.cond(jnp.any(sigma < 1), placed, lambda normals: (normals, even), normals)
 
     def _samples(self, at: Moment, L: Any, normals: Any) -> tuple[Any, ...]:
-        """Fields (point, sample, K), targets (point, sample, ...), the head, and what else functions may ask for."""
+        """Fields (sample, K, point), targets (sample, ..., point), the head, and what else functions may ask for."""
         M, n = len(at.T), len(L)
         head, given = _single((at.head, at.given))
         extras = {"given": given, "task": at.task}
-        both = jnp.einsum("ad,psd->psa", L.astype(jnp.float32), normals[:, :, :n])
+        both = L.astype(jnp.float32) @ normals[:, :n]
         with jax.enable_x64(False):  # the user's own constants are in single precision too
-            labels = jax.vmap(jax.vmap(lambda teacher, noise: self.rule.target(teacher, noise=noise, **extras)))
-            target = labels(both[..., :M], normals[:, :, n:])
-        return both[..., M:], target, head, extras
+            labels = jax.vmap(lambda teacher, noise: self.rule.target(teacher, noise=noise, **extras))
+            target = jax.vmap(labels, -1, -1)(both[:, :M], normals[:, n:])
+        return both[:, M:], target, head, extras
 
 
 def _single(numbers: Any) -> Any:
@@ -244,5 +246,15 @@ def _single(numbers: Any) -> Any:
 
 
 def _mean(weights: Any, values: Any) -> Any:
-    """The weighted mean over points, in double precision."""
-    return jnp.tensordot(weights.astype(float), values.astype(float), 1)
+    """The weighted mean over points."""
+    return (values.astype(jnp.float32) @ weights).astype(float)
+
+
+def _times_inverse(x: Any, L: Any) -> Any:
+    """x L⁻¹. A field that those before it fix has no column in L, and takes no part."""
+    columns: list[Any] = [0.0] * len(L)
+    for j in reversed(range(len(L))):
+        varies = L[j, j] > SMALLEST
+        rest = x[:, j] - sum(columns[i] * L[i, j] for i in range(j + 1, len(L)))
+        columns[j] = jnp.where(varies, rest / jnp.where(varies, L[j, j], 1.0), 0.0)
+    return jnp.stack(columns, axis=1)
