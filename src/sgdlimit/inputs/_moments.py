@@ -96,6 +96,12 @@ class MixtureMoments:
         """Probability of each kind."""
         return np.bincount(self.kind, self.weights)
 
+    @property
+    def mean_square(self) -> float:
+        """E|X|²/N."""
+        within = [kind.diagonal.mean() + np.square(kind.factor).sum() / len(kind.diagonal) for kind in self.kinds]
+        return float(self.weights @ self.mean_overlap.diagonal() + self.kind_weights @ within)
+
     def averaged(self) -> InputMoments:
         """Σ p_i V_i, Σ p_i φ^i and Σ p_i T^i."""
         if len(self.kinds) == 1:

@@ -1,305 +1,415 @@
-"""The fast variables: the mean fields M_k^i = W_k·a^i/√N, a Markov chain that takes a step with each step of SGD.
+"""One program for the theory of clusters: chains of mean fields, and the order parameters that they drive.
 
-Given the order parameters, a step draws a cluster i and the fields around their means, λ_k = M_k^i + λ̄_k and
-ν_m = n_m^i + ν̄_m with (λ̄, ν̄) ~ N(0, S^i), and moves
+**Fast.** The mean fields M_k^i = W_k·a^i/√N take a step with each step of SGD. It draws a cluster i and the fields
+around their means, λ_k = M_k^i + λ̄_k and ν_m = n_m^i + ν̄_m with (λ̄, ν̄) ~ N(0, S^i), and moves
 
-    M_k^j ← M_k^j − η v_k Δ g'(λ_k) A_ij,    A_ij = a^i·a^j/N,
+    M_k^j ← M_k^j − η δ_k A_ij,    A_ij = a^i·a^j/N,
 
-by as much as M itself, for |a|² is of order N. What the slow variables need, averages over the fields in each cluster
-given M, is taken at some of the states the chain comes through, over as many quasi-random points each time; the points
-of the next state continue the Sobol sequence.
+by as much as M itself, for |a|² is of order N; δ is the rule's. With momentum, so does the sum of past gradients.
+
+**Slow.** The weights Γ = W/√N move by what the chain has pushed them along the means of the inputs, and by averages
+over the fields within each cluster, [H A] = p_i E_i[δ (λ̄, ν̄)] S⁻¹ and G = p_i E_i[δ δᵀ], along the chain:
+
+    dΓ_k = −η Σ_i [Σ_l H^i_kl V_i Γ_l + Σ_m A^i_km φ^i_m] dt + η Σ_i (V_i ⊗ G^i)^(1/2) dB^i/√N + Σ_i a^i dy_ki/N
+
+for a covariance V_i = diag(diagonal) + factorᵀ factor of each kind of clusters. Where all share one, Γ is given on the
+nodes of a Gauss rule of its spectrum, V is diagonal, and what the noise makes of nothing is a density q of its own on
+further nodes. Otherwise Γ are the weights themselves, and the noise is drawn.
+
+The code is that of one chain; many chains run side by side.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt32
-from numba import njit
-from numpy import ndarray
+from jax import lax
+from jaxtyping import Array, Float, Float32, Int
 
-from ...random import fill_normals, threefry2x32
-from ...rules import FAST, Tables, activation_and_slope, values_and_slopes
+from ...rules import CLUSTERS, Activation, Rule
 from ...training import Rates
+from .._averages import SMALLEST, lower_root
+
+STATES = 16
+"""States of the chain at which averages are taken, for each step of the slow variables."""
 
 POINTS = 8
-"""Quasi-random points for a cluster and a state of the chain."""
+"""Points for a cluster and a state, half of them opposite to the others. Few at many states tell more than many at few.
 
-STRIDE = 12
-"""Steps of the chain from one of these states to the next. Few points at many states tell more than many at few."""
-
-NO_VARIANCE = 1e-24
-# LLVM compiles a function that it does not inline once alone and once within each caller, and which of these a process
-# uses, and so the last bit of a sum, depends on what is loaded first. Hence all parts of the chain are inlined.
-PART = {"fastmath": FAST, "forceinline": True}
+Points that stay the same bias the averages: every step takes another part of a Sobol sequence, and reflects it anew.
+"""
 
 
-class Clusters(NamedTuple):
-    """What the inputs, the functions and the learning rule fix; c clusters, n = K + M fields."""
+@dataclass(frozen=True)
+class Setting:
+    """What the program is compiled for."""
 
-    weights: Float[ndarray, "c"]
-    thresholds: UInt32[ndarray, "c"]
-    """Cumulated weights in units of 2⁻³²."""
-    kind: Int[ndarray, "c"]
-    mean_overlap: Float[ndarray, "c c"]
+    rule: Rule = field(compare=False, repr=False)
+    digest: str
+    """Stands for the rule."""
+    slopes: Activation | None
+    """The students' activation, if the rule is that of a network."""
+    batch: int
+    """Samples of a step of SGD."""
+    most: int
+    """The most steps of SGD in one step of the slow variables."""
+    momentum: bool
+    drawn: bool
+    """Whether the noise of the weights is drawn."""
+
+
+class Law(NamedTuple):
+    """What the inputs and the teacher fix; c clusters of some kinds, n = K + M fields, Γ on x coordinates or nodes."""
+
+    weights: Float[Array, "c"]
+    thresholds: Float32[Array, "c-1"]
+    """A cluster is the number of these that a normal exceeds."""
+    kind: Int[Array, "c"]
+    overlap: Float32[Array, "c c"]
     """A."""
-    teacher_mean: Float[ndarray, "c M"]
+    teacher_mean: Float32[Array, "c M"]
     """n."""
-    activation: int
-    teacher_activation: int
-    tables: Tables
-    teacher_jumps: bool
-    points: Float[ndarray, "n point"]
-    """Quasi-random normals."""
-    input_dim: int
-    v_teacher: Float[ndarray, "task M"]
-    """ṽ of every task, times its scale s_M."""
-    rates: Rates
-    """Its numbers, without the schedule and the times at which tasks change."""
-    decay_per_step: float
-    """κ/N."""
-    pushed: bool
-    """Whether the weights have their part along the means of the inputs."""
+    diagonal: Float[Array, "kind x"]
+    factor: Float[Array, "kind r x"]
+    cross: Float[Array, "kind M x"]
+    """φ/√N."""
+    teacher_overlap: Float[Array, "kind M M"]
+    alpha: Float[Array, "c x"]
+    """a/√N."""
+    noise_nodes: Float[Array, "2 s"]
+    """Eigenvalues and weights of the density."""
+    points: Float32[Array, "point dim"]
+    """Quasi-random normals, for the fields (teachers' first) and the noise of the rule."""
+    root_size: Any
+    """√N."""
+    pushed: Any
+    """1 if the weights have their part along the means of the inputs, else 0."""
 
 
-class Averages(NamedTuple):
-    """Averages over the fields and along the chain, by kind of cluster, each with the probability of its kind."""
+class Member(NamedTuple):
+    """The state of a chain. In S the teachers come first."""
 
-    H: Float[ndarray, "kind K K"]
-    A: Float[ndarray, "kind K M"]
-    G: Float[ndarray, "kind K K"]
-    error_gradient: Float[ndarray, "K"]
-    """E[Δ g(λ_k)], of all clusters."""
-    activity: Float[ndarray, "K"]
-    """E g'(λ_k)²."""
-    pushes: Float[ndarray, "K c"]
-    """−η Σ v_k Δ g'(λ_k) over the steps taken in each cluster."""
-    slopes: Float[ndarray, "kind K n"]
-    """E[g'_k g'_a], and below the averages that H is made of by partial integration."""
-    leaning: Float[ndarray, "kind K"]
-    """E[Δ g'_k λ̄_k]."""
-    jumping: Float[ndarray, "2 kind K M"]
-    """E[g'_k g_m λ̄_k] and E[g'_k g_m ν̄_m], for teachers that jump."""
+    gamma: Float[Array, "K x"]
+    q: Float[Array, "K K s"]
+    head: Any
+    M: Float[Array, "K c"]
+    momentum: Any
+    """The decaying sum of past δ by clusters, (K, c)."""
+    products: Float[Array, "kind K x"]
+    """V Γ."""
+    S: Float[Array, "kind n n"]
+    before: tuple[Any, Any]
+    """Products and S one step before."""
+    head_slope: Any
 
 
-@njit(cache=True)
-def cholesky(S, L):
-    """L Lᵀ = S for a covariance of any rank: a field that those before it fix adds no column."""
-    n = len(S)
-    L.fill(0.0)
-    for j in range(n):
-        pivot = S[j, j]
-        for b in range(j):
-            pivot -= L[j, b] * L[j, b]
-        if not pivot <= 1e-12 * S[j, j] + NO_VARIANCE:  # NaN goes on
-            L[j, j] = np.sqrt(pivot)
-            for a in range(j + 1, n):
-                rest = S[a, j]
-                for b in range(j):
-                    rest -= L[a, b] * L[j, b]
-                L[a, j] = rest / L[j, j]
+class Steps(NamedTuple):
+    """Steps of the slow variables: whole numbers of steps of SGD."""
+
+    first: Int[Array, "step"]
+    """Place of the first sample among the random numbers."""
+    count: Int[Array, "step"]
+    ahead: Float[Array, "step"]
+    """Half a step over the one before."""
+    factor: Float[Array, "step"]
+    """What the schedule multiplies both rates with."""
+    time: Float[Array, "step"]
 
 
-@njit(**PART)
-def _add_averages(clusters, M, roots, c, weight, place, work, averages):
-    """Add the averages over the fields of every cluster at one state M; from the points at place to where to go on."""
-    K, count = M.shape
-    deviations, fields, value, slope, error = work  # field by field
-    n = len(fields) // POINTS
-    for i in range(count):
-        kind = clusters.kind[i]
-        share = weight * clusters.weights[i] / POINTS
-        for p in range(POINTS):
-            error[p] = 0.0
-        for a in range(n):
-            mean = M[a, i] if a < K else clusters.teacher_mean[i, a - K]
-            at = a * POINTS
-            for p in range(POINTS):
-                deviations[at + p] = 0.0
-            for b in range(a + 1):
-                factor = roots[kind, a, b]
-                for p in range(POINTS):
-                    deviations[at + p] += factor * clusters.points[b, place + p]
-            for p in range(POINTS):
-                fields[at + p] = mean + deviations[at + p]
-        values_and_slopes(clusters.activation, fields, 0, K * POINTS, clusters.tables, value, slope)
-        values_and_slopes(clusters.teacher_activation, fields, K * POINTS, n * POINTS, clusters.tables, value, slope)
-        for a in range(n):
-            for p in range(POINTS):
-                error[p] += c[a] * value[a * POINTS + p]
-        for k in range(K):
-            at = k * POINTS
-            for a in range(n):
-                total = 0.0
-                for p in range(POINTS):
-                    total += slope[at + p] * slope[a * POINTS + p]
-                averages.slopes[kind, k, a] += share * total
-                if a == k:
-                    averages.activity[k] += share * total
-            total, leaning = 0.0, 0.0
-            for p in range(POINTS):
-                total += error[p] * value[at + p]
-                leaning += error[p] * slope[at + p] * deviations[at + p]
-            averages.error_gradient[k] += share * total
-            averages.leaning[kind, k] += share * leaning
-            for l in range(k + 1):  # noqa: E741
-                total = 0.0
-                for p in range(POINTS):
-                    total += error[p] * error[p] * slope[at + p] * slope[l * POINTS + p]
-                averages.G[kind, k, l] += share * c[k] * c[l] * total
-            if clusters.teacher_jumps:
-                for m in range(n - K):
-                    total, leaning = 0.0, 0.0
-                    for p in range(POINTS):
-                        product = slope[at + p] * value[(K + m) * POINTS + p]
-                        total += product * deviations[at + p]
-                        leaning += product * deviations[(K + m) * POINTS + p]
-                    averages.jumping[0, kind, k, m] += share * total
-                    averages.jumping[1, kind, k, m] += share * leaning
-    place += POINTS
-    return place if place + POINTS <= clusters.points.shape[1] else 0
+class Samples(NamedTuple):
+    """What does not wait for the chain."""
+
+    normals: Float32[Array, "sample dim"]
+    """Of the fields, teachers' first, and the noise of the rule."""
+    cluster: Int[Array, "sample"]
+    where: Float32[Array, "sample c"]
+    """1 at the cluster, else 0."""
+    overlap: Float32[Array, "sample c"]
+    """A_ij of the cluster i."""
+    target: Any
 
 
-@njit(**PART)
-def _finish(clusters, S, c, averages):
-    """H, A and G from the averages, by partial integration where they hold a second derivative or that of a jump.
+class Kept(NamedTuple):
+    """What is kept after each step."""
 
-    E[Δ g'_k λ̄_k] = S_kk E[Δ g''_k] + Σ_a S_ka c_a E[g'_k g'_a], which holds for kinks too and divides by S_kk alone.
+    S: Float[Array, "*step kind n n"]
+    head: Any
+    M: Float[Array, "*step K c"]
+    activity: Float[Array, "*step K"]
+    """How much each unit learns."""
+
+
+class Forces(NamedTuple):
+    """Averages along the chain, with the probability of their kind."""
+
+    H: Float[Array, "kind K K"]
+    A: Float[Array, "kind K M"]
+    G: Float[Array, "kind K K"]
+    head: Any
+    activity: Float[Array, "K"]
+
+
+def advance(
+    members: Member, normals: Any, noise: Any, steps: Steps, taken: Any, task: Any, law: Law, given: Any, rates: Rates,
+    *, setting: Setting,
+) -> tuple[Member, Kept]:  # fmt: skip
+    """Take some steps of the slow variables in all chains; normals (chain, sample, dim + 1) and noise as needed.
+
+    Of ``steps``, which belong to one task, the first ``taken`` count; the program is one whatever their number.
     """
-    kinds, K, n = averages.slopes.shape
-    for kind in range(kinds):
-        slopes = averages.slopes[kind]
-        if clusters.teacher_jumps:
-            for k in range(K):
-                for m in range(n - K):
-                    own, other, both = S[kind, k, k], S[kind, K + m, K + m], S[kind, k, K + m]
-                    determinant = own * other - both * both
-                    if determinant > 1e-9 * own * other:
-                        with_student, with_teacher = averages.jumping[0, kind, k, m], averages.jumping[1, kind, k, m]
-                        slopes[k, K + m] = (own * with_teacher - both * with_student) / determinant
-        for k in range(K):
-            bend = averages.leaning[kind, k]
-            for a in range(n):
-                bend -= S[kind, k, a] * c[a] * slopes[k, a]
-            bend = bend / S[kind, k, k] if S[kind, k, k] > NO_VARIANCE else 0.0
-            for l in range(K):  # noqa: E741
-                averages.H[kind, k, l] = c[k] * c[l] * slopes[k, l]
-            averages.H[kind, k, k] += c[k] * bend
-            for m in range(n - K):
-                averages.A[kind, k, m] = c[k] * c[K + m] * slopes[k, K + m]
-            for l in range(k + 1):  # noqa: E741
-                averages.G[kind, k, l] += clusters.rates.label_noise**2 * c[k] * c[l] * slopes[k, l]
-                averages.G[kind, l, k] = averages.G[kind, k, l]
+    extras = {"given": given, "task": task}
+
+    def of_chain(member, normals, noise):
+        samples = _samples(setting, law, normals, extras)
+
+        def step(b, carry):
+            member, kept = carry
+            when = jax.tree.map(lambda x: x[b], steps)
+            drawn = jax.tree.map(lambda x: x[b], noise)
+            member, activity = _step(setting, law, rates, when, member, samples, drawn, extras)
+            now = Kept(member.S, member.head, member.M, activity)
+            return member, jax.tree.map(lambda all_, one: all_.at[b].set(one), kept, now)
+
+        now = Kept(member.S, member.head, member.M, jnp.zeros(len(member.M)))
+        empty = jax.tree.map(lambda x: jnp.full((len(steps.count), *x.shape), jnp.nan), now)
+        return lax.fori_loop(0, taken, step, (member, empty))
+
+    return jax.vmap(of_chain)(members, normals, noise)
 
 
-@njit(**PART)
-def _draw(clusters, first, samples, keys, roots, c, K):
-    """What does not wait for the chain: clusters, the students' fields around their means, and less the labels."""
-    n = roots.shape[1]
-    units = n - K
-    width = n + 1 if clusters.rates.label_noise > 0 else n
-    normals = np.empty((1, samples * width), np.float32)  # a row, along which the generator vectorises
-    fill_normals(keys[0], keys[1], first, normals)
-    cluster, deviations = np.zeros(samples, np.int64), np.empty(samples * K)
-    fields, value, slope = np.empty(samples * units), np.empty(samples * units), np.empty(samples * units)
-    last = len(clusters.weights) - 1
-    for sample in range(samples):
-        i = 0
-        if last > 0:
-            word, _ = threefry2x32(keys[2], keys[3], np.uint32(0), np.uint32(first + sample))
-            while i < last and word >= clusters.thresholds[i]:
-                i += 1
-        cluster[sample] = i
-        kind = clusters.kind[i]
-        for a in range(n):
-            x = 0.0
-            for b in range(a + 1):
-                x += roots[kind, a, b] * normals[0, sample * width + b]
-            if a < K:
-                deviations[sample * K + a] = x
-            else:
-                fields[sample * units + a - K] = clusters.teacher_mean[i, a - K] + x
-    values_and_slopes(clusters.teacher_activation, fields, 0, len(fields), clusters.tables, value, slope)
-    labels = np.zeros(samples)
-    for sample in range(samples):
-        for m in range(units):
-            labels[sample] += c[K + m] * value[sample * units + m]
-        if clusters.rates.label_noise > 0:
-            labels[sample] += clusters.rates.label_noise * normals[0, sample * width + n]
-    return cluster, deviations, labels
+def begin(gamma: Any, q: Any, head: Any, M: Any, law: Law) -> tuple[Any, ...]:
+    """The fields of :class:`Member` for chains that begin."""
+
+    def of_chain(gamma, q, head, M):
+        products = _products(law, gamma)
+        S = _covariances(law, gamma, q, products)
+        zero, still = jnp.zeros(M.shape, jnp.float32), jax.tree.map(jnp.zeros_like, head)
+        return Member(gamma, q, head, M, zero, products, S, (products, S), still)
+
+    return tuple(jax.vmap(of_chain)(gamma, q, head, M))
 
 
-@njit(**PART)
-def average_over_chain(clusters, first_step, steps, rate_factor, keys, S, c, M, place):
-    """Take some steps of the chain, with the order parameters as they are, and average over the fields along it.
+def _products(law: Law, gamma: Any) -> Float[Array, "kind K x"]:
+    """V Γ; through factors in single precision, which the noise of the weights forgives."""
+    low_rank = 0.0
+    if law.factor.shape[1]:
+        single = gamma.astype(jnp.float32)
+        low_rank = jnp.matmul(jnp.matmul(single, law.factor.mT), law.factor).astype(float)
+    return law.diagonal[:, None] * gamma + low_rank
 
-    Parameters
-    ----------
-    first_step
-        Number of the first step, which says what random numbers it takes.
-    steps
-        How many.
-    rate_factor
-        What the schedule multiplies η with.
-    keys
-        uint32; the first two words for the normals, the next two for the clusters.
-    S
-        (kind, n, n), covariances of the fields.
-    c
-        (n,), signed output weights.
-    M
-        (K, c), the mean fields; moved.
-    place
-        Where in the sequence of points to begin.
 
-    Returns
-    -------
-    tuple[int, Averages]
-        Where in the sequence to go on, and the averages.
+def _covariances(law: Law, gamma: Any, q: Any, products: Any) -> Float[Array, "kind n n"]:
+    """S = [[T, Rᵀ], [R, Q]] of each kind."""
+    omega, weights = law.noise_nodes
+    Q = products @ gamma.T + q @ (weights * omega)
+    R = gamma @ law.cross.mT
+    upper = jnp.concatenate([law.teacher_overlap, R.mT], axis=2)
+    return jnp.concatenate([upper, jnp.concatenate([R, (Q + Q.mT) / 2], axis=2)], axis=1)
+
+
+def _step(
+    setting: Setting,
+    law: Law,
+    rates: Rates,
+    when: Steps,
+    member: Member,
+    samples: Samples,
+    noise: Any,
+    extras: dict[str, Any],
+) -> tuple[Member, Any]:
+    """One step of the slow variables: the chain with the order parameters as they are in its middle, then a step.
+
+    What is in the middle is extrapolated from the step before, which makes the error of second order.
     """
-    K, count = M.shape
-    kinds, n, _ = S.shape
-    units = n - K
-    averages = Averages(
-        np.zeros((kinds, K, K)),
-        np.zeros((kinds, K, units)),
-        np.zeros((kinds, K, K)),
-        np.zeros(K),
-        np.zeros(K),
-        np.zeros((K, count)),
-        np.zeros((kinds, K, n)),
-        np.zeros((kinds, K)),
-        np.zeros((2, kinds, K, units)),
+    ahead, dt = when.ahead, when.count / law.root_size**2
+    products, S = (now + ahead * (now - before) for now, before in zip(
+        (member.products, member.S), member.before, strict=True))  # fmt: skip
+    head = jax.tree.map(lambda x, slope: x + dt / 2 * slope, member.head, member.head_slope)
+    roots = jax.vmap(lower_root)(S)
+    eta = rates.learning_rate * when.factor
+    numbers = single((head, roots, eta, rates.momentum))
+    extras = extras | {"given": single(extras["given"]), "time": single(when.time)}
+    with jax.enable_x64(False):  # the user's own constants are in single precision too
+        states, momentum, pushes = _walk(setting, law, when, member, samples, numbers, extras)
+    reflected = lax.dynamic_slice_in_dim(samples.normals, when.first, 2)
+    forces = _averages(setting, law, reflected, states[:-1], numbers[0], roots, extras)
+
+    factor = when.factor / (1 - rates.momentum)
+    eta = rates.learning_rate * factor
+    drift = jnp.einsum("qkl,qlx->kx", forces.H, products) + jnp.einsum("qkm,qmx->kx", forces.A, law.cross)
+    gamma = member.gamma - eta * dt * (drift + rates.weight_decay * member.gamma)
+    gamma += law.pushed * (pushes.astype(float) @ law.alpha) / law.root_size
+    q = member.q
+    if setting.drawn:
+        spread = jax.vmap(lower_root)(forces.G)
+        gamma += eta * jnp.sqrt(dt / rates.batch_size) / law.root_size * jnp.einsum(
+            "qkl,qlx->kx", spread, _noise(law, noise))  # fmt: skip
+    else:
+        q = _spread(law, rates, eta, dt, forces, q)
+    after = _products(law, gamma)
+    slope = jax.tree.map(lambda change: -rates.output_rate * factor * change, forces.head)
+    moved = Member(
+        gamma,
+        q,
+        jax.tree.map(lambda x, slope: x + dt * slope, member.head, slope),
+        jnp.where(law.pushed > 0, law.root_size * gamma @ law.alpha.T, states[-1].astype(float)),
+        momentum,
+        after,
+        _covariances(law, gamma, q, after),
+        (member.products, member.S),
+        slope,
     )
-    roots = np.empty((kinds, n, n))
-    for kind in range(kinds):
-        cholesky(S[kind], roots[kind])
-    size = n * POINTS
-    work = np.empty(size), np.empty(size), np.empty(size), np.empty(size), np.empty(POINTS)
-    batch = clusters.rates.batch_size
-    eta = clusters.rates.learning_rate * rate_factor
-    cluster, deviations, labels = _draw(clusters, first_step * batch, steps * batch, keys, roots, c, K)
-    push, change = np.empty(K), np.zeros((K, count))
-    evaluations, done = max(1, steps // STRIDE), 0
-    for s in range(steps):
-        while done < evaluations and s == (2 * done + 1) * steps // (2 * evaluations):
-            place = _add_averages(clusters, M, roots, c, 1.0 / evaluations, place, work, averages)
-            done += 1
-        for sample in range(s * batch, (s + 1) * batch):
-            i = cluster[sample]
-            error = labels[sample]
-            for k in range(K):
-                g, push[k] = activation_and_slope(
-                    clusters.activation, M[k, i] + deviations[sample * K + k], clusters.tables
-                )
-                error += c[k] * g
-            for k in range(K):
-                step = eta / batch * c[k] * error * push[k]
-                averages.pushes[k, i] -= step
-                for j in range(count):
-                    change[k, j] -= step * clusters.mean_overlap[i, j]
-        for k in range(K):
-            for j in range(count):
-                M[k, j] += change[k, j] - eta * clusters.decay_per_step * M[k, j]
-                change[k, j] = 0.0
-    _finish(clusters, S, c, averages)
-    return place, averages
+    return moved, forces.activity
+
+
+def _samples(setting: Setting, law: Law, normals: Any, extras: dict[str, Any]) -> Samples:
+    """Clusters and targets: the teacher's fields depend on nothing that moves."""
+    rule, M = setting.rule, law.teacher_mean.shape[1]
+    z, chosen = normals[:, :-1], normals[:, -1:]
+    cluster = jnp.sum(chosen > law.thresholds, axis=1, dtype=np.int32)
+    target = cluster
+    if rule.labels != CLUSTERS:
+        roots = single(jax.vmap(lower_root)(law.teacher_overlap))
+        fields = _of_kind(law, cluster, jnp.einsum("qab,sb->qsa", roots, z[:, :M])) + law.teacher_mean[cluster]
+        noise, extras = z[:, len(z[0]) - rule.noise :], extras | {"given": single(extras["given"])}
+        with jax.enable_x64(False):
+            target = jax.vmap(lambda teacher, noise: rule.target(teacher, noise=noise, **extras))(fields, noise)
+    where = cluster[:, None] == np.arange(len(law.weights))
+    return Samples(z, cluster, where.astype(jnp.float32), law.overlap[cluster], target)
+
+
+def _of_kind(law: Law, cluster: Any, values: Any) -> Any:
+    """Of values for each kind, (kind, sample, n), those of each sample's own."""
+    if len(values) == 1:
+        return values[0]
+    own = law.kind[cluster][None, :, None] == np.arange(len(values))[:, None, None]
+    return jnp.sum(jnp.where(own, values, 0), axis=0)
+
+
+def _walk(
+    setting: Setting,
+    law: Law,
+    when: Steps,
+    member: Member,
+    samples: Samples,
+    numbers: Any,
+    extras: dict[str, Any],
+) -> tuple[Any, ...]:
+    """The chain: some of its states and the last one, its momentum, and −η Σ δ by clusters, y.
+
+    M moves by y A. It is y that the loop carries.
+    """
+    head, roots, eta, beta = numbers
+    rule, size, batch, n = setting.rule, setting.most * setting.batch, setting.batch, roots.shape[1]
+    mean_fields = member.M.astype(jnp.float32)
+    own = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, when.first, size), samples)
+    fields = jnp.einsum("qab,sb->qsa", roots[:, n - len(mean_fields) :], own.normals[:, :n])
+    around = _of_kind(law, own.cluster, fields) + own.where @ mean_fields.T
+    each = own.where, own.overlap, around, own.target, own.normals[:, n:]
+
+    def gradient(pushes, s):
+        where, row, around, target, noise = jax.tree.map(lambda x: x[s], each)
+        delta, _ = rule.learn(jnp.sum(pushes * row, axis=1) + around, target, head, noise=noise, **extras)
+        return delta[:, None] * where
+
+    def step(s, carry):
+        pushes, *momentum = carry
+        if batch == 1:
+            push = gradient(pushes, s)
+        else:
+            push = jnp.mean(jax.vmap(gradient, (None, 0))(pushes, s * batch + np.arange(batch, dtype=np.int32)), axis=0)
+        if setting.momentum:
+            push = beta * momentum[0] + push
+            momentum = [push]
+        return pushes - eta * push, *momentum
+
+    def segment(carry, bounds):
+        carry = lax.fori_loop(*bounds, step, carry)
+        return carry, carry[0]
+
+    middles = (2 * np.arange(STATES, dtype=np.int32) + 1) * when.count // (2 * STATES)
+    lower, upper = jnp.append(0, middles), jnp.append(middles, when.count)
+    first = jnp.zeros_like(mean_fields), *([member.momentum] if setting.momentum else [])
+    (pushes, *momentum), states = lax.scan(segment, first, (lower, upper))
+    return mean_fields + states @ law.overlap, (momentum or [member.momentum])[0], pushes
+
+
+def _averages(
+    setting: Setting, law: Law, chance: Any, states: Any, head: Any, roots: Any, extras: dict[str, Any]
+) -> Forces:
+    """Averages over the fields in every cluster at some states of the chain (state, K, c).
+
+    ``chance`` (2, dim) are normals that choose the points.
+    """
+    rule, n, K = setting.rule, roots.shape[1], states.shape[1]
+    M, c, kinds = n - K, len(law.weights), len(roots)
+    count = STATES * POINTS // 2
+    place = (jnp.abs(chance[0, 0]) * 1e6).astype(int) % (len(law.points) // count) * count
+    z = lax.dynamic_slice_in_dim(law.points, place, count)
+    z = z - 2 * (z @ chance[1])[:, None] * chance[1] / (chance[1] @ chance[1])
+    z = z.reshape(STATES, POINTS // 2, -1)
+    z = jnp.concatenate([z, -z], axis=1).reshape(STATES * POINTS, -1)
+    around = jnp.einsum("qab,pb->qpa", single(roots), z[:, :n])[law.kind]  # (cluster, point, n)
+    teacher = law.teacher_mean[:, None] + around[..., :M]
+    fields = jnp.repeat(jnp.moveaxis(states, 2, 0), POINTS, axis=1) + around[..., M:]
+
+    def learn(fields, teacher, number, noise):
+        target = number if rule.labels == CLUSTERS else rule.target(teacher, noise=noise, **extras)
+        return rule.learn(fields, target, head, noise=noise, **extras)
+
+    each = jax.vmap(jax.vmap(learn, (0, 0, None, 0)), (0, 0, 0, None))
+    with jax.enable_x64(False):
+        delta, change = each(fields, teacher, np.arange(c, dtype=np.int32), z[:, n:])
+    share = law.weights / (STATES * POINTS)
+    of_kind = jnp.where(law.kind[:, None] == np.arange(kinds), share[:, None], 0)
+    stein = jnp.einsum("cq,ckd->qkd", of_kind, jnp.einsum("cpk,pd->ckd", delta, z[:, :n]).astype(float))
+    # Of H and A, what is linear in the fields has no error: E[z zᵀ] is 1, and its mean over the points is known.
+    stein = 2 * stein - stein @ (z[:, :n].T @ z[:, :n] / (STATES * POINTS)).astype(float)
+    G = jnp.einsum("cq,ckl->qkl", of_kind, jnp.einsum("cpk,cpl->ckl", delta, delta).astype(float))
+    if setting.slopes is None:
+        activity = jnp.einsum("qkk->k", G) / jnp.maximum(jnp.einsum("qkk->", G), 1e-300)
+    else:
+        last = fields[:, -POINTS:]
+        with jax.enable_x64(False):
+            slope = jax.vmap(jax.grad(setting.slopes.in_jax[0]))(last.ravel()).reshape(last.shape)
+        activity = STATES * share @ jnp.sum(slope**2, axis=1).astype(float)
+    head = jax.tree.map(lambda x: jnp.tensordot(share, jnp.sum(x, axis=1).astype(float), 1), change)
+
+    def parts(stein, L):
+        """[A H] = E[δ zᵀ] L⁻¹; a field that those before it fix has no column in L, and takes no part."""
+        columns = [jnp.zeros(K)] * n
+        fixed = jnp.diagonal(L) <= SMALLEST
+        for j in reversed(range(n)):  # few, and one operation where they are written out
+            rest = stein[:, j] - sum((columns[b] * L[b, j] for b in range(j + 1, n)), jnp.zeros(K))
+            columns[j] = jnp.where(fixed[j], 0.0, rest / jnp.where(fixed[j], 1.0, L[j, j]))
+        pull = jnp.stack(columns, axis=1)
+        H = pull[:, M:]
+        return jnp.where(jnp.any(fixed) | (not rule.gradient), H, (H + H.T) / 2), pull[:, :M]
+
+    return Forces(*jax.vmap(parts)(stein, roots), G, head, activity)
+
+
+def _spread(law: Law, rates: Rates, eta: Any, dt: Any, forces: Forces, q: Any) -> Float[Array, "K K s"]:
+    """The noise's density after a step, by the midpoint rule."""
+    omega = law.noise_nodes[0]
+
+    def slope(q):
+        drift = omega * jnp.tensordot(forces.H[0], q, 1) + rates.weight_decay * q
+        made = eta**2 / rates.batch_size * omega * forces.G[0][:, :, None]
+        return made - eta * (drift + jnp.swapaxes(drift, 0, 1))
+
+    return q + dt * slope(q + dt / 2 * slope(q))
+
+
+def _noise(law: Law, normals: Float32[Array, "kind K xr"]) -> Float[Array, "kind K x"]:
+    """Vectors of covariance V for each unit, from independent normals."""
+    x = law.diagonal.shape[1]
+    own = jnp.sqrt(jnp.maximum(law.diagonal, 0))[:, None] * normals[..., :x]
+    return own + (normals[..., x:] @ law.factor).astype(float)
+
+
+def single(numbers: Any) -> Any:
+    """Arrays in single precision."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), numbers)

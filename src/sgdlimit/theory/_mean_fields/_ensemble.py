@@ -1,46 +1,59 @@
 """Theory for mixtures: an ensemble of effective processes, from an instance to a trajectory."""
 
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int, UInt32
+from jaxtyping import Float, Int
 from numpy import ndarray
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
 from ...errors import DivergenceError, DivergenceWarning, ProblemError, shown
 from ...inputs import MixtureMoments
 from ...instance import Instance
-from ...random import key_of
+from ...random import fill_normals, key_of
 from ...resources import cores, one_thread, refuse_beyond_memory
-from ...rules import Tables, codes_of
+from ...rules import Rule
 from ...settings import check_whole
 from ...signatures import checked
 from ...training import Rates
 from ...trajectory import check_times, make_trajectory
 from .._averages import integrals_for, sobol_normals
+from .._compiled import call
 from .._exactness import ENSEMBLE
 from .._quadrature import gauss_density, gauss_vectors, lanczos_steps
-from ._chain import Clusters
-from ._observed import frozen_units, modes, task_errors
-from ._spectral import Grid, Kept, Nodes, at, run_chain
+from ._chain import Kept, Law, Member, Setting, Steps, advance, begin
+from ._observed import frozen_units, metrics_around, modes, task_errors
 from ._stability import stability_edge
-from ._weights import run_group
 
 CHAINS = 32
 LARGEST_STEP = 0.2
 """Largest step of integration, in units of t; see :func:`_time_grid`."""
 
 LOG_POINTS = 14
-GROUP = 8
-"""Chains that share their matrix products; always the same ones, so that bits do not depend on the threads."""
+GROUP = 32
+"""The most chains in one call of the program; always the same ones, so that bits do not depend on the threads."""
 
-PURPOSES, POINTS = range(3), 3
-"""The last word of a key: of the fields, the clusters and the weights of each chain, and of the points for all."""
+WINDOW, STEPS = 8192, 128
+"""The most samples, and steps of integration, in one call."""
+
+ROW = 256
+"""Samples whose normals are a row of the generator."""
+
+NOISE = 1 << 24
+"""The most normals for the noise of the weights in one call."""
+
+FOR_FIELDS, FOR_WEIGHTS, FOR_POINTS = 0, 2, 3
+"""The last word of a key."""
+
+ALSO = {"rule", "student_output", "momentum", "clip", "polyak"}
+"""What it has beyond the basic options."""
 
 
 @checked
@@ -108,7 +121,6 @@ def solve_mixture(
     >>> solve_mixture(problem.draw(seed=0), [0.1, 1.0], chains=4).mean_field.shape
     (4, 2, 2, 2)
     """
-    instance.check_basic("mixture theory")
     times = check_times(times)
     threads = threads or cores()
     check_whole(1, chains=chains, threads=threads)
@@ -118,86 +130,199 @@ def solve_mixture(
     chains, seed = int(chains), int(seed)  # NumPy's have no place in attributes
     if not (np.ndim(largest_step) == 0 and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
-    grid = _time_grid(instance, times, float(largest_step))
-    process = _Process.of(instance, grid, chains, seed, finite_size=bool(finite_size))
-    run, starts = (_spectral if len(process.moments.kinds) == 1 else _by_weights)(process, nodes)
+    steps, task, output = _time_grid(instance, times, float(largest_step))
+    process = _Process.of(instance, steps, task, output, seed, finite_size=bool(finite_size), nodes=nodes)
+    groups = -(-chains // GROUP)
+    members = np.arange(groups * -(-chains // groups)).reshape(groups, -1)  # of one size; the last may be too many
     with one_thread(), ThreadPoolExecutor(threads) as pool:
-        steps = min(pool.map(run, starts))
+        parts = list(pool.map(process.run, members))
+    reached = min(steps for _, steps in parts)
+    kept = jax.tree.map(lambda *x: np.concatenate(x)[:chains], *(part for part, _ in parts))
 
     attrs = instance.provenance(
         theory="mixture", kind="theory", seed=seed, chains=chains, largest_step=float(largest_step),
         finite_size=int(finite_size), **{package: version(package) for package in ("sgdlimit", "jax", "numba")},
     )  # fmt: skip
-    missing = np.count_nonzero(grid.output[steps:] >= 0)
+    missing = np.count_nonzero(output[reached:] >= 0)
     if missing:
         attrs["diverged_at"] = float(times[-missing])
+        edge = (
+            ""
+            if instance.rule
+            else (
+                " At the initial weights they get unstable above about "
+                f"{stability_edge(instance, process.moments):.2g}."
+            )
+        )
         message = (
-            f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[-missing]:g}. At "
-            f"the initial weights they get unstable above about {stability_edge(instance, process.moments):.2g}. Use a "
-            "smaller one."
+            f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[-missing]:g}."
+            f"{edge} Use a smaller one."
         )
         if missing == len(times):
             raise DivergenceError(message)
         warnings.warn(message, DivergenceWarning, stacklevel=3)
-    return _trajectory(process, times[: len(times) - missing], attrs)
+    return _trajectory(process, kept, times[: len(times) - missing], attrs)
+
+
+def rule_of(instance: Instance, moments: MixtureMoments | None = None) -> Rule:
+    """The learning rule of an instance, if the theory has all that it and its training need.
+
+    Raises
+    ------
+    ProblemError
+        Naming what the theory lacks.
+    """
+    for name in instance.beyond_basic:
+        if name not in ALSO:
+            raise ProblemError(f"{name}: mixture theory does not have it. Leave it out, or use another theory.")
+    rule = instance.as_rule(1.0 if moments is None else moments.mean_square)
+    if rule.samples > 1:
+        raise ProblemError(f"samples: must be 1 for mixture theory (got {rule.samples}). Use another theory, or SGD.")
+    if rule.asks_for_overlaps:
+        raise ProblemError("update: must not ask for Q, R or T in mixture theory. Use another theory, or SGD.")
+    return rule
 
 
 class _Process(NamedTuple):
-    """What all chains of an ensemble share, and how they begin, whichever way their slow variables are followed."""
+    """What all chains of an ensemble share, and how they begin."""
 
     instance: Instance
     moments: MixtureMoments
-    clusters: Clusters
-    grid: Grid
-    W: Float[ndarray, "K N"]
-    """Initial weights, without their part along the means of the inputs if that part does not count."""
-    start: tuple[Float[ndarray, "kind n n"], Float[ndarray, "K"], Float[ndarray, "K c"]]
-    """S, v and M at the beginning."""
-    keys: UInt32[ndarray, "chain 6"]
-    """Keys of the random numbers of every chain, two words for each purpose."""
-    places: Int[ndarray, "chain"]
-    """Where each chain begins in the sequence of points: as far apart as possible."""
-    kept: Kept
+    setting: Setting
+    law: Law
+    rates: Rates
+    start: tuple[Any, ...]
+    """Γ, q, head and M."""
+    S: Float[ndarray, "kind n n"]
+    """Covariance of the fields at the beginning, teachers first."""
+    steps: Steps
+    task: Int[ndarray, "step"]
+    output: Int[ndarray, "step"]
+    """Output time at the end of each step, or −1."""
+    seed: int
 
     @classmethod
-    def of(cls, instance: Instance, grid: Grid, chains: int, seed: int, *, finite_size: bool) -> "_Process":
+    def of(
+        cls, instance: Instance, steps: Steps, task: Int[ndarray, "step"], output: Int[ndarray, "step"], seed: int,
+        *, finite_size: bool, nodes: int | None, by_weights: bool | None = None,
+    ) -> "_Process":  # fmt: skip
         """Set an ensemble up."""
-        moments, W, v = instance.mixture_moments(), instance.student, instance.student_output
-        a, rates, N = moments.input_mean, instance.rates, instance.input_dim
-        M = W @ a.T / np.sqrt(N)
+        moments, W = instance.mixture_moments(), instance.student
+        rule, a, N = rule_of(instance, moments), moments.input_mean, instance.input_dim
+        K, M = len(W), len(instance.teacher)
+        mean_fields = W @ a.T / np.sqrt(N)
         if not finite_size:
             W = W - np.linalg.lstsq(a.T, W.T, rcond=1e-10)[0].T @ a
-        overlaps = [(*kind.overlaps(W), kind.teacher_overlap) for kind in moments.kinds]
-        start = np.stack([np.block([[Q, R], [R.T, T]]) for Q, R, T in overlaps]), v, M
-        keys = [[key_of(seed, chain, purpose) for purpose in PURPOSES] for chain in range(chains)]
-        shape = chains, grid.output.max(initial=0) + 1
-        kept = Kept(*(np.broadcast_to(part, (*shape, *part.shape)).copy() for part in (*start, np.nan * v)))
-        teacher = instance.teacher_activation or instance.activation
-        (student_code, teacher_code), functions = codes_of([instance.activation, teacher])
-        clusters = Clusters(
+        drawn = len(moments.kinds) > 1 if by_weights is None else by_weights
+        gamma, on_coordinates = (_as_they_are if drawn else _on_nodes)(moments, W, nodes)
+        places = sobol_normals(K + M + rule.noise, LOG_POINTS, ((seed, FOR_POINTS),)).T
+        law = Law(
             moments.weights,
-            np.minimum(np.cumsum(moments.weights) * 2.0**32, 2.0**32 - 1).astype(np.uint32),
-            moments.kind,
-            moments.mean_overlap,
-            moments.teacher_mean,
-            student_code,
-            teacher_code,
-            Tables.of(functions),
-            teacher.jumps,
-            sobol_normals(len(W) + len(instance.teacher), LOG_POINTS, ((seed, POINTS),)),
-            N,
-            rates.teacher_scale * np.atleast_2d(instance.teacher_output),
-            Rates(*map(float, rates[:6]), batch_size=rates.batch_size),
-            rates.weight_decay / N,
-            finite_size,
+            ndtri(np.minimum(np.cumsum(moments.weights)[:-1], 1)).astype(np.float32),
+            moments.kind.astype(np.int32),
+            moments.mean_overlap.astype(np.float32),
+            moments.teacher_mean.astype(np.float32),
+            **on_coordinates,
+            teacher_overlap=np.stack([kind.teacher_overlap for kind in moments.kinds]),
+            points=places.astype(np.float32),
+            root_size=np.sqrt(N),
+            pushed=float(finite_size),
         )
-        places = (np.arange(chains) * 2**LOG_POINTS // chains) // 64 * 64
-        keys = np.array(keys, np.uint32).reshape(chains, -1)
-        return cls(instance, moments, clusters, grid, W, start, keys, places, kept)
+        rates = Rates(*map(float, instance.rates[:6]), instance.training.batch_size, momentum=instance.rates.momentum)
+        setting = Setting(
+            rule, rule.digest(K, M), instance.activation if instance.rule is None else None, rates.batch_size,
+            int(steps.count.max(initial=1)), rates.momentum > 0, drawn,
+        )  # fmt: skip
+        q = np.zeros((K, K, law.noise_nodes.shape[1]))
+        each = ((*kind.overlaps(W), kind.teacher_overlap) for kind in moments.kinds)
+        S = np.stack([np.block([[T, R.T], [R, Q]]) for Q, R, T in each])
+        return cls(
+            instance, moments, setting, law, rates, (gamma, q, rule.head, mean_fields), S, steps, task, output, seed
+        )
+
+    def run(self, chains: Int[ndarray, "chain"]) -> tuple[Kept, int]:
+        """What is kept of some chains at the output times, and the steps before a number of one was not finite."""
+        count, taken, outputs = len(chains), 0, self.output.max(initial=0) + 1
+        start = jax.tree.map(lambda x: np.repeat(np.asarray(x, float)[None], count, axis=0), self.start)
+        members = Member(*call(begin, *start, self.law))
+        S = np.repeat(self.S[None], count, axis=0)
+        now = Kept(S, members.head, members.M, np.full((count, len(self.instance.student)), np.nan))
+        kept = jax.tree.map(lambda x: np.repeat(x[:, None], outputs, axis=1), now)
+        # Random numbers are made while the program runs on those before.
+        with ThreadPoolExecutor(1) as ahead:
+            windows = self._windows(count)
+            drawn = ahead.submit(self._drawn, chains, *windows[0]) if windows else None
+            for window, after in zip_longest(windows, windows[1:]):
+                assert drawn is not None
+                numbers = drawn.result()
+                drawn = after and ahead.submit(self._drawn, chains, *after)
+                first, stop = window
+                members, of_steps = call(
+                    advance, members, *numbers, self._part(first, stop), np.int32(stop - first),
+                    np.int32(self.task[first]), self.law,
+                    self.setting.rule.given, self.rates, setting=self.setting,
+                )  # fmt: skip
+                ends = np.flatnonzero(self.output[first:stop] >= 0)
+                for all_, part in zip(jax.tree.leaves(kept), jax.tree.leaves(of_steps), strict=True):
+                    all_[:, self.output[first:stop][ends]] = part[:, ends]
+                finite = [np.isfinite(x[:, : stop - first]).all(axis=(0, *range(2, x.ndim)))
+                          for x in jax.tree.leaves(of_steps._replace(activity=np.zeros((1, STEPS))))]  # fmt: skip
+                taken += int(np.argmin([*np.all(finite, axis=0), False]))
+                if taken < stop:
+                    break
+        return kept, taken
+
+    def _windows(self, count: int) -> list[tuple[int, int]]:
+        """Steps of integration that one call takes."""
+        x, kinds = self.law.diagonal.shape[1] + self.law.factor.shape[1], len(self.law.diagonal)
+        most = STEPS if not self.setting.drawn else max(1, NOISE // (count * len(self.instance.student) * x * kinds))
+        windows, first, total = [], 0, len(self.steps.count)
+        ends = np.cumsum(self.steps.count)
+        while first < total:
+            begun = ends[first] - self.steps.count[first]
+            stop = int(np.searchsorted(ends, begun + self._samples // self.setting.batch, side="right"))
+            same_task = int(np.searchsorted(self.task, self.task[first], side="right"))
+            stop = max(first + 1, min(stop, same_task, first + min(most, STEPS)))
+            windows.append((first, stop))
+            first = stop
+        return windows
+
+    @property
+    def _samples(self) -> int:
+        """Samples of a window."""
+        return max(WINDOW, self.setting.most * self.setting.batch)
+
+    def _part(self, first: int, stop: int) -> Steps:
+        """Some steps, filled up, with the places of their samples in a window."""
+        part = self.steps._replace(first=(self.steps.first - self.steps.first[first]) * self.setting.batch)
+        return Steps(*(np.pad(x[first:stop], (0, STEPS - (stop - first))) for x in part))
+
+    def _drawn(self, chains: Int[ndarray, "chain"], first: int, stop: int) -> tuple[Any, Any]:
+        """The random numbers of some steps: for samples, and for the noise of the weights."""
+        K, x, r = len(self.instance.student), self.law.diagonal.shape[1], self.law.factor.shape[1]
+        batch, dim, most = self.setting.batch, self.law.points.shape[1] + 1, self.setting.most
+        begin, last = (int(x) * batch for x in (self.steps.first[first], self.steps.first[stop - 1] + most))
+        # A row of the generator is as long as it vectorises well.
+        row, rows = begin // ROW, -(-last // ROW) - begin // ROW
+        normals = np.zeros((len(chains), self._samples + most * batch, dim), np.float32)
+        noise = None
+        if self.setting.drawn:
+            noise = np.zeros((len(chains), STEPS, len(self.law.diagonal), K, x + r), np.float32)
+        drawn = np.empty((rows, ROW * dim), np.float32)
+        for i, chain in enumerate(chains.tolist()):
+            fill_normals(*key_of(self.seed, chain, FOR_FIELDS), row, drawn)
+            some = drawn.reshape(-1, dim)[begin - row * ROW :][: normals.shape[1]]
+            normals[i, : len(some)] = some
+            if noise is not None:
+                of_weights = noise[i, : stop - first].reshape(-1, x + r)
+                fill_normals(*key_of(self.seed, chain, FOR_WEIGHTS), first * len(self.law.diagonal) * K, of_weights)
+        return normals, noise
 
 
-def _time_grid(instance: Instance, times: Float[ndarray, "time"], largest_step: float) -> Grid:
-    """Steps of min(largest, 0.02 t + 0.002), in whole steps of SGD, which end at outputs and where tasks change."""
+def _time_grid(
+    instance: Instance, times: Float[ndarray, "time"], largest_step: float
+) -> tuple[Steps, Int[ndarray, "step"], Int[ndarray, "step"]]:
+    """Steps of min(largest, 0.05 t + 0.01), in whole steps of SGD, which end at outputs and where tasks change."""
     N = instance.input_dim
     outputs, switches = (np.rint(t * N).astype(int) for t in (times, instance.switch_times))
     if (np.diff(outputs) == 0).any():
@@ -207,63 +332,66 @@ def _time_grid(instance: Instance, times: Float[ndarray, "time"], largest_step: 
     edges = [0]
     for end in np.union1d(outputs, switches[switches < outputs[-1]]).tolist():
         while edges[-1] < end:
-            count = max(1, round(N * min(largest_step, 0.02 * edges[-1] / N + 0.002)))
+            count = max(1, round(N * min(largest_step, 0.05 * edges[-1] / N + 0.01)))
             edges.append(min(edges[-1] + count, end))
     first, ends, count = np.array(edges[:-1], int), edges[1:], np.diff(edges)
-    factor = instance.training.factor((first + count / 2) / N)
+    middle = (first + count / 2) / N
+    before = np.append(np.inf, count[:-1])
+    task = np.searchsorted(switches, first, side="right")
+    steps = Steps(first, count, count / 2 / before, instance.training.factor(middle), middle)
     output = np.where(np.isin(ends, outputs), np.searchsorted(outputs, ends), -1)
-    return Grid(first, count, factor, np.searchsorted(switches, first, side="right"), output)
+    return Steps(*(x.astype(np.int32 if x.dtype.kind == "i" else float) for x in steps)), task, output
 
 
-Run = tuple[Callable[[int], int], range]
-"""Runs the chains from one on and returns the steps that they take; and where all parts of the ensemble begin."""
-
-
-def _spectral(process: _Process, nodes: int | None) -> Run:
-    """All chains where the clusters share a covariance, in its spectrum."""
-    (only,), W = process.moments.kinds, process.W
-    vectors = np.concatenate([W, only.cross.T, process.moments.input_mean])
+def _on_nodes(moments: MixtureMoments, W: Float[ndarray, "K N"], nodes: int | None) -> tuple[ndarray, dict[str, Any]]:
+    """Γ, and what belongs to it, where all clusters share a covariance: on the nodes of its spectrum."""
+    (only,), a = moments.kinds, moments.input_mean
+    vectors = np.concatenate([W, only.cross.T, a])
     steps = lanczos_steps(nodes, len(vectors), "K + M + c")
     omega, components = gauss_vectors(only, vectors, steps)
-    gamma, phi, alpha = np.split(components, [len(W), len(process.instance.teacher) + len(W)])
-    on_nodes = Nodes(np.maximum(omega, 0), phi, alpha, *gauss_density(only, steps))
-
-    def run(chain):
-        own, S, v, M = (array.copy() for array in (gamma, *process.start))
-        keys, place, kept = process.keys[chain], process.places[chain], at(process.kept, chain)
-        return run_chain(process.clusters, on_nodes, process.grid, keys, place, own, S, v, M, kept)
-
-    return run, range(len(process.places))
+    gamma, phi, alpha = np.split(components, [len(W), len(vectors) - len(a)])
+    return gamma, {
+        "diagonal": np.maximum(omega, 0)[None], "factor": np.zeros((1, 0, len(omega))), "cross": phi[None],
+        "alpha": alpha, "noise_nodes": np.stack(gauss_density(only, steps)),
+    }  # fmt: skip
 
 
-def _by_weights(process: _Process, nodes: int | None) -> Run:
-    """All chains where covariances differ between clusters, with the weights themselves, in groups."""
+def _as_they_are(
+    moments: MixtureMoments, W: Float[ndarray, "K N"], nodes: int | None
+) -> tuple[ndarray, dict[str, Any]]:
+    """Γ, and what belongs to it, where no basis makes all covariances diagonal: the weights."""
     if nodes is not None:
         raise ProblemError("nodes: clusters of different covariances have no spectrum. Leave it out.")
+    root, most = np.sqrt(W.shape[1]), max(len(kind.factor) for kind in moments.kinds)
+    factors = [np.pad(kind.factor, ((0, most - len(kind.factor)), (0, 0))) for kind in moments.kinds]
+    return W / root, {
+        "diagonal": np.stack([kind.diagonal for kind in moments.kinds]),
+        "factor": np.stack(factors).astype(np.float32),
+        "cross": np.stack([kind.cross.T for kind in moments.kinds]) / root,
+        "alpha": moments.input_mean / root, "noise_nodes": np.zeros((2, 0)),
+    }  # fmt: skip
 
-    def run(first):
-        group = slice(first, first + GROUP)
-        keys, places, kept = process.keys[group], process.places[group], at(process.kept, group)
-        W, v, M = (np.repeat(array[None], len(places), axis=0) for array in (process.W, *process.start[1:]))
-        return run_group(process.clusters, process.moments, process.grid, keys, places, W, v, M, kept)
 
-    return run, range(0, len(process.places), GROUP)
-
-
-def _trajectory(process: _Process, times: Float[ndarray, "time"], attrs: dict[str, Any]) -> xr.Dataset:
+def _trajectory(process: _Process, kept: Kept, times: Float[ndarray, "time"], attrs: dict[str, Any]) -> xr.Dataset:
     """What was kept of the chains, with their errors, modes and frozen units."""
-    instance, moments, clusters = process.instance, process.moments, process.clusters
-    K, kept = len(process.W), at(process.kept, np.s_[:, : len(times)])
-    integrals = integrals_for(instance.activation, instance.teacher_activation)
+    instance, moments, rule = process.instance, process.moments, process.setting.rule
+    M, kept = len(instance.teacher), jax.tree.map(lambda x: x[:, : len(times)], kept)
     S = np.tensordot(kept.S, moments.kind_weights, (2, 0))  # averaged over the kinds
-    errors = task_errors(moments, kept, clusters.rates.student_scale * kept.v, clusters.v_teacher, integrals)
     task = np.searchsorted(instance.switch_times, times, side="right")
-    variables = {"Q": S[..., :K, :K], "R": S[..., :K, K:], "v": kept.v, "mean_field": kept.M}
+    variables = {"Q": S[..., M:, M:], "R": S[..., M:, :M]}
+    variables |= {rule.prefix + name: value for name, value in kept.head.items()}
+    variables["mean_field"] = kept.M
     apart, frozen = modes(times, *variables.values()), frozen_units(kept.activity)
-    variables["generalization_error"] = errors[:, np.arange(len(times)), task]
-    if errors.shape[2] > 1:
-        variables["task_error"] = errors
-    attrs |= {"exactness": str(ENSEMBLE), "integrals": integrals.method}
-    attrs |= {"modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}
-    result = make_trajectory(times, attrs=attrs, leading={"run": np.arange(len(kept.v))}, **variables)
+    if instance.rule is None and instance.student_output.ndim == 1:
+        integrals = integrals_for(instance.activation, instance.teacher_activation)
+        errors = task_errors(process.moments, kept, instance, integrals)
+        variables["generalization_error"] = errors[:, np.arange(len(times)), task]
+        if errors.shape[2] > 1:
+            variables["task_error"] = errors
+        attrs["integrals"] = integrals.method
+    else:
+        variables |= metrics_around(process.setting, process.law, kept, times, task)
+        attrs["integrals"] = "quasi-Monte Carlo"
+    attrs |= {"exactness": str(ENSEMBLE), "modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}
+    result = make_trajectory(times, attrs=attrs, leading={"run": np.arange(len(kept.M))}, **variables)
     return result.assign(mode=("run", apart), frozen=(("run", "student"), frozen))

@@ -1,5 +1,7 @@
 """What an ensemble shows: its errors, chains that settle apart from each other, units that stop to learn, its mean."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +11,17 @@ from numpy import ndarray
 
 from ...errors import ProblemError
 from ...inputs import MixtureMoments
-from ...rules import Integrals
+from ...instance import Instance
+from ...rules import CLUSTERS, Integrals
+from .._averages import lower_root
 from .._compiled import call
-from ._spectral import Kept
+from ._chain import Kept, Law, Setting, single
 
 AT_ONCE = 512
 """States in one call of the compiled program."""
+
+METRIC_POINTS = 256
+"""Points for a state and a cluster."""
 
 APART = 5.0
 """Two groups of chains are apart if the gap between them is this many times the spread within both, and in time."""
@@ -41,24 +48,66 @@ def errors_around(
 
 
 def task_errors(
-    moments: MixtureMoments,
-    kept: Kept,
-    v: Float[ndarray, "chain time K"],
-    v_teacher: Float[ndarray, "task M"],
-    integrals: Integrals,
+    moments: MixtureMoments, kept: Kept, instance: Instance, integrals: Integrals
 ) -> Float[ndarray, "chain time task"]:
     """Σ_i p_i ε_i over the clusters, for normalised output weights."""
-    M = np.moveaxis(kept.M, 3, 0)
-    n_i = np.broadcast_to(moments.teacher_mean[:, None, None], (*M.shape[:3], v_teacher.shape[1]))
-    states = np.concatenate([M, n_i], axis=3), np.moveaxis(kept.S, 2, 0)[moments.kind], np.broadcast_to(v, M.shape)
-    mean, S, v = (array.reshape(-1, *array.shape[3:]) for array in states)
-    # As many calls of one program as it takes, the last filled up.
-    parts = []
-    for start in range(0, len(v), AT_ONCE):
-        place = np.minimum(np.arange(start, start + AT_ONCE), len(v) - 1)
-        parts += call(errors_around, mean[place], S[place], v[place], v_teacher, integrals=integrals)
-    errors = np.concatenate(parts)[: len(v)].reshape(*M.shape[:3], -1)
-    return sum((p * error for p, error in zip(moments.weights, errors, strict=True)), np.zeros(()))
+    v_teacher = instance.rates.teacher_scale * np.atleast_2d(instance.teacher_output)
+    K, units = len(instance.student), v_teacher.shape[1]
+    M, v = np.moveaxis(kept.M, 3, 0), instance.rates.student_scale * kept.head["v"]
+    order = np.roll(np.arange(K + units), K)  # the students first
+    S = np.moveaxis(kept.S[..., order, :][..., order], 2, 0)[moments.kind]
+    n_i = np.broadcast_to(moments.teacher_mean[:, None, None], (*M.shape[:3], units))
+    states = np.concatenate([M, n_i], axis=3), S, np.broadcast_to(v, M.shape)
+    (errors,) = _in_parts(errors_around, *(array.reshape(-1, *array.shape[3:]) for array in states),
+                          fixed=(v_teacher,), integrals=integrals)  # fmt: skip
+    return np.tensordot(moments.weights, errors.reshape(*M.shape[:3], -1), 1)
+
+
+def _in_parts(function: Any, *states: Any, fixed: tuple[Any, ...], **static: Any) -> Any:
+    """What a program gives for any number of states: as many calls as it takes, the last filled up."""
+    count, parts = len(jax.tree.leaves(states)[0]), []
+    for start in range(0, count, AT_ONCE):
+        place = np.minimum(np.arange(start, start + AT_ONCE), count - 1)
+        parts.append(call(function, *jax.tree.map(lambda x, place=place: x[place], states), *fixed, **static))
+    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
+
+
+def metrics_around(
+    setting: Setting, law: Law, kept: Kept, times: Float[ndarray, "time"], task: Int[ndarray, "time"]
+) -> dict[str, Float[ndarray, "chain time"]]:
+    """The metrics of a rule in every state that was kept, without noise."""
+    shape = kept.M.shape[:2]
+    several = kept.S, kept.head, kept.M, *(np.broadcast_to(x, shape) for x in (task.astype(np.int32), times))
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), several)
+    places = (np.arange(len(flat[2])) * METRIC_POINTS % len(law.points)).astype(np.int32)
+    found = _in_parts(measured, *flat, places, fixed=(law, setting.rule.given), setting=setting)[0]
+    return {name: values.reshape(shape) for name, values in found.items()}
+
+
+def measured(
+    S: Any, head: Any, M: Any, task: Any, time: Any, place: Any, law: Law, given: Any, *, setting: Setting
+) -> tuple[dict[str, Any]]:
+    """The metrics of states, each from points of its own."""
+
+    def of_state(S, head, M, task, time, place):
+        z = law.points[(place + np.arange(METRIC_POINTS)) % len(law.points)]
+        roots = single(jax.vmap(lower_root)(S))
+        n, units = S.shape[1], S.shape[1] - len(M)
+        around = jnp.einsum("qab,pb->qpa", roots, z[:, :n])[law.kind]
+        teacher, fields = law.teacher_mean[:, None] + around[..., :units], single(M).T[:, None] + around[..., units:]
+        extras = {"given": single(given), "task": task, "time": single(time)}
+        extras["noise"] = jnp.zeros(setting.rule.noise, jnp.float32)
+
+        def measure(fields, teacher, number):
+            target = number if setting.rule.labels == CLUSTERS else setting.rule.target(teacher, **extras)
+            return setting.rule.measure(fields, target, single(head), **extras)
+
+        number = jnp.broadcast_to(np.arange(len(law.kind), dtype=np.int32)[:, None], fields.shape[:2])
+        with jax.enable_x64(False):
+            values = jax.vmap(jax.vmap(measure))(fields, teacher, number)
+        return jax.tree.map(lambda x: law.weights @ jnp.mean(x.astype(float), axis=1), values)
+
+    return (jax.vmap(of_state)(S, head, M, task, time, place),)
 
 
 def modes(times: Float[ndarray, "time"], *values: Float[ndarray, "run time ..."]) -> Int[ndarray, "run"]:
