@@ -195,13 +195,17 @@ def small_instance(activation="erf", teacher_activation=None):
 
 def process_of(instance, seed=0, *, finite_size=True, by_weights=None):
     grid = _ensemble._time_grid(instance, TIMES, 0.1)
-    return _ensemble._Process.of(instance, *grid, seed, finite_size=finite_size, nodes=None, by_weights=by_weights)
+    moments = instance.mixture_moments()
+    rule = _ensemble.rule_of(instance, moments)
+    return _ensemble._Process.of(
+        instance, moments, rule, *grid, seed, finite_size=finite_size, nodes=None, by_weights=by_weights
+    )
 
 
 def averages_by_the_chain(process, parts=1024):
     """Of the first state, at the points of many steps: means and their standard errors."""
     law, setting, (gamma, q, head, M) = process.law, process.setting, process.start
-    chance = np.random.default_rng(0).normal(size=(parts, 2, law.points.shape[1])).astype(np.float32)
+    chance = np.random.default_rng(0).normal(size=(parts, 2, len(law.points))).astype(np.float32)
 
     def average(law, gamma, q, head, M, given, chance):
         members = _chain.Member(*_chain.begin(gamma[None], q[None], {"v": head["v"][None]}, M[None], law))
@@ -319,7 +323,7 @@ def test_without_means_it_is_the_conventional_theory():
     shrink: its distance from conventional theory is of order α²."""
     instance = problem().draw(seed=0)
     plain = sl.solve(instance, TIMES)
-    gaussian = sl.solve(instance, TIMES, theory="mixture", chains=32)
+    gaussian = sl.solve(instance, TIMES, theory="mixture", chains=128)
     assert false_alarm_rate(gaussian, plain) > 1e-4
     assert max(largest_difference(gaussian, plain).values()) < 1e-3
 
@@ -328,7 +332,7 @@ def test_without_means_it_is_the_conventional_theory():
         chains = sl.solve(instance.replace(latent=latent), TIMES, theory="mixture", chains=members)
         return largest_difference(chains, plain)["generalization_error"]
 
-    near, middle, far = apart(0.03, 192), apart(0.2), apart(0.6)
+    near, middle, far = apart(0.03, 128), apart(0.2), apart(0.6)
     assert near < 3e-4, near
     assert 6 < far / middle < 12, (middle, far)  # 9 = 3²
 

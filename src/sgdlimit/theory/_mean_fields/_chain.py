@@ -41,6 +41,9 @@ POINTS = 8
 Points that stay the same bias the averages: every step takes another part of a Sobol sequence, and reflects it anew.
 """
 
+UNROLLED = 16
+"""The most terms of a sum that are written out."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -80,7 +83,7 @@ class Law(NamedTuple):
     """a/√N."""
     noise_nodes: Float[Array, "2 s"]
     """Eigenvalues and weights of the density."""
-    points: Float32[Array, "point dim"]
+    points: Float32[Array, "dim point"]
     """Quasi-random normals, for the fields (teachers' first) and the noise of the rule."""
     root_size: Any
     """√N."""
@@ -119,14 +122,14 @@ class Steps(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """What does not wait for the chain."""
+    """What does not wait for the chain. Samples and points come last in arrays, where loops over them vectorise."""
 
-    normals: Float32[Array, "sample dim"]
+    normals: Float32[Array, "dim sample"]
     """Of the fields, teachers' first, and the noise of the rule."""
     cluster: Int[Array, "sample"]
-    where: Float32[Array, "sample c"]
+    where: Float32[Array, "c sample"]
     """1 at the cluster, else 0."""
-    overlap: Float32[Array, "sample c"]
+    overlap: Float32[Array, "c sample"]
     """A_ij of the cluster i."""
     target: Any
 
@@ -155,7 +158,7 @@ def advance(
     members: Member, normals: Any, noise: Any, steps: Steps, taken: Any, task: Any, law: Law, given: Any, rates: Rates,
     *, setting: Setting,
 ) -> tuple[Member, Kept]:  # fmt: skip
-    """Take some steps of the slow variables in all chains; normals (chain, sample, dim + 1) and noise as needed.
+    """Take some steps of the slow variables in all chains; normals (chain, dim + 1, sample) and noise as needed.
 
     Of ``steps``, which belong to one task, the first ``taken`` count; the program is one whatever their number.
     """
@@ -233,8 +236,8 @@ def _step(
     extras = extras | {"given": single(extras["given"]), "time": single(when.time)}
     with jax.enable_x64(False):  # the user's own constants are in single precision too
         states, momentum, pushes = _walk(setting, law, when, member, samples, numbers, extras)
-    reflected = lax.dynamic_slice_in_dim(samples.normals, when.first, 2)
-    forces = _averages(setting, law, reflected, states[:-1], numbers[0], roots, extras)
+    chance = lax.dynamic_slice_in_dim(samples.normals, when.first, 2, axis=1).T
+    forces = _averages(setting, law, chance, states[:-1], numbers[0], roots, extras)
 
     factor = when.factor / (1 - rates.momentum)
     eta = rates.learning_rate * factor
@@ -267,25 +270,34 @@ def _step(
 def _samples(setting: Setting, law: Law, normals: Any, extras: dict[str, Any]) -> Samples:
     """Clusters and targets: the teacher's fields depend on nothing that moves."""
     rule, M = setting.rule, law.teacher_mean.shape[1]
-    z, chosen = normals[:, :-1], normals[:, -1:]
-    cluster = jnp.sum(chosen > law.thresholds, axis=1, dtype=np.int32)
+    z, chosen = normals[:-1], normals[-1]
+    cluster = jnp.sum(chosen > law.thresholds[:, None], axis=0, dtype=np.int32)
+    where = (cluster == np.arange(len(law.weights))[:, None]).astype(jnp.float32)
     target = cluster
     if rule.labels != CLUSTERS:
         roots = single(jax.vmap(lower_root)(law.teacher_overlap))
-        fields = _of_kind(law, cluster, jnp.einsum("qab,sb->qsa", roots, z[:, :M])) + law.teacher_mean[cluster]
-        noise, extras = z[:, len(z[0]) - rule.noise :], extras | {"given": single(extras["given"])}
+        fields = _of_kind(law, cluster, [_product(root, z[:M]) for root in roots]) + _product(law.teacher_mean.T, where)
+        noise, extras = z[len(z) - rule.noise :], extras | {"given": single(extras["given"])}
         with jax.enable_x64(False):
-            target = jax.vmap(lambda teacher, noise: rule.target(teacher, noise=noise, **extras))(fields, noise)
-    where = cluster[:, None] == np.arange(len(law.weights))
-    return Samples(z, cluster, where.astype(jnp.float32), law.overlap[cluster], target)
+            label = jax.vmap(lambda teacher, noise: rule.target(teacher, noise=noise, **extras), -1, -1)
+            target = label(fields, noise)
+    return Samples(z, cluster, where, _product(law.overlap, where), target)
+
+
+def _product(A: Any, x: Any) -> Any:
+    """A x for small A and many x, one after the other along the last axis.
+
+    Written out, because loops take a fraction of the time that calls for tiny matrices do.
+    """
+    if len(x) > UNROLLED:
+        return A @ x
+    return sum((A[:, b, None] * x[b] for b in range(len(x))), jnp.zeros((len(A), *x.shape[1:]), x.dtype))
 
 
 def _of_kind(law: Law, cluster: Any, values: Any) -> Any:
-    """Of values for each kind, (kind, sample, n), those of each sample's own."""
-    if len(values) == 1:
-        return values[0]
-    own = law.kind[cluster][None, :, None] == np.arange(len(values))[:, None, None]
-    return jnp.sum(jnp.where(own, values, 0), axis=0)
+    """Of values for each kind, (n, sample), those of each sample's own."""
+    own = law.kind[cluster] if len(values) > 1 else 0
+    return sum((jnp.where(own == kind, value, 0) for kind, value in enumerate(values)), jnp.zeros_like(values[0]))
 
 
 def _walk(
@@ -304,13 +316,13 @@ def _walk(
     head, roots, eta, beta = numbers
     rule, size, batch, n = setting.rule, setting.most * setting.batch, setting.batch, roots.shape[1]
     mean_fields = member.M.astype(jnp.float32)
-    own = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, when.first, size), samples)
-    fields = jnp.einsum("qab,sb->qsa", roots[:, n - len(mean_fields) :], own.normals[:, :n])
-    around = _of_kind(law, own.cluster, fields) + own.where @ mean_fields.T
-    each = own.where, own.overlap, around, own.target, own.normals[:, n:]
+    own = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, when.first, size, axis=-1), samples)
+    fields = [_product(root[n - len(mean_fields) :], own.normals[:n]) for root in roots]
+    around = _of_kind(law, own.cluster, fields) + _product(mean_fields, own.where)
+    each = own.where, own.overlap, around, own.target, own.normals[n:]
 
     def gradient(pushes, s):
-        where, row, around, target, noise = jax.tree.map(lambda x: x[s], each)
+        where, row, around, target, noise = jax.tree.map(lambda x: x[..., s], each)
         delta, _ = rule.learn(jnp.sum(pushes * row, axis=1) + around, target, head, noise=noise, **extras)
         return delta[:, None] * where
 
@@ -343,39 +355,50 @@ def _averages(
 
     ``chance`` (2, dim) are normals that choose the points.
     """
-    rule, n, K = setting.rule, roots.shape[1], states.shape[1]
-    M, c, kinds = n - K, len(law.weights), len(roots)
     count = STATES * POINTS // 2
-    place = (jnp.abs(chance[0, 0]) * 1e6).astype(int) % (len(law.points) // count) * count
-    z = lax.dynamic_slice_in_dim(law.points, place, count)
-    z = z - 2 * (z @ chance[1])[:, None] * chance[1] / (chance[1] @ chance[1])
-    z = z.reshape(STATES, POINTS // 2, -1)
-    z = jnp.concatenate([z, -z], axis=1).reshape(STATES * POINTS, -1)
-    around = jnp.einsum("qab,pb->qpa", single(roots), z[:, :n])[law.kind]  # (cluster, point, n)
-    teacher = law.teacher_mean[:, None] + around[..., :M]
-    fields = jnp.repeat(jnp.moveaxis(states, 2, 0), POINTS, axis=1) + around[..., M:]
+    place = (jnp.abs(chance[0, 0]) * 1e6).astype(int) % (law.points.shape[1] // count) * count
+    z = lax.dynamic_slice_in_dim(law.points, place, count, axis=1)
+    z = z - 2 * chance[1][:, None] * (_product(chance[1][None], z) / (chance[1] @ chance[1]))
+    z = jnp.concatenate([z, -z], axis=1)
+    means = jnp.moveaxis(jnp.concatenate([states] * POINTS), 0, 2)  # (K, c, point), every state at some of them
+    forces, _, fields = averages_around(setting.rule, law, roots, jnp.swapaxes(means, 0, 1), z, head, extras)
+    if setting.slopes is None:
+        G = forces.G
+        return forces._replace(activity=jnp.einsum("qkk->k", G) / jnp.maximum(jnp.einsum("qkk->", G), 1e-300))
+    some = fields[:, :, ::STATES]
+    with jax.enable_x64(False):
+        slope = jax.vmap(jax.grad(setting.slopes.in_jax[0]))(some.ravel()).reshape(some.shape)
+    return forces._replace(activity=law.weights @ jnp.mean(slope**2, axis=2).astype(float))
+
+
+def averages_around(
+    rule: Rule, law: Any, roots: Any, means: Any, z: Any, head: Any, extras: dict[str, Any]
+) -> tuple[Forces, Float[Array, "c K"], Any]:
+    """Averages over the fields in every cluster, p_i E_i[δ], and the students' fields (cluster, K, point).
+
+    Of students' fields with these means, (cluster, K, point or 1), at normals z (dim, point).
+    """
+    n, K, points = roots.shape[1], means.shape[1], z.shape[1]
+    M, c, kinds = n - K, len(law.weights), len(roots)
+    teacher, fields = fields_around(law, roots, means, z)
 
     def learn(fields, teacher, number, noise):
         target = number if rule.labels == CLUSTERS else rule.target(teacher, noise=noise, **extras)
         return rule.learn(fields, target, head, noise=noise, **extras)
 
-    each = jax.vmap(jax.vmap(learn, (0, 0, None, 0)), (0, 0, 0, None))
+    each = jax.vmap(jax.vmap(learn, (-1, -1, None, -1), -1), (0, 0, 0, None))
     with jax.enable_x64(False):
-        delta, change = each(fields, teacher, np.arange(c, dtype=np.int32), z[:, n:])
-    share = law.weights / (STATES * POINTS)
+        delta, change = each(fields, teacher, np.arange(c, dtype=np.int32), z[n:])
+    share = law.weights / points
     of_kind = jnp.where(law.kind[:, None] == np.arange(kinds), share[:, None], 0)
-    stein = jnp.einsum("cq,ckd->qkd", of_kind, jnp.einsum("cpk,pd->ckd", delta, z[:, :n]).astype(float))
+    rows = delta.reshape(c * K, points)
+    products = (rows @ jnp.concatenate([z[:n], rows]).T).astype(float).reshape(c, K, -1)  # in one call
+    stein = jnp.einsum("cq,ckd->qkd", of_kind, products[:, :, :n])
     # Of H and A, what is linear in the fields has no error: E[z zᵀ] is 1, and its mean over the points is known.
-    stein = 2 * stein - stein @ (z[:, :n].T @ z[:, :n] / (STATES * POINTS)).astype(float)
-    G = jnp.einsum("cq,ckl->qkl", of_kind, jnp.einsum("cpk,cpl->ckl", delta, delta).astype(float))
-    if setting.slopes is None:
-        activity = jnp.einsum("qkk->k", G) / jnp.maximum(jnp.einsum("qkk->", G), 1e-300)
-    else:
-        last = fields[:, -POINTS:]
-        with jax.enable_x64(False):
-            slope = jax.vmap(jax.grad(setting.slopes.in_jax[0]))(last.ravel()).reshape(last.shape)
-        activity = STATES * share @ jnp.sum(slope**2, axis=1).astype(float)
-    head = jax.tree.map(lambda x: jnp.tensordot(share, jnp.sum(x, axis=1).astype(float), 1), change)
+    stein = 2 * stein - stein @ (z[:n] @ z[:n].T / points).astype(float)
+    squares = jnp.stack([products[i, :, n + i * K : n + (i + 1) * K] for i in range(c)])
+    G = jnp.einsum("cq,ckl->qkl", of_kind, squares)
+    head = jax.tree.map(lambda x: jnp.tensordot(share, jnp.sum(x, axis=-1).astype(float), 1), change)
 
     def parts(stein, L):
         """[A H] = E[δ zᵀ] L⁻¹; a field that those before it fix has no column in L, and takes no part."""
@@ -388,7 +411,32 @@ def _averages(
         H = pull[:, M:]
         return jnp.where(jnp.any(fixed) | (not rule.gradient), H, (H + H.T) / 2), pull[:, :M]
 
-    return Forces(*jax.vmap(parts)(stein, roots), G, head, activity)
+    forces = Forces(*jax.vmap(parts)(stein, roots), G, head, jnp.zeros(K))
+    return forces, share[:, None] * jnp.sum(delta, axis=2).astype(float), fields
+
+
+def fields_around(law: Any, roots: Any, means: Any, z: Any) -> tuple[Any, Any]:
+    """Fields of teachers and students in every cluster, (cluster, M or K, point)."""
+    n, M = roots.shape[1], law.teacher_mean.shape[1]
+    around = jnp.stack([_product(root, z[:n]) for root in single(roots)])[law.kind]
+    return law.teacher_mean[:, :, None] + around[:, :M], means + around[:, M:]
+
+
+def metrics_around(
+    rule: Rule, law: Any, roots: Any, means: Any, z: Any, head: Any, extras: dict[str, Any]
+) -> dict[str, Any]:
+    """The rule's metrics over all clusters, without noise; parameters are those of :func:`averages_around`."""
+    extras = extras | {"noise": jnp.zeros(rule.noise, jnp.float32)}
+
+    def measure(teacher, fields, number):
+        target = number if rule.labels == CLUSTERS else rule.target(teacher, **extras)
+        return rule.measure(fields, target, head, **extras)
+
+    each = jax.vmap(jax.vmap(measure, (-1, -1, None), -1))
+    numbers = np.arange(len(law.weights), dtype=np.int32)
+    with jax.enable_x64(False):
+        values = each(*fields_around(law, roots, means, z), numbers)
+    return jax.tree.map(lambda x: law.weights @ jnp.mean(x.astype(float), axis=1), values)
 
 
 def _spread(law: Law, rates: Rates, eta: Any, dt: Any, forces: Forces, q: Any) -> Float[Array, "K K s"]:

@@ -29,7 +29,8 @@ from .._compiled import call
 from .._exactness import ENSEMBLE
 from .._quadrature import gauss_density, gauss_vectors, lanczos_steps
 from ._chain import Kept, Law, Member, Setting, Steps, advance, begin
-from ._observed import frozen_units, metrics_around, modes, task_errors
+from ._few import FAST, noise_of_means, solve_slow
+from ._observed import frozen_units, metrics_of, modes, task_errors
 from ._stability import stability_edge
 
 CHAINS = 32
@@ -37,8 +38,9 @@ LARGEST_STEP = 0.2
 """Largest step of integration, in units of t; see :func:`_time_grid`."""
 
 LOG_POINTS = 14
-GROUP = 32
-"""The most chains in one call of the program; always the same ones, so that bits do not depend on the threads."""
+GROUP = 16
+"""Chains in one call of the program, half as many where covariances differ; always the same ones, so that bits do not
+depend on the threads, and as many, so that one program does for all ensembles."""
 
 WINDOW, STEPS = 8192, 128
 """The most samples, and steps of integration, in one call."""
@@ -67,6 +69,7 @@ def solve_mixture(
     finite_size: bool = True,
     nodes: int | None = None,
     threads: int | None = None,
+    fast: bool | None = None,
 ) -> xr.Dataset:
     """Trajectories that theory predicts for inputs in Gaussian clusters, standardised or not (docs/mixture.md).
 
@@ -94,6 +97,10 @@ def solve_mixture(
         The most nodes of the spectrum, where all clusters share one; 14 (K + M + c + 1) by default.
     threads
         All cores by default.
+    fast
+        Whether the mean fields are followed step by step. With ``False``, for clusters of one covariance, they are part
+        of the equations of motion, which is right where their means are of order 1 and one sample moves M by little.
+        By default, η A_ii E[δ²] decides, for rules other than the squared loss; ``attrs["mean_fields"]`` says which.
 
     Returns
     -------
@@ -130,18 +137,30 @@ def solve_mixture(
     chains, seed = int(chains), int(seed)  # NumPy's have no place in attributes
     if not (np.ndim(largest_step) == 0 and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
+    moments = instance.mixture_moments()
+    rule, shared = rule_of(instance, moments), len(moments.kinds) == 1
+    noise = 0.0 if fast is not None or instance.closed_form or not shared else noise_of_means(instance, moments, rule)
+    if fast is False and not shared:
+        raise ProblemError("fast: must be true where clusters have different covariances. Leave it out.")
+    if fast is False or 0 < noise < FAST:
+        more = {"mean_fields": "slow: equations of motion", "mean_field_noise": noise}
+        attrs = instance.provenance(theory="mixture", kind="theory", seed=seed, chains=1, **more)
+        return solve_slow(instance, moments, rule, times, nodes=nodes, attrs=attrs)
     steps, task, output = _time_grid(instance, times, float(largest_step))
-    process = _Process.of(instance, steps, task, output, seed, finite_size=bool(finite_size), nodes=nodes)
-    groups = -(-chains // GROUP)
-    members = np.arange(groups * -(-chains // groups)).reshape(groups, -1)  # of one size; the last may be too many
+    process = _Process.of(
+        instance, moments, rule, steps, task, output, seed, finite_size=bool(finite_size), nodes=nodes
+    )
+    size = GROUP if shared else GROUP // 2
+    members = np.arange(-(-chains // size) * size).reshape(-1, size)  # the last may be too many
     with one_thread(), ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(process.run, members))
     reached = min(steps for _, steps in parts)
     kept = jax.tree.map(lambda *x: np.concatenate(x)[:chains], *(part for part, _ in parts))
 
     attrs = instance.provenance(
-        theory="mixture", kind="theory", seed=seed, chains=chains, largest_step=float(largest_step),
-        finite_size=int(finite_size), **{package: version(package) for package in ("sgdlimit", "jax", "numba")},
+        theory="mixture", kind="theory", mean_fields="fast: chains", seed=seed, chains=chains,
+        largest_step=float(largest_step), finite_size=int(finite_size),
+        **{package: version(package) for package in ("sgdlimit", "jax", "numba")},
     )  # fmt: skip
     missing = np.count_nonzero(output[reached:] >= 0)
     if missing:
@@ -203,19 +222,19 @@ class _Process(NamedTuple):
 
     @classmethod
     def of(
-        cls, instance: Instance, steps: Steps, task: Int[ndarray, "step"], output: Int[ndarray, "step"], seed: int,
-        *, finite_size: bool, nodes: int | None, by_weights: bool | None = None,
+        cls, instance: Instance, moments: MixtureMoments, rule: Rule, steps: Steps, task: Int[ndarray, "step"],
+        output: Int[ndarray, "step"], seed: int, *, finite_size: bool, nodes: int | None,
+        by_weights: bool | None = None,
     ) -> "_Process":  # fmt: skip
         """Set an ensemble up."""
-        moments, W = instance.mixture_moments(), instance.student
-        rule, a, N = rule_of(instance, moments), moments.input_mean, instance.input_dim
+        W, a, N = instance.student, moments.input_mean, instance.input_dim
         K, M = len(W), len(instance.teacher)
         mean_fields = W @ a.T / np.sqrt(N)
         if not finite_size:
             W = W - np.linalg.lstsq(a.T, W.T, rcond=1e-10)[0].T @ a
         drawn = len(moments.kinds) > 1 if by_weights is None else by_weights
         gamma, on_coordinates = (_as_they_are if drawn else _on_nodes)(moments, W, nodes)
-        places = sobol_normals(K + M + rule.noise, LOG_POINTS, ((seed, FOR_POINTS),)).T
+        points = sobol_normals(K + M + rule.noise, LOG_POINTS, ((seed, FOR_POINTS),))
         law = Law(
             moments.weights,
             ndtri(np.minimum(np.cumsum(moments.weights)[:-1], 1)).astype(np.float32),
@@ -224,7 +243,7 @@ class _Process(NamedTuple):
             moments.teacher_mean.astype(np.float32),
             **on_coordinates,
             teacher_overlap=np.stack([kind.teacher_overlap for kind in moments.kinds]),
-            points=places.astype(np.float32),
+            points=points.astype(np.float32),
             root_size=np.sqrt(N),
             pushed=float(finite_size),
         )
@@ -300,19 +319,19 @@ class _Process(NamedTuple):
     def _drawn(self, chains: Int[ndarray, "chain"], first: int, stop: int) -> tuple[Any, Any]:
         """The random numbers of some steps: for samples, and for the noise of the weights."""
         K, x, r = len(self.instance.student), self.law.diagonal.shape[1], self.law.factor.shape[1]
-        batch, dim, most = self.setting.batch, self.law.points.shape[1] + 1, self.setting.most
+        batch, dim, most = self.setting.batch, len(self.law.points) + 1, self.setting.most
         begin, last = (int(x) * batch for x in (self.steps.first[first], self.steps.first[stop - 1] + most))
         # A row of the generator is as long as it vectorises well.
         row, rows = begin // ROW, -(-last // ROW) - begin // ROW
-        normals = np.zeros((len(chains), self._samples + most * batch, dim), np.float32)
+        normals = np.zeros((len(chains), dim, self._samples + most * batch), np.float32)
         noise = None
         if self.setting.drawn:
             noise = np.zeros((len(chains), STEPS, len(self.law.diagonal), K, x + r), np.float32)
         drawn = np.empty((rows, ROW * dim), np.float32)
         for i, chain in enumerate(chains.tolist()):
             fill_normals(*key_of(self.seed, chain, FOR_FIELDS), row, drawn)
-            some = drawn.reshape(-1, dim)[begin - row * ROW :][: normals.shape[1]]
-            normals[i, : len(some)] = some
+            some = drawn.reshape(rows, dim, ROW).swapaxes(0, 1).reshape(dim, -1)[:, begin - row * ROW :]
+            normals[i, :, : some.shape[1]] = some[:, : normals.shape[2]]
             if noise is not None:
                 of_weights = noise[i, : stop - first].reshape(-1, x + r)
                 fill_normals(*key_of(self.seed, chain, FOR_WEIGHTS), first * len(self.law.diagonal) * K, of_weights)
@@ -390,7 +409,7 @@ def _trajectory(process: _Process, kept: Kept, times: Float[ndarray, "time"], at
             variables["task_error"] = errors
         attrs["integrals"] = integrals.method
     else:
-        variables |= metrics_around(process.setting, process.law, kept, times, task)
+        variables |= metrics_of(process.setting, process.law, kept, times, task)
         attrs["integrals"] = "quasi-Monte Carlo"
     attrs |= {"exactness": str(ENSEMBLE), "modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}
     result = make_trajectory(times, attrs=attrs, leading={"run": np.arange(len(kept.M))}, **variables)

@@ -12,10 +12,10 @@ from numpy import ndarray
 from ...errors import ProblemError
 from ...inputs import MixtureMoments
 from ...instance import Instance
-from ...rules import CLUSTERS, Integrals
+from ...rules import Integrals
 from .._averages import lower_root
 from .._compiled import call
-from ._chain import Kept, Law, Setting, single
+from ._chain import Kept, Law, Setting, metrics_around, single
 
 AT_ONCE = 512
 """States in one call of the compiled program."""
@@ -72,14 +72,14 @@ def _in_parts(function: Any, *states: Any, fixed: tuple[Any, ...], **static: Any
     return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
 
 
-def metrics_around(
+def metrics_of(
     setting: Setting, law: Law, kept: Kept, times: Float[ndarray, "time"], task: Int[ndarray, "time"]
 ) -> dict[str, Float[ndarray, "chain time"]]:
     """The metrics of a rule in every state that was kept, without noise."""
     shape = kept.M.shape[:2]
     several = kept.S, kept.head, kept.M, *(np.broadcast_to(x, shape) for x in (task.astype(np.int32), times))
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), several)
-    places = (np.arange(len(flat[2])) * METRIC_POINTS % len(law.points)).astype(np.int32)
+    places = (np.arange(len(flat[2])) * METRIC_POINTS % law.points.shape[1]).astype(np.int32)
     found = _in_parts(measured, *flat, places, fixed=(law, setting.rule.given), setting=setting)[0]
     return {name: values.reshape(shape) for name, values in found.items()}
 
@@ -90,22 +90,10 @@ def measured(
     """The metrics of states, each from points of its own."""
 
     def of_state(S, head, M, task, time, place):
-        z = law.points[(place + np.arange(METRIC_POINTS)) % len(law.points)]
-        roots = single(jax.vmap(lower_root)(S))
-        n, units = S.shape[1], S.shape[1] - len(M)
-        around = jnp.einsum("qab,pb->qpa", roots, z[:, :n])[law.kind]
-        teacher, fields = law.teacher_mean[:, None] + around[..., :units], single(M).T[:, None] + around[..., units:]
-        extras = {"given": single(given), "task": task, "time": single(time)}
-        extras["noise"] = jnp.zeros(setting.rule.noise, jnp.float32)
-
-        def measure(fields, teacher, number):
-            target = number if setting.rule.labels == CLUSTERS else setting.rule.target(teacher, **extras)
-            return setting.rule.measure(fields, target, single(head), **extras)
-
-        number = jnp.broadcast_to(np.arange(len(law.kind), dtype=np.int32)[:, None], fields.shape[:2])
-        with jax.enable_x64(False):
-            values = jax.vmap(jax.vmap(measure))(fields, teacher, number)
-        return jax.tree.map(lambda x: law.weights @ jnp.mean(x.astype(float), axis=1), values)
+        z = law.points[:, (place + np.arange(METRIC_POINTS)) % law.points.shape[1]]
+        extras = single({"given": given, "time": time}) | {"task": task}
+        means = single(M).T[:, :, None]
+        return metrics_around(setting.rule, law, jax.vmap(lower_root)(S), means, z, single(head), extras)
 
     return (jax.vmap(of_state)(S, head, M, task, time, place),)
 
