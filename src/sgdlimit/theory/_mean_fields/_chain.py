@@ -356,8 +356,10 @@ def _averages(
     ``chance`` (2, dim) are normals that choose the points.
     """
     count = STATES * POINTS // 2
-    place = (jnp.abs(chance[0, 0]) * 1e6).astype(int) % (law.points.shape[1] // count) * count
-    z = lax.dynamic_slice_in_dim(law.points, place, count, axis=1)
+    chosen = (jnp.abs(chance[0, 0]) * 1e6).astype(int)
+    z = lax.dynamic_slice_in_dim(law.points, chosen % (law.points.shape[1] // count) * count, count, axis=1)
+    # A state sees any of them: those at one place in each part of a scrambled sequence lie near each other.
+    z = lax.dynamic_slice_in_dim(jnp.concatenate([z, z], axis=1), chosen % 997 % count, count, axis=1)
     z = z - 2 * chance[1][:, None] * (_product(chance[1][None], z) / (chance[1] @ chance[1]))
     z = jnp.concatenate([z, -z], axis=1)
     means = jnp.moveaxis(jnp.concatenate([states] * POINTS), 0, 2)  # (K, c, point), every state at some of them
@@ -394,8 +396,6 @@ def averages_around(
     rows = delta.reshape(c * K, points)
     products = (rows @ jnp.concatenate([z[:n], rows]).T).astype(float).reshape(c, K, -1)  # in one call
     stein = jnp.einsum("cq,ckd->qkd", of_kind, products[:, :, :n])
-    # Of H and A, what is linear in the fields has no error: E[z zᵀ] is 1, and its mean over the points is known.
-    stein = 2 * stein - stein @ (z[:n] @ z[:n].T / points).astype(float)
     squares = jnp.stack([products[i, :, n + i * K : n + (i + 1) * K] for i in range(c)])
     G = jnp.einsum("cq,ckl->qkl", of_kind, squares)
     head = jax.tree.map(lambda x: jnp.tensordot(share, jnp.sum(x, axis=-1).astype(float), 1), change)
