@@ -502,6 +502,21 @@ def given_inputs():
     )
 
 
+def labelled_clusters():
+    rng = np.random.default_rng(7)
+    rule = sl.rules.network(
+        rng.normal(size=2), np.zeros((1, 0)), activation="relu", loss="logistic", labels=[1, -1, 1], bias=True,
+        label_noise=0.1,
+    )  # fmt: skip
+    W = rng.normal(size=(2, N))
+    return sl.Instance.from_inputs(cluster_law(N, standardize=False), W, rule=rule, learning_rate=0.2)
+
+
+OF_CLUSTERS = {
+    "features": "identity", "latent_dim": N, "nonlinearity": "identity", "activation": "relu", "student_units": 3,
+    "teacher_units": 0, "outputs": 3, "loss": "cross-entropy", "labels": "clusters",
+    "latent": {"law": "clusters", "count": 3, "mean_norm": 6.0},
+}  # fmt: skip
 ALL_OPTIONS = sl.Training(
     label_noise=0.5,
     batch_size=2,
@@ -540,6 +555,16 @@ CASES = {
     "two tasks": lambda: problem(
         latent=mixture(2, 3.0), switch_times=(1.0,), task_similarity=0.3, **SMALL
     ).draw(seed=14),
+    "momentum": lambda: problem(latent=mixture(2, 3.0), training=sl.Training(momentum=0.5), **SMALL).draw(seed=15),
+    "clip": lambda: problem(latent=mixture(2, 3.0), training=sl.Training(clip=0.3), **SMALL).draw(seed=16),
+    "logistic, labels of a teacher": lambda: problem(
+        latent=mixture(2, 3.0, standardize=False), loss="logistic", labels="sign", bias=True, **SMALL
+    ).draw(seed=17),
+    "cross-entropy, labels of clusters": lambda: problem(**OF_CLUSTERS).draw(seed=18),
+    "logistic, labels of clusters of other covariances": labelled_clusters,
+    "perceptron": lambda: problem(
+        latent=mixture(2, 3.0), activation="linear", student_units=1, teacher_units=1, rule="perceptron", labels="sign"
+    ).draw(seed=19),
 }  # fmt: skip
 
 
@@ -552,6 +577,9 @@ SOME = (
     "clusters of other covariances",
     "options of training",
     "two tasks",
+    "momentum",
+    "logistic, labels of a teacher",
+    "logistic, labels of clusters of other covariances",
 )
 """The suite's; all of them are a campaign."""
 
@@ -560,7 +588,7 @@ SOME = (
     "name", [pytest.param(name, marks=[] if name in SOME else pytest.mark.campaign) for name in CASES]
 )
 def test_sgd_within_standard_errors(name):
-    """Means of 16 runs and of 32 chains at N = 160: Q, R, v, M and ε_g entry by entry, a false alarm in 10⁴ seeds.
+    """Means of 16 runs and of 32 chains at N = 160, all that both have entry by entry, a false alarm in 10⁴ seeds.
 
     What theory leaves out, of order 1/N, is below these standard errors: with 200 runs of N = 200 it showed as up to
     0.006 in Q and R and 0.003 in v (campaigns/test_mixture_against_sgd.py has larger N).
@@ -568,7 +596,8 @@ def test_sgd_within_standard_errors(name):
     instance = CASES[name]()
     chains = sl.solve(instance, TIMES, theory="mixture", chains=32)
     runs = sl.simulate(instance, TIMES, runs=16, seed=3, overlaps="mixture", test_samples=1000)
-    names = (*NAMES, "mean_field", *(["task_error"] if name == "two tasks" else []))
+    names = [name for name in chains if name in runs and chains[name].size and "time" in chains[name].dims]
+    assert {"Q", "mean_field"} < {*names}
     assert false_alarm_rate(chains, runs, names) > 1e-4
 
 

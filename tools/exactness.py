@@ -13,7 +13,7 @@ from sgdlimit.instance import Instance
 from sgdlimit.problem import Problem
 from sgdlimit.theory import exactness
 from sgdlimit.theory._exactness import refused
-from sgdlimit.training import BASIC, Training
+from sgdlimit.training import OF_CLUSTERS, Training
 
 OPTIONS: Mapping[str, str] = {
     "output_learning_rate": "exact",
@@ -116,7 +116,7 @@ def document() -> str:
         table = table.replace(f"refused: {reason} |", f"refused [{number}] |")
         notes += f"[{number}] {reason}.  \n"
     assert {*Training.model_fields, "switch_times"} == set(OPTIONS)
-    lacking = set(Training.model_fields) - BASIC
+    lacking = set(Training.model_fields) - OF_CLUSTERS
     options = "\n".join(f"| `{name}` | {what}{LATER * (name in lacking)} |" for name, what in OPTIONS.items())
     return f"{table}\n\n{notes}\n| option | in the equations |\n|---|---|\n{options}\n"
 

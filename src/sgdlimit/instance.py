@@ -194,11 +194,6 @@ class Instance:
         own = {"rule": self.rule is not None, "student_output": self.student_output.ndim > 1}
         return [name for name, has in own.items() if has] + sorted(self.training.options() - BASIC)
 
-    def check_basic(self, who: str) -> None:
-        """Refuse what needs the equations or the loops of any rule."""
-        for name in self.beyond_basic:
-            raise ProblemError(f"{name}: {who} does not have it. Leave it out, or use another theory.")
-
     def as_rule(self, variance: float) -> Rule:
         """The learning rule with the factors of clip and polyak, for inputs of this mean variance ω̄."""
         rule, rates = self.rule, self.rates

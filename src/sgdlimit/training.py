@@ -35,7 +35,10 @@ OF_INSTANCE = {"clip", "polyak", "teacher_drift", "teacher_turn"}
 """Options that need more of an instance than its spectrum."""
 
 BASIC = {"output_learning_rate", "output_normalization", "label_noise", "weight_decay", "batch_size", "schedule"}
-"""Options that mixture theory and the fast loop of SGD have; all others need the equations or the loops of any rule."""
+"""Options that the fast loop of SGD has; all others need the loops of any rule."""
+
+OF_CLUSTERS = BASIC | {"momentum", "clip", "polyak"}
+"""Options that mixture theory has."""
 
 
 class Schedule(Settings):

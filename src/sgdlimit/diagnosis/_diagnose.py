@@ -27,7 +27,7 @@ from ..problem import Problem
 from ..settings import Settings, check_whole
 from ..signatures import checked
 from ..simulation import Progress, simulate, simulate_together
-from ..theory import solve
+from ..theory import Mixture, solve
 from ..trajectory import followed, log_times
 from ._structure import structure
 from ._verdict import Diagnosis, judge
@@ -147,10 +147,9 @@ def diagnose(
         assumed["moment-matched"] = instance.replace(latent=ClusterMixture(np.zeros((1, D)), covariance[None]))
     notes = {}
     try:
-        for name in instance.beyond_basic:
-            raise ProblemError(f"clusters: {name} is not in the equations of mixture theory. Leave clusters out.")
-        (clusters or instance.latent).clusters(D)
-        assumed["mixture"] = instance.replace(latent=clusters) if clusters else instance
+        within = instance.replace(latent=clusters) if clusters else instance
+        Mixture().moments(within)
+        assumed["mixture"] = within
     except ProblemError as error:  # a rule, or the law of the data has no clusters and none were given for it
         if clusters:
             raise

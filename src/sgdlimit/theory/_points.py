@@ -60,7 +60,7 @@ class Points(Averages):
     def of(cls, rule: Rule, K: int, M: int) -> "Points":
         """For a network of K students and M teachers."""
         if rule.labels == CLUSTERS:
-            raise ProblemError("labels: clusters have no theory yet. Use a function of the teacher's fields, or SGD.")
+            raise ProblemError("labels: clusters are not in Gaussian theories. Use theory='mixture', or SGD.")
         if M == 0:
             raise ProblemError("teacher: must have a unit in theory (got none). Give one, which labels need not use.")
         return cls(rule, rule.digest(K, M), rule.rests(K, M))

@@ -153,7 +153,9 @@ class Mixture(Theory):
 
     def moments(self, instance: Instance) -> InputMoments:
         """Second moments within a cluster, averaged over the clusters, of a network that mixture theory follows."""
-        instance.check_basic("mixture theory")
+        from ._mean_fields import rule_of
+
+        rule_of(instance)
         return super().moments(instance)
 
     def __post_init__(self) -> None:

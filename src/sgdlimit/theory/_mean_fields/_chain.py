@@ -100,11 +100,11 @@ class Member(NamedTuple):
     M: Float[Array, "K c"]
     momentum: Any
     """The decaying sum of past δ by clusters, (K, c)."""
-    products: Float[Array, "kind K x"]
-    """V Γ."""
+    projected: Float32[Array, "kind K r"]
+    """Γ factorᵀ, in single precision, which the noise of the weights forgives."""
     S: Float[Array, "kind n n"]
-    before: tuple[Any, Any]
-    """Products and S one step before."""
+    before: tuple[Any, Any, Any]
+    """Γ, its projections and S one step before."""
     head_slope: Any
 
 
@@ -186,27 +186,24 @@ def begin(gamma: Any, q: Any, head: Any, M: Any, law: Law) -> tuple[Any, ...]:
     """The fields of :class:`Member` for chains that begin."""
 
     def of_chain(gamma, q, head, M):
-        products = _products(law, gamma)
-        S = _covariances(law, gamma, q, products)
+        projected = _projected(law, gamma)
+        S = _covariances(law, gamma, q, projected)
         zero, still = jnp.zeros(M.shape, jnp.float32), jax.tree.map(jnp.zeros_like, head)
-        return Member(gamma, q, head, M, zero, products, S, (products, S), still)
+        return Member(gamma, q, head, M, zero, projected, S, (gamma, projected, S), still)
 
     return tuple(jax.vmap(of_chain)(gamma, q, head, M))
 
 
-def _products(law: Law, gamma: Any) -> Float[Array, "kind K x"]:
-    """V Γ; through factors in single precision, which the noise of the weights forgives."""
-    low_rank = 0.0
-    if law.factor.shape[1]:
-        single = gamma.astype(jnp.float32)
-        low_rank = jnp.matmul(jnp.matmul(single, law.factor.mT), law.factor).astype(float)
-    return law.diagonal[:, None] * gamma + low_rank
+def _projected(law: Law, gamma: Any) -> Float32[Array, "kind K r"]:
+    """Γ factorᵀ."""
+    return jnp.matmul(gamma.astype(jnp.float32), law.factor.mT)
 
 
-def _covariances(law: Law, gamma: Any, q: Any, products: Any) -> Float[Array, "kind n n"]:
+def _covariances(law: Law, gamma: Any, q: Any, projected: Any) -> Float[Array, "kind n n"]:
     """S = [[T, Rᵀ], [R, Q]] of each kind."""
     omega, weights = law.noise_nodes
-    Q = products @ gamma.T + q @ (weights * omega)
+    low_rank = jnp.matmul(projected, projected.mT).astype(float)
+    Q = (law.diagonal[:, None] * gamma) @ gamma.T + low_rank + q @ (weights * omega)
     R = gamma @ law.cross.mT
     upper = jnp.concatenate([law.teacher_overlap, R.mT], axis=2)
     return jnp.concatenate([upper, jnp.concatenate([R, (Q + Q.mT) / 2], axis=2)], axis=1)
@@ -227,8 +224,10 @@ def _step(
     What is in the middle is extrapolated from the step before, which makes the error of second order.
     """
     ahead, dt = when.ahead, when.count / law.root_size**2
-    products, S = (now + ahead * (now - before) for now, before in zip(
-        (member.products, member.S), member.before, strict=True))  # fmt: skip
+    now = member.gamma, member.projected, member.S
+    middle, projected, S = (
+        x + (ahead * (x - before)).astype(x.dtype) for x, before in zip(now, member.before, strict=True)
+    )
     head = jax.tree.map(lambda x, slope: x + dt / 2 * slope, member.head, member.head_slope)
     roots = jax.vmap(lower_root)(S)
     eta = rates.learning_rate * when.factor
@@ -241,17 +240,20 @@ def _step(
 
     factor = when.factor / (1 - rates.momentum)
     eta = rates.learning_rate * factor
-    drift = jnp.einsum("qkl,qlx->kx", forces.H, products) + jnp.einsum("qkm,qmx->kx", forces.A, law.cross)
-    gamma = member.gamma - eta * dt * (drift + rates.weight_decay * member.gamma)
+    drift = jnp.einsum("qkl,qlx->kx", forces.H, law.diagonal[:, None] * middle)
+    drift += jnp.einsum("qkm,qmx->kx", forces.A, law.cross) + rates.weight_decay * member.gamma
+    gamma = member.gamma - eta * dt * drift
     gamma += law.pushed * (pushes.astype(float) @ law.alpha) / law.root_size
-    q = member.q
+    low_rank, q = -eta * dt * jnp.einsum("qkl,qlr->qkr", forces.H, projected.astype(float)), member.q
     if setting.drawn:
-        spread = jax.vmap(lower_root)(forces.G)
-        gamma += eta * jnp.sqrt(dt / rates.batch_size) / law.root_size * jnp.einsum(
-            "qkl,qlx->kx", spread, _noise(law, noise))  # fmt: skip
+        x = len(gamma[0])
+        spread = eta * jnp.sqrt(dt / rates.batch_size) / law.root_size * jax.vmap(lower_root)(forces.G)
+        gamma += jnp.einsum("qkl,qlx->kx", spread, jnp.sqrt(law.diagonal)[:, None] * noise[..., :x])
+        low_rank += jnp.einsum("qkl,qlr->qkr", spread, noise[..., x:].astype(float))
     else:
         q = _spread(law, rates, eta, dt, forces, q)
-    after = _products(law, gamma)
+    gamma += jnp.einsum("qkr,qrx->kx", low_rank.astype(jnp.float32), law.factor).astype(float)
+    after = _projected(law, gamma)
     slope = jax.tree.map(lambda change: -rates.output_rate * factor * change, forces.head)
     moved = Member(
         gamma,
@@ -261,7 +263,7 @@ def _step(
         momentum,
         after,
         _covariances(law, gamma, q, after),
-        (member.products, member.S),
+        now,
         slope,
     )
     return moved, forces.activity
@@ -449,13 +451,6 @@ def _spread(law: Law, rates: Rates, eta: Any, dt: Any, forces: Forces, q: Any) -
         return made - eta * (drift + jnp.swapaxes(drift, 0, 1))
 
     return q + dt * slope(q + dt / 2 * slope(q))
-
-
-def _noise(law: Law, normals: Float32[Array, "kind K xr"]) -> Float[Array, "kind K x"]:
-    """Vectors of covariance V for each unit, from independent normals."""
-    x = law.diagonal.shape[1]
-    own = jnp.sqrt(jnp.maximum(law.diagonal, 0))[:, None] * normals[..., :x]
-    return own + (normals[..., x:] @ law.factor).astype(float)
 
 
 def single(numbers: Any) -> Any:

@@ -22,7 +22,7 @@ from ...resources import cores, one_thread, refuse_beyond_memory
 from ...rules import Rule
 from ...settings import check_whole
 from ...signatures import checked
-from ...training import Rates
+from ...training import OF_CLUSTERS, Rates
 from ...trajectory import check_times, make_trajectory
 from .._averages import integrals_for, sobol_normals
 from .._compiled import call
@@ -53,9 +53,6 @@ NOISE = 1 << 24
 
 FOR_FIELDS, FOR_WEIGHTS, FOR_POINTS = 0, 2, 3
 """The last word of a key."""
-
-ALSO = {"rule", "student_output", "momentum", "clip", "polyak"}
-"""What it has beyond the basic options."""
 
 
 @checked
@@ -191,9 +188,8 @@ def rule_of(instance: Instance, moments: MixtureMoments | None = None) -> Rule:
     ProblemError
         Naming what the theory lacks.
     """
-    for name in instance.beyond_basic:
-        if name not in ALSO:
-            raise ProblemError(f"{name}: mixture theory does not have it. Leave it out, or use another theory.")
+    for name in sorted(instance.training.options() - OF_CLUSTERS):
+        raise ProblemError(f"{name}: mixture theory does not have it. Leave it out, or use another theory.")
     rule = instance.as_rule(1.0 if moments is None else moments.mean_square)
     if rule.samples > 1:
         raise ProblemError(f"samples: must be 1 for mixture theory (got {rule.samples}). Use another theory, or SGD.")
@@ -291,17 +287,21 @@ class _Process(NamedTuple):
                     break
         return kept, taken
 
+    def _most(self, count: int) -> int:
+        """The most steps of integration in one call, of so many chains."""
+        x = self.law.diagonal.shape[1] + self.law.factor.shape[1]
+        size = count * len(self.instance.student) * x * len(self.law.diagonal)
+        return min(STEPS, max(1, NOISE // size)) if self.setting.drawn else STEPS
+
     def _windows(self, count: int) -> list[tuple[int, int]]:
         """Steps of integration that one call takes."""
-        x, kinds = self.law.diagonal.shape[1] + self.law.factor.shape[1], len(self.law.diagonal)
-        most = STEPS if not self.setting.drawn else max(1, NOISE // (count * len(self.instance.student) * x * kinds))
         windows, first, total = [], 0, len(self.steps.count)
         ends = np.cumsum(self.steps.count)
         while first < total:
             begun = ends[first] - self.steps.count[first]
             stop = int(np.searchsorted(ends, begun + self._samples // self.setting.batch, side="right"))
             same_task = int(np.searchsorted(self.task, self.task[first], side="right"))
-            stop = max(first + 1, min(stop, same_task, first + min(most, STEPS)))
+            stop = max(first + 1, min(stop, same_task, first + self._most(count)))
             windows.append((first, stop))
             first = stop
         return windows
@@ -326,7 +326,7 @@ class _Process(NamedTuple):
         normals = np.zeros((len(chains), dim, self._samples + most * batch), np.float32)
         noise = None
         if self.setting.drawn:
-            noise = np.zeros((len(chains), STEPS, len(self.law.diagonal), K, x + r), np.float32)
+            noise = np.zeros((len(chains), self._most(len(chains)), len(self.law.diagonal), K, x + r), np.float32)
         drawn = np.empty((rows, ROW * dim), np.float32)
         for i, chain in enumerate(chains.tolist()):
             fill_normals(*key_of(self.seed, chain, FOR_FIELDS), row, drawn)
@@ -370,7 +370,7 @@ def _on_nodes(moments: MixtureMoments, W: Float[ndarray, "K N"], nodes: int | No
     omega, components = gauss_vectors(only, vectors, steps)
     gamma, phi, alpha = np.split(components, [len(W), len(vectors) - len(a)])
     return gamma, {
-        "diagonal": np.maximum(omega, 0)[None], "factor": np.zeros((1, 0, len(omega))), "cross": phi[None],
+        "diagonal": np.maximum(omega, 0)[None], "factor": np.zeros((1, 0, len(omega)), np.float32), "cross": phi[None],
         "alpha": alpha, "noise_nodes": np.stack(gauss_density(only, steps)),
     }  # fmt: skip
 
@@ -384,7 +384,7 @@ def _as_they_are(
     root, most = np.sqrt(W.shape[1]), max(len(kind.factor) for kind in moments.kinds)
     factors = [np.pad(kind.factor, ((0, most - len(kind.factor)), (0, 0))) for kind in moments.kinds]
     return W / root, {
-        "diagonal": np.stack([kind.diagonal for kind in moments.kinds]),
+        "diagonal": np.stack([np.maximum(kind.diagonal, 0) for kind in moments.kinds]),
         "factor": np.stack(factors).astype(np.float32),
         "cross": np.stack([kind.cross.T for kind in moments.kinds]) / root,
         "alpha": moments.input_mean / root, "noise_nodes": np.zeros((2, 0)),
