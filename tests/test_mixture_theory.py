@@ -639,7 +639,7 @@ def test_weights_and_spectrum_tell_the_same(finite_size):
     for seed, by_weights in enumerate((False, True)):
         process = process_of(instance, seed, finite_size=finite_size, by_weights=by_weights)
         kept, steps = process.run(np.arange(48))
-        assert steps == len(process.steps.count)
+        assert steps == len(process.steps.length)
         S = kept.S[:, :, 0]
         found.append(runs_of(Q=S[..., 3:, 3:], R=S[..., 3:, :3], v=kept.head["v"], mean_field=kept.M))
     assert false_alarm_rate(found[0], found[1], ("Q", "R", "v", "mean_field")) > 1e-4

@@ -198,7 +198,9 @@ class Sweep(Settings):
         if round(self.run.time * gcd(*self.values_of("input_dim"))) < 1:
             raise ProblemError(f"run.time: must be at least a step (got {self.run.time:g}). Give it more.")
         if CLUSTERS in self.values_of("labels"):
-            raise ProblemError("labels: a sweep compares with theory, which 'clusters' lack. Use sl.simulate.")
+            raise ProblemError(
+                "labels: the noise floor of a sweep is that of Gaussian inputs, without clusters. Use sl.simulate."
+            )
         if others := [name for name, shapes in self._shapes.items() if len({*map(len, shapes)}) > 1]:
             raise ProblemError(
                 f"grid: all conditions must have heads with the same axes (got {others[0]} of the shapes "

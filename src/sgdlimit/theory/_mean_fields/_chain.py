@@ -32,6 +32,8 @@ from ...rules import CLUSTERS, Activation, Rule
 from ...training import Rates
 from .._averages import SMALLEST, lower_root
 
+Numbers = Array | np.ndarray
+
 STATES = 16
 """States of the chain at which averages are taken, for each step of the slow variables."""
 
@@ -66,24 +68,24 @@ class Setting:
 class Law(NamedTuple):
     """What the inputs and the teacher fix; c clusters of some kinds, n = K + M fields, Γ on x coordinates or nodes."""
 
-    weights: Float[Array, "c"]
-    thresholds: Float32[Array, "c-1"]
+    weights: Float[Numbers, "c"]
+    thresholds: Float32[Numbers, "c-1"]
     """A cluster is the number of these that a normal exceeds."""
-    kind: Int[Array, "c"]
-    overlap: Float32[Array, "c c"]
+    kind: Int[Numbers, "c"]
+    overlap: Float32[Numbers, "c c"]
     """A."""
-    teacher_mean: Float32[Array, "c M"]
+    teacher_mean: Float32[Numbers, "c M"]
     """n."""
-    diagonal: Float[Array, "kind x"]
-    factor: Float[Array, "kind r x"]
-    cross: Float[Array, "kind M x"]
+    diagonal: Float[Numbers, "kind x"]
+    factor: Float[Numbers, "kind r x"]
+    cross: Float[Numbers, "kind M x"]
     """φ/√N."""
-    teacher_overlap: Float[Array, "kind M M"]
-    alpha: Float[Array, "c x"]
+    teacher_overlap: Float[Numbers, "kind M M"]
+    alpha: Float[Numbers, "c x"]
     """a/√N."""
-    noise_nodes: Float[Array, "2 s"]
+    noise_nodes: Float[Numbers, "2 s"]
     """Eigenvalues and weights of the density."""
-    points: Float32[Array, "dim point"]
+    points: Float32[Numbers, "dim point"]
     """Quasi-random normals, for the fields (teachers' first) and the noise of the rule."""
     root_size: Any
     """√N."""
@@ -94,15 +96,15 @@ class Law(NamedTuple):
 class Member(NamedTuple):
     """The state of a chain. In S the teachers come first."""
 
-    gamma: Float[Array, "K x"]
-    q: Float[Array, "K K s"]
+    gamma: Float[Numbers, "K x"]
+    q: Float[Numbers, "K K s"]
     head: Any
-    M: Float[Array, "K c"]
+    M: Float[Numbers, "K c"]
     momentum: Any
     """The decaying sum of past δ by clusters, (K, c)."""
-    projected: Float32[Array, "kind K r"]
+    projected: Float32[Numbers, "kind K r"]
     """Γ factorᵀ, in single precision, which the noise of the weights forgives."""
-    S: Float[Array, "kind n n"]
+    S: Float[Numbers, "kind n n"]
     before: tuple[Any, Any, Any]
     """Γ, its projections and S one step before."""
     head_slope: Any
@@ -111,25 +113,25 @@ class Member(NamedTuple):
 class Steps(NamedTuple):
     """Steps of the slow variables: whole numbers of steps of SGD."""
 
-    first: Int[Array, "step"]
+    first: Int[Numbers, "step"]
     """Place of the first sample among the random numbers."""
-    count: Int[Array, "step"]
-    ahead: Float[Array, "step"]
+    length: Int[Numbers, "step"]
+    ahead: Float[Numbers, "step"]
     """Half a step over the one before."""
-    factor: Float[Array, "step"]
+    factor: Float[Numbers, "step"]
     """What the schedule multiplies both rates with."""
-    time: Float[Array, "step"]
+    time: Float[Numbers, "step"]
 
 
 class Samples(NamedTuple):
     """What does not wait for the chain. Samples and points come last in arrays, where loops over them vectorise."""
 
-    normals: Float32[Array, "dim sample"]
-    """Of the fields, teachers' first, and the noise of the rule."""
-    cluster: Int[Array, "sample"]
-    where: Float32[Array, "c sample"]
+    normals: Float32[Numbers, "dim sample"]
+    """Those of the fields, teachers first, and the noise of the rule."""
+    cluster: Int[Numbers, "sample"]
+    where: Float32[Numbers, "c sample"]
     """1 at the cluster, else 0."""
-    overlap: Float32[Array, "c sample"]
+    overlap: Float32[Numbers, "c sample"]
     """A_ij of the cluster i."""
     target: Any
 
@@ -137,21 +139,23 @@ class Samples(NamedTuple):
 class Kept(NamedTuple):
     """What is kept after each step."""
 
-    S: Float[Array, "*step kind n n"]
+    S: Any
+    """(..., kind, n, n)."""
     head: Any
-    M: Float[Array, "*step K c"]
-    activity: Float[Array, "*step K"]
-    """How much each unit learns."""
+    M: Any
+    """(..., K, c)."""
+    activity: Any
+    """How much each unit learns, (..., K)."""
 
 
 class Forces(NamedTuple):
     """Averages along the chain, with the probability of their kind."""
 
-    H: Float[Array, "kind K K"]
-    A: Float[Array, "kind K M"]
-    G: Float[Array, "kind K K"]
+    H: Float[Numbers, "kind K K"]
+    A: Float[Numbers, "kind K M"]
+    G: Float[Numbers, "kind K K"]
     head: Any
-    activity: Float[Array, "K"]
+    activity: Float[Numbers, "K"]
 
 
 def advance(
@@ -176,7 +180,7 @@ def advance(
             return member, jax.tree.map(lambda all_, one: all_.at[b].set(one), kept, now)
 
         now = Kept(member.S, member.head, member.M, jnp.zeros(len(member.M)))
-        empty = jax.tree.map(lambda x: jnp.full((len(steps.count), *x.shape), jnp.nan), now)
+        empty = jax.tree.map(lambda x: jnp.full((len(steps.length), *x.shape), jnp.nan), now)
         return lax.fori_loop(0, taken, step, (member, empty))
 
     return jax.vmap(of_chain)(members, normals, noise)
@@ -223,7 +227,7 @@ def _step(
 
     What is in the middle is extrapolated from the step before, which makes the error of second order.
     """
-    ahead, dt = when.ahead, when.count / law.root_size**2
+    ahead, dt = when.ahead, when.length / law.root_size**2
     now = member.gamma, member.projected, member.S
     middle, projected, S = (
         x + (ahead * (x - before)).astype(x.dtype) for x, before in zip(now, member.before, strict=True)
@@ -247,7 +251,7 @@ def _step(
     low_rank, q = -eta * dt * jnp.einsum("qkl,qlr->qkr", forces.H, projected.astype(float)), member.q
     if setting.drawn:
         x = len(gamma[0])
-        spread = eta * jnp.sqrt(dt / rates.batch_size) / law.root_size * jax.vmap(lower_root)(forces.G)
+        spread = eta * jnp.sqrt(dt / rates.batch_size) / law.root_size * jax.vmap(lower_root)(jnp.asarray(forces.G))
         gamma += jnp.einsum("qkl,qlx->kx", spread, jnp.sqrt(law.diagonal)[:, None] * noise[..., :x])
         low_rank += jnp.einsum("qkl,qlr->qkr", spread, noise[..., x:].astype(float))
     else:
@@ -277,7 +281,7 @@ def _samples(setting: Setting, law: Law, normals: Any, extras: dict[str, Any]) -
     where = (cluster == np.arange(len(law.weights))[:, None]).astype(jnp.float32)
     target = cluster
     if rule.labels != CLUSTERS:
-        roots = single(jax.vmap(lower_root)(law.teacher_overlap))
+        roots = single(jax.vmap(lower_root)(jnp.asarray(law.teacher_overlap)))
         fields = _of_kind(law, cluster, [_product(root, z[:M]) for root in roots]) + _product(law.teacher_mean.T, where)
         noise, extras = z[len(z) - rule.noise :], extras | {"given": single(extras["given"])}
         with jax.enable_x64(False):
@@ -340,11 +344,11 @@ def _walk(
         return pushes - eta * push, *momentum
 
     def segment(carry, bounds):
-        carry = lax.fori_loop(*bounds, step, carry)
+        carry = lax.fori_loop(bounds[0], bounds[1], step, carry)
         return carry, carry[0]
 
-    middles = (2 * np.arange(STATES, dtype=np.int32) + 1) * when.count // (2 * STATES)
-    lower, upper = jnp.append(0, middles), jnp.append(middles, when.count)
+    middles = (2 * np.arange(STATES, dtype=np.int32) + 1) * when.length // (2 * STATES)
+    lower, upper = jnp.append(0, middles), jnp.append(middles, when.length)
     first = jnp.zeros_like(mean_fields), *([member.momentum] if setting.momentum else [])
     (pushes, *momentum), states = lax.scan(segment, first, (lower, upper))
     return mean_fields + states @ law.overlap, (momentum or [member.momentum])[0], pushes

@@ -243,10 +243,10 @@ class _Process(NamedTuple):
             root_size=np.sqrt(N),
             pushed=float(finite_size),
         )
-        rates = Rates(*map(float, instance.rates[:6]), instance.training.batch_size, momentum=instance.rates.momentum)
+        rates = instance.rates._replace(schedule_times=None, schedule_factors=None, switch_times=None)
         setting = Setting(
             rule, rule.digest(K, M), instance.activation if instance.rule is None else None, rates.batch_size,
-            int(steps.count.max(initial=1)), rates.momentum > 0, drawn,
+            int(steps.length.max(initial=1)), rates.momentum > 0, drawn,
         )  # fmt: skip
         q = np.zeros((K, K, law.noise_nodes.shape[1]))
         each = ((*kind.overlaps(W), kind.teacher_overlap) for kind in moments.kinds)
@@ -295,10 +295,10 @@ class _Process(NamedTuple):
 
     def _windows(self, count: int) -> list[tuple[int, int]]:
         """Steps of integration that one call takes."""
-        windows, first, total = [], 0, len(self.steps.count)
-        ends = np.cumsum(self.steps.count)
+        windows, first, total = [], 0, len(self.steps.length)
+        ends = np.cumsum(self.steps.length)
         while first < total:
-            begun = ends[first] - self.steps.count[first]
+            begun = ends[first] - self.steps.length[first]
             stop = int(np.searchsorted(ends, begun + self._samples // self.setting.batch, side="right"))
             same_task = int(np.searchsorted(self.task, self.task[first], side="right"))
             stop = max(first + 1, min(stop, same_task, first + self._most(count)))

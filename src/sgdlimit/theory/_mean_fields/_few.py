@@ -146,7 +146,8 @@ def noise_of_means(instance: Instance, moments: MixtureMoments, rule: Rule) -> f
     points = ClusterPoints(rule, "", M).points(len(W), M)[0]
     mean_fields = W @ moments.input_mean.T / np.sqrt(instance.input_dim)
     T = np.pad(moments.averaged().teacher_overlap, (0, len(moments.weights)))
-    at = Moment(Q, np.hstack([R, mean_fields]), T, rule.head, given, (), 0, 0.0, points)
+    overlaps: Any = Q, np.hstack([R, mean_fields]), T
+    at = Moment(overlaps[0], overlaps[1], overlaps[2], rule.head, given, (), 0, 0.0, points)
     averages = ClusterPoints(rule, rule.digest(len(W), M), M)
     (squares,) = call(squared_update, at, averages=averages)
     eta = instance.learning_rate / (1 - instance.training.momentum)
