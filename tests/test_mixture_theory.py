@@ -538,6 +538,10 @@ CASES = {
         latent=mixture(2, 3.0, block_size=1, standardize=False)
     ).draw(seed=5),
     "erf, two blocks": lambda: problem(latent=mixture(2, 3.0, block_size=D // 2)).draw(seed=6),
+    "erf, ten blocks": lambda: problem(latent=mixture(2, 9.0, block_size=D // 10)).draw(seed=6),
+    "relu, twenty blocks, not standardised": lambda: problem(
+        latent=mixture(2, 2.0, block_size=D // 20, standardize=False), **RELU
+    ).draw(seed=6),
     "relu, two clusters": lambda: problem(latent=mixture(2, 9.0), **RELU).draw(seed=1),
     "relu, one, not standardised": lambda: problem(latent=mixture(1, 2.0, standardize=False), **RELU).draw(seed=2),
     "relu, three, not standardised": lambda: problem(latent=mixture(3, 2.0, standardize=False), **RELU).draw(seed=3),
@@ -571,6 +575,7 @@ CASES = {
 SOME = (
     "erf, two clusters",
     "erf, two unequal, not standardised",
+    "erf, ten blocks",
     "relu, three, not standardised",
     "f = relu, not centred",
     "quadratic",

@@ -20,12 +20,14 @@ from .inputs import (
     InputMoments,
     Known,
     LatentLaw,
+    MixtureLaw,
     MixtureMoments,
     Nonlinearity,
     TheoryName,
     assumed_clusters,
     constant_columns,
     input_mean,
+    moments_of_blocks,
     moments_within,
     nonlinearity_named,
     root_mean_square,
@@ -473,10 +475,12 @@ class Instance:
 
         Those with another teacher, if one is given.
         """
-        clusters = assumed_clusters(self.latent, self.latent_dim, theory)
         mean = self.input_mean() if self.centre and theory == "mixture" else None
-        teacher = self.teacher if teacher is None else teacher
-        return moments_within(self.features, teacher, self.f, clusters, 0.0 if mean is None else mean)
+        teacher, subtracted = self.teacher if teacher is None else teacher, 0.0 if mean is None else mean
+        law, f, D = self.latent, self.f, self.latent_dim
+        if theory == "mixture" and isinstance(law, MixtureLaw) and isinstance(f, Known) and law.has_many_blocks(D):
+            return moments_of_blocks(self.features, teacher, f, law, subtracted)
+        return moments_within(self.features, teacher, f, assumed_clusters(law, D, theory), subtracted)
 
     def input_mean(self) -> Float[ndarray, "N"] | None:
         """The mean that f itself gives the inputs, None where it is zero; see :func:`sgdlimit.inputs.input_mean`."""

@@ -1,3 +1,4 @@
+from ._blocks import moments_of_blocks as moments_of_blocks
 from ._data_laws import ClusterMixture as ClusterMixture, Empirical as Empirical
 from ._features import (
     FeatureTransform as FeatureTransform,

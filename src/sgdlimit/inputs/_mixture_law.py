@@ -20,6 +20,10 @@ _WEIGHTS = exp(-(_NODES**2) / 2) / sqrt(2 * pi) / 16
 _FLAT = 1e-8  # means that vary less than this along a direction change I by less than 1e-15
 
 
+FEWEST_BLOCKS, MOST_BLOCKS = 7, 50
+"""Numbers of blocks whose main effects theory follows."""
+
+
 class MixtureLaw(LatentLaw):
     """A Gaussian mixture with m components of unit deviation (17), drawn block by block.
 
@@ -131,6 +135,15 @@ class MixtureLaw(LatentLaw):
         between = (centred.T * self.weights) @ centred * (block[:, None] == block)
         return (np.eye(dim) + between) / np.multiply.outer(self.scale, self.scale)
 
+    def component_means(self, dim: int) -> Float[ndarray, "m D"]:
+        """Mean of every coordinate in every component, (μ − location)/scale."""
+        return (self._rows(dim) - self.location) / self.scale
+
+    def has_many_blocks(self, dim: int) -> bool:
+        """Whether theory follows main effects of the blocks, because there are too many clusters to list."""
+        blocks = dim // self.block_size
+        return FEWEST_BLOCKS <= blocks <= MOST_BLOCKS and self.components**blocks > MOST_CLUSTERS
+
     def clusters(self, dim: int) -> Clusters:
         """The clusters that choosing a component for every block makes, up to 64.
 
@@ -154,7 +167,8 @@ class MixtureLaw(LatentLaw):
             return Clusters(np.ones(1), self.mean(dim)[None], sqrt(self.covariance(dim).diagonal())[None])
         raise ProblemError(
             f"block_size: must make at most {MOST_CLUSTERS} clusters for theory='mixture' (got {m}^{blocks}, {blocks} "
-            f"blocks of {m} components). Use theory='moment-matched', standardised if the law has a mean."
+            f"blocks of {m} components), or {FEWEST_BLOCKS} to {MOST_BLOCKS} blocks and f = sign or the identity. Use "
+            "theory='moment-matched', standardised if the law has a mean."
         )
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:

@@ -85,6 +85,8 @@ class MixtureMoments:
     kind: Int[ndarray, "c"]
     kinds: tuple[InputMoments, ...]
     """V, φ and T of each kind."""
+    blocks: int = 1
+    """Blocks of coordinates that choose among as many of these clusters each; their means add up."""
 
     @cached_property
     def mean_overlap(self) -> Float[ndarray, "c c"]:
@@ -94,7 +96,7 @@ class MixtureMoments:
     @cached_property
     def kind_weights(self) -> Float[ndarray, "kind"]:
         """Probability of each kind."""
-        return np.bincount(self.kind, self.weights)
+        return np.bincount(self.kind, self.weights) / self.blocks
 
     @property
     def mean_square(self) -> float:

@@ -63,14 +63,16 @@ class Setting:
     momentum: bool
     drawn: bool
     """Whether the noise of the weights is drawn."""
+    blocks: int
+    """Blocks of coordinates that each choose one of as many clusters."""
 
 
 class Law(NamedTuple):
     """What the inputs and the teacher fix; c clusters of some kinds, n = K + M fields, Γ on x coordinates or nodes."""
 
     weights: Float[Numbers, "c"]
-    thresholds: Float32[Numbers, "c-1"]
-    """A cluster is the number of these that a normal exceeds."""
+    thresholds: Float32[Numbers, "below"]
+    """A cluster is the number of these that a normal exceeds, in each block."""
     kind: Int[Numbers, "c"]
     overlap: Float32[Numbers, "c c"]
     """A."""
@@ -87,6 +89,8 @@ class Law(NamedTuple):
     """Eigenvalues and weights of the density."""
     points: Float32[Numbers, "dim point"]
     """Quasi-random normals, for the fields (teachers' first) and the noise of the rule."""
+    designs: Float32[Numbers, "c design"]
+    """Choices of all blocks for metrics, if there are several."""
     root_size: Any
     """√N."""
     pushed: Any
@@ -240,7 +244,8 @@ def _step(
     with jax.enable_x64(False):  # the user's own constants are in single precision too
         states, momentum, pushes = _walk(setting, law, when, member, samples, numbers, extras)
     chance = lax.dynamic_slice_in_dim(samples.normals, when.first, 2, axis=1).T
-    forces = _averages(setting, law, chance, states[:-1], numbers[0], roots, extras)
+    designs = lax.dynamic_slice_in_dim(samples.where, when.first, STATES * POINTS, axis=1)
+    forces = _averages(setting, law, chance, designs, states[:-1], numbers[0], roots, extras)
 
     factor = when.factor / (1 - rates.momentum)
     eta = rates.learning_rate * factor
@@ -275,11 +280,11 @@ def _step(
 
 def _samples(setting: Setting, law: Law, normals: Any, extras: dict[str, Any]) -> Samples:
     """Clusters and targets: the teacher's fields depend on nothing that moves."""
-    rule, M = setting.rule, law.teacher_mean.shape[1]
-    z, chosen = normals[:-1], normals[-1]
-    cluster = jnp.sum(chosen > law.thresholds[:, None], axis=0, dtype=np.int32)
-    where = (cluster == np.arange(len(law.weights))[:, None]).astype(jnp.float32)
-    target = cluster
+    rule, M, each = setting.rule, law.teacher_mean.shape[1], len(law.weights) // setting.blocks
+    z, chosen = normals[: len(law.points)], normals[len(law.points) :]
+    clusters = jnp.sum(chosen[:, None] > law.thresholds[:, None], axis=1, dtype=np.int32)
+    where = (clusters[:, None] == np.arange(each)[:, None]).reshape(len(law.weights), -1).astype(jnp.float32)
+    target = cluster = clusters[0]
     if rule.labels != CLUSTERS:
         roots = single(jax.vmap(lower_root)(jnp.asarray(law.teacher_overlap)))
         fields = _of_kind(law, cluster, [_product(root, z[:M]) for root in roots]) + _product(law.teacher_mean.T, where)
@@ -355,11 +360,11 @@ def _walk(
 
 
 def _averages(
-    setting: Setting, law: Law, chance: Any, states: Any, head: Any, roots: Any, extras: dict[str, Any]
+    setting: Setting, law: Law, chance: Any, designs: Any, states: Any, head: Any, roots: Any, extras: dict[str, Any]
 ) -> Forces:
     """Averages over the fields in every cluster at some states of the chain (state, K, c).
 
-    ``chance`` (2, dim) are normals that choose the points.
+    ``chance`` (2, dim) are normals that choose the points, ``designs`` (c, point) choices of all blocks.
     """
     count = STATES * POINTS // 2
     chosen = (jnp.abs(chance[0, 0]) * 1e6).astype(int)
@@ -369,18 +374,36 @@ def _averages(
     z = z - 2 * chance[1][:, None] * (_product(chance[1][None], z) / (chance[1] @ chance[1]))
     z = jnp.concatenate([z, -z], axis=1)
     means = jnp.moveaxis(jnp.concatenate([states] * POINTS), 0, 2)  # (K, c, point), every state at some of them
-    forces, _, fields = averages_around(setting.rule, law, roots, jnp.swapaxes(means, 0, 1), z, head, extras)
+    clusters = clusters_of(law, setting.blocks, designs)
+    means = jnp.swapaxes(means, 0, 1) if setting.blocks == 1 else jnp.sum(means * designs, axis=1)[None]
+    forces, _, fields = averages_around(setting.rule, clusters, roots, means, z, head, extras)
     if setting.slopes is None:
         G = forces.G
         return forces._replace(activity=jnp.einsum("qkk->k", G) / jnp.maximum(jnp.einsum("qkk->", G), 1e-300))
     some = fields[:, :, ::STATES]
     with jax.enable_x64(False):
         slope = jax.vmap(jax.grad(setting.slopes.in_jax[0]))(some.ravel()).reshape(some.shape)
-    return forces._replace(activity=law.weights @ jnp.mean(slope**2, axis=2).astype(float))
+    return forces._replace(activity=clusters.weights @ jnp.mean(slope**2, axis=2).astype(float))
+
+
+class Clusters(NamedTuple):
+    """Clusters to average over; of many blocks one, in which the points have other means."""
+
+    weights: Any
+    kind: Any
+    teacher_mean: Any
+    """(cluster, M, point or 1)."""
+
+
+def clusters_of(law: Law, blocks: int, designs: Any) -> Clusters:
+    """All clusters, or one in which every point has the choices of all blocks, (c, point)."""
+    if blocks == 1:
+        return Clusters(law.weights, law.kind, law.teacher_mean[:, :, None])
+    return Clusters(jnp.ones(1), np.zeros(1, int), _product(law.teacher_mean.T, designs)[None])
 
 
 def averages_around(
-    rule: Rule, law: Any, roots: Any, means: Any, z: Any, head: Any, extras: dict[str, Any]
+    rule: Rule, law: Clusters, roots: Any, means: Any, z: Any, head: Any, extras: dict[str, Any]
 ) -> tuple[Forces, Float[Array, "c K"], Any]:
     """Averages over the fields in every cluster, p_i E_i[δ], and the students' fields (cluster, K, point).
 
@@ -421,15 +444,15 @@ def averages_around(
     return forces, share[:, None] * jnp.sum(delta, axis=2).astype(float), fields
 
 
-def fields_around(law: Any, roots: Any, means: Any, z: Any) -> tuple[Any, Any]:
+def fields_around(law: Clusters, roots: Any, means: Any, z: Any) -> tuple[Any, Any]:
     """Fields of teachers and students in every cluster, (cluster, M or K, point)."""
     n, M = roots.shape[1], law.teacher_mean.shape[1]
     around = jnp.stack([_product(root, z[:n]) for root in single(roots)])[law.kind]
-    return law.teacher_mean[:, :, None] + around[:, :M], means + around[:, M:]
+    return law.teacher_mean + around[:, :M], means + around[:, M:]
 
 
 def metrics_around(
-    rule: Rule, law: Any, roots: Any, means: Any, z: Any, head: Any, extras: dict[str, Any]
+    rule: Rule, law: Clusters, roots: Any, means: Any, z: Any, head: Any, extras: dict[str, Any]
 ) -> dict[str, Any]:
     """The rule's metrics over all clusters, without noise; parameters are those of :func:`averages_around`."""
     extras = extras | {"noise": jnp.zeros(rule.noise, jnp.float32)}

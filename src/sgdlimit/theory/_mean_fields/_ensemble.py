@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
@@ -136,7 +136,8 @@ def solve_mixture(
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
     moments = instance.mixture_moments()
     rule, shared = rule_of(instance, moments), len(moments.kinds) == 1
-    noise = 0.0 if fast is not None or instance.closed_form or not shared else noise_of_means(instance, moments, rule)
+    slow = fast is None and not instance.closed_form and shared and moments.blocks == 1
+    noise = noise_of_means(instance, moments, rule) if slow else 0.0
     if fast is False and not shared:
         raise ProblemError("fast: must be true where clusters have different covariances. Leave it out.")
     if fast is False or 0 < noise < FAST:
@@ -164,7 +165,7 @@ def solve_mixture(
         attrs["diverged_at"] = float(times[-missing])
         edge = (
             ""
-            if instance.rule
+            if instance.rule or moments.blocks > 1
             else (
                 " At the initial weights they get unstable above about "
                 f"{stability_edge(instance, process.moments):.2g}."
@@ -231,22 +232,24 @@ class _Process(NamedTuple):
         drawn = len(moments.kinds) > 1 if by_weights is None else by_weights
         gamma, on_coordinates = (_as_they_are if drawn else _on_nodes)(moments, W, nodes)
         points = sobol_normals(K + M + rule.noise, LOG_POINTS, ((seed, FOR_POINTS),))
+        of_a_block = moments.weights[: len(moments.weights) // moments.blocks]
         law = Law(
             moments.weights,
-            ndtri(np.minimum(np.cumsum(moments.weights)[:-1], 1)).astype(np.float32),
+            ndtri(np.minimum(np.cumsum(of_a_block)[:-1], 1)).astype(np.float32),
             moments.kind.astype(np.int32),
             moments.mean_overlap.astype(np.float32),
             moments.teacher_mean.astype(np.float32),
             **on_coordinates,
             teacher_overlap=np.stack([kind.teacher_overlap for kind in moments.kinds]),
             points=points.astype(np.float32),
+            designs=_designs(moments, of_a_block, seed),
             root_size=np.sqrt(N),
             pushed=float(finite_size),
         )
         rates = instance.rates._replace(schedule_times=None, schedule_factors=None, switch_times=None)
         setting = Setting(
             rule, rule.digest(K, M), instance.activation if instance.rule is None else None, rates.batch_size,
-            int(steps.length.max(initial=1)), rates.momentum > 0, drawn,
+            int(steps.length.max(initial=1)), rates.momentum > 0, drawn, moments.blocks,
         )  # fmt: skip
         q = np.zeros((K, K, law.noise_nodes.shape[1]))
         each = ((*kind.overlaps(W), kind.teacher_overlap) for kind in moments.kinds)
@@ -319,7 +322,7 @@ class _Process(NamedTuple):
     def _drawn(self, chains: Int[ndarray, "chain"], first: int, stop: int) -> tuple[Any, Any]:
         """The random numbers of some steps: for samples, and for the noise of the weights."""
         K, x, r = len(self.instance.student), self.law.diagonal.shape[1], self.law.factor.shape[1]
-        batch, dim, most = self.setting.batch, len(self.law.points) + 1, self.setting.most
+        batch, dim, most = self.setting.batch, len(self.law.points) + self.setting.blocks, self.setting.most
         begin, last = (int(x) * batch for x in (self.steps.first[first], self.steps.first[stop - 1] + most))
         # A row of the generator is as long as it vectorises well.
         row, rows = begin // ROW, -(-last // ROW) - begin // ROW
@@ -391,6 +394,15 @@ def _as_they_are(
     }  # fmt: skip
 
 
+def _designs(moments: MixtureMoments, weights: Float[ndarray, "m"], seed: int) -> Float32[ndarray, "c design"]:
+    """Choices of all blocks, if there are several."""
+    if moments.blocks == 1:
+        return np.zeros((len(weights), 0), np.float32)
+    chosen = np.random.default_rng(seed).choice(len(weights), (moments.blocks, 1, 2**LOG_POINTS), p=weights)
+    where = chosen == np.arange(len(weights))[:, None]
+    return where.reshape(len(moments.weights), -1).astype(np.float32)
+
+
 def _trajectory(process: _Process, kept: Kept, times: Float[ndarray, "time"], attrs: dict[str, Any]) -> xr.Dataset:
     """What was kept of the chains, with their errors, modes and frozen units."""
     instance, moments, rule = process.instance, process.moments, process.setting.rule
@@ -401,7 +413,7 @@ def _trajectory(process: _Process, kept: Kept, times: Float[ndarray, "time"], at
     variables |= {rule.prefix + name: value for name, value in kept.head.items()}
     variables["mean_field"] = kept.M
     apart, frozen = modes(times, *variables.values()), frozen_units(kept.activity)
-    if instance.rule is None and instance.student_output.ndim == 1:
+    if instance.rule is None and instance.student_output.ndim == 1 and moments.blocks == 1:
         integrals = integrals_for(instance.activation, instance.teacher_activation)
         errors = task_errors(process.moments, kept, instance, integrals)
         variables["generalization_error"] = errors[:, np.arange(len(times)), task]

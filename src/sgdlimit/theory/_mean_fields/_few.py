@@ -30,7 +30,7 @@ from .._integrate import Solver
 from .._points import HIGHEST_LEVEL, SOLVER_SHARE
 from .._solve import trajectories
 from .._spectrum import spectrum_of
-from ._chain import averages_around, metrics_around, single
+from ._chain import Clusters, averages_around, metrics_around, single
 
 LOWEST_LEVEL = 12
 """Logarithm to base 2 of the fewest points, of each cluster."""
@@ -97,7 +97,7 @@ class ClusterPoints(Averages):
         roots = lower_root(jnp.block([[T, R.T], [R, at.Q]]))[None]
         means = single(at.R[:, self.teachers :].T[:, :, None])
         extras = single({"given": at.given.rule, "time": at.time}) | {"task": at.task}
-        clusters = at.given._replace(teacher_mean=single(at.given.teacher_mean))
+        clusters = Clusters(at.given.weights, at.given.kind, single(at.given.teacher_mean)[:, :, None])
         return clusters, roots, means, single(at.head), extras
 
     def forces(self, at: Moment) -> Forces:

@@ -15,7 +15,7 @@ from ...instance import Instance
 from ...rules import Integrals
 from .._averages import lower_root
 from .._compiled import call
-from ._chain import Kept, Law, Setting, metrics_around, single
+from ._chain import Kept, Law, Setting, clusters_of, metrics_around, single
 
 AT_ONCE = 512
 """States in one call of the compiled program."""
@@ -92,8 +92,12 @@ def measured(
     def of_state(S, head, M, task, time, place):
         z = law.points[:, (place + np.arange(METRIC_POINTS)) % law.points.shape[1]]
         extras = single({"given": given, "time": time}) | {"task": task}
-        means = single(M).T[:, :, None]
-        return metrics_around(setting.rule, law, jax.vmap(lower_root)(S), means, z, single(head), extras)
+        designs, means = law.designs, single(M).T[:, :, None]
+        if setting.blocks > 1:
+            designs = designs[:, (place + np.arange(METRIC_POINTS)) % designs.shape[1]]
+            means = (single(M) @ designs)[None]
+        clusters = clusters_of(law, setting.blocks, designs)
+        return metrics_around(setting.rule, clusters, jax.vmap(lower_root)(S), means, z, single(head), extras)
 
     return (jax.vmap(of_state)(S, head, M, task, time, place),)
 
