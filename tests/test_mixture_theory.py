@@ -65,14 +65,15 @@ def false_alarm_rate(one, other, names=NAMES):
         freedom = total**2 / (error_a**2 / free_a + error_b**2 / free_b + 1e-300)
         moves = total > 1e-20  # all runs begin alike
         t = np.abs(mean_a - mean_b)[moves] / np.sqrt(total[moves])
-        smallest, tried = min(smallest, *(2 * stats.t.sf(t, freedom[moves])).ravel()), tried + t.size
+        smallest, tried = min([smallest, *(2 * stats.t.sf(t, freedom[moves])).ravel()]), tried + t.size
     return smallest * tried
 
 
 def _mean(variable):
     """Mean over runs, its squared standard error and its degrees of freedom."""
     x = variable.values
-    if "run" not in variable.dims:
+    if "run" not in variable.dims or len(x) == 1:
+        x = x[0] if "run" in variable.dims else x
         return x, np.zeros_like(x), 1
     return x.mean(axis=0), x.var(axis=0, ddof=1) / len(x), len(x) - 1
 
@@ -706,6 +707,55 @@ def test_fewer_nodes_of_the_spectrum_do():
     full = sl.solve(instance, TIMES, theory="mixture", chains=8)
     half = sl.solve(instance, TIMES, theory="mixture", chains=8, nodes=7 * 8)
     assert max(largest_difference(half, full.mean("run")).values()) < 1e-3
+
+
+def near_clusters(**changes):
+    settings = {"count": 2, "mean_norm": 3.0, "label_noise": 0.1}
+    fields = OF_CLUSTERS | {"outputs": 1, "loss": "logistic", "bias": True, "latent": {"law": "clusters"} | settings}
+    return problem(**fields | changes).draw(seed=3)
+
+
+def test_near_clusters_have_an_ode_which_the_chain_agrees_with():
+    """Labels of two clusters at a distance of order 1: within standard errors of 32 chains, a false alarm in 10⁴
+    seeds. At a distance of order √N the chain is taken."""
+    instance = near_clusters()
+    ode = sl.solve(instance, TIMES, theory="mixture")
+    assert ode.attrs["mean_fields"] == "slow: equations of motion"
+    assert 0 < ode.attrs["mean_field_noise"] < 0.01
+    assert ode.sizes["run"] == 1
+    chains = solve_mixture(instance, TIMES, fast=True)
+    assert chains.attrs["mean_fields"] == "fast: chains"
+    assert false_alarm_rate(ode, chains, ("Q", "mean_field", "head_v", "head_b", "loss", "error_rate")) > 1e-4
+    far = near_clusters(latent={"law": "clusters", "count": 2, "mean_norm": 30.0}, learning_rate=0.5)
+    assert sl.solve(far, [0.1], theory="mixture", chains=2).attrs["mean_fields"] == "fast: chains"
+
+
+@pytest.mark.parametrize(
+    ("instance", "options", "message"),
+    [
+        (labelled_clusters, {"fast": False}, "fast: must be true where clusters have different covariances"),
+        (lambda: of_rule(samples=3), {}, "samples: must be 1 for mixture theory .got 3."),
+        (lambda: of_rule(overlaps=True), {}, "update: must not ask for Q, R or T in mixture theory"),
+        (lambda: near_clusters(training=sl.Training(sphere=True)), {}, "sphere: mixture theory does not have it"),
+    ],
+    ids=["covariances", "samples", "overlaps", "sphere"],
+)
+def test_what_no_rule_can_have_there(instance, options, message):
+    with pytest.raises(ProblemError, match=message):
+        solve_mixture(instance(), [1.0], **options)
+
+
+def of_rule(*, samples=1, overlaps=False):
+    def plain(fields, target, head):
+        return -jnp.sign(target)[..., None] * jnp.ones_like(fields), {}
+
+    def asking(fields, target, head, Q):
+        return -jnp.sign(target) * jnp.ones_like(fields) * Q[0, 0], {}
+
+    rule = sl.Rule(asking if overlaps else plain, labels=lambda teacher: teacher[0], samples=samples)
+    rng = np.random.default_rng(0)
+    return sl.Instance(rng.normal(size=(D, N)), rng.normal(size=(1, N)), teacher=rng.normal(size=(1, D)), rule=rule,
+                       latent=mixture().draw(D, rng), learning_rate=0.1)  # fmt: skip
 
 
 # --- what an ensemble shows ------------------------------------------------------------------------------------------

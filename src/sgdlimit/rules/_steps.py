@@ -32,8 +32,9 @@ def limited(rule: Rule, variance: float, *, clip: float | None, polyak: tuple[fl
     stepped.given = rule.given | {"limits": np.array([variance, *([clip] if polyak is None else polyak)])}
 
     def update(
-        fields: Any, target: Any, head: Any, noise: Any, given: Any, task: Any, time: Any, Q: Any, R: Any, T: Any
-    ):
+        fields: Any, target: Any, head: Any, noise: Any, given: Any, task: Any, time: Any,
+        Q: Any = None, R: Any = None, T: Any = None,
+    ):  # fmt: skip
         extras = {"noise": noise, "given": given, "task": task, "time": time, "Q": Q, "R": R, "T": T}
         delta, change = rule.learn(fields, target, head, **extras)
         variance, *limits = given["limits"]

@@ -462,9 +462,9 @@ def metrics_around(
         return rule.measure(fields, target, head, **extras)
 
     each = jax.vmap(jax.vmap(measure, (-1, -1, None), -1))
-    numbers = np.arange(len(law.weights), dtype=np.int32)
+    numbers, both = np.arange(len(law.weights), dtype=np.int32), fields_around(law, roots, means, z)
     with jax.enable_x64(False):
-        values = each(*fields_around(law, roots, means, z), numbers)
+        values = each(*both, numbers)
     return jax.tree.map(lambda x: law.weights @ jnp.mean(x.astype(float), axis=1), values)
 
 

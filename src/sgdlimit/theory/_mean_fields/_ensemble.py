@@ -194,7 +194,7 @@ def rule_of(instance: Instance, moments: MixtureMoments | None = None) -> Rule:
     rule = instance.as_rule(1.0 if moments is None else moments.mean_square)
     if rule.samples > 1:
         raise ProblemError(f"samples: must be 1 for mixture theory (got {rule.samples}). Use another theory, or SGD.")
-    if rule.asks_for_overlaps:
+    if instance.rule is not None and instance.rule.asks_for_overlaps:
         raise ProblemError("update: must not ask for Q, R or T in mixture theory. Use another theory, or SGD.")
     return rule
 
