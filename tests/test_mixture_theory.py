@@ -1,5 +1,6 @@
 """Theory of inputs in clusters: its averages one by one, its limits, and SGD within standard errors."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -213,7 +214,8 @@ def averages_by_the_chain(process, parts=1024):
         roots = jax.vmap(_chain.lower_root)(members.S[0])
         states, extras = jnp.broadcast_to(_chain.single(M), (_chain.STATES, *M.shape)), {"given": given, "task": 0}
         extras, head = extras | {"given": _chain.single(given)}, _chain.single(head)
-        each = jax.lax.map(lambda chance: _chain._averages(setting, law, chance, states, head, roots, extras), chance)
+        average_at = partial(_chain._averages, setting, law)
+        each = jax.lax.map(lambda x: average_at(x, law.designs, states, head, roots, extras), chance)
         return [jax.tree.map(lambda x, f=f: f(x, axis=0), each) for f in (jnp.mean, jnp.std)]
 
     with own_jax():
