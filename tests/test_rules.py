@@ -487,7 +487,7 @@ BAD_FUNCTIONS = {
         r"both: must return one number \(got the shape \(2,\)\)",
     ),
     "arguments": (sl.Rule.from_loss(lambda x, y: jnp.sum(x)), "loss: .* cannot be computed by JAX"),
-    "clusters": (sl.Rule.from_loss(square, labels="clusters"), "labels: clusters are not in Gaussian theories"),
+    "clusters": (sl.Rule.from_loss(square, labels="clusters"), "labels: 'clusters' are in mixture theory alone"),
 }
 
 

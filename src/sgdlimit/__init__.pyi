@@ -1,4 +1,4 @@
-from . import theory as theory
+from . import rules as rules, theory as theory
 from .comparison import compare as compare
 from .continual import forgetting_and_transfer as forgetting_and_transfer
 from .diagnosis import Diagnosis as Diagnosis, diagnose as diagnose

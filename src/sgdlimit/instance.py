@@ -36,6 +36,7 @@ from .inputs import (
 )
 from .rules import (
     ACTIVATIONS,
+    CLUSTERS,
     Activation,
     Rule,
     activation_named,
@@ -178,6 +179,14 @@ class Instance:
             raise ProblemError(f"dropout: needs output weights v of {K} units in the rule's head. Name them 'v'.")
         if not self.closed_form:
             self.as_rule(1.0)
+        labels = None if self.rule is None or self.rule.labels != CLUSTERS else self.rule.given.get("labels")
+        if labels is not None:
+            count = len(self.latent.clusters(self.latent_dim).weights)
+            if np.shape(labels) != (count,):
+                raise ProblemError(
+                    f"labels: must be {count}, one for each cluster of the inputs (got the shape {np.shape(labels)}). "
+                    "Give them in the order of the clusters."
+                )
 
     @property
     def initial_student(self) -> Float[ndarray, "K N"]:

@@ -80,9 +80,15 @@ def variable(name: str, axes: int = 1) -> Variable:
 
 
 def followed(trajectory: xr.Dataset) -> list[str]:
-    """Names of what theory and SGD follow in time: Q, R, the head and errors. Mean fields change with single steps."""
+    """Names of what theory and SGD follow in time: Q, R, the head and errors, if there are any entries.
+
+    Mean fields change with single steps.
+    """
     others = ("mean_field", "W", "C", "X", "y")
-    names = [str(name) for name in trajectory if "time" in trajectory[name].dims and name not in others]
+    names = [
+        str(name) for name, values in trajectory.data_vars.items()
+        if "time" in values.dims and name not in others and all(values.sizes[dim] for dim in values.dims if dim != "time")
+    ]  # fmt: skip
     return sorted((name for name in names if not name.endswith(("_stderr", "_bias"))), key=[*VARIABLES, *names].index)
 
 

@@ -92,7 +92,7 @@ def check_network(*, activation: str | Activation, loss: str, outputs: int, bias
 @checked
 def network(
     student_output: ArrayLike,
-    teacher_output: ArrayLike,
+    teacher_output: ArrayLike | None = None,
     *,
     activation: str | Activation,
     teacher_activation: str | Activation | None = None,
@@ -113,7 +113,7 @@ def network(
         Initial v: shape (K,) for one output, (P, K) for P; with a head of its own for each task, (tasks, K) or
         (tasks, P, K), of which only that of the present task moves.
     teacher_output
-        ṽ of each task, shape (tasks, M) for one output, (tasks, P, M) for P; with clusters (1, 0) or (1, P, 0).
+        ṽ of each task, shape (tasks, M) for one output, (tasks, P, M) for P; none with labels of clusters.
     activation, teacher_activation
         g of the student, and of the teacher if it has another one. That of a student may jump, as ``"sign"``, where the
         rule is no gradient.
@@ -152,7 +152,8 @@ def network(
     >>> list(rule.head), list(rule.metrics)
     (['v', 'b'], ['loss', 'error_rate'])
     """
-    v, v_teacher = numbers("student_output", student_output), numbers("teacher_output", teacher_output)
+    v = numbers("student_output", student_output)
+    v_teacher = numbers("teacher_output", np.zeros((1, *v.shape[:-1], 0)) if teacher_output is None else teacher_output)
     P = 1 if v_teacher.ndim == 2 else v_teacher.shape[1]
     own = v.ndim == v_teacher.ndim
     if v.shape[own:-1] != v_teacher.shape[1:-1] or (own and len(v) != len(v_teacher)):
@@ -161,6 +162,8 @@ def network(
             f"teacher_output {v_teacher.shape}). Give (K,) with (tasks, M), or (P, K) with (tasks, P, M)."
         )
     kind = labels if isinstance(labels, str) else CLUSTERS
+    if teacher_output is None and kind != CLUSTERS:
+        raise ProblemError(f"teacher_output: is missing, and labels are {kind!r}. Give it, of the shape (tasks, M).")
     check_network(activation=activation, loss=loss, outputs=P, bias=bias, labels=kind, rule=rule)
     if (feedback is None) != (rule != "dfa"):
         raise ProblemError("feedback: belongs to rule 'dfa', which needs it. Give both or neither.")

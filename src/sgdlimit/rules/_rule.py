@@ -27,6 +27,9 @@ from ..signatures import checked
 EXTRAS = ("noise", "given", "task", "time", "Q", "R", "T")
 """What an update may ask for by naming it, besides (fields, target, head); labels and metrics the first three."""
 
+TRIED = 64
+"""Samples that must be finite."""
+
 ACCURACY = 2e-3
 CLUSTERS = "clusters"
 
@@ -239,6 +242,32 @@ class Rule:
                 f"update: must return δ and what the head moves against, of the shapes {wanted} (got {shapes}). Give "
                 "zeros for what does not move."
             )
+        if self.samples == 1:
+            self._check_finite(K, M, fixed, overlaps)
+
+    def _check_finite(self, K: int, M: int, fixed: Any, overlaps: Any) -> None:
+        """Try the functions on normal fields, and refuse those that are NaN or infinite for some."""
+        import jax
+
+        rng = np.random.default_rng(1)
+        drawn = (rng.standard_normal((TRIED, n)) for n in (K, M, self.noise))
+
+        def one(fields, teacher, noise):
+            extras = {"noise": noise, **fixed}
+            target = 0 if self.labels == CLUSTERS else self.target(teacher, **extras)
+            learned = {"update": self.learn(fields, target, self.head, **extras, **overlaps)}
+            return learned | self.measure(fields, target, self.head, **extras)
+
+        with own_jax(), jax.enable_x64(False), jax.ensure_compile_time_eval():
+            found = jax.jit(jax.vmap(one))(*drawn)
+        for name, values in found.items():
+            each = [np.isfinite(np.asarray(x, float)).reshape(TRIED, -1).all(axis=1) for x in jax.tree.leaves(values)]
+            wrong = TRIED - int(np.all(each, axis=0).sum())
+            if wrong:
+                raise ProblemError(
+                    f"{name}: of the rule {self.name!r} must be finite (got NaN or infinity for {wrong} of {TRIED} "
+                    "samples of normal fields). Guard its roots, logarithms and divisions."
+                )
 
     @_remembered
     def rests(self, K: int, M: int) -> bool:

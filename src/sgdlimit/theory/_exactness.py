@@ -54,8 +54,6 @@ def exactness_of_averages(integrals: Averages) -> Exactness:
 
 def exactness_of_instance(instance: Instance, theory: str, integrals: Averages) -> Exactness:
     """The worst of the averages and of Ω, φ and T: closed forms, quadrature for your own f, covariances of samples."""
-    if theory == "mixture":
-        return ENSEMBLE
     parts, count = [exactness_of_averages(integrals)], instance.latent.distinct_samples
     if not isinstance(instance.f, Known):
         parts.append(Exactness("quadrature", HERMITE_ERROR, "Hermite coefficients of f"))

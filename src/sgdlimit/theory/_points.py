@@ -60,7 +60,10 @@ class Points(Averages):
     def of(cls, rule: Rule, K: int, M: int) -> "Points":
         """For a network of K students and M teachers."""
         if rule.labels == CLUSTERS:
-            raise ProblemError("labels: clusters are not in Gaussian theories. Use theory='mixture', or SGD.")
+            raise ProblemError(
+                "labels: 'clusters' are in mixture theory alone, not in conventional and moment-matched theory. Use "
+                "theory='mixture', or SGD."
+            )
         if M == 0:
             raise ProblemError("teacher: must have a unit in theory (got none). Give one, which labels need not use.")
         return cls(rule, rule.digest(K, M), rule.rests(K, M))

@@ -20,7 +20,7 @@ from ..settings import check_positive, check_whole
 from ..signatures import checked
 from ._averages import integrals_for
 from ._equations import Case
-from ._exactness import Exactness, exactness_of_instance, refused
+from ._exactness import ENSEMBLE, Exactness, exactness_of_instance, refused
 from ._integrate import ATOL, MAX_STEPS, RTOL, Solver
 from ._points import Points
 from ._quadrature import STEPS
@@ -157,6 +157,14 @@ class Mixture(Theory):
 
         rule_of(instance)
         return super().moments(instance)
+
+    def exactness(self, instance: Instance) -> Exactness:
+        """That of an ensemble, or why it is refused."""
+        try:
+            self.moments(instance)
+        except ProblemError as error:
+            return refused(error)
+        return ENSEMBLE
 
     def __post_init__(self) -> None:
         check_whole(1, chains=self.chains)

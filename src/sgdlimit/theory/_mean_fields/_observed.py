@@ -20,7 +20,7 @@ from ._chain import Kept, Law, Setting, clusters_of, metrics_around, single
 AT_ONCE = 512
 """States in one call of the compiled program."""
 
-METRIC_POINTS = 256
+METRIC_POINTS = 512
 """Points for a state and a cluster."""
 
 APART = 5.0
