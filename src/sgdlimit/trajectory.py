@@ -85,10 +85,8 @@ def followed(trajectory: xr.Dataset) -> list[str]:
     Mean fields change with single steps.
     """
     others = ("mean_field", "W", "C", "X", "y")
-    names = [
-        str(name) for name, values in trajectory.data_vars.items()
-        if "time" in values.dims and name not in others and all(values.sizes[dim] for dim in values.dims if dim != "time")
-    ]  # fmt: skip
+    moving = {str(name): x for name, x in trajectory.data_vars.items() if "time" in x.dims and name not in others}
+    names = [name for name, x in moving.items() if all(x.sizes[dim] for dim in x.dims if dim != "time")]
     return sorted((name for name in names if not name.endswith(("_stderr", "_bias"))), key=[*VARIABLES, *names].index)
 
 
