@@ -142,7 +142,8 @@ class MixtureLaw(LatentLaw):
     def has_many_blocks(self, dim: int) -> bool:
         """Whether theory follows main effects of the blocks, because there are too many clusters to list."""
         blocks = dim // self.block_size
-        return FEWEST_BLOCKS <= blocks <= MOST_BLOCKS and self.components**blocks > MOST_CLUSTERS
+        many = FEWEST_BLOCKS <= blocks <= MOST_BLOCKS and self.components**blocks > MOST_CLUSTERS
+        return many and self.block_size > 1
 
     def clusters(self, dim: int) -> Clusters:
         """The clusters that choosing a component for every block makes, up to 64.
