@@ -122,7 +122,7 @@ def test_the_simplest_theory_that_says_the_same_is_asked(law, theory, simplest):
 def test_the_simplest_theory_does_say_the_same():
     """One Gaussian cluster without a mean; what is left is the quasi-Monte Carlo error of the ensemble's averages."""
     instance = LAWS.condition((0, 0, 0)).draw(0).replace(latent=sl.MixtureLaw([-2.0, 2.0]))
-    mixture = sl.theory.solve_mixture(instance, LAWS.times, chains=4, largest_step=0.05).mean("run")
+    mixture = sl.theory.solve_mixture(instance, LAWS.times, chains=64, largest_step=0.05).mean("run")
     matched, conventional = (sl.solve(instance, LAWS.times, theory=name) for name in ("moment-matched", "conventional"))
     error = float(abs(mixture["Q"] - matched["Q"]).max())
     assert error < 2e-3 < 0.05 * float(abs(conventional["Q"] - matched["Q"]).max())
