@@ -56,7 +56,7 @@ def test_a_rule_is_diagnosed_without_mixture_theory():
         latent=sl.GaussianMixture(components=2, spread=3.0),
     )
     found = sl.diagnose(problem.draw(seed=0), times=sl.log_times(120, 60, 20), **{**QUICK, "runs": 3, "most_runs": 3})
-    assert np.isfinite(found.data["M"].sel(quantity="loss")).all()  # of all three theories
+    assert np.isfinite(found.data["M_runs"].sel(quantity="loss")).all()  # of all three theories
     assert {"head_v", "loss", "error_rate"} < {*found.data["quantity"].values}
     assert [panel.get_ylabel() for panel in found.figure().axes][1:3] == ["loss", "v"]
 
