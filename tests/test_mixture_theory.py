@@ -17,11 +17,18 @@ from sgdlimit.rules._activation import ACTIVATIONS
 from sgdlimit.rules._base import Integrals
 from sgdlimit.rules._polynomial import Polynomial
 from sgdlimit.theory import _compiled as compiled
-from sgdlimit.theory._averages import Quadrature, integrals_for
+from sgdlimit.theory._averages import Quadrature, integrals_for, lower_root, single
 from sgdlimit.theory._equations import network_at
-from sgdlimit.theory._mean_fields import _chain, _ensemble
+from sgdlimit.theory._mean_fields import _chain, _ensemble, _process
 from sgdlimit.theory._mean_fields._ensemble import solve_mixture
-from sgdlimit.theory._mean_fields._observed import errors_around, frozen_units, modes, over_ensemble
+from sgdlimit.theory._mean_fields._observed import (
+    QUANTILES,
+    errors_around,
+    frozen_units,
+    modes,
+    over_ensemble,
+    slopes_of,
+)
 from sgdlimit.theory._mean_fields._stability import stability_edge
 
 N, D = 160, 80
@@ -196,10 +203,10 @@ def small_instance(activation="erf", teacher_activation=None):
 
 
 def process_of(instance, seed=0, *, finite_size=True, by_weights=None):
-    grid = _ensemble._time_grid(instance, TIMES, 0.1)
+    grid = _process.time_grid(instance, TIMES, 0.1)
     moments = instance.mixture_moments()
     rule = _ensemble.rule_of(instance, moments)
-    return _ensemble._Process.of(
+    return _process.Process.of(
         instance, moments, rule, *grid, seed, finite_size=finite_size, nodes=None, by_weights=by_weights
     )
 
@@ -211,9 +218,9 @@ def averages_by_the_chain(process, parts=1024):
 
     def average(law, gamma, q, head, M, given, chance):
         members = _chain.Member(*_chain.begin(gamma[None], q[None], {"v": head["v"][None]}, M[None], law))
-        roots = jax.vmap(_chain.lower_root)(members.S[0])
-        states, extras = jnp.broadcast_to(_chain.single(M), (_chain.STATES, *M.shape)), {"given": given, "task": 0}
-        extras, head = extras | {"given": _chain.single(given)}, _chain.single(head)
+        roots = jax.vmap(lower_root)(members.S[0])
+        states, extras = jnp.broadcast_to(single(M), (_chain.STATES, *M.shape)), {"given": given, "task": 0}
+        extras, head = extras | {"given": single(given)}, single(head)
         average_at = partial(_chain._averages, setting, law)
         each = jax.lax.map(lambda x: average_at(x, law.designs, states, head, roots, extras), chance)
         return [jax.tree.map(lambda x, f=f: f(x, axis=0), each) for f in (jnp.mean, jnp.std)]
@@ -286,7 +293,11 @@ def test_averages_at_one_state_of_the_chain(pair):
     S, M = initial(instance, moments)
     c = np.concatenate([instance.student_output, -instance.teacher_output])
     expected, error = averages_by_samples(instance, moments, S, c, M)
-    found, of_points = averages_by_the_chain(process_of(instance))
+    process = process_of(instance)
+    found, of_points = averages_by_the_chain(process)
+    kept = _chain.Kept(process.S[None, None], None, M[None, None], None)
+    found["activity"] = slopes_of(instance.activation, moments, kept)[0, 0]
+    of_points["activity"] = 1 / QUANTILES / 5  # one field more or less beyond a kink
     for name in expected:
         off = np.abs(found[name] - expected[name]) / np.hypot(error[name], of_points[name])
         assert (off < 5).all(), (name, off)
@@ -736,15 +747,36 @@ def test_near_clusters_have_an_ode_which_the_chain_agrees_with():
     ("instance", "options", "message"),
     [
         (labelled_clusters, {"fast": False}, "fast: must be true where clusters have different covariances"),
+        (CASES["erf, ten blocks"], {"fast": False}, "fast: must be true where .* blocks choose"),
         (lambda: of_rule(samples=3), {}, "samples: must be 1 for mixture theory .got 3."),
         (lambda: of_rule(overlaps=True), {}, "update: must not ask for Q, R or T in mixture theory"),
         (lambda: near_clusters(training=sl.Training(sphere=True)), {}, "sphere: mixture theory does not have it"),
     ],
-    ids=["covariances", "samples", "overlaps", "sphere"],
+    ids=["covariances", "blocks", "samples", "overlaps", "sphere"],
 )
 def test_what_no_rule_can_have_there(instance, options, message):
     with pytest.raises(ProblemError, match=message):
         solve_mixture(instance(), [1.0], **options)
+
+
+@pytest.mark.parametrize("route", ["spectrum", "weights", "equations of motion"])
+def test_equal_students_stay_equal(route):
+    """As under SGD, bit for bit. The solver of an ODE keeps exchanges that leave the start and the rule as they are."""
+    if route == "equations of motion":
+        instance = near_clusters()
+        W = np.repeat(instance.student[:1], 3, axis=0)
+        rule = sl.rules.network(
+            np.ones(3), activation="relu", loss="logistic", labels=instance.rule.given["labels"], bias=True
+        )
+        equal = instance.replace(student=W, rule=rule)
+    else:
+        instance = problem(latent=mixture(2, 9.0, standardize=route == "spectrum"), **SMALL).draw(seed=1)
+        equal = instance.replace(student=np.repeat(instance.student[:1], 2, axis=0), student_output=np.ones(2))
+        assert (len(equal.mixture_moments().kinds) == 1) == (route == "spectrum")
+    found = sl.solve(equal, [1.0, 10.0], theory="mixture", chains=2)
+    Q, M = found["Q"].values, found["mean_field"].values
+    np.testing.assert_array_equal(Q, np.broadcast_to(Q[..., :1, :1], Q.shape))
+    np.testing.assert_array_equal(M, np.broadcast_to(M[..., :1, :], M.shape))
 
 
 def of_rule(*, samples=1, overlaps=False):

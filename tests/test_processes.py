@@ -66,6 +66,29 @@ def test_joblib_gives_the_same_bits():
         assert each.identical(function(instance, TIMES))
 
 
+OTHER_DEVICE = """
+import jax
+import numpy as np
+import sgdlimit as sl
+from sgdlimit.theory import _compiled as compiled
+
+first, other = jax.devices("cpu")
+used = []
+made = compiled._made
+compiled._made = lambda key, *rest, **more: used.append(key[-1]) or made(key, *rest, **more)
+problem = sl.Problem(input_dim=20, latent_dim=10, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
+solved = sl.solve(problem.draw(0), [0.5])
+with jax.default_device(other):  # as a GPU is, where there is one
+    assert sl.solve(problem.draw(0), [0.5]).identical(solved)
+assert len(used) >= 2 and set(used) == {first}, used
+"""
+
+
+def test_theory_runs_on_the_first_processor_whatever_jax_prefers():
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    subprocess.run([sys.executable, "-c", OTHER_DEVICE], check=True, timeout=120, env=os.environ | {"XLA_FLAGS": flags})
+
+
 def own_function() -> sl.Activation:
     return sl.Activation(lambda x: x + 0.1 * jnp.sin(x), accuracy=0.5)
 

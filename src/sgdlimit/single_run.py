@@ -116,9 +116,7 @@ def _run(
     for name, theory in theories.items():
         own = measured_for(theory, sgd)
         result = compare(theory, own)
-        if (
-            name == "mixture" or floor is None
-        ):  # is exact for the law itself, whose mean fields fluctuate more than Gaussian ones
+        if floor is None or name == "mixture":  # exact for the law itself, where mean fields fluctuate more
             result["floor"] = over_entries(scatter(own)).mean("run")
         else:
             result["floor"], result["floor_stderr"] = floor["M"], floor["M_stderr"]

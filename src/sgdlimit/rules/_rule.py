@@ -133,6 +133,7 @@ class Rule:
             if metric in ("Q", "R", "v") or metric.startswith(("head_", "task_")):
                 raise ProblemError(f"metrics: must not be Q, R, v, head_... or task_... (got {metric!r}). Rename it.")
         self.update: Any = update
+        self.asks_for_overlaps = not {"Q", "R", "T"}.isdisjoint(_asked(update))
         self.labels, self.metrics = labels, dict(metrics or {})
         self.head, self.given = (
             {key: numbers(f"{name}[{key!r}]", value) for key, value in (arrays or {}).items()}
@@ -179,11 +180,6 @@ class Rule:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(pickle.loads(state["pickled"]))
-
-    @property
-    def asks_for_overlaps(self) -> bool:
-        """Whether the update names Q, R or T."""
-        return not {"Q", "R", "T"}.isdisjoint(_asked(self.update))
 
     def target(self, teacher: Any, **extras: Any) -> Any:
         """The target of a sample, from the teacher's fields or, if clusters are the labels, the number of its own."""

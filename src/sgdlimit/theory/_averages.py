@@ -108,6 +108,21 @@ def lower_root(S: Covariance) -> Covariance:
     return jnp.stack(columns, axis=1)
 
 
+def times_inverse(x: Any, L: Any) -> Any:
+    """x L⁻¹. A field that those before it fix has no column in L, and takes no part."""
+    columns: list[Any] = [0.0] * len(L)
+    for j in reversed(range(len(L))):
+        varies = L[j, j] > SMALLEST
+        rest = x[:, j] - sum(columns[i] * L[i, j] for i in range(j + 1, len(L)))
+        columns[j] = jnp.where(varies, rest / jnp.where(varies, L[j, j], 1.0), 0.0)
+    return jnp.stack(columns, axis=1)
+
+
+def single(numbers: Any) -> Any:
+    """Arrays in single precision."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), numbers)
+
+
 @lru_cache(maxsize=8)
 def sobol_normals(dim: int, level: int, seeds: Iterable[Any]) -> Float[np.ndarray, "dim point"]:
     """Normals: 2^level scrambled Sobol points for each seed, one randomisation after the other."""

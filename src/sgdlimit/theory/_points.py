@@ -5,10 +5,11 @@ derivative of δ. The points stay the same at all times, so that the right-hand 
 give two trajectories, whose mean is the result and half of whose difference is its error.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jaxtyping import Float32
 from ..errors import ProblemError
 from ..rules import CLUSTERS, Averages, Forces, Moment, Rule
 from ..trajectory import on_tasks
-from ._averages import SMALLEST, lower_root, sobol_normals
+from ._averages import SMALLEST, lower_root, single, sobol_normals, times_inverse
 
 LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
 """Logarithms to base 2 of the fewest and the most points of a set."""
@@ -36,37 +37,15 @@ TRIED = 64
 """Samples on which two units are compared. Labels that are signs agree by chance on one."""
 
 
-@final
 @dataclass(frozen=True)
-class Points(Averages):
-    """Averages of a rule over points, in single precision as SGD evaluates it.
-
-    Examples
-    --------
-    >>> hebb = Rule(lambda fields, target, head: (-jnp.sign(target), {}))
-    >>> Points.of(hebb, 1, 1).points(1, 1)[0].shape
-    (1, 2, 16384)
-    """
+class OfRule(Averages):
+    """Averages of a rule over points, in single precision as SGD evaluates it."""
 
     rule: Rule = field(compare=False, repr=False)
     digest: str
     """Stands for the rule in the name of a program."""
-    rare: bool = False
-    """Whether δ is 0 for most samples when the student knows its teacher, as of a perceptron."""
     level: int = LOWEST_LEVEL
     method: ClassVar[str] = "quasi-Monte Carlo"
-
-    @classmethod
-    def of(cls, rule: Rule, K: int, M: int) -> "Points":
-        """For a network of K students and M teachers."""
-        if rule.labels == CLUSTERS:
-            raise ProblemError(
-                "labels: 'clusters' are in mixture theory alone, not in conventional and moment-matched theory. Use "
-                "theory='mixture', or SGD."
-            )
-        if M == 0:
-            raise ProblemError("teacher: must have a unit in theory (got none). Give one, which labels need not use.")
-        return cls(rule, rule.digest(K, M), rule.rests(K, M))
 
     @property
     def gradient(self) -> bool:  # type: ignore[override]
@@ -88,12 +67,109 @@ class Points(Averages):
         """The right-hand side has steps where points cross a jump of δ."""
         return SOLVER_SHARE * self.rule.accuracy
 
-    def reaching(self, error: float) -> "Points":
+    def reaching(self, error: float) -> Self:
         """Take more points; the error is assumed to fall as their number to the power −0.7."""
         if not error > self.accuracy:
             return self
         level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
         return replace(self, level=int(min(level, HIGHEST_LEVEL)))
+
+    def metrics(self, at: Moment) -> dict[str, Any]:
+        """The rule's metrics, on the present task and, of several, on each."""
+        if at.rates.switch_times is None:
+            return self.metrics_now(at)
+        each = [self.metrics_now(at._replace(task=task)) for task in range(1 + len(at.rates.switch_times))]
+        by_task = {name: jnp.stack([values[name] for values in each]) for name in self.rule.metrics}
+        now = {name: values[at.task] for name, values in by_task.items()}
+        return now | {on_tasks(name): values for name, values in by_task.items()}
+
+    @abstractmethod
+    def metrics_now(self, at: Moment) -> dict[str, Any]:
+        """The rule's metrics on one task, without noise."""
+
+    def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
+        """Where the head's entries go, if the update treats the units alike; found by trying it in every task."""
+        K, units, teachers = len(s), np.eye(len(s)), np.eye(len(t))
+
+        def places(shape):
+            index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+            return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
+
+        (delta, change), (moved, moved_change) = self.tried(case, (units, teachers), (units[:, s], teachers[:, t]))
+        if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
+            return None
+        found = {}
+        for name, value in change.items():
+            each = value.reshape(len(value), -1)
+            fits = [
+                where for where in places(value.shape[1:])
+                if np.allclose(moved_change[name].reshape(each.shape), each[:, where.ravel()], rtol=1e-4, atol=1e-5)
+            ]  # fmt: skip
+            if not fits:
+                return None
+            found[name] = fits[-1]
+        return found
+
+    def tried(self, case: Any, *maps: Any) -> list[Any]:
+        """δ and γ of samples in every task, with fields of students and teachers times each two of the matrices."""
+        rule, rng, switches = self.rule, np.random.default_rng(1), case.rates.switch_times
+        K, M = (len(x) for x in maps[0])
+        tasks = 1 if switches is None else 1 + len(switches)
+        fields, teacher, noise = (rng.standard_normal((TRIED, rule.samples, n)) for n in (K, M, rule.noise))
+        number = rng.integers(0, self.clusters(case), (TRIED, rule.samples))
+        overlaps = {"Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
+
+        def once(fields, teacher, number, noise, task):
+            extras = {"given": self.given(case), "task": task, "time": 1.0}
+            target = number
+            if rule.labels != CLUSTERS:
+                target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
+            if rule.samples == 1:
+                fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
+            return rule.learn(fields, target, case.head, noise=noise, **extras, **overlaps)
+
+        def learn(fields, teacher):
+            each = [jax.vmap(partial(once, task=task))(fields, teacher, number, noise) for task in range(tasks)]
+            return jax.tree.map(lambda *x: np.concatenate(x), *each)
+
+        with jax.enable_x64(False), jax.ensure_compile_time_eval():
+            return [learn(fields @ x, teacher @ y) for x, y in maps]
+
+    def given(self, case: Any) -> Any:
+        """The rule's arrays that do not move."""
+        return case.given
+
+    def clusters(self, case: Any) -> int:
+        """Number of clusters."""
+        return 1
+
+
+@final
+@dataclass(frozen=True)
+class Points(OfRule):
+    """Averages over Gaussian fields around zero.
+
+    Examples
+    --------
+    >>> hebb = Rule(lambda fields, target, head: (-jnp.sign(target), {}))
+    >>> Points.of(hebb, 1, 1).points(1, 1)[0].shape
+    (1, 2, 16384)
+    """
+
+    rare: bool = False
+    """Whether δ is 0 for most samples when the student knows its teacher, as of a perceptron."""
+
+    @classmethod
+    def of(cls, rule: Rule, K: int, M: int) -> "Points":
+        """For a network of K students and M teachers."""
+        if rule.labels == CLUSTERS:
+            raise ProblemError(
+                "labels: 'clusters' are in mixture theory alone, not in conventional and moment-matched theory. Use "
+                "theory='mixture', or SGD."
+            )
+        if M == 0:
+            raise ProblemError("teacher: must have a unit in theory (got none). Give one, which labels need not use.")
+        return cls(rule, rule.digest(K, M), rare=rule.rests(K, M))
 
     def points(self, K: int, M: int) -> Sequence[Float32[np.ndarray, "sample dim point"]]:
         """Two sets of normals; several samples of an update have one after the other."""
@@ -106,7 +182,7 @@ class Points(Averages):
         rule, K = self.rule, len(at.Q)
         L, normals, weights = self._normals(at)
         fields, target, head, extras = self._samples(at, L, normals)
-        overlaps = _single({"time": at.time, "Q": at.Q, "R": at.R, "T": at.T})
+        overlaps = single({"time": at.time, "Q": at.Q, "R": at.R, "T": at.T})
         n = len(L)
 
         def learn(fields, target, noise):
@@ -122,22 +198,13 @@ class Points(Averages):
         delta, normals = (jnp.swapaxes(x, 0, 1).reshape(x.shape[1], -1) for x in (delta, normals[:, :n]))
         weighted = delta * jnp.tile(weights, rule.samples)
         both = (weighted @ jnp.concatenate([normals, delta]).T).astype(float)
-        pull = _times_inverse(both[:, :n], L)
+        pull = times_inverse(both[:, :n], L)
         A, H = pull[:, : n - K], pull[:, n - K :]
         if rule.gradient:  # where a field is fixed, H is not unique, and this one is not symmetric
             H = jnp.where(jnp.any(jnp.diagonal(L) <= SMALLEST), H, (H + H.T) / 2)
         return Forces(H, A, both[:, n:], jax.tree.map(lambda x: _mean(weights, x), change))
 
-    def metrics(self, at: Moment) -> dict[str, Any]:
-        """The rule's metrics, on the present task and, of several, on each."""
-        if at.rates.switch_times is None:
-            return self._metrics(at)
-        each = [self._metrics(at._replace(task=task)) for task in range(1 + len(at.rates.switch_times))]
-        by_task = {name: jnp.stack([values[name] for values in each]) for name in self.rule.metrics}
-        now = {name: values[at.task] for name, values in by_task.items()}
-        return now | {on_tasks(name): values for name, values in by_task.items()}
-
-    def _metrics(self, at: Moment) -> dict[str, Any]:
+    def metrics_now(self, at: Moment) -> dict[str, Any]:
         """The rule's metrics on one task, without noise."""
         L, normals, weights = self._normals(at)
         normals = normals.at[:, len(L) :].set(0)
@@ -148,59 +215,14 @@ class Points(Averages):
             values = each(*jax.tree.map(lambda x: x[0], (fields, target)))
         return {name: _mean(weights, value) for name, value in values.items()}
 
-    def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
-        """Where the head's entries go, if the update treats the units alike; found by trying it in every task."""
-        K, units, teachers = len(s), np.eye(len(s)), np.eye(len(t))
-
-        def places(shape):
-            index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
-            return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
-
-        (delta, change), (moved, moved_change) = self._tried(case, (units, teachers), (units[:, s], teachers[:, t]))
-        if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
-            return None
-        found = {}
-        for name, value in change.items():
-            each = value.reshape(len(value), -1)
-            fits = [
-                where for where in places(value.shape[1:])
-                if np.allclose(moved_change[name].reshape(each.shape), each[:, where.ravel()], rtol=1e-4, atol=1e-5)
-            ]  # fmt: skip
-            if not fits:
-                return None
-            found[name] = fits[-1]
-        return found
-
     def keeps_apart(self, case: Any, K: int, M: int) -> bool:
         """Whether the update is the same for −ν, or turned over for −λ."""
         maps = [(a * np.eye(K), b * np.eye(M)) for a, b in ((1, 1), (1, -1), (-1, 1))]
-        (delta, change), even, (odd, other) = self._tried(case, *maps)
+        (delta, change), even, (odd, other) = self.tried(case, *maps)
         return any(
             all(np.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in zip(*map(jax.tree.leaves, both), strict=True))
             for both in (((delta, change), even), ((delta, change), (-odd, other)))
         )
-
-    def _tried(self, case: Any, *maps: Any) -> list[Any]:
-        """δ and γ of samples in every task, with fields of students and teachers times each two of the matrices."""
-        rule, rng, switches = self.rule, np.random.default_rng(1), case.rates.switch_times
-        K, M = (len(x) for x in maps[0])
-        tasks = 1 if switches is None else 1 + len(switches)
-        fields, teacher, noise = (rng.standard_normal((TRIED, rule.samples, n)) for n in (K, M, rule.noise))
-        overlaps = {"Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
-
-        def once(fields, teacher, noise, task):
-            extras = {"given": case.given, "task": task, "time": 1.0}
-            target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
-            if rule.samples == 1:
-                fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
-            return rule.learn(fields, target, case.head, noise=noise, **extras, **overlaps)
-
-        def learn(fields, teacher):
-            each = [jax.vmap(partial(once, task=task))(fields, teacher, noise) for task in range(tasks)]
-            return jax.tree.map(lambda *x: np.concatenate(x), *each)
-
-        with jax.enable_x64(False), jax.ensure_compile_time_eval():
-            return [learn(fields @ x, teacher @ y) for x, y in maps]
 
     def unknown(self, at: Moment) -> Any:
         """Which part of the variance of each teacher's field the students do not know, shape (M,)."""
@@ -235,7 +257,7 @@ class Points(Averages):
     def _samples(self, at: Moment, L: Any, normals: Any) -> tuple[Any, ...]:
         """Fields (sample, K, point), targets (sample, ..., point), the head, and what else functions may ask for."""
         M, n = len(at.T), len(L)
-        head, given = _single((at.head, at.given))
+        head, given = single((at.head, at.given))
         extras = {"given": given, "task": at.task}
         both = L.astype(jnp.float32) @ normals[:, :n]
         with jax.enable_x64(False):  # the user's own constants are in single precision too
@@ -244,20 +266,6 @@ class Points(Averages):
         return both[:, M:], target, head, extras
 
 
-def _single(numbers: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), numbers)
-
-
 def _mean(weights: Any, values: Any) -> Any:
     """The weighted mean over points."""
     return (values.astype(jnp.float32) @ weights).astype(float)
-
-
-def _times_inverse(x: Any, L: Any) -> Any:
-    """x L⁻¹. A field that those before it fix has no column in L, and takes no part."""
-    columns: list[Any] = [0.0] * len(L)
-    for j in reversed(range(len(L))):
-        varies = L[j, j] > SMALLEST
-        rest = x[:, j] - sum(columns[i] * L[i, j] for i in range(j + 1, len(L)))
-        columns[j] = jnp.where(varies, rest / jnp.where(varies, L[j, j], 1.0), 0.0)
-    return jnp.stack(columns, axis=1)

@@ -158,6 +158,7 @@ class Mixture(Theory):
         rule_of(instance)
         return super().moments(instance)
 
+    @checked
     def exactness(self, instance: Instance) -> Exactness:
         """That of an ensemble, or why it is refused."""
         try:

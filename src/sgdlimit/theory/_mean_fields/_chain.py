@@ -20,17 +20,19 @@ The code is that of one chain; many chains run side by side.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float, Float32, Int
 
-from ...rules import CLUSTERS, Activation, Rule
+from ...rules import CLUSTERS, Rule
 from ...training import Rates
-from .._averages import SMALLEST, lower_root
+from .._averages import SMALLEST, lower_root, single, times_inverse
 
 Numbers = Array | np.ndarray
 
@@ -43,6 +45,9 @@ POINTS = 8
 Points that stay the same bias the averages: every step takes another part of a Sobol sequence, and reflects it anew.
 """
 
+NATIVE = {"inlineable": "false", "xla_cpu_small_call": "true"}
+"""Compile what is called into one function."""
+
 UNROLLED = 16
 """The most terms of a sum that are written out."""
 
@@ -54,8 +59,8 @@ class Setting:
     rule: Rule = field(compare=False, repr=False)
     digest: str
     """Stands for the rule."""
-    slopes: Activation | None
-    """The students' activation, if the rule is that of a network."""
+    plain: bool
+    """Whether the rule is that of a network with a known activation."""
     batch: int
     """Samples of a step of SGD."""
     most: int
@@ -79,7 +84,10 @@ class Law(NamedTuple):
     teacher_mean: Float32[Numbers, "c M"]
     """n."""
     diagonal: Float[Numbers, "kind x"]
-    factor: Float[Numbers, "kind r x"]
+    factor: Float32[Numbers, "kind*r x"]
+    """Every kind has r rows."""
+    factor_T: Float32[Numbers, "x kind*r"]
+    """The same, laid out for the other product."""
     cross: Float[Numbers, "kind M x"]
     """φ/√N."""
     teacher_overlap: Float[Numbers, "kind M M"]
@@ -106,7 +114,7 @@ class Member(NamedTuple):
     M: Float[Numbers, "K c"]
     momentum: Any
     """The decaying sum of past δ by clusters, (K, c)."""
-    projected: Float32[Numbers, "kind K r"]
+    projected: Float32[Numbers, "K kind r"]
     """Γ factorᵀ, in single precision, which the noise of the weights forgives."""
     S: Float[Numbers, "kind n n"]
     before: tuple[Any, Any, Any]
@@ -149,7 +157,7 @@ class Kept(NamedTuple):
     M: Any
     """(..., K, c)."""
     activity: Any
-    """How much each unit learns, (..., K)."""
+    """The units' parts in Σ_k E[δ_k²], (..., K)."""
 
 
 class Forces(NamedTuple):
@@ -159,7 +167,6 @@ class Forces(NamedTuple):
     A: Float[Numbers, "kind K M"]
     G: Float[Numbers, "kind K K"]
     head: Any
-    activity: Float[Numbers, "K"]
 
 
 def advance(
@@ -179,8 +186,9 @@ def advance(
             member, kept = carry
             when = jax.tree.map(lambda x: x[b], steps)
             drawn = jax.tree.map(lambda x: x[b], noise)
-            member, activity = _step(setting, law, rates, when, member, samples, drawn, extras)
-            now = Kept(member.S, member.head, member.M, activity)
+            member, G = _step(setting, law, rates, when, member, samples, drawn, extras)
+            squares = jnp.einsum("qkk->k", G)
+            now = Kept(member.S, member.head, member.M, squares / jnp.maximum(jnp.sum(squares), 1e-300))
             return member, jax.tree.map(lambda all_, one: all_.at[b].set(one), kept, now)
 
         now = Kept(member.S, member.head, member.M, jnp.zeros(len(member.M)))
@@ -202,15 +210,15 @@ def begin(gamma: Any, q: Any, head: Any, M: Any, law: Law) -> tuple[Any, ...]:
     return tuple(jax.vmap(of_chain)(gamma, q, head, M))
 
 
-def _projected(law: Law, gamma: Any) -> Float32[Array, "kind K r"]:
+def _projected(law: Law, gamma: Any) -> Float32[Array, "K kind r"]:
     """Γ factorᵀ."""
-    return jnp.matmul(gamma.astype(jnp.float32), law.factor.mT)
+    return (gamma.astype(jnp.float32) @ law.factor_T).reshape(len(gamma), len(law.diagonal), -1)
 
 
 def _covariances(law: Law, gamma: Any, q: Any, projected: Any) -> Float[Array, "kind n n"]:
     """S = [[T, Rᵀ], [R, Q]] of each kind."""
     omega, weights = law.noise_nodes
-    low_rank = jnp.matmul(projected, projected.mT).astype(float)
+    low_rank = jnp.einsum("kqr,lqr->qkl", projected, projected).astype(float)
     Q = (law.diagonal[:, None] * gamma) @ gamma.T + low_rank + q @ (weights * omega)
     R = gamma @ law.cross.mT
     upper = jnp.concatenate([law.teacher_overlap, R.mT], axis=2)
@@ -243,8 +251,9 @@ def _step(
     extras = extras | {"given": single(extras["given"]), "time": single(when.time)}
     with jax.enable_x64(False):  # the user's own constants are in single precision too
         states, momentum, pushes = _walk(setting, law, when, member, samples, numbers, extras)
-    chance = lax.dynamic_slice_in_dim(samples.normals, when.first, 2, axis=1).T
-    designs = lax.dynamic_slice_in_dim(samples.where, when.first, STATES * POINTS, axis=1)
+    beyond = when.first + setting.batch * when.length  # samples that the chain has not seen
+    chance = lax.dynamic_slice_in_dim(samples.normals, beyond, 2, axis=1).T
+    designs = lax.dynamic_slice_in_dim(samples.where, beyond, STATES * POINTS, axis=1)
     forces = _averages(setting, law, chance, designs, states[:-1], numbers[0], roots, extras)
 
     factor = when.factor / (1 - rates.momentum)
@@ -253,15 +262,16 @@ def _step(
     drift += jnp.einsum("qkm,qmx->kx", forces.A, law.cross) + rates.weight_decay * member.gamma
     gamma = member.gamma - eta * dt * drift
     gamma += law.pushed * (pushes.astype(float) @ law.alpha) / law.root_size
-    low_rank, q = -eta * dt * jnp.einsum("qkl,qlr->qkr", forces.H, projected.astype(float)), member.q
+    low_rank, q = jnp.einsum("qkl,lqr->kqr", single(-eta * dt * forces.H), projected), member.q
     if setting.drawn:
-        x = len(gamma[0])
+        x = noise.shape[-1] - low_rank.shape[-1]  # none if nothing is diagonal
         spread = eta * jnp.sqrt(dt / rates.batch_size) / law.root_size * jax.vmap(lower_root)(jnp.asarray(forces.G))
-        gamma += jnp.einsum("qkl,qlx->kx", spread, jnp.sqrt(law.diagonal)[:, None] * noise[..., :x])
-        low_rank += jnp.einsum("qkl,qlr->qkr", spread, noise[..., x:].astype(float))
+        if x:
+            gamma += jnp.einsum("qkl,qlx->kx", spread, jnp.sqrt(law.diagonal)[:, None] * noise[..., :x])
+        low_rank += jnp.einsum("qkl,qlr->kqr", single(spread), noise[..., x:])
     else:
         q = _spread(law, rates, eta, dt, forces, q)
-    gamma += jnp.einsum("qkr,qrx->kx", low_rank.astype(jnp.float32), law.factor).astype(float)
+    gamma += (low_rank.reshape(len(gamma), -1) @ law.factor).astype(float)
     after = _projected(law, gamma)
     slope = jax.tree.map(lambda change: -rates.output_rate * factor * change, forces.head)
     moved = Member(
@@ -275,7 +285,7 @@ def _step(
         now,
         slope,
     )
-    return moved, forces.activity
+    return moved, forces.G
 
 
 def _samples(setting: Setting, law: Law, normals: Any, extras: dict[str, Any]) -> Samples:
@@ -332,30 +342,38 @@ def _walk(
     around = _of_kind(law, own.cluster, fields) + _product(mean_fields, own.where)
     each = own.where, own.overlap, around, own.target, own.normals[n:]
 
-    def gradient(pushes, s):
+    def gradient(pushes, s, each):
         where, row, around, target, noise = jax.tree.map(lambda x: x[..., s], each)
         delta, _ = rule.learn(jnp.sum(pushes * row, axis=1) + around, target, head, noise=noise, **extras)
         return delta[:, None] * where
 
-    def step(s, carry):
+    def step(s, carry, each):
         pushes, *momentum = carry
         if batch == 1:
-            push = gradient(pushes, s)
+            push = gradient(pushes, s, each)
         else:
-            push = jnp.mean(jax.vmap(gradient, (None, 0))(pushes, s * batch + np.arange(batch, dtype=np.int32)), axis=0)
+            places = s * batch + np.arange(batch, dtype=np.int32)
+            push = jnp.mean(jax.vmap(gradient, (None, 0, None))(pushes, places, each), axis=0)
         if setting.momentum:
             push = beta * momentum[0] + push
             momentum = [push]
         return pushes - eta * push, *momentum
 
-    def segment(carry, bounds):
-        carry = lax.fori_loop(bounds[0], bounds[1], step, carry)
+    def segment(carry, bounds, each):
+        carry = lax.fori_loop(bounds[0], bounds[1], partial(step, each=each), carry)
         return carry, carry[0]
 
     middles = (2 * np.arange(STATES, dtype=np.int32) + 1) * when.length // (2 * STATES)
     lower, upper = jnp.append(0, middles), jnp.append(middles, when.length)
     first = jnp.zeros_like(mean_fields), *([member.momentum] if setting.momentum else [])
-    (pushes, *momentum), states = lax.scan(segment, first, (lower, upper))
+
+    def walk(first, bounds, each):
+        return lax.scan(partial(segment, each=each), first, bounds)
+
+    # One loop in machine code: XLA would run each operation of each step for itself, which takes ten times as long.
+    # It gives up at some operations (matrix products, sorting), so those who bring their own functions wait.
+    with set_xla_metadata(**(NATIVE if setting.plain else {})):
+        (pushes, *momentum), states = jax.jit(walk)(first, (lower, upper), each)
     return mean_fields + states @ law.overlap, (momentum or [member.momentum])[0], pushes
 
 
@@ -376,14 +394,7 @@ def _averages(
     means = jnp.moveaxis(jnp.concatenate([states] * POINTS), 0, 2)  # (K, c, point), every state at some of them
     clusters = clusters_of(law, setting.blocks, designs)
     means = jnp.swapaxes(means, 0, 1) if setting.blocks == 1 else jnp.sum(means * designs, axis=1)[None]
-    forces, _, fields = averages_around(setting.rule, clusters, roots, means, z, head, extras)
-    if setting.slopes is None:
-        G = forces.G
-        return forces._replace(activity=jnp.einsum("qkk->k", G) / jnp.maximum(jnp.einsum("qkk->", G), 1e-300))
-    some = fields[:, :, ::STATES]
-    with jax.enable_x64(False):
-        slope = jax.vmap(jax.grad(setting.slopes.in_jax[0]))(some.ravel()).reshape(some.shape)
-    return forces._replace(activity=clusters.weights @ jnp.mean(slope**2, axis=2).astype(float))
+    return averages_around(setting.rule, clusters, roots, means, z, head, extras)[0]
 
 
 class Clusters(NamedTuple):
@@ -404,8 +415,8 @@ def clusters_of(law: Law, blocks: int, designs: Any) -> Clusters:
 
 def averages_around(
     rule: Rule, law: Clusters, roots: Any, means: Any, z: Any, head: Any, extras: dict[str, Any]
-) -> tuple[Forces, Float[Array, "c K"], Any]:
-    """Averages over the fields in every cluster, p_i E_i[δ], and the students' fields (cluster, K, point).
+) -> tuple[Forces, Float[Array, "c K"]]:
+    """Averages over the fields in every cluster, and p_i E_i[δ].
 
     Of students' fields with these means, (cluster, K, point or 1), at normals z (dim, point).
     """
@@ -430,18 +441,13 @@ def averages_around(
     head = jax.tree.map(lambda x: jnp.tensordot(share, jnp.sum(x, axis=-1).astype(float), 1), change)
 
     def parts(stein, L):
-        """[A H] = E[δ zᵀ] L⁻¹; a field that those before it fix has no column in L, and takes no part."""
-        columns = [jnp.zeros(K)] * n
-        fixed = jnp.diagonal(L) <= SMALLEST
-        for j in reversed(range(n)):  # few, and one operation where they are written out
-            rest = stein[:, j] - sum((columns[b] * L[b, j] for b in range(j + 1, n)), jnp.zeros(K))
-            columns[j] = jnp.where(fixed[j], 0.0, rest / jnp.where(fixed[j], 1.0, L[j, j]))
-        pull = jnp.stack(columns, axis=1)
-        H = pull[:, M:]
-        return jnp.where(jnp.any(fixed) | (not rule.gradient), H, (H + H.T) / 2), pull[:, :M]
+        """[A H] = E[δ zᵀ] L⁻¹; where a field is fixed, H is not unique, and this one is not symmetric."""
+        pull = times_inverse(stein, L)
+        H, fixed = pull[:, M:], jnp.any(jnp.diagonal(L) <= SMALLEST)
+        return jnp.where(fixed | (not rule.gradient), H, (H + H.T) / 2), pull[:, :M]
 
-    forces = Forces(*jax.vmap(parts)(stein, roots), G, head, jnp.zeros(K))
-    return forces, share[:, None] * jnp.sum(delta, axis=2).astype(float), fields
+    forces = Forces(*jax.vmap(parts)(stein, roots), G, head)
+    return forces, share[:, None] * jnp.sum(delta, axis=2).astype(float)
 
 
 def fields_around(law: Clusters, roots: Any, means: Any, z: Any) -> tuple[Any, Any]:
@@ -478,8 +484,3 @@ def _spread(law: Law, rates: Rates, eta: Any, dt: Any, forces: Forces, q: Any) -
         return made - eta * (drift + jnp.swapaxes(drift, 0, 1))
 
     return q + dt * slope(q + dt / 2 * slope(q))
-
-
-def single(numbers: Any) -> Any:
-    """Arrays in single precision."""
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), numbers)

@@ -8,20 +8,24 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
+from scipy.special import ndtri
 
 from ...errors import ProblemError
 from ...inputs import MixtureMoments
 from ...instance import Instance
-from ...rules import Integrals
-from .._averages import lower_root
+from ...rules import Activation, Integrals
+from .._averages import lower_root, single
 from .._compiled import call
-from ._chain import Kept, Law, Setting, clusters_of, metrics_around, single
+from ._chain import Kept, Law, Setting, clusters_of, metrics_around
 
 AT_ONCE = 512
 """States in one call of the compiled program."""
 
 METRIC_POINTS = 512
 """Points for a state and a cluster."""
+
+QUANTILES = 32
+"""Fields of a unit in a cluster that tell its slope."""
 
 APART = 5.0
 """Two groups of chains are apart if the gap between them is this many times the spread within both, and in time."""
@@ -124,10 +128,22 @@ def modes(times: Float[ndarray, "time"], *values: Float[ndarray, "run time ..."]
     return np.unique(np.stack(sides, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
+def slopes_of(activation: Activation, moments: MixtureMoments, kept: Kept) -> Float[ndarray, "chain time K"]:
+    """E g'(λ_k)²."""
+    K = kept.M.shape[2]
+    z = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
+    variance = np.diagonal(kept.S, axis1=3, axis2=4)[..., -K:]
+    slopes = np.zeros(kept.M.shape[:3])
+    for weight, kind, mean in zip(moments.weights, moments.kind, np.moveaxis(kept.M, 3, 0), strict=True):
+        fields = mean[..., None] + np.sqrt(np.maximum(variance[:, :, kind], 0))[..., None] * z
+        slopes += weight * np.mean(activation.derivative(fields) ** 2, axis=3)
+    return slopes
+
+
 def frozen_units(activity: Float[ndarray, "run time K"]) -> Bool[ndarray, "run K"]:
     """Units whose slope has vanished in every cluster: a ReLU below its threshold, an erf that is saturated.
 
-    ``activity`` is E g'(λ_k)², NaN at the initial condition.
+    ``activity`` is E g'(λ_k)², or for a rule the unit's part in Σ_k E[δ_k²], which is NaN at the initial condition.
     """
     return activity[:, -1] < FROZEN * np.fmax.reduce(activity, axis=1)  # fmax ignores NaN
 
