@@ -97,7 +97,7 @@ def test_the_dataset_is_lazy_and_says_where_it_comes_from(laws):
     assert all(laws[name].chunks is not None for name in laws)
     assert bool(laws["completed"].all())
     assert laws["instance"].values.tolist() == [3, 4]
-    assert laws.attrs["tasks"] == laws.attrs["tasks_finished"] == 4
+    assert laws.attrs["tasks"] == laws.attrs["tasks_finished"] == 2
     assert {"sgdlimit", "numpy", "commit", "machine"} <= set(laws.attrs)
     assert sl.Sweep(**__import__("json").loads(laws.attrs["problem"])).canonical() == LAWS.canonical()
 
@@ -192,7 +192,7 @@ def test_a_divergence_is_a_result(tmp_path):
 def test_large_tasks_are_split_and_have_the_same_numbers(tmp_path, laws):
     split = LAWS.replace(run=LAWS.run.replace(conditions_per_task=3))
     plan = Plan(split)
-    assert len(plan) == 8
+    assert len(plan) == 6
     data = sl.compute_sweep(split, tmp_path / "split.zarr", workers=0)
     for name in ("Q", "theory_Q", "M_R", "floor_v", "kl"):
         np.testing.assert_allclose(data[name].values, laws[name].values, rtol=1e-6, atol=1e-9)
@@ -203,7 +203,7 @@ def test_the_example_and_the_page_have_valid_sweeps():
     sweeps = [sl.Sweep(**tomllib.loads(text)) for text in shown]
     example = sl.Sweep.from_toml(ROOT / "examples" / "sweep.toml")
     assert (example.problem["input_dim"], example.run.time) == (1000, 100.0)
-    assert len(Plan(example)) == 10
+    assert len(Plan(example)) == 5
     assert len(sweeps) == 1
     page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in SweepRun.model_fields)
@@ -217,10 +217,10 @@ def test_the_example_and_the_page_have_valid_sweeps():
 def test_the_cost_is_said_before(laws):
     plan = Plan(LAWS)
     found = cost(plan, list(range(len(plan))))
-    assert (found.tasks, found.conditions, found.runs) == (4, 16, 12)  # with spread 0 the Gaussian is shared
+    assert (found.tasks, found.conditions, found.runs) == (2, 16, 12)  # with spread 0 the Gaussian is shared
     assert found.disk == sum(laws[name].nbytes for name in laws)
     assert 0 < found.seconds < 60
-    assert "4 tasks" in str(found)
+    assert "2 tasks" in str(found)
 
 
 def test_stages_are_computed_once(tmp_path):

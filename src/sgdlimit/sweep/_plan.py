@@ -44,8 +44,8 @@ OTHERS = {
 class Plan:
     """The tasks of a sweep and the layout of its results.
 
-    A task is an instance with one value of every axis that changes its arrays (the activation, a size) and all values
-    of the others (the laws, learning rates), which then share one stream of noise; where those are more than
+    A task is an instance with one value of every axis that changes its arrays (a size, a rule) and all values of the
+    others (laws, learning rates, activations), which then share one stream of noise; where those are more than
     ``conditions_per_task``, with a part of them.
 
     Raises
@@ -56,11 +56,11 @@ class Plan:
     Examples
     --------
     >>> sweep = Sweep(problem={"input_dim": 100, "latent_dim": 50, "student_units": 2, "teacher_units": 2,
-    ...                        "learning_rate": 0.2, "latent": {"components": 2}},
-    ...               grid={"activation": ["erf", "relu"], "latent.spread": [0.0, 3.0, 9.0]}, run={"instances": 4})
+    ...                        "learning_rate": 0.2, "activation": "erf", "latent": {"components": 2}},
+    ...               grid={"student_units": [2, 4], "latent.spread": [0.0, 3.0, 9.0]}, run={"instances": 4})
     >>> plan = Plan(sweep)
     >>> len(plan), len(plan.conditions(1)), plan.name(1)
-    (8, 3, "instance 0, activation = 'relu'")
+    (8, 3, 'instance 0, student_units = 4')
     """
 
     def __init__(self, sweep: Sweep) -> None:

@@ -33,7 +33,7 @@ TABLES = (
 
 RENAMED = {"loss": "loss_function"}
 """Axes whose field has the name of a metric."""
-TOGETHER = ("learning_rate", "latent", "training")
+TOGETHER = ("activation", "teacher_activation", "learning_rate", "latent", "training")
 """Fields in which conditions of a task may differ: they share features, teacher, first student and noise."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -196,6 +196,8 @@ def _drawn(problems: Sequence[Problem], seed: int) -> Iterator[Instance]:
         else:
             yield first.replace(
                 latent=problem.draw_latent(seed),
+                activation=problem.activation,
+                teacher_activation=problem.teacher_activation,
                 learning_rate=problem.learning_rate,
                 training=problem.training,
                 attrs={**first.attrs, "problem": problem.model_dump_json(exclude_none=True)},
