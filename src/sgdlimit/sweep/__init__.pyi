@@ -8,3 +8,4 @@ from ._run import Summary as Summary, run_sweep as run_sweep
 from ._settings import Sweep as Sweep, SweepRun as SweepRun
 from ._store import SweepStore as SweepStore
 from ._task import Conditions as Conditions
+from ._workers import start as start

@@ -1,6 +1,7 @@
 """What the studies share: cases stacked into one dataset, one case for each (size, seed), and power laws."""
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from xarray import DataArray, Dataset
 
 from ...errors import ProblemError
 from ...problem import Problem
+from ...resources import cores, one_thread
 
 LATENT_RATIO = 0.5
 SETTINGS = {"activation": "erf", "learning_rate": 0.2}
@@ -57,9 +59,10 @@ def over_sizes(
     drawn = [(N, first_instance + number) for N in sorted(instances) for number in range(instances[N])]
     sizes, seeds = np.transpose(drawn)
     samples, work = [], np.cumsum(sizes**3)
-    for case, done in zip(drawn, work / work[-1], strict=True):
-        samples.append(study(*case))
-        progress(float(done))
+    with one_thread(), ThreadPoolExecutor(cores()) as pool:
+        for sample, done in zip(pool.map(study, *zip(*drawn, strict=True)), work / work[-1], strict=True):
+            samples.append(sample)
+            progress(float(done))
     return xr.concat(samples, dim="sample").assign_coords(size=("sample", sizes), seed=("sample", seeds))
 
 

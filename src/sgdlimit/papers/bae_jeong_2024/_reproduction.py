@@ -3,17 +3,20 @@
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from xarray import Dataset
 
 from ...errors import ProblemError
-from ...plotting import hover_panels, save_figure
-from ...resources import memory_sentence
+from ...plotting import Panel, hover_panels, save_figure
+from ...resources import cores, memory_sentence
 from ...simulation import predicted_bytes
-from ...sweep import Conditions, Plan, compute_sweep, provenance
+from ...sweep import Conditions, Plan, compute_sweep, provenance, start
 from ...trajectory import load, save
 from ._averages import Study
 from ._cases import Progress
@@ -32,6 +35,7 @@ RESULT = "index.html"
 LEMMA_SPREADS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0)  # the same in every preset: they cost seconds
 
 Compute = Callable[[Progress], Iterable[Dataset]]
+Drawn = tuple[Path, list[Panel]]
 
 
 def reproduce(
@@ -56,7 +60,8 @@ def reproduce(
     first_instance
         Seed of the first instance; the others follow.
     workers
-        Processes for the grids; 0 for this one alone. By default as for ``sgdlimit sweep``.
+        Processes for the grids; 0 for this one alone, which else has another that draws. By default as for
+        ``sgdlimit sweep``.
     progress
         Called with a stage and the fraction of it that is done.
 
@@ -76,14 +81,11 @@ def reproduce(
         with stages.timed(label):
             stages.run(names, partial(compute, partial(progress, label)))
         progress(label, 1.0)
-    study, pictures, readings = Study(**stages.datasets), {}, {}
+    study = Study(**stages.datasets)
     with stages.timed("figures"):
-        drawings = paper_figures(study)
-        for done, (name, draw) in enumerate(drawings.items(), 1):
-            figure = draw()
-            pictures[name] = save_figure(figure, folder / "figures", name)[0]
-            readings[name] = hover_panels(figure)
-            progress("figures", done / len(drawings))
+        names = list(paper_figures(study))
+        drawn = _draw_all(folder, study, names, partial(progress, "figures"), alone=workers == 0 or cores() == 1)
+        pictures, readings = {name: drawn[name][0] for name in names}, {name: drawn[name][1] for name in names}
         for number, activation in (("I", "erf"), ("II", "relu")):
             write_table(discrepancy_table(study.grid, activation), folder / "tables", f"table_{number}_{activation}")
             write_table(flatness(study.grid, activation), folder / "tables", f"flatness_{activation}", digits=5)
@@ -175,6 +177,43 @@ def _stages(preset: Preset, sweeps: Path, workers: int | None) -> Mapping[str, t
     }
 
 
+def _draw_all(folder: Path, study: Study, names: Sequence[str], progress: Progress, *, alone: bool) -> dict[str, Drawn]:
+    """Draw figures, every other one in a second process."""
+    theirs = [] if alone else names[1::2]
+    receive, send = get_context("spawn").Pipe(duplex=False)
+    helper = start(_draw_there, folder, theirs, send) if theirs else None
+    send.close()  # the helper has it
+    drawn, drawings = {}, paper_figures(study)
+
+    def draw(some: Sequence[str]) -> None:
+        for name in some:
+            drawn[name] = _draw(folder, name, drawings[name])
+            progress(len(drawn) / (len(names) - len(theirs)))
+
+    draw([name for name in names if name not in theirs])
+    if helper is not None:
+        with suppress(EOFError, OSError):  # it was killed
+            drawn |= receive.recv()
+        helper.join()
+        draw([name for name in names if name not in drawn])
+    return drawn
+
+
+def _draw_there(folder: Path, names: Sequence[str], send: Connection) -> None:
+    drawings = paper_figures(_study(folder / "data"))
+    send.send({name: _draw(folder, name, drawings[name]) for name in names})
+
+
+def _draw(folder: Path, name: str, draw: Callable[[], Figure]) -> Drawn:
+    """Draw a figure into ``figures/``: its PNG, and what is read off where the mouse points."""
+    figure = draw()
+    return save_figure(figure, folder / "figures", name)[0], hover_panels(figure)
+
+
+def _study(data: Path) -> Study:
+    return Study(*(load(data / f"{name}.zarr") for name in Study._fields))
+
+
 def redraw(name: str, folder: Path, out: Path) -> None:
     """Draw one figure of a finished reproduction again, from its datasets.
 
@@ -199,7 +238,7 @@ def redraw(name: str, folder: Path, out: Path) -> None:
         )
     if not (data / "cases.zarr").exists():
         raise ProblemError(f"folder: {str(folder)!r} is of an older version or incomplete. Reproduce into a new one.")
-    drawings = paper_figures(Study(*(load(data / f"{name}.zarr") for name in Study._fields)))
+    drawings = paper_figures(_study(data))
     if name not in drawings:
         raise ProblemError(f"figure: {name!r} is not in this reproduction; use one of {', '.join(drawings)}")
     save_figure(drawings[name](), out.parent, out.stem, suffixes=[out.suffix])

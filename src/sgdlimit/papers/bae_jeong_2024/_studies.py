@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from xarray import DataArray, Dataset
 
-from ...comparison import compare, discrepancy, over_entries
+from ...comparison import discrepancy, over_entries
 from ...errors import DivergenceWarning, ProblemError
 from ...instance import Instance
 from ...problem import GaussianMixture
@@ -88,7 +88,7 @@ def finite_size(
         spectra = spectrum(instance), marchenko_pastur(LATENT_RATIO, Q, T, nodes=LIMIT_NODES)
         solved = [solve_spectrum(reduce(nodes, NODES), *outputs, times=times, **SETTINGS) for nodes in spectra]
         theory = stacked(solved, theory=["instance", "infinite size"])[[*METRICS]]
-        sgd = simulate(instance, times, seed=seed, test_samples=0).squeeze("run", drop=True)
+        sgd = simulate(instance, times, seed=seed, test_samples=0, threads=1).squeeze("run", drop=True)
         deviation = np.sqrt(over_entries((theory - sgd) ** 2))
         return Dataset({"M": over_entries(discrepancy(theory, sgd)), "deviation": deviation})
 
@@ -184,13 +184,14 @@ def _against_size(study: MixtureStudy, first_instance: int, progress: Progress) 
 
     def one(size, seed):
         instance = study.instance(size, seed)
-        run = simulate(instance, times, seed=seed, overlaps="mixture", test_samples=TEST_SAMPLES)
+        run = simulate(instance, times, seed=seed, overlaps="mixture", test_samples=TEST_SAMPLES, threads=1)
         compared = []
         for finite in (False, True):
-            theory = solve_mixture(instance, times, chains=study.chains, seed=seed, finite_size=finite)
-            offset = (run.isel(run=0) - theory.mean("run")).mean("time")
+            chains = solve_mixture(instance, times, chains=study.chains, seed=seed, finite_size=finite, threads=1)
+            theory, sgd = chains[QUANTITIES].mean("run"), run[QUANTITIES].isel(run=0)
+            offset = (sgd - theory).mean("time")
             offset["Q"] = offset["Q"].where(offset["student"] == offset["student_"])
-            compared.append(Dataset({"M": compare(theory, run)["M"], "offset": _by_quantity(offset)}))
+            compared.append(Dataset({"M": over_entries(discrepancy(theory, sgd)), "offset": _by_quantity(offset)}))
         return stacked(compared, finite_term=[False, True])
 
     return over_sizes(study.sizes, first_instance, one, progress)
