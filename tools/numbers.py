@@ -1,0 +1,125 @@
+"""Measure the numbers that the documentation quotes, and write them where it quotes them.
+
+A page quotes a number as ``<!--key-->0.014<!--/-->``; the keys and the numbers are those of benchmarks/results.json.
+``python tools/numbers.py`` measures every part, ``python tools/numbers.py bench`` one, and ``python tools/numbers.py
+pages`` only rewrites the pages. Let nothing else run meanwhile: half an hour on two cores.
+"""
+
+import json
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from datetime import date
+from math import floor, log10
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results.json"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+QUOTED = re.compile(r"<!--([^/>][^>]*)-->(.*?)<!--/-->", re.DOTALL)
+
+Numbers = dict[str, float | str]
+
+
+def bench() -> Numbers:
+    """What `sgdlimit bench` measures, without the whole paper."""
+    from sgdlimit.bench import bench as measure
+
+    rows = measure(lambda stage, done: print(f"\r{stage} {done:.0%}", end="", flush=True), quick=True)
+    return {
+        f"{row.what}{field}": value
+        for row in rows
+        for field, value in (("", row.seconds), (": limit", row.limit_seconds), (": ratio", row.ratio))
+    }
+
+
+def many_blocks() -> Numbers:
+    """Mixture and moment-matched theory of many blocks against the mean of 24 runs (docs/mixture.md)."""
+    import sgdlimit as sl
+
+    times, measured = sl.log_times(10_000, 500, count=40), Numbers()
+    for activation, blocks, standardize, spread in (
+        ("erf", 10, True, 9.0),
+        ("relu", 10, True, 9.0),
+        ("erf", 25, True, 9.0),
+        ("erf", 10, False, 2.0),
+        ("relu", 25, False, 2.0),
+    ):
+        latent = sl.GaussianMixture(2, spread, block_size=250 // blocks, standardize=standardize)
+        problem = sl.Problem(500, 250, 2, 2, activation=activation, learning_rate=0.2, latent=latent)
+        instance, name = problem.draw(seed=1), f"blocks {activation} {blocks} {'' if standardize else 'not '}standardised"
+        for theory in ("mixture", "moment-matched") if standardize else ("mixture",):
+            runs = sl.simulate(instance, times, runs=24, overlaps=theory)
+            found = sl.compare(sl.solve(instance, times, theory=theory), runs)
+            for quantity in ("Q", "generalization_error"):
+                of = found.sel(quantity=quantity)
+                measured[f"{name} {theory} {quantity}"] = float(of["M_of_means"])
+                measured[f"{name} {theory} {quantity} noise"] = float(of["noise_of_means"])
+        measured[f"{name} scale"] = float(found["scale"].sel(quantity="generalization_error"))
+    return measured
+
+
+def diagnoses() -> Numbers:
+    """M over the floor, the largest of Q, R, v and ε_g, of block mixtures and of digits (docs/diagnosis.md)."""
+    import sgdlimit as sl
+
+    measured = Numbers()
+
+    def add(name: str, diagnosis: Any) -> None:
+        ratio = diagnosis.data["ratio"].max("quantity")
+        for theory in diagnosis.outcomes:
+            measured[f"{name} {theory}"] = float(ratio.sel(theory=theory))
+        measured[f"{name} verdict"] = diagnosis.verdict
+        print(diagnosis, flush=True)
+
+    for size in (1, 5, 20, 100, 500):
+        latent = sl.GaussianMixture(2, 9.0, block_size=size, standardize=True)
+        problem = sl.Problem(1000, 500, 2, 2, activation="erf", learning_rate=0.2, latent=latent)
+        add(f"B = {size}", sl.diagnose(problem.draw(seed=0)))
+    return measured
+
+
+PARTS: dict[str, Callable[[], Numbers]] = {"bench": bench, "many blocks": many_blocks, "diagnoses": diagnoses}
+
+
+def written(number: float | str) -> str:
+    """A number with two digits, or all before the point; a text as it is."""
+    if isinstance(number, str) or number == 0:
+        return str(number)
+    return f"{number:.{max(0, 1 - floor(log10(abs(number))))}f}"
+
+
+def quoted(text: str, parts: dict[str, Any]) -> str:
+    """A page with the numbers of the results where it quotes them."""
+    numbers = {key: number for part in parts.values() for key, number in part["numbers"].items()}
+    numbers |= {f"{name} {key}": part[key] for name, part in parts.items() for key in ("processor", "commit", "date")}
+    return QUOTED.sub(lambda found: f"<!--{found[1]}-->{written(numbers[found[1]])}<!--/-->", text)
+
+
+def results() -> dict[str, Any]:
+    """The measured parts."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+
+
+def main(names: list[str]) -> None:
+    """Measure some parts, all by default, and rewrite the pages."""
+    from sgdlimit.sweep import provenance
+
+    for name in names or PARTS:
+        if name == "pages":
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            numbers = PARTS[name]()
+        machine = provenance()
+        about = {"processor": machine["machine"], "commit": machine["commit"], "date": str(date.today())}
+        rounded = {key: number if isinstance(number, str) else float(f"{number:.3g}") for key, number in numbers.items()}
+        RESULTS.write_text(json.dumps(results() | {name: about | {"numbers": rounded}}, indent=1) + "\n", encoding="utf-8")
+    for page in PAGES:
+        page.write_text(quoted(page.read_text(encoding="utf-8"), results()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
