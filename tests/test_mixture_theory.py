@@ -764,10 +764,9 @@ def test_equal_students_stay_equal(route):
     """As under SGD, bit for bit. The solver of an ODE keeps exchanges that leave the start and the rule as they are."""
     if route == "equations of motion":
         instance = near_clusters()
-        W = np.repeat(instance.student[:1], 3, axis=0)
-        rule = sl.rules.network(
-            np.ones(3), activation="relu", loss="logistic", labels=instance.rule.given["labels"], bias=True
-        )
+        W, rule = np.repeat(instance.student[:1], 3, axis=0), instance.rule
+        assert rule is not None
+        rule = sl.rules.network(np.ones(3), activation="relu", loss="logistic", labels=rule.given["labels"], bias=True)
         equal = instance.replace(student=W, rule=rule)
     else:
         instance = problem(latent=mixture(2, 9.0, standardize=route == "spectrum"), **SMALL).draw(seed=1)
