@@ -19,6 +19,7 @@ from sgdlimit.theory import (
     Case,
     Solver,
     Spectrum,
+    _points,
     order_parameters,
     right_hand_side,
     solve_spectrum,
@@ -130,18 +131,26 @@ V, V_TEACHER = [0.9, -0.6], [1.0, 0.7]
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])
-def test_the_squared_loss_over_points_has_the_errors_it_states(activation):
-    """Both layers learn; two independent sets of points scatter as half their difference, a factor of 4 is rare."""
-    t = np.linspace(0, 20, 21)
-    found = solved(squared(activation, V, V_TEACHER), one_node(*map(np.array, OVERLAPS)), t, 0.4, PLAIN)
-    exact = solve_spectrum(
-        one_node(*map(np.array, OVERLAPS)), V, V_TEACHER, activation=activation, learning_rate=0.4, times=t
-    )
-    assert found.integral_error < 2e-3
-    for name in ("Q", "R", "v"):
-        off = np.abs(getattr(found, name) - exact[name].values).mean()
-        assert off < max(4 * found.integral_error, 1e-4), (name, off, found.integral_error)
-    assert_allclose(found.metrics["generalization_error"], exact.generalization_error, atol=2e-3)
+def test_the_squared_loss_over_points_has_the_errors_it_states(monkeypatch, activation):
+    """Both layers learn. The largest error of Q, R and v is as half the difference of two sets, over eight such pairs.
+
+    One pair may be off by a factor of four, their mean square may not. Steps are small, for both sets share their error.
+    """
+    monkeypatch.setattr(_points, "SOLVER_SHARE", 1e-3)
+    t, draw = np.linspace(0, 20, 21), _points.sobol_normals
+    inputs, rule = one_node(*map(np.array, OVERLAPS)), squared(activation, V, V_TEACHER)
+    exact = solve_spectrum(inputs, V, V_TEACHER, activation=activation, learning_rate=0.4, times=t)
+    stated, off = [], []
+    for pair in range(8):
+        others = [draw(4, 14, ((pair, seed),)) for seed in range(2)]
+        monkeypatch.setattr(_points, "sobol_normals", lambda dim, level, seeds, sets=others: sets[seeds[0]])
+        found = solved(rule, inputs, t, 0.4, PLAIN)
+        stated.append(found.integral_error)
+        off.append([np.abs(getattr(found, name) - exact[name].values).mean() for name in ("Q", "R", "v")])
+        assert_allclose(found.metrics["generalization_error"], exact.generalization_error, atol=2e-3)
+    assert max(stated) < 2e-3
+    ratio = np.sqrt(np.mean(np.square(off), 0).max() / np.mean(np.square(stated)))
+    assert 1 / 3 < ratio < 2, (ratio, stated, off)
 
 
 def test_points_stay_where_they_are_until_a_teacher_is_nearly_known():
