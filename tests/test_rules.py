@@ -134,7 +134,7 @@ V, V_TEACHER = [0.9, -0.6], [1.0, 0.7]
 def test_the_squared_loss_over_points_has_the_errors_it_states(monkeypatch, activation):
     """Both layers learn. The largest error of Q, R and v is as half the difference of two sets, over eight such pairs.
 
-    One pair may be off by a factor of four, their mean square may not. Steps are small, for both sets share their error.
+    One pair may be off by a factor of four, their mean square may not. Steps are small: both sets share their error.
     """
     monkeypatch.setattr(_points, "SOLVER_SHARE", 1e-3)
     t, draw = np.linspace(0, 20, 21), _points.sobol_normals
