@@ -30,6 +30,8 @@ from .inputs import (
     TheoryName,
     check_features,
     draw_features,
+    moments_within,
+    nonlinearity_named,
     student_with,
     with_overlap,
 )
@@ -44,7 +46,7 @@ from .trajectory import HEAD, on_tasks
 
 S = TypeVar("S", bound=Settings)
 
-OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
+OF_INSTANCE = ("learning_rate", "nonlinearity", "centre", "training", "switch_times")
 """Settings that an instance takes as they are."""
 
 Few = Annotated[StrictInt, Field(ge=1, le=10**5)]
@@ -258,8 +260,13 @@ class Problem(Settings):
     @property
     def _head(self) -> tuple[int, ...]:
         """Shape of the output weights."""
-        tasks, outputs = (1 + len(self.switch_times),), (self.outputs,)
-        return (*tasks * (self.heads == "per-task"), *outputs * (self.outputs > 1), self.student_units)
+        tasks = (1 + len(self.switch_times),)
+        return (*tasks * (self.heads == "per-task"), *self._several, self.student_units)
+
+    @property
+    def _several(self) -> tuple[int, ...]:
+        """Axis of the outputs, where there are several."""
+        return (self.outputs,) * (self.outputs > 1)
 
     def followed(self) -> dict[str, tuple[int, ...]]:
         """What trajectories have besides Q and R: names and shapes of parameters of the head, and () of errors."""
@@ -267,10 +274,8 @@ class Problem(Settings):
         if self.has_closed_form:
             errors = {"generalization_error": ()} | ({"task_error": tasks} if tasks > (1,) else {})
             return {(HEAD if self.heads == "per-task" else "") + "v": self._head} | errors
-        several = self._head[-2:-1] if self.outputs > 1 else ()
-        rule = self._rule(
-            np.ones(self._head), np.ones((*several, self.teacher_units)), np.ones(self._head[-1 - len(several) :])
-        )
+        several, M = self._several, tasks[0] * self.teacher_units
+        rule = self._rule(np.ones(self._head), np.ones((*tasks, *several, M)), np.ones((*several, self.student_units)))
         by_task = dict.fromkeys(map(on_tasks, rule.metrics), tasks) if tasks > (1,) else {}
         heads = {HEAD + name: value.shape for name, value in rule.head.items()}
         return heads | dict.fromkeys(rule.metrics, ()) | by_task
@@ -288,44 +293,43 @@ class Problem(Settings):
             A non-negative integer.
         """
         features, student, student_output, teacher, teacher_output, _, feedback = _streams(seed)
-        N, D, K, M, P = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.outputs
+        N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
+        tasks = 1 + len(self.switch_times)
         self._refuse_beyond_memory()
         matrix, transform, variances = self._features(features)
+        law, several, scale = self.draw_latent(seed), self._several, np.sqrt(variances)
         W = self.student_scale * student.standard_normal((K, N))
-        first = self.teacher_scale * teacher.standard_normal((M, D))
+        first, *later = self.teacher_scale * teacher.standard_normal((tasks, M, D))
         if self.T is not None:
             first = with_overlap(first, self._overlap_of("T"), variances, first[:0])
         if self.Q is not None:
             W = student_with(W, self._overlap_of("Q"), self._overlap_of("R"), first, variances)
-        several, heads = (P,) * (P > 1), self.heads == "per-task"
+        if self.student_alignment > 0:
+            f = nonlinearity_named(self.nonlinearity)
+            moments = moments_within(matrix, first * scale, f, Gaussian().clusters(D), 0.0).averaged()
+            W = _aligned(W, moments.cross.T[np.arange(K) % M], self.student_alignment)
+        similarity = self.task_similarity
+        if self.T is not None:
+            for task, fresh in enumerate(later):
+                beside = np.concatenate([W, first, *later[:task]])
+                later[task] = with_overlap(fresh, self._overlap_of("T"), variances, beside)
+        teachers = [first, *(similarity * first + np.sqrt(1 - similarity**2) * fresh for fresh in later)]
         v = self.student_output_scale * self._outputs(self._head, student_output)
         v_teacher = self.teacher_output_scale * self._outputs((*several, M), teacher_output)
-        closed, scale = self.has_closed_form, np.sqrt(variances)
+        by_task = np.zeros((tasks, *several, tasks * M))  # each task has units of its own
+        for task in range(tasks):
+            by_task[task, ..., task * M : (task + 1) * M] = v_teacher
         settings = {name: getattr(self, name) for name in OF_INSTANCE}
-        if not closed:
-            settings["activation"] = "linear"  # which the rule replaces
+        if self.has_closed_form:
+            settings |= {"student_output": v, "teacher_output": by_task if tasks > 1 else v_teacher}
+            settings |= {"activation": self.activation, "teacher_activation": self.teacher_activation}
+        else:  # the rule has its noise and normalisation
+            settings["rule"] = self._rule(v, by_task, self.feedback_scale * feedback.standard_normal((*several, K)))
             settings["training"] = self.training.replace(label_noise=0.0, output_normalization="1")
-        instance = Instance(
-            matrix, W, (v[0] if heads else v) if closed else np.zeros(K), first * scale if M else None,
-            v_teacher if closed else np.zeros(M), **settings, transform=transform, latent=self.draw_latent(seed),
+        return Instance(
+            matrix, W, teacher=np.concatenate(teachers) * scale, latent=law, transform=transform, **settings,
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
         )  # fmt: skip
-        if self.student_alignment > 0:
-            instance = instance.replace(student=_aligned(instance, self.student_alignment))
-        seen, similarity = [instance.student, first], self.task_similarity
-        for task, at in enumerate(self.switch_times, 1):
-            fresh = self.teacher_scale * teacher.standard_normal((M, D))
-            if self.T is not None:
-                fresh = with_overlap(fresh, self._overlap_of("T"), variances, np.concatenate(seen))
-                seen.append(fresh)
-            weights = similarity * first + np.sqrt(1 - similarity**2) * fresh
-            own = v[task] if heads and closed else None
-            output = v_teacher if closed else np.zeros(M)
-            instance = instance.then(weights * scale, output, at, student_output=own)
-        if closed:
-            return instance
-        rule = self._rule(v, v_teacher, self.feedback_scale * feedback.standard_normal((*several, K)))
-        return instance.replace(rule=rule, student_output=None, activation=None, teacher_activation=None)
 
     def _features(self, rng: Generator) -> tuple[ndarray, FeatureTransform | None, Float[ndarray, "D"]]:
         """F, as a transform too where it is one, and the variances of inputs without a manifold."""
@@ -339,16 +343,13 @@ class Problem(Settings):
     def _rule(
         self,
         v: Float[ndarray, "*heads K"],
-        v_teacher: Float[ndarray, "*outputs M"],
+        teachers: Float[ndarray, "tasks *outputs M"],
         feedback: Float[ndarray, "*outputs K"],
     ) -> Rule:
-        """The learning rule, with the teachers of all tasks."""
-        M, tasks, law = self.teacher_units, 1 + len(self.switch_times), self.latent
-        teachers = np.zeros((tasks, *v_teacher.shape[:-1], tasks * M))
-        for task in range(tasks):
-            teachers[task, ..., task * M : (task + 1) * M] = v_teacher
+        """The learning rule, with the output weights of the teachers of all tasks."""
+        law = self.latent
         clusters = law if isinstance(law, LabelledClusters) and self.labels == CLUSTERS else None
-        rates = self.training.rates(self.learning_rate, self.student_units, max(M, 1))
+        rates = self.training.rates(self.learning_rate, self.student_units, max(self.teacher_units, 1))
         return network(
             v, teachers, activation=self.activation, teacher_activation=self.teacher_activation, loss=self.loss,
             labels=clusters.labels_for(self.outputs) if clusters else self.labels, rule=self.rule, bias=self.bias,
@@ -483,11 +484,10 @@ def read_settings(cls: type[S], path: str | Path) -> S:
         raise ProblemError(f"{path}:", *error.args) from None
 
 
-def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:
-    """The weights of an instance, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher unit."""
-    W, norm = instance.student, partial(np.linalg.norm, axis=1, keepdims=True)
-    towards = instance.moments().cross.T[np.arange(len(W)) % len(instance.teacher)]
-    towards /= norm(towards)
+def _aligned(W: Float[ndarray, "K N"], towards: Float[ndarray, "K N"], cosine: float) -> Float[ndarray, "K N"]:
+    """Weights, turned until each has this cosine with a direction φ_m = √N E[X ν_m] of a teacher unit."""
+    norm = partial(np.linalg.norm, axis=1, keepdims=True)
+    towards = towards / norm(towards)
     across = W - (W * towards).sum(1, keepdims=True) * towards
     return norm(W) * (cosine * towards + np.sqrt(1 - cosine**2) * (across / norm(across)))
 
