@@ -89,25 +89,18 @@ class OfRule(Averages):
 
     def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
         """Where the head's entries go, if the update treats the units alike; found by trying it in every task."""
-        K, units, teachers = len(s), np.eye(len(s)), np.eye(len(t))
-
-        def places(shape):
-            index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
-            return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
-
+        units, teachers = np.eye(len(s)), np.eye(len(t))
         (delta, change), (moved, moved_change) = self.tried(case, (units, teachers), (units[:, s], teachers[:, t]))
-        if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
+        if not _alike(moved, delta[..., s]):
             return None
         found = {}
         for name, value in change.items():
-            each = value.reshape(len(value), -1)
-            fits = [
-                where for where in places(value.shape[1:])
-                if np.allclose(moved_change[name].reshape(each.shape), each[:, where.ravel()], rtol=1e-4, atol=1e-5)
-            ]  # fmt: skip
-            if not fits:
+            places = np.arange(value[0].size).reshape(value.shape[1:])
+            of_units = [axis for axis, size in enumerate(places.shape) if size == len(s)]
+            fits = [axis for axis in of_units if _alike(moved_change[name], value.take(s, axis + 1))]
+            if not fits and not _alike(moved_change[name], value):
                 return None
-            found[name] = fits[-1]
+            found[name] = places.take(s, fits[-1]) if fits else places
         return found
 
     def tried(self, case: Any, *maps: Any) -> list[Any]:
@@ -218,11 +211,8 @@ class Points(OfRule):
     def keeps_apart(self, case: Any, K: int, M: int) -> bool:
         """Whether the update is the same for −ν, or turned over for −λ."""
         maps = [(a * np.eye(K), b * np.eye(M)) for a, b in ((1, 1), (1, -1), (-1, 1))]
-        (delta, change), even, (odd, other) = self.tried(case, *maps)
-        return any(
-            all(np.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in zip(*map(jax.tree.leaves, both), strict=True))
-            for both in (((delta, change), even), ((delta, change), (-odd, other)))
-        )
+        update, even, (odd, change) = self.tried(case, *maps)
+        return any(all(jax.tree.leaves(jax.tree.map(_alike, update, other))) for other in (even, (-odd, change)))
 
     def unknown(self, at: Moment) -> Any:
         """Which part of the variance of each teacher's field the students do not know, shape (M,)."""
@@ -264,6 +254,11 @@ class Points(OfRule):
             labels = jax.vmap(lambda teacher, noise: self.rule.target(teacher, noise=noise, **extras))
             target = jax.vmap(labels, -1, -1)(both[:, :M], normals[:, n:])
         return both[:, M:], target, head, extras
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two updates are the same to single precision."""
+    return np.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def _mean(weights: Any, values: Any) -> Any:
