@@ -558,7 +558,7 @@ def test_gradients_through_a_trajectory():
             moved = jax.tree.unflatten(structure, [*leaves[:2], q, r, *leaves[4:]])
             settings = {"averages": integrals, "rtol": 1e-9, "atol": 1e-9, "adjoint": dfx.ForwardMode()}
             case = case_of(moved, v, v_teacher, 1.0, learning_rate=eta, output_rate=eta)
-            final = integrate(case, jnp.array([0.5]), **settings).generalization_error[0]
+            final = integrate(case, jnp.array([0.5]), **settings).metrics["generalization_error"][0]
             return final, final
 
         @jax.jit

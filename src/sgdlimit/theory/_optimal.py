@@ -38,7 +38,7 @@ ITERATIONS = 60
 
 
 class Optimum(NamedTuple):
-    """The best schedule and the best constant rate, as theory has them."""
+    """The best schedule and the best constant rate according to theory."""
 
     scheduled: Instance
     """The instance with the best schedule, for :func:`sgdlimit.solve` and :func:`sgdlimit.simulate`."""
@@ -51,7 +51,7 @@ class Optimum(NamedTuple):
     evaluations: int
     """Trajectories solved, most of them with their derivatives."""
     converged: bool
-    """Whether the optimiser came to a point where the gradient vanishes, or improvement does."""
+    """Whether the optimiser stopped where the gradient or the improvement vanishes."""
 
     @property
     def schedule(self) -> Schedule:
@@ -66,7 +66,7 @@ class Optimum(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """By what factor the schedule lowers the final error."""
+        """Factor by which the schedule lowers the final error."""
         return self.constant_error / self.error
 
     def __str__(self) -> str:
@@ -199,5 +199,5 @@ def log_final_error(
 
 def _with(instance: Instance, times: Float[ndarray, "knot"], log_factors: Float[ndarray, "knot"]) -> Instance:
     """The instance with a schedule."""
-    schedule = Schedule.of(lambda t: np.exp(log_factors), times)
+    schedule = Schedule(times=times, factors=np.exp(log_factors))  # type: ignore[arg-type]
     return instance.replace(training=instance.training.replace(schedule=schedule))

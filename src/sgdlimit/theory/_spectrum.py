@@ -299,11 +299,6 @@ def _spectrum(
     return Spectrum(clipped(eigenvalues), weights, student, overlap, teacher, T, noise)
 
 
-def _products(projections: Float[ndarray, "d n"]) -> Products:
-    """Products of every two vectors on every node."""
-    return np.einsum("at,bt->tab", projections, projections)
-
-
 def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     """The same inputs and overlaps on fewer nodes, by Gauss quadrature.
 
@@ -350,6 +345,6 @@ def _gauss_spectrum(
     (theta, components), (omega, weights) = overlaps, noise
     n, s, d = len(theta), len(omega), len(components)
     # The weights of nodes without noise are free: equal ones, which leave the products of order one.
-    products = np.concatenate([n * _products(components), np.zeros((s, d, d))])
+    products = np.concatenate([n * np.einsum("at,bt->tab", components, components), np.zeros((s, d, d))])
     weights = np.append(np.full(n, 1 / max(n, 1)), weights)
     return _spectrum(K, np.append(theta, omega), weights, products, T, np.repeat([0.0, 1.0], [n, s]))
