@@ -84,8 +84,7 @@ def run_problem(
     seconds, needed = trial([instance], times, runs=run.runs, test_samples=run.test_samples, refuse=refuse)
     # The noise floor takes as long once more.
     tell(f"{memory_sentence(needed)}\nTime: about {format_time(2 * seconds / cores())} for SGD; Ctrl-C stops it.")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         tables = _run(instance, times, run, folder, progress)
     for warning in caught:
         if issubclass(warning.category, DivergenceWarning):

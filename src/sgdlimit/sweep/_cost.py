@@ -1,4 +1,4 @@
-"""What a sweep will cost, told before it begins."""
+"""What a sweep will cost, reported before it begins."""
 
 import shutil
 import time
@@ -38,7 +38,7 @@ class Cost(NamedTuple):
         Numbers of tasks, of conditions on instances, and of SGD runs with those of the noise floor.
     seconds
         On one core of this machine, measured on the first steps of one task of each kind, and known for theory from
-        docs/benchmarks.md. Times of clusters and laws differ; half or twice as much is within its error.
+        docs/benchmarks.md. It is accurate to a factor of two, because times of clusters and laws differ.
     memory
         Bytes that a process which computes the largest task will hold.
     disk
@@ -64,7 +64,8 @@ class Cost(NamedTuple):
 def cost(plan: Plan, missing: Sequence[int]) -> Cost:
     """What computing the missing tasks of a plan takes, from a short trial of every kind of task.
 
-    Kinds differ in anything but the instance. At most four are tried, and the others are taken for their mean.
+    Tasks of one kind differ only in the instance. At most four kinds are tried. The others are assumed to take the mean
+    of these.
 
     Raises
     ------
@@ -143,8 +144,7 @@ def trial(
         """Seconds of a run up to a step, with outputs at the last steps."""
         outputs_at = np.arange(max(last - outputs, 0) + 1, last + 1) / N
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DivergenceWarning)
+        with warnings.catch_warnings(action="ignore", category=DivergenceWarning):
             simulate_together(instances, np.append(0.0, outputs_at), test_samples=test_samples, threads=1)
         return time.perf_counter() - start
 

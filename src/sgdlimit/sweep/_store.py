@@ -195,8 +195,7 @@ def _layout(plan: Plan) -> dict[str, Buffer]:
     objects: dict[str, Buffer] = {}
     store, coordinates = MemoryStore(objects), plan.template.coords.to_dataset()
     encoding = {name: {"compressors": COMPRESSORS} for name in coordinates.variables}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of other readers, about strings
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of other readers, about strings
         coordinates.to_zarr(store, consolidated=False, encoding=encoding)
         group = zarr.open_group(store, mode="r+", use_consolidated=False)
         for name, array in plan.template.items():

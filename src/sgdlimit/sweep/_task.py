@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
-from warnings import catch_warnings, simplefilter
+from warnings import catch_warnings
 
 import numpy as np
 from numpy import ndarray
@@ -55,8 +55,7 @@ def compute(plan: Plan, index: int, *, threads: int = 1, progress: Progress = la
     AccuracyWarning
         As :func:`sgdlimit.solve` does.
     """
-    with catch_warnings(), one_thread():
-        simplefilter("ignore", DivergenceWarning)
+    with catch_warnings(action="ignore", category=DivergenceWarning), one_thread():
         return Conditions(plan, index).results(threads, progress)
 
 
