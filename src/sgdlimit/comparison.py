@@ -126,13 +126,13 @@ def compare(
     Parameters
     ----------
     theory
-        A trajectory of :func:`sgdlimit.solve`; of an ensemble its mean is taken.
+        A trajectory of :func:`sgdlimit.solve`; for an ensemble its mean is compared.
     runs
         A trajectory of :func:`sgdlimit.simulate`, measured with the overlaps of the same theory; of several overlaps
         those of the theory are taken. Members of another ensemble of the same theory may stand for SGD.
     noise_floor
-        SGD on inputs for which this theory is exact (the same instance with ``latent=Gaussian()``): what M is from
-        noise and finite size alone.
+        SGD on inputs for which this theory is exact (the same instance with ``latent=Gaussian()``): the M that
+        noise and finite size cause alone.
     measure
         See :func:`discrepancy`.
 

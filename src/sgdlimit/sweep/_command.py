@@ -31,7 +31,7 @@ two cores they never pay: this process alone computes as many tasks in a minute.
 
 @dataclass(frozen=True)
 class Where:
-    """Where tasks are to be computed, as the command line says; see :mod:`sgdlimit.sweep._cluster`.
+    """Where tasks are computed, by the options of the command line; see :mod:`sgdlimit.sweep._cluster`.
 
     Raises
     ------
@@ -107,13 +107,13 @@ def sweep_from_file(
     where
         Where to compute.
     dry_run
-        Only say what it will cost.
+        Only report what it will cost.
     max_failures, log
         See :func:`sgdlimit.sweep.run_sweep`; the log lies beside a local store by default.
     verify, repair
         First read all that is stored: stop at damage, or compute it again.
     say
-        Gets what is to be read.
+        Called with each message.
     progress
         Called with a stage, the fraction of it that is done, and a note.
 

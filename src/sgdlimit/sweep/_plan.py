@@ -1,4 +1,4 @@
-"""How a sweep falls into tasks, and what arrays its results are: one chunk of each for a task."""
+"""How a sweep is divided into tasks, and the arrays of its results: a task writes one chunk of each."""
 
 import json
 from collections.abc import Hashable, Sequence

@@ -28,11 +28,11 @@ class Summary:
     """Conditions of the tasks just computed in which SGD or a theory diverged."""
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What is known of the accuracy of the tasks just computed."""
+    """Warnings about the accuracy of the tasks just computed."""
     interrupted: bool = False
     started: float = field(default_factory=monotonic)
     text: str = ""
-    """All of it in words."""
+    """The summary in words."""
 
     @property
     def complete(self) -> bool:

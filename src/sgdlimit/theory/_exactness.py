@@ -40,7 +40,7 @@ ENSEMBLE = Exactness("Monte Carlo", np.nan, "an ensemble, with its spread")
 
 
 def refused(error: ProblemError) -> Exactness:
-    """What is refused with an error."""
+    """The exactness of what is refused with an error."""
     return Exactness("refused", np.nan, str(error).split(". ")[0])
 
 

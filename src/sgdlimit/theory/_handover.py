@@ -1,7 +1,7 @@
 """Inputs whose law changes with the task: what a student has learned, in the eigenvectors of the next covariance.
 
-Overlaps on the eigenvalues of one covariance say nothing of another, unless the two commute. But on each eigenvalue the
-weights are Γ = α Γ₀ + β φ + N(0, n), with matrices that the equations of motion follow,
+Overlaps on the eigenvalues of one covariance say nothing about another, unless the two commute. But on each eigenvalue
+the weights are Γ = α Γ₀ + β φ + N(0, n), with matrices that the equations of motion follow,
 
     dα/dt = −η ωH α,    dβ/dt = −η (ωH β + A),    dn/dt = −η ωH n − (the same)ᵀ + η² ω G.
 
@@ -26,14 +26,14 @@ from ._spectrum import Spectrum
 from ._theories import Theory, averages_of, case_of, spectrum, theory_of
 
 CARRIED = {"memory", "sphere", "weight_decay", "adagrad", "teacher_drift", "teacher_turn", "batch_fraction"}
-"""Options without such equations."""
+"""Options for which these equations do not exist."""
 
 
 @checked
 def hand_over(
     first: Instance, second: Instance, at: float, *, theory: str | Theory = "conventional"
 ) -> tuple[Spectrum, dict[str, Any]]:
-    """Inputs of a second law as a student sees them that has learned on a first one until the time ``at``.
+    """Inputs of a second law, as seen by a student that has learned on a first law until the time ``at``.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def hand_over(
     Returns
     -------
     Spectrum, dict
-        What :func:`solve_spectrum` goes on from, with a new time from 0 on, and the head, such as {"v": (K,)}. Each
+        The start for :func:`solve_spectrum`, with a time that begins at 0, and the head, such as {"v": (K,)}. Each
         eigenvalue of the second covariance is a node. The error on the first task later on needs W itself.
 
     Raises

@@ -1,8 +1,8 @@
 """Solve the equations of motion for any number of cases on all cores.
 
 A :class:`Case` is checked where it comes in, by :func:`check_case` or as an :class:`~sgdlimit.Instance`. Below that
-there are only arrays. Threads solve several cases side by side, each with its own steps: one vectorised solve would
-take the steps of its slowest case for all, and took twice as long.
+there are only arrays. Threads solve several cases side by side, each with its own steps. One vectorised solve
+takes the steps of its slowest case for all cases, and took twice as long.
 """
 
 import warnings
@@ -41,9 +41,9 @@ VERSIONS = {package: version(package) for package in ("sgdlimit", "jax", "diffra
 
 
 def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver, attrs: Mapping[str, Any]) -> Dataset:
-    """A case as a trajectory that ends where it diverges; or several of one network size, solved on all cores.
+    """Solve a case, whose trajectory ends where it diverges, or several cases of one network size on all cores.
 
-    Several have a first dimension ``case``, and are NaN from ``diverged_at`` on.
+    The result of several cases has a first dimension ``case``, and is NaN from ``diverged_at`` on.
     """
     several: Sequence[Case] = [cases] if isinstance(cases, Case) else cases
     times = check_times(times)
@@ -100,7 +100,7 @@ def _warn_of_symmetry(
     results: Sequence[OrderParameters],
     solve: Callable[[Case], OrderParameters],
 ) -> None:
-    """Warn where theory stays on a symmetric start for ever that SGD at finite N leaves."""
+    """Warn where theory stays for ever on a symmetric start that SGD at finite N leaves."""
     for case, found in zip(cases, results, strict=True):
         if case.spectrum.overlap.any() and symmetry_of(case, averages) is None:
             continue
@@ -122,7 +122,8 @@ def _warn_of_symmetry(
 def _resolved(errors: Sequence[ndarray], times: Float[ndarray, "time"], solver: Solver) -> list[ndarray]:
     """Generalisation errors (case, time, ...), NaN where they fall below what the solver resolves, with a warning.
 
-    What the solver has not integrated, at t = 0 or where the error is 0 all along, is rounding and becomes 0.
+    At t = 0, or where the error is 0 at all times, the solver has integrated nothing. There the error is rounding, and
+    becomes 0.
     """
     found = []
     for error in errors:

@@ -1,6 +1,6 @@
 """Theories as objects: what each assumes of the inputs, when it applies, and how it solves.
 
-A theory has a name, and wherever a theory is asked for the name stands for the object with its defaults.
+Each theory has a name. Wherever a theory is expected, its name stands for the object with default options.
 """
 
 from abc import ABC, abstractmethod
@@ -28,7 +28,7 @@ from ._solve import trajectories
 from ._spectrum import Spectrum, node_means, spectrum_of
 
 MOST_DROPPED = 10
-"""Units that may drop out at most: theory averages over 2^K masks of them."""
+"""Most student units with dropout: theory averages over their 2^K masks."""
 
 
 class Theory(ABC):
@@ -160,7 +160,7 @@ class Mixture(Theory):
 
     @checked
     def exactness(self, instance: Instance) -> Exactness:
-        """That of an ensemble, or why it is refused."""
+        """That an ensemble evaluates the theory, or why the theory is refused."""
         try:
             self.moments(instance)
         except ProblemError as error:
@@ -182,7 +182,7 @@ THEORIES = {theory.name: theory for theory in (Conventional(), MomentMatched(), 
 
 
 def theory_of(theory: str | Theory, **options: float | None) -> Theory:
-    """A theory by its name or as it is, with other options where they are given.
+    """The theory of a name, or the given theory, with the options that are given.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
 
 
 def case_of(instance: Instance, inputs: Spectrum, theory: str | Theory = "conventional") -> Case:
-    """An instance, which was checked when it was made, with a spectrum of its inputs.
+    """The case to solve: an instance, which was checked when it was made, with a spectrum of its inputs.
 
     Raises
     ------
