@@ -201,7 +201,7 @@ class Instance:
 
     @property
     def beyond_basic(self) -> list[str]:
-        """What of this instance needs the equations or the loops of any rule: its rule, and options of training."""
+        """Names of all that needs the equations or loops of any rule: a rule of its own, and options of training."""
         own = {"rule": self.rule is not None, "student_output": self.student_output.ndim > 1}
         return [name for name, has in own.items() if has] + sorted(self.training.options() - BASIC)
 
@@ -269,15 +269,14 @@ class Instance:
         matrix = numbers("covariance", covariance, ("input_dim", "input_dim"))
         N = len(matrix)
         matrix = numbers("covariance", matrix, (N, N))
-        W = numbers("student", student, ("student_units", N))
-        weights = np.zeros((0, N)) if teacher is None else numbers("teacher", teacher, ("teacher_units", N))
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         constant_columns("covariance", matrix.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
         D = len(root)
+        if teacher is not None:
+            teacher = sqrt(D / N) * numbers("teacher", teacher, ("teacher_units", N)) @ root.T
         return cls(
-            sqrt(D) * root, W, student_output, sqrt(D / N) * weights @ root.T, teacher_output,
-            nonlinearity="identity", **settings,
-        )  # fmt: skip
+            sqrt(D) * root, student, student_output, teacher, teacher_output, nonlinearity="identity", **settings
+        )
 
     @classmethod
     @checked
@@ -348,7 +347,7 @@ class Instance:
         if standardize or centre:
             location, attrs["input_mean"] = mean, root_mean_square(mean)
         s = float(sqrt(np.mean(variance / scale**2)))
-        # A law that needs no change stays as it is, because the known ones are sampled fastest.
+        # A law that needs no change is kept, because known laws are sampled fastest.
         if abs(location).max() > 1e-12 or abs(s * scale - 1).max() > 1e-12:
             law = Affine(law, location, s * scale)
         else:
