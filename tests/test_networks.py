@@ -326,6 +326,7 @@ def test_a_sweep_stores_what_is_measured_of_its_networks():
         ({"teacher_units": 0}, "teacher_units: must be at least 1 unless labels are 'clusters' .got 0"),
         ({"labels": "clusters"}, "teacher_units: must be 0 .* latent.law: must be 'clusters' where labels are"),
         (CLUSTERS | {"training": {"label_noise": 0.1}}, "training.label_noise: must be 0 beside latent.label_noise"),
+        (CLUSTERS | {"student_alignment": 0.5}, "student_alignment: must be 0 without a teacher .got 0.5"),
         (CLUSTERS | {"switch_times": (1.0,)}, r"switch_times: must be empty where labels are 'clusters' .got .1\.0"),
         ({"heads": "per-task"}, "heads: must be 'shared' without switch_times .got 'per-task'"),
         ({"Q": "small"}, "Q: must be a number or a matrix .got 'small'.. Write 1.0 for the identity"),

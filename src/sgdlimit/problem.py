@@ -222,6 +222,7 @@ class Problem(Settings):
             (clusters and self.latent.law != CLUSTERS, "latent.law", "'clusters' where labels are"),
             (clusters and self.training.label_noise > 0, "training.label_noise", "0 beside latent.label_noise"),
             (clusters and self.switch_times, "switch_times", "empty where labels are 'clusters'"),
+            (clusters and self.student_alignment > 0, "student_alignment", "0 without a teacher"),
             (self.heads != "shared" and not self.switch_times, "heads", "'shared' without switch_times"),
             (several and self.output_weights == "equal", "output_weights", "'normal' for outputs that differ"),
             (not starts and self.R is not None, "R", "left out where Q is"),
@@ -269,7 +270,7 @@ class Problem(Settings):
         return (self.outputs,) * (self.outputs > 1)
 
     def followed(self) -> dict[str, tuple[int, ...]]:
-        """What trajectories have besides Q and R: names and shapes of parameters of the head, and () of errors."""
+        """Variables of a trajectory besides Q and R: the head's parameters with their shapes, and () for errors."""
         tasks = (1 + len(self.switch_times),)
         if self.has_closed_form:
             errors = {"generalization_error": ()} | ({"task_error": tasks} if tasks > (1,) else {})
@@ -358,7 +359,7 @@ class Problem(Settings):
         )  # fmt: skip
 
     def _refuse_beyond_memory(self) -> None:
-        """Refuse what does not fit, an instance and what is needed while it is made."""
+        """Refuse sizes for which the memory does not suffice, also while the instance is made."""
         N, D, K, M, latent = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.latent
         units = M * (1 + len(self.switch_times))
         kept = 2 * N * D + K * N + units * D + K * (K + units) + units**2
@@ -445,7 +446,7 @@ class RunSettings(Settings):
 
 
 class ProblemFile(Problem):
-    """What a file of ``sgdlimit run`` holds: a problem and its ``[run]`` table."""
+    """The contents of a file of ``sgdlimit run``: a problem and its ``[run]`` table."""
 
     run: RunSettings = RunSettings()
 
