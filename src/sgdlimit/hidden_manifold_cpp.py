@@ -45,7 +45,7 @@ ROUNDING = 1e-6
 
 
 class HiddenManifoldRun(NamedTuple):
-    """What one prefix holds."""
+    """The contents of the files of one prefix."""
 
     instance: Instance
     """Gaussian inputs with the stored second moments; its theory is that of the stored order parameters."""

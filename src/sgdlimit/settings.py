@@ -122,7 +122,7 @@ def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """What a TOML file holds.
+    """The tables of a TOML file.
 
     Raises
     ------
@@ -177,12 +177,12 @@ def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nested(names: Mapping[str, Any], tables: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """Tables with the values that names with dots stand for; what is in the tables already is copied.
+    """Tables with values set by names with dots; the given tables are copied.
 
     Raises
     ------
     ProblemError
-        If what has to be a table is none.
+        If a name with dots goes through a value that is no table.
 
     Examples
     --------

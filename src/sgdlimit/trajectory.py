@@ -1,4 +1,4 @@
-"""The one form every result takes: a labelled trajectory of order parameters.
+"""The form of every result: a labelled trajectory of order parameters.
 
 Theory and simulation both return an :class:`xarray.Dataset` with dimensions ``time``, ``student``, ``student_`` and
 ``teacher`` (a simulation has ``run`` first) and the variables of :data:`VARIABLES`, all float64.
@@ -65,7 +65,7 @@ def on_tasks(metric: str) -> str:
 
 
 def variable(name: str, axes: int = 1) -> Variable:
-    """What a variable is: one of :data:`VARIABLES`, or of a rule a parameter of its head or a metric.
+    """The description of a variable: one of :data:`VARIABLES`, or a parameter of a rule's head, or a rule's metric.
 
     ``axes`` counts those of a parameter, with the time.
     """
@@ -80,7 +80,7 @@ def variable(name: str, axes: int = 1) -> Variable:
 
 
 def followed(trajectory: xr.Dataset) -> list[str]:
-    """Names of what theory and SGD follow in time: Q, R, the head and errors, if there are any entries.
+    """Names of the variables that theory and SGD follow in time: Q, R, the head and errors, unless they are empty.
 
     Mean fields change with single steps.
     """
@@ -91,7 +91,7 @@ def followed(trajectory: xr.Dataset) -> list[str]:
 
 
 def is_error(name: str) -> bool:
-    """Whether what is followed is an error or another metric."""
+    """Whether a variable is an error or another metric."""
     return name not in ("Q", "R", "v") and not name.startswith(HEAD)
 
 
@@ -217,7 +217,7 @@ def make_trajectory(
 
 
 def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
-    """Attributes a store can hold: what is not a string or a number becomes JSON."""
+    """Attributes that a store can hold: all but strings and numbers become JSON."""
     try:
         return {
             name: each if isinstance(each, str | int | float) else json.dumps(each)

@@ -1,4 +1,4 @@
-"""What `sgdlimit sweep` does: from a TOML file to a store, with all that it reports on the way."""
+"""The command `sgdlimit sweep`: from a TOML file to a store, with its reports on the way."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def sweep_from_file(
     say: Callable[[str], None],
     progress: Callable[[str, float, str], None],
 ) -> Summary | None:
-    """Run the sweep of a TOML file, or what is missing of it.
+    """Run the sweep of a TOML file, or resume it.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def compute_sweep(
     max_failures: int = 3,
     progress: Progress = lambda done: None,
 ) -> Dataset:
-    """Run a sweep, or what is missing of it, and open it.
+    """Run a sweep, or resume it, and open its results.
 
     Parameters
     ----------

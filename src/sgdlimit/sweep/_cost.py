@@ -1,4 +1,4 @@
-"""What a sweep will cost, reported before it begins."""
+"""The cost of a sweep, reported before it begins."""
 
 import shutil
 import time
@@ -62,7 +62,7 @@ class Cost(NamedTuple):
 
 
 def cost(plan: Plan, missing: Sequence[int]) -> Cost:
-    """What computing the missing tasks of a plan takes, from a short trial of every kind of task.
+    """The cost of the missing tasks of a plan, from a short trial of every kind of task.
 
     Tasks of one kind differ only in the instance. At most four kinds are tried. The others are assumed to take the mean
     of these.

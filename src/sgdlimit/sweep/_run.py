@@ -41,7 +41,7 @@ class Summary:
 
     @property
     def accuracy(self) -> str:
-        """In how many of the tasks just computed theory is not as accurate as asked for, and why in the first."""
+        """In how many of the tasks just computed theory misses the requested accuracy, and why in the first."""
         return f"Theory is not accurate in {len(self.notes)} of {self.computed} tasks, first in {self.notes[0]}"
 
     @property

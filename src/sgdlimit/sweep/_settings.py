@@ -1,4 +1,4 @@
-"""What a sweep is: a problem, a grid over any of its fields, and how every condition is run."""
+"""Settings of a sweep: a problem, a grid over any of its fields, and how every condition is run."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -219,7 +219,7 @@ class Sweep(Settings):
 
     @cached_property
     def followed(self) -> dict[str, tuple[int, ...]]:
-        """What trajectories have besides Q and R, and the largest shape of each; a condition fills a part of it."""
+        """Variables besides Q and R, each with its largest shape, of which a condition fills a part."""
         return {name: tuple(np.max([*shapes], axis=0, initial=1)) for name, shapes in self._shapes.items()}
 
     @property
@@ -275,7 +275,7 @@ class Sweep(Settings):
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """What differs between two canonical settings, a phrase for each field."""
+    """Differences between two canonical settings, a phrase for each field."""
     one, two = ({path: repr(value) for path, value in flat(settings).items()} for settings in (here, there))
     pairs = {path: (one.get(path, "nothing"), two.get(path, "nothing")) for path in one | two}
     found = [f"{path} is {ours} here and {theirs} there" for path, (ours, theirs) in pairs.items() if ours != theirs]
@@ -285,7 +285,7 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
 
 
 def _wrong_values(path: str, values: Any) -> list[str]:
-    """Complaints about what is no list of different values."""
+    """Complaints about the values of an axis, which must be a list of different ones."""
     if not isinstance(values, list) or not values:
         return [f"grid: {path} must be a list of at least one value (got {shown(values)}). Write {path} = [...]."]
     seen = set()

@@ -165,12 +165,12 @@ class SweepStore(Tasks):
         )
 
     def damage(self) -> dict[int, list[str]]:
-        """Read every chunk of every finished task; for each damaged task, what is wrong with it."""
+        """Read every chunk of every finished task. Return for each damaged task what is wrong with it."""
         found = {index: self.wrong(record_of_task(index)) for index in sorted(self.finished)}
         return {index: wrong for index, wrong in found.items() if wrong}
 
     def settle_damage(self) -> list[str]:
-        """Verify all tasks: say what is or was damaged; to repair them, forget those tasks, so that they are computed.
+        """Verify all tasks and report damage. With repair, forget the damaged tasks, so that they are computed again.
 
         Raises
         ------
@@ -191,7 +191,7 @@ class SweepStore(Tasks):
 
 
 def _layout(plan: Plan) -> dict[str, Buffer]:
-    """What a store has before its first task: metadata of all arrays and coordinates, and the coordinates."""
+    """The objects of a store before its first task: metadata of all arrays and coordinates, and the coordinates."""
     objects: dict[str, Buffer] = {}
     store, coordinates = MemoryStore(objects), plan.template.coords.to_dataset()
     encoding = {name: {"compressors": COMPRESSORS} for name in coordinates.variables}
@@ -233,7 +233,7 @@ def _locked(root: Path, path: str) -> FileLock:
 
 
 def _is_free(store: Store) -> bool:
-    """Whether nothing is there but what a process leaves that is killed before it began."""
+    """Whether a place is empty, but for what a process leaves if it is killed at its very beginning."""
     if isinstance(store, LocalStore) and store.root.exists() and not store.root.is_dir():
         return False
     return all(name == LOCK or name.endswith(".partial") for name in sync(names_in(store, "")))

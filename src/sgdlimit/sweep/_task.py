@@ -25,9 +25,9 @@ from ._settings import SweepRun
 KL_SAMPLES = 2000
 
 Key = tuple[str, str]
-"""What is trained: the settings without the law, and the law; "" is N(0, I)."""
+"""A trained instance: the settings without the law, and the law; "" is N(0, I)."""
 Case = tuple[str, str, str]
-"""What a solution depends on: the theory, and such a key."""
+"""A solution: the theory, and such a key."""
 
 
 def compute(plan: Plan, index: int, *, threads: int = 1, progress: Progress = lambda done: None) -> dict[str, ndarray]:
@@ -81,7 +81,7 @@ def applicable_theory(law: LatentLaw, dim: int, theory: str) -> str | None:
 
 
 class Conditions:
-    """What a task trains and solves: its conditions, and Gaussian inputs for the noise floor, each once.
+    """All that a task trains and solves: its conditions, and Gaussian inputs for the noise floor, each once.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ class Conditions:
 
     @property
     def instances(self) -> list[Instance]:
-        """What is trained."""
+        """All trained instances."""
         return list(self.trained.values())
 
     @cached_property
     def asked(self) -> dict[Key, list[Case | None]]:
-        """By key, for each theory of the sweep the simplest case that says the same; None if it does not apply."""
+        """For each key and theory of the sweep the simplest equivalent case; None if the theory does not apply."""
         asked = {}
         for (network, law), instance in self.trained.items():
             names = (applicable_theory(instance.latent, instance.latent_dim, name) for name in self.run.theories)
@@ -148,7 +148,7 @@ class Conditions:
 
         @cache
         def compared(key: Key, case: Case | None) -> dict[str, Dataset]:
-            """What is stored of a run and the theory it is compared with, by the prefix of the names."""
+            """Datasets that are stored for a run and the theory it is compared with, by the prefix of their names."""
             whole = runs[key].sel(overlaps=case[0], drop=True) if case else runs[key].isel(overlaps=0, drop=True)
             stored = [name for name in followed(whole) if case or name not in ("Q", "R")]
             sgd = whole[stored].reindex(time=times)
@@ -160,7 +160,7 @@ class Conditions:
             diverged_at = whole.attrs.get("diverged_at", np.nan)
             return found | {"": sgd.assign(diverged_at=diverged_at, kl=kl(key), applies=case is not None)}
 
-        # What is not filled in, as units that a condition does not have, stays NaN.
+        # Entries that a condition does not have, such as further units, stay NaN.
         empty = plan.template.isel(plan.region(self.index))
         arrays = {str(name): empty.variables[name].copy() for name in empty}
 

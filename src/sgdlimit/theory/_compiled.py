@@ -123,7 +123,7 @@ def _path(program: tuple) -> Path | None:
         import llvmlite.binding as llvm
 
         settings = jax.config.values
-        # What JAX read from its cache it cannot write again, and what runs may not be what an edited file says.
+        # JAX cannot write again what it read from its own cache; and edited sources may differ from the running ones.
         if chosen == "" or settings["jax_compilation_cache_dir"] or _sources() != IMPORTED:
             return None
         folder = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit")
@@ -140,7 +140,7 @@ def _path(program: tuple) -> Path | None:
 
 
 def _load(path: Path, device: Any) -> tuple[Program, int] | None:
-    """A program that was kept by this user under this name, and its size; what is damaged does not decompress."""
+    """A program that this user kept under this name, and its size. Damaged files do not decompress."""
     no_link = getattr(os, "O_NOFOLLOW", 0)
     with suppress(Exception), open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_link)) as file:
         info = os.fstat(file.fileno())

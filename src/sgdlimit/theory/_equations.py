@@ -63,14 +63,14 @@ class Case(NamedTuple):
     head: Any
     """Initial further parameters, as {"v": output weights (K,)}."""
     given: Any
-    """What does not move, as ṽ of the shape (tasks, M)."""
+    """Arrays that do not move, such as ṽ of the shape (tasks, M)."""
     rates: Rates
     points: Any = ()
-    """What the averages take their means over, where they have no closed forms."""
+    """The points that averages without closed forms are means over."""
 
 
 class State(NamedTuple):
-    """What moves: overlaps resolved over the spectrum (nodes last, where they vectorise), their sums, the head.
+    """All that moves: overlaps resolved over the spectrum (nodes last, where they vectorise), their sums, the head.
 
     Q = Σ w ω q and R = Σ w r are linear in q and r, so a Runge-Kutta step keeps them exactly. Carrying them along lets
     output times be interpolated without the nodes.
@@ -84,7 +84,7 @@ class State(NamedTuple):
     error: Scalar
     """ε as its derivative adds it up. Only its local error is of use: where ε is small it bounds the solver's steps."""
     more: dict[str, Any]
-    """What an option of training adds, by its name in the equations."""
+    """Variables that options of training add, by their names in the equations."""
 
 
 def start(case: Case) -> tuple[State, Case]:

@@ -31,7 +31,7 @@ WIDTH = 2.0
 """Points lie so many σ around it. Where that is 1 or more they stay where they are, and no label flips."""
 
 SOLVER_SHARE = 1 / 20
-"""Part of the accuracy asked for that is left to a step of the solver."""
+"""Share of the requested accuracy that is left to a step of the solver."""
 
 TRIED = 64
 """Samples on which two units are compared. Labels that are signs agree by chance on one."""

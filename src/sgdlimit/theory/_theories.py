@@ -32,7 +32,7 @@ MOST_DROPPED = 10
 
 
 class Theory(ABC):
-    """What predicts trajectories for an instance; concrete theories are final."""
+    """A prediction of trajectories for an instance; concrete theories are final."""
 
     name: ClassVar[str]
 
