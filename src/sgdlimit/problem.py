@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -44,8 +44,6 @@ from .signatures import checked
 from .training import PLAIN, Scale, Training, check_switch_times
 from .trajectory import HEAD, on_tasks
 
-S = TypeVar("S", bound=Settings)
-
 OF_INSTANCE = ("learning_rate", "nonlinearity", "centre", "training", "switch_times")
 """Settings that an instance takes as they are."""
 
@@ -56,7 +54,33 @@ Samples = Annotated[StrictInt, Field(ge=0, le=10**7)]
 Seed = Annotated[StrictInt, Field(ge=0, le=10**12)]
 
 
-class Problem(Settings):
+class FileSettings(Settings):
+    """Settings of a command that are read from its TOML file."""
+
+    @classmethod
+    @checked
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read settings from a TOML file; without its ``[run]`` table where they have none.
+
+        Raises
+        ------
+        ProblemError
+            If the file cannot be read, belongs to the other command, or a setting is wrong, naming the file.
+        """
+        tables, fields = read_toml(path), cls.model_fields
+        of_sweep = "grid" in fields
+        if not tables.keys().isdisjoint(Problem.model_fields if of_sweep else ("problem", "grid")):
+            kind, command = ("one problem", "run") if of_sweep else ("a sweep", "sweep")
+            raise ProblemError(f"{path}: holds {kind}. Use `sgdlimit {command} {path}`.")
+        if "run" not in fields:
+            tables.pop("run", None)
+        try:
+            return cls(**tables)
+        except ProblemError as error:
+            raise ProblemError(f"{path}:", *error.args) from None
+
+
+class Problem(FileSettings):
     """A teacher-student problem on the hidden manifold; :meth:`draw` makes an instance of it.
 
     Parameters
@@ -387,18 +411,6 @@ class Problem(Settings):
 
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
-    @classmethod
-    @checked
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read settings from a TOML file, without its ``[run]`` table.
-
-        Raises
-        ------
-        ProblemError
-            If the file cannot be read or a setting is wrong, naming the file.
-        """
-        return read_settings(cls, path)
-
 
 class RunSettings(Settings):
     """How ``sgdlimit run`` runs a problem: the ``[run]`` table of its TOML file.
@@ -460,29 +472,8 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     ProblemError
         If the file cannot be read or settings are wrong, naming the file and all of them.
     """
-    file = read_settings(ProblemFile, path)
+    file = ProblemFile.from_toml(path)
     return Problem(**{name: getattr(file, name) for name in file.model_fields_set if name != "run"}), file.run
-
-
-def read_settings(cls: type[S], path: str | Path) -> S:
-    """Settings from a TOML file for ``sgdlimit sweep`` or ``sgdlimit run``, here without ``[run]`` unless asked for.
-
-    Raises
-    ------
-    ProblemError
-        If the file cannot be read, belongs to the other command, or a setting is wrong, naming the file.
-    """
-    tables, fields = read_toml(path), cls.model_fields
-    of_sweep = "grid" in fields
-    if not tables.keys().isdisjoint(Problem.model_fields if of_sweep else ("problem", "grid")):
-        kind, command = ("one problem", "run") if of_sweep else ("a sweep", "sweep")
-        raise ProblemError(f"{path}: holds {kind}. Use `sgdlimit {command} {path}`.")
-    if "run" not in fields:
-        tables.pop("run", None)
-    try:
-        return cls(**tables)
-    except ProblemError as error:
-        raise ProblemError(f"{path}:", *error.args) from None
 
 
 def _aligned(W: Float[ndarray, "K N"], towards: Float[ndarray, "K N"], cosine: float) -> Float[ndarray, "K N"]:

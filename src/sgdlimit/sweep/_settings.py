@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import product
 from math import gcd, prod
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
@@ -15,10 +14,9 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
 from ..law_settings import Covariance, GaussianMixture, LabelledClusters
-from ..problem import Dimension, Duration, Few, Problem, Samples, Seed, Times, read_settings
+from ..problem import Dimension, Duration, Few, FileSettings, Problem, Samples, Seed, Times
 from ..rules import CLUSTERS
 from ..settings import Settings, flat, nested
-from ..signatures import checked
 from ..training import Schedule, Training
 from ..trajectory import log_times
 
@@ -95,7 +93,7 @@ class SweepRun(Settings):
         return tuple(sorted(value, key=THEORIES.index))
 
 
-class Sweep(Settings):
+class Sweep(FileSettings):
     """A grid over fields of a problem, on several instances, each condition with theory and SGD.
 
     Parameters
@@ -260,18 +258,6 @@ class Sweep(Settings):
         problem = self.first.model_dump(mode="json", exclude_none=True, exclude=nested(dict.fromkeys(self.grid, True)))
         settings = {"problem": problem, "grid": self.grid, "run": self.run.model_dump(mode="json")}
         return json.loads(json.dumps(settings, default=str))
-
-    @classmethod
-    @checked
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read a sweep from a TOML file.
-
-        Raises
-        ------
-        ProblemError
-            If the file cannot be read or a setting is wrong, naming the file.
-        """
-        return read_settings(cls, path)
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
