@@ -220,7 +220,7 @@ def test_what_cannot_be_used_is_named(make, message):
 
 
 def test_an_accuracy_that_is_out_of_reach_gives_a_warning(monkeypatch):
-    monkeypatch.setattr("sgdlimit.theory._averages.HIGHEST_LEVEL", 10)
+    monkeypatch.setattr("sgdlimit.theory._averages.Quadrature.highest", 10)
     one = sl.theory.Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
     activation = sl.Activation(lambda x: jnp.exp(x / 2) * jnp.tanh(x), accuracy=1e-9)
     with pytest.warns(sl.AccuracyWarning, match="accuracy: .* 1e-09 was asked for"):

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -63,6 +63,10 @@ class Averages(ABC):
     """Error of averages whose accuracy is fixed; 0 for closed forms."""
     prefix = ""
     """What the names of the head's parameters in a trajectory begin with."""
+    level: int
+    """Logarithm to base 2 of the points of a set, where there are points."""
+    highest: ClassVar[int] = 0
+    """The largest level."""
     gradient: ClassVar[bool] = True
     """Whether the rule follows the gradient of one function, so that H is symmetric."""
 
@@ -109,9 +113,15 @@ class Averages(ABC):
         """Estimated error of an average in the equations of motion, relative to max(1, |average|)."""
         return jnp.zeros(())
 
-    def reaching(self, error: float) -> "Averages":
-        """Refine averages that have this error until they reach the accuracy, as far as possible."""
-        return self
+    def reaching(self, error: float) -> Self:
+        """Take more points until this error becomes the accuracy, as far as possible.
+
+        It is assumed to fall as the number of points to the power −0.7.
+        """
+        if not error > self.accuracy:
+            return self
+        level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
+        return replace(self, level=int(min(level, self.highest)))  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ give two trajectories, whose mean is the result and half of whose difference is 
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,8 @@ from ..rules import CLUSTERS, Averages, Forces, Moment, Rule
 from ..trajectory import on_tasks
 from ._averages import SMALLEST, lower_root, single, sobol_normals, times_inverse
 
-LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
-"""Logarithms to base 2 of the fewest and the most points of a set."""
+LOWEST_LEVEL = 14
+"""Logarithm to base 2 of the fewest points of a set."""
 
 NEAREST = 1e-5
 """Smallest σ of points that are placed near a teacher's ν = 0."""
@@ -46,6 +46,7 @@ class OfRule(Averages):
     """Stands for the rule in the name of a program."""
     level: int = LOWEST_LEVEL
     method: ClassVar[str] = "quasi-Monte Carlo"
+    highest: ClassVar[int] = 18
 
     @property
     def gradient(self) -> bool:  # type: ignore[override]
@@ -66,13 +67,6 @@ class OfRule(Averages):
     def finest_tolerance(self) -> float:
         """The right-hand side has steps where points cross a jump of δ."""
         return SOLVER_SHARE * self.rule.accuracy
-
-    def reaching(self, error: float) -> Self:
-        """Take more points; the error is assumed to fall as their number to the power −0.7."""
-        if not error > self.accuracy:
-            return self
-        level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
-        return replace(self, level=int(min(level, HIGHEST_LEVEL)))
 
     def metrics(self, at: Moment) -> dict[str, Any]:
         """The rule's metrics, on the present task and, of several, on each."""
