@@ -133,7 +133,7 @@ class Sweep(FileSettings):
         **unknown: Any,
     ) -> None:
         try:
-            super().__init__(problem=problem, grid=grid, run=run, **unknown)
+            super().__init__(problem=problem, grid=grid, run=run, **unknown)  # type: ignore[call-arg]
         except ProblemError as error:
             if not run:
                 raise
