@@ -71,7 +71,7 @@ class Where:
         pays = cores() > 2 and found.tasks > 1 and found.seconds > PAYS and not current_process().daemon
         return pays * min(cores(), found.tasks) if self.workers is None else self.workers
 
-    def engine(self, found: Cost, part: Callable[[int, float], None]) -> Engine:
+    def engine(self, found: Cost, part: Progress) -> Engine:
         """The engine, started."""
         from . import _cluster as cluster
 
@@ -157,7 +157,7 @@ def sweep_from_file(
             say(f"Damaged: {damage}")
         summary = Summary(len(plan), len(store.finished))
         if not summary.complete:
-            with where.engine(found, lambda index, done: progress("this task", done, "")) as engine:
+            with where.engine(found, lambda done: progress("this task", done, "")) as engine:
                 if engine.link:
                     say(f"Dashboard: {engine.link}")
                 if not engine.parallel:
@@ -237,7 +237,7 @@ def compute_sweep(
     with SweepStore(path, plan) as store:
         if missing := store.missing():
             with where.engine(
-                cost(plan, missing), lambda index, done: progress((len(store.finished) + done) / len(plan))
+                cost(plan, missing), lambda done: progress((len(store.finished) + done) / len(plan))
             ) as engine:
                 summary = run_sweep(
                     store,

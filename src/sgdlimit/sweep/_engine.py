@@ -67,13 +67,13 @@ class Engine:
     count
         How many tasks run at the same time.
     progress
-        Called with the number of a task and the fraction of it that is done.
+        Called with the fraction of a task that is done.
     """
 
     link: str | None = None
     """Address of the cluster's dashboard."""
 
-    def __init__(self, count: int = 1, progress: Callable[[int, float], None] = lambda index, done: None) -> None:
+    def __init__(self, count: int = 1, progress: Progress = lambda done: None) -> None:
         self._count, self._progress = count, progress
 
     @property
@@ -93,7 +93,7 @@ class Engine:
         def report(done: float) -> None:
             if stop.drop:
                 raise KeyboardInterrupt
-            self._progress(index, done)
+            self._progress(done)
 
         for index in indices:
             try:
