@@ -82,7 +82,7 @@ class Activation(TracedFunction):
         kinks: ArrayLike | None = None,
         accuracy: float = ACCURACY,
     ) -> None:
-        if not (np.ndim(accuracy) == 0 and 0 < accuracy < 1):
+        if not 0 < accuracy < 1:
             raise ProblemError(f"accuracy: must be between 0 and 1 (got {accuracy!r}). Try 2e-3.")
         super().__init__(function, name=name, kinks=kinks)
         self.accuracy = float(accuracy)

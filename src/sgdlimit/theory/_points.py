@@ -111,9 +111,7 @@ class OfRule(Averages):
             target = number
             if rule.labels != CLUSTERS:
                 target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
-            if rule.samples == 1:
-                fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
-            return rule.learn(fields, target, case.head, noise=noise, **extras, **overlaps)
+            return rule.learn_from(fields, target, noise, case.head, **extras, **overlaps)
 
         def learn(fields, teacher):
             each = [jax.vmap(partial(once, task=task))(fields, teacher, number, noise) for task in range(tasks)]
