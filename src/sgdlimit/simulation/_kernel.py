@@ -278,7 +278,7 @@ def inputs_and_labels(products, chains, c, X, y):
 def losses(fields, activation, tables, output, labels):
     """Mean Δ²/2 over samples for every output time and task, and its standard error: (2, time, task).
 
-    ``fields`` (time, K, sample) float32, ``output`` (time, K) normalised, ``labels`` (task, sample).
+    ``fields`` (time, K, sample) float32, ``output`` (time, task, K) normalised, ``labels`` (task, sample).
     """
     times, K, samples = fields.shape
     result = np.empty((2, times, len(labels)))
@@ -291,7 +291,7 @@ def losses(fields, activation, tables, output, labels):
                 difference[s] = -labels[task, s]
             for k in range(K):
                 for s in range(samples):
-                    difference[s] += output[t, k] * hidden[k, s]
+                    difference[s] += output[t, task, k] * hidden[k, s]
             total, squares = 0.0, 0.0
             for s in range(samples):
                 loss = 0.5 * difference[s] * difference[s]

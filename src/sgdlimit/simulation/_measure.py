@@ -33,9 +33,6 @@ KEPT = {
 }
 """Dimensions of what a trajectory keeps besides order parameters."""
 
-TestSet = tuple[Float32[ndarray, "sample N"], Shaped[ndarray, "..."]]
-"""Inputs and labels (task, sample); or what a rule makes its targets of; or the latent, for a teacher that moves."""
-
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
 """What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
 
@@ -66,82 +63,80 @@ class Record:
 
         ``tests`` are the products of a test set, of which ``stream`` has the keys.
         """
-        test_set, count = stream.formed(self.condition, tests, tests.shape[1]), tests.shape[1]
+        inputs, labels = stream.formed(self.condition, tests, tests.shape[1])
+        count = len(inputs)
         if self.instance.training.moves_teacher:
             latents = (stream.latent(self.condition, first) for first in range(0, count, BLOCK))
-            test_set = test_set[0], np.concatenate([stream.locations[:0], *latents])[:count]
+            labels = np.concatenate([stream.locations[:0], *latents])[:count]
         elif not self.instance.closed_form and count:
-            test_set = test_set[0], stream.sees(self.condition, 0, tests)
+            labels = stream.sees(self.condition, 0, tests)
         self.runs, start = run + 1, int(self.reached[run])
-        self._reach(run, stream, students, until)
-        stop = int(self.reached[run])
+        stop = self._reach(run, stream, students, until)
         starts = range(start, max(stop, start + 1), TIMES_AT_ONCE)
         slices = (slice(first, min(first + TIMES_AT_ONCE, stop)) for first in starts)
-        parts = [*pool.map(partial(self._part, stream, students, test_set), slices)]
+        parts = [*pool.map(partial(self._part, stream, students, inputs, labels), slices)]
         for name in parts[0]:
             values = np.concatenate([part[name] for part in parts])
             empty = np.full((len(self.reached), len(self.times), *values.shape[1:]), np.nan)
             self.variables.setdefault(name, empty)[run, start:stop] = values
 
-    def _reach(self, run: int, stream: Stream, students: Kept, until: int) -> None:
+    def _reach(self, run: int, stream: Stream, students: Kept, until: int) -> int:
         """Find how many output times up to ``until`` have weights with finite squares, and when the run diverged."""
-        start, sample = self.reached[run], students.diverged_sample[self.condition]
-        if not np.isnan(self.diverged_at[run]):
-            return
-        stop = until
-        if sample >= 0:
-            stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
-            self.diverged_at[run] = stream.time(sample)
-        kept = students.student[self.condition, start:stop]
-        finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
-        if not finite.all():
-            stop = start + int(np.argmin(finite))
-        if stop < until and np.isnan(self.diverged_at[run]):
-            self.diverged_at[run] = self.times[stop]
-        self.reached[run] = stop
+        start, sample, stop = self.reached[run], students.diverged_sample[self.condition], until
+        if np.isnan(self.diverged_at[run]):
+            if sample >= 0:
+                stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
+                self.diverged_at[run] = stream.time(sample)
+            largest = abs(students.student[self.condition, start:stop]).max(axis=(1, 2))
+            self.reached[run] = stop = start + np.argmin([*(largest < LARGEST_WEIGHT), False])  # false for NaN
+            if stop < until and np.isnan(self.diverged_at[run]):
+                self.diverged_at[run] = self.times[stop]
+        return int(self.reached[run])
 
     def _part(
-        self, stream: Stream, students: Kept, test_set: TestSet, part: slice
+        self,
+        stream: Stream,
+        students: Kept,
+        inputs: Float32[ndarray, "sample N"],
+        labels: Shaped[ndarray, "..."],
+        part: slice,
     ) -> dict[str, Float[ndarray, "time ..."]]:
-        """The variables at some output times."""
-        condition, chains = self.condition, stream.chains
-        student, head = students.student[condition, part], students.heads[condition]
-        head = {name: values[part] for name, values in head.items()}
+        """The variables at some output times.
+
+        The labels of a test set are (task, sample), or what a rule makes its targets of, or the latent vectors for a
+        teacher that moves.
+        """
+        condition, chains, rule = self.condition, stream.chains, stream.rules[self.condition]
+        student = students.student[condition, part]
+        head = {name: values[part] for name, values in students.heads[condition].items()}
         overlaps = zip(*(moments.overlaps(student) for moments, _ in self.moments), strict=True)
         variables = {name: np.stack(each, axis=1) for name, each in zip("QR", overlaps, strict=True)}
-        moves, labels = self.instance.training.moves_teacher, test_set[1]
+        moves = self.instance.training.moves_teacher
         if moves:  # R with all D coordinates of the latent becomes that with the teacher, and so do its fields
             teacher = students.teachers[condition][part]
             variables["R"] = variables["R"] @ teacher[:, None].mT
             labels = (labels @ teacher.mT / np.sqrt(self.instance.latent_dim)).astype(np.float32)
-        prefix = stream.rules[condition].prefix
-        variables |= {prefix + name: values for name, values in head.items()}
+        variables |= {rule.prefix + name: values for name, values in head.items()}
         for _, mean in self.moments:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
-        inputs = test_set[0]
-        if len(inputs):
-            times, K, N = student.shape
-            fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
-            task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
-            if moves or not self.instance.closed_form:
-                tasks = range(len(chains.switch_samples) + 1)
-                return variables | _metrics(stream.rules[condition], fields, labels, head, task, tasks, moves)
-            # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
-            v, network = (
-                chains.rates.student_scale[condition] * head["v"],
-                (chains.activations[condition], chains.tables),
-            )
-            if v.ndim == 2:
-                by_task = losses(fields, *network, v, labels)
-            else:  # a head of its own for each task
-                each = (losses(fields, *network, v[:, s].copy(), labels[s : s + 1]) for s in range(len(labels)))
-                by_task = np.concatenate([*each], axis=2)
-            errors = {"generalization_error": by_task[:, range(times), task]}
-            if len(labels) > 1:
-                errors["task_error"] = by_task
-            for name, both in errors.items():
-                variables[name], variables[f"{name}_stderr"] = both
+        if not len(inputs):
+            return variables
+        times, K, N = student.shape
+        fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
+        task = stream.task(students.output_samples[part])
+        if moves or not self.instance.closed_form:
+            tasks = range(len(chains.switch_samples) + 1)
+            return variables | _metrics(rule, fields, labels, head, task, tasks, moves)
+        # ε_g = E Δ²/2 (S48) over the test set, and its standard error; with one head for all tasks or one for each.
+        v = chains.rates.student_scale[condition] * head["v"]
+        v = np.repeat(v[:, None], len(labels), axis=1) if v.ndim == 2 else v
+        by_task = losses(fields, chains.activations[condition], chains.tables, v, labels)
+        errors = {"generalization_error": by_task[:, range(times), task]}
+        if len(labels) > 1:
+            errors["task_error"] = by_task
+        for name, both in errors.items():
+            variables[name], variables[f"{name}_stderr"] = both
         return variables
 
     def whole(self) -> Dataset:

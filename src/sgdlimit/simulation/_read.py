@@ -143,10 +143,10 @@ def predicted_bytes(
     >>> predicted_bytes([problem.draw(seed=0)], sl.log_times(100_000, 1000)) < 2**28
     True
     """
-    stream, threads = stream_of(instances), threads or cores()
+    stream, threads, times = stream_of(instances), threads or cores(), check_times(times)
     D, (K, N) = instances[0].latent_dim, instances[0].student.shape
     block = 4 * BLOCK * stream.width * len(stream.sources)
-    weights = 4 * len(instances) * K * N * len(check_times(times))
+    weights = 4 * len(instances) * K * N * len(times)
     students = weights + 4 * len(instances) * K * stream.width + block
     # The test set's products and inputs, and for each thread the local fields of some output times.
     test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
@@ -156,9 +156,9 @@ def predicted_bytes(
     working = (threads + 2) * block + 4 * BLOCK * D * threads + test_set + matrices
     if engine != "numba":  # inputs of chunks, which are kept until they are trained on
         working += (threads + 4) * at_once * len(instances) * 4 * (BLOCK + 2 * stream.rules[0].samples) * N
-    moving = 8 * instances[0].teacher.size * (len(check_times(times)) + 2 * BLOCK) + 4 * BLOCK * D * (threads + 4)
+    moving = 8 * instances[0].teacher.size * (len(times) + 2 * BLOCK) + 4 * BLOCK * D * (threads + 4)
     working += at_once * moving * sum(instance.training.moves_teacher for instance in instances)
-    results = runs * len(instances) * (1000 + 8 * len(check_times(times)) * K * (K + len(instances[0].teacher) + 2))
+    results = runs * len(instances) * (1000 + 8 * len(times) * K * (K + len(instances[0].teacher) + 2))
     return students * at_once + working + weights * runs * keep_weights + results
 
 

@@ -7,13 +7,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 from xarray import Dataset
 
 from ..errors import DivergenceError, ProblemError
 from ..inputs import GAUSSIAN_THEORIES, THEORIES
 from ..instance import Instance
-from ..resources import cores
+from ..resources import cores, one_thread
 from ..settings import check_whole
 from ..signatures import checked
 from ..trajectory import check_times
@@ -153,7 +152,7 @@ def simulate_together(
     threads = cores() if threads is None else threads
     check_whole(1, threads=threads)
     kept, records = "CXy" * keep_inputs + "W" * keep_weights, []
-    with threadpool_limits(limits=1, user_api="blas"), workers(threads) as pool:
+    with one_thread(), workers(threads) as pool:
         for done, measured in _recorded(
             instances, times, runs=runs, seed=seed, overlaps=overlaps, test_samples=test_samples, kept=kept, data=data,
             pool=pool, threads=threads, engine=engine,
@@ -202,19 +201,14 @@ def _recorded(
     given = read_data(data, instances, samples)
     stream = stream_of(instances, given[1:] or given) if given else drawn
     streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
-    attrs = {
-        "kind": "simulation",
-        "exactness": EXACTNESS,
-        "seed": seed,
-        "engine": engine,
-        "test_samples": test_samples,
-        "data": "given" if given else "drawn",
-    }
     records = records_of(instances, overlaps, times, runs)
     for record in records:
         distinct = None if given else record.instance.latent.distinct_samples
         reuse = {} if distinct is None else {"distinct_samples": distinct, "epochs": samples / distinct}
-        record.attrs = record.instance.provenance(**attrs, **reuse)
+        record.attrs = record.instance.provenance(
+            kind="simulation", exactness=EXACTNESS, seed=seed, engine=engine, test_samples=test_samples,
+            data="given" if given else "drawn", **reuse,
+        )  # fmt: skip
     reached, tests = [0] * runs, np.empty((1, 0, 0), np.float32)
     for run, students, trained, done in trained_blocks(streams, output_samples, pool, threads=threads, engine=engine):
         until = int(np.searchsorted(output_samples, trained, side="right"))
