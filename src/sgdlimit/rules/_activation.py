@@ -14,7 +14,7 @@ from ..settings import numbers
 from ..signatures import checked
 from . import _erf
 from ._base import Integrals
-from ._functions import TracedFunction
+from ._functions import Function, TracedFunction
 from ._later import jax, jnp
 from ._relu import ReLU
 
@@ -76,7 +76,7 @@ class Activation(TracedFunction):
     @checked
     def __init__(
         self,
-        function: Callable[[Any], Any],
+        function: Function,
         *,
         name: str | None = None,
         kinks: ArrayLike | None = None,
@@ -88,7 +88,7 @@ class Activation(TracedFunction):
         self.accuracy = float(accuracy)
 
     @classmethod
-    def _unchecked(cls, name: str, function: Callable[[Any], Any], **known: Any) -> "Activation":
+    def _unchecked(cls, name: str, function: Function, **known: Any) -> "Activation":
         """An activation that is known to be fine, so that JAX is imported only when it is used."""
         activation = cls.__new__(cls)
         vars(activation).update(known, name=name, function=function, accuracy=ACCURACY)
@@ -138,7 +138,7 @@ class Activation(TracedFunction):
 
     @cached_property
     def digest(self) -> str:
-        """Tells functions of different values apart, from one process to another."""
+        """A digest that differs between functions of different values, and is the same in every process."""
         if self.code is not Code.TABLE:
             return self.name
         x = np.linspace(-8.01, 8.0, 999)

@@ -1,4 +1,4 @@
-"""What theory needs of a learning rule: Gaussian averages over the local fields."""
+"""Gaussian averages over the local fields, which theory needs for a learning rule."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Quartets = Float[Array, "K K n n"]
 
 
 class Moment(NamedTuple):
-    """What averages may depend on: a network at one time, with the students first in its units."""
+    """A network at one time, on which averages may depend. Its units begin with the students."""
 
     Q: Float[Array, "K K"]
     R: Float[Array, "K M"]
@@ -33,7 +33,7 @@ class Moment(NamedTuple):
     """Number of the task."""
     time: Any
     points: Any
-    """What :meth:`Averages.points` gives."""
+    """A set of points from :meth:`Averages.points`."""
 
     @property
     def S(self) -> Covariance:
@@ -62,7 +62,7 @@ class Averages(ABC):
     known_error: ClassVar[float] = 0.0
     """Error of averages whose accuracy is fixed; 0 for closed forms."""
     prefix = ""
-    """What the names of the head's parameters in a trajectory begin with."""
+    """Prefix of the head's parameters in a trajectory."""
     level: int
     """Logarithm to base 2 of the points of a set, where there are points."""
     highest: ClassVar[int] = 0
@@ -76,7 +76,7 @@ class Averages(ABC):
 
     @abstractmethod
     def metrics(self, at: Moment) -> dict[str, Any]:
-        """What is followed besides Q, R and the head: numbers, or one for each task."""
+        """Further quantities besides Q, R and the head: numbers, or one for each task."""
 
     @abstractmethod
     def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
@@ -86,9 +86,9 @@ class Averages(ABC):
         """
 
     def keeps_apart(self, case: Any, K: int, M: int) -> bool:
-        """Whether students without any overlap with the teachers never get one, and averages do not find that exactly.
+        """Whether students without any overlap with the teachers never get one, which averages here miss by an error.
 
-        Closed forms do.
+        Closed forms have no such error.
         """
         return False
 

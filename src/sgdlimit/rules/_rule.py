@@ -1,7 +1,7 @@
-"""A learning rule: what happens after the local fields. Theory and SGD both take it from one function of the user's.
+"""A learning rule: the update that follows from the local fields. Theory and SGD both use one function of the user's.
 
-A student sees its input X only through its fields λ = XWᵀ/√N, and the target depends on the teacher's fields ν alone
-(and on what is drawn afresh in each step). Then everything about learning is in the update
+A student sees its input X only through its fields λ = XWᵀ/√N. The target depends only on the teacher's fields ν, and on
+noise that is drawn afresh in each step. So the update determines all of learning:
 
     W_k ← W_k − (η/√N) δ_k X,    θ ← θ − (η_θ/N) γ,    (δ, γ) = update(λ, target, θ)
 
@@ -9,9 +9,8 @@ with the head θ: output weights, biases, or any other few numbers.
 """
 
 import inspect
-import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from hashlib import sha256
@@ -23,9 +22,10 @@ from .._jax import own_jax
 from ..errors import ProblemError, reason, shown, unknown_name
 from ..settings import check_whole, numbers
 from ..signatures import checked
+from ._functions import Function, Portable
 
 EXTRAS = ("noise", "given", "task", "time", "Q", "R", "T")
-"""What an update may ask for by naming it, besides (fields, target, head); labels and metrics the first three."""
+"""Arguments that an update may name besides (fields, target, head). Labels and metrics may name the first three."""
 
 TRIED = 64
 """Samples that must be finite."""
@@ -34,7 +34,7 @@ ACCURACY = 2e-3
 CLUSTERS = "clusters"
 
 
-def _remembered(method: Callable[["Rule", int, int], Any]) -> Callable[["Rule", int, int], Any]:
+def _remembered(method: Function) -> Function:
     """A method of K and M that is called once for rules of the same functions and shapes, whatever their numbers.
 
     It runs in single precision, as SGD does.
@@ -49,7 +49,7 @@ def _remembered(method: Callable[["Rule", int, int], Any]) -> Callable[["Rule", 
     known = lru_cache(maxsize=64)(run)
 
     @wraps(method)
-    def call(self: "Rule", K: int, M: int) -> Any:
+    def call(self, K, M):
         shapes = tuple((name, np.shape(x)) for name, x in (self.head | self.given).items())
         functions = self.update, self.labels, *self.metrics.values()
         of = _Same((functions, shapes, *self.metrics, self.noise, self.samples, K, M), (self, K, M))
@@ -69,7 +69,7 @@ class _Same:
     arguments: tuple[Any, ...] = field(compare=False)
 
 
-class Rule:
+class Rule(Portable):
     """Your own learning rule, from JAX functions of few numbers.
 
     Parameters
@@ -114,19 +114,19 @@ class Rule:
     gradient = False
     """Whether δ and γ are the gradient of one function, so that H is symmetric."""
     prefix = "head_"
-    """What the names of the head's parameters in a trajectory begin with."""
+    """Prefix of the head's parameters in a trajectory."""
 
     @checked
     def __init__(
         self,
-        update: Callable[..., Any],
+        update: Function,
         *,
         head: Mapping[str, Any] | None = None,
-        labels: Callable[..., Any] | str | None = None,
+        labels: Function | str | None = None,
         given: Mapping[str, Any] | None = None,
         noise: int = 0,
         samples: int = 1,
-        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        metrics: Mapping[str, Function] | None = None,
         accuracy: float = ACCURACY,
         name: str | None = None,
     ) -> None:
@@ -148,9 +148,7 @@ class Rule:
 
     @classmethod
     @checked
-    def from_loss(
-        cls, loss: Callable[..., Any], *, metrics: Mapping[str, Callable[..., Any]] | None = None, **settings: Any
-    ) -> "Rule":
+    def from_loss(cls, loss: Function, *, metrics: Mapping[str, Function] | None = None, **settings: Any) -> "Rule":
         """The rule that follows the gradient of a loss, which becomes the metric ``loss``.
 
         Parameters
@@ -173,17 +171,6 @@ class Rule:
         made = cls(Gradient(loss), metrics={"loss": loss, **(metrics or {})}, name=name, **settings)
         made.gradient = True
         return made
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        import cloudpickle
-
-        return {"pickled": cloudpickle.dumps(vars(self))}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(pickle.loads(state["pickled"]))
 
     def target(self, teacher: Any, **extras: Any) -> Any:
         """The target of a sample, from the teacher's fields or, if clusters are the labels, the number of its own."""
@@ -255,7 +242,7 @@ class Rule:
         rng = np.random.default_rng(0)
         return [rng.standard_normal((count, self.samples, n)) for n in (K, M, self.noise)]
 
-    def _tried(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _tried(self, name: str, function: Function, *arguments: Any) -> Any:
         """What the user's function gives for some samples, if it is finite."""
         import jax
 
@@ -277,7 +264,7 @@ class Rule:
 
     @_remembered
     def rests(self, K: int, M: int) -> bool:
-        """Whether it depends on the target that the rule learns nothing, δ = 0, as a perceptron from right answers."""
+        """Whether some targets teach the rule nothing, δ = 0, as right answers do a perceptron."""
         import jax
 
         if self.samples > 1:
@@ -299,7 +286,7 @@ class Rule:
 
     @_remembered
     def digest(self, K: int, M: int) -> str:
-        """Tells rules apart that compute other things, from one process to another."""
+        """A digest that differs between rules that compute different things, and is the same in every process."""
         import jax
 
         def everything(fields, teacher, noise, target, head, extras):
@@ -321,7 +308,7 @@ class Rule:
 class Gradient:
     """The update that follows the gradient of a loss."""
 
-    loss: Callable[..., Any]
+    loss: Function
 
     def __call__(self, fields, target, head, noise=None, given=None, task=0):
         """The gradients with respect to the fields and to the head."""
@@ -335,12 +322,12 @@ class Gradient:
         return _called(self.loss, (fields, target, head), extras)
 
 
-def _called(function: Callable[..., Any], arguments: tuple, extras: Mapping[str, Any]) -> Any:
+def _called(function: Function, arguments: tuple, extras: Mapping[str, Any]) -> Any:
     """A function of the user's, with the extras that it names."""
     return function(*arguments, **{name: extras[name] for name in _asked(function) if name in extras})
 
 
-def _asked(function: Callable[..., Any]) -> list[str]:
+def _asked(function: Function) -> list[str]:
     """The extras that a function names."""
     try:
         return [name for name in inspect.signature(function).parameters if name in EXTRAS]
