@@ -9,8 +9,6 @@ W̃_b m_i,b/√D. Given all components, Gaussian equivalence holds as for cluste
 with the coefficients a, b, c of f at the mean of the preactivation that the components make.
 """
 
-from itertools import product
-
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray, sqrt
@@ -41,8 +39,7 @@ def moments_of_blocks(
         for columns in (features, teacher.T)
     )
     if m**blocks <= LISTED:
-        chosen = np.array(list(product(range(m), repeat=blocks)))
-        weights = law.weights[chosen].prod(axis=1)
+        chosen, weights = law.choices(blocks)
     else:
         chosen = np.random.default_rng(0).choice(m, size=(5 * LISTED, blocks), p=law.weights)
         weights = np.full(len(chosen), 1 / len(chosen))

@@ -32,7 +32,7 @@ ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 
 
 def _varying(samples: ArrayLike, drop_constant: bool) -> tuple[Samples, Labels, Columns]:
-    """Samples as numbers whose squares are numbers too; the labels of all columns, and those left out as constant."""
+    """Samples whose squares are finite, the labels of all columns, and places of those left out as constant."""
     columns = getattr(samples, "columns", ())
     if getattr(columns, "name", "") != CHOSEN:
         check_headings(columns, "samples", "Leave {} out.")
@@ -48,7 +48,7 @@ def _varying(samples: ArrayLike, drop_constant: bool) -> tuple[Samples, Labels, 
 
 
 class _Points(LatentLaw):
-    """Points of given probabilities, here without anything around them."""
+    """Points with given probabilities. Subclasses may add a distribution around each."""
 
     means: Samples
     weights: Float[ndarray, "count"]

@@ -1,4 +1,4 @@
-"""Laws of the latent sample C ∈ R^D: what a law offers, the standard normal one, and shifted and rescaled ones."""
+"""Laws of the latent sample C ∈ R^D: the base class, the standard normal law, and shifted and rescaled laws."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ class Divergence(NamedTuple):
 
 
 class LatentLaw(ABC):
-    """What a law of the latent C must offer. Subclass it to bring your own.
+    """Base class for laws of the latent C. Subclass it for your own law.
 
     ``dim`` is the latent dimension D where the law fixes one, else None (it fits any).
     """

@@ -139,6 +139,11 @@ class MixtureLaw(LatentLaw):
         """Mean of every coordinate in every component, (μ − location)/scale."""
         return (self._rows(dim) - self.location) / self.scale
 
+    def choices(self, blocks: int) -> tuple[Int[ndarray, "n blocks"], Float[ndarray, "n"]]:
+        """All choices of a component for every block, and their probabilities."""
+        chosen = np.array(list(product(range(self.components), repeat=blocks)))
+        return chosen, self.weights[chosen].prod(1)
+
     def has_many_blocks(self, dim: int) -> bool:
         """Whether theory follows main effects of the blocks, because there are too many clusters to list."""
         blocks = dim // self.block_size
@@ -160,9 +165,8 @@ class MixtureLaw(LatentLaw):
         size = self.block_size if m > 1 else dim
         blocks = dim // size
         if m**blocks <= MOST_CLUSTERS:
-            choices = np.array(list(product(range(m), repeat=blocks)))
+            choices, weights = self.choices(blocks)
             means = self._chosen(choices, dim)
-            weights = self.weights[choices].prod(1)
             return Clusters(weights, means, np.ones_like(means)).rescaled(self.location, self.scale)
         if size == 1:
             return Clusters(np.ones(1), self.mean(dim)[None], sqrt(self.covariance(dim).diagonal())[None])

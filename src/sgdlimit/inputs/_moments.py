@@ -175,28 +175,25 @@ def moments_within(
     subtracted
         What is subtracted from all inputs, see :func:`input_mean`.
     """
-    h, teacher_mean = (clusters.means @ columns / sqrt(len(features)) for columns in (features, teacher.T))
+    both = features, teacher.T
+    h, teacher_mean = (clusters.means @ columns / sqrt(len(features)) for columns in both)
     means, kind, kinds, seen = [], [], [], []
     previous = root = teacher_root = deviation = np.empty(0)
     for i, half in enumerate(clusters.roots):
         # Neighbours often share their covariance, and with it all that does not depend on the mean.
         if not np.array_equal(half, previous):
-            root, teacher_root = (
-                half[:, None] * columns if half.ndim == 1 else half.T @ columns for columns in (features, teacher.T)
-            )
+            root, teacher_root = (half[:, None] * x if half.ndim == 1 else half.T @ x for x in both)
             previous, deviation = half, preactivation_deviation(root)
         coefficients = a, b, c = f.hermite(deviation, h[i])
         means.append(a - subtracted)
         slope = np.stack([b, c - a**2])
         # The kind of an earlier cluster with the same covariances, else a new one.
         within = EQUAL * abs(slope).max()
-        alike = (
-            k for k, (s, r) in enumerate(seen) if np.allclose(slope, s, rtol=0, atol=within) and np.array_equal(root, r)
-        )
-        kind.append(next(alike, len(kinds)))
-        if kind[-1] == len(kinds):
+        alike = [np.allclose(slope, s, rtol=0, atol=within) and np.array_equal(root, r) for s, r in seen]
+        if not any(alike):
             kinds.append(moments_of(root, teacher_root.T, deviation, coefficients))
             seen.append((slope, root))
+        kind.append([*alike, True].index(True))
     return MixtureMoments(np.array(clusters.weights), np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
 
 
