@@ -5,9 +5,9 @@ the block begins with. What the updates make of W is a combination of these weig
 
     W = Σ_j w_j e_j,    (e_j) = (W, X_1/√N, ..., X_B/√N),
 
-so that the rule runs on K (1 + B) numbers: an update subtracts η δ from the coefficient of its sample, and the field of
-a later sample is Σ_j w_j e_j·X/√N. One more product gives the weights after the block. Nothing is left out: this is
-SGD sample by sample, to rounding. Momentum and the gradients of an unfinished batch are further weights e_j.
+so that the rule runs on K (1 + B) numbers. An update subtracts η δ from the coefficient of its sample, and the field of
+a later sample is Σ_j w_j e_j·X/√N. One more product gives the weights after the block. This is SGD sample by sample,
+to rounding. Momentum and the gradients of an unfinished batch are further weights e_j.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ from ._stream import SIZE, Kept, Rows, Stream
 
 @dataclass(frozen=True)
 class Setting:
-    """What a program is compiled for."""
+    """The rule for which a program is compiled, and whether it reads given targets."""
 
     rule: Rule = field(compare=False, repr=False)
     digest: str
@@ -43,7 +43,7 @@ class Setting:
 
 
 class Fixed(NamedTuple):
-    """What does not change while a condition is trained."""
+    """Arrays that stay the same while a condition is trained."""
 
     given: Any
     rates: Any
@@ -57,7 +57,7 @@ Weights = tuple[Any, Any]
 
 
 class State(NamedTuple):
-    """What a sample changes."""
+    """Weights and sums that each sample changes."""
 
     weights: Weights
     momentum: Weights | None
@@ -71,18 +71,18 @@ class State(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """What the number of a sample says, for each row of a chunk."""
+    """Task, factor of the rates, time and end of a batch, for each row of a chunk."""
 
     task: Int[Array, "row"]
     factor: Float32[Array, "row"]
-    """What the schedule multiplies both rates with."""
+    """Factor of both rates, from the schedule."""
     time: Float32[Array, "row"]
     ends: Bool[Array, "row"]
     """Whether a batch ends with this sample."""
 
 
 def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequence[Rows]]) -> Iterator[int]:
-    """Train every condition on streams that differ in their keys alone, and yield the samples taken after every chunk.
+    """Train every condition on streams that differ only in their keys, and yield the samples taken after every chunk.
 
     Weights are kept at the output samples.
     """
@@ -117,7 +117,7 @@ def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequ
 
 
 def _begun(stream: Stream, c: int, runs: int) -> tuple[Setting, Fixed, State]:
-    """A condition as it begins, its state with an axis of runs."""
+    """The initial state of a condition, with an axis of runs."""
     rule, instance, single = stream.rules[c], stream.instances[c], partial(jnp.asarray, dtype=jnp.float32)
     rates = instance.rates._replace(schedule_times=None, schedule_factors=None, switch_times=None, fraction=None)
     rates = rates._replace(weight_decay=rates.weight_decay * stream.times_a_step)
@@ -222,7 +222,7 @@ def _block(setting: Setting, fixed: Fixed, state: State, X: Float32[Array, "samp
 
 
 def _learned(setting: Setting, fixed: Fixed, fields, target, noise, head, clock: Clock, overlaps):
-    """δ of an update, shape (samples, K), and what the head moves against."""
+    """δ of an update, shape (samples, K), and γ, the change of the head."""
     rule, keep, own, kept = setting.rule, fixed.rates.keep, noise[:, : setting.rule.noise], None
     if keep is not None:  # a mask for each update
         kept = jnp.where(noise[0, rule.noise :] < jax.scipy.special.ndtri(keep), 1 / keep, 0)
@@ -285,7 +285,7 @@ def formed(stream: Stream, chunks: Iterable[Sequence[Rows]]) -> Iterator[Sequenc
 def _products(
     latents: Float32[Array, "run row source D"], matrices: Sequence[Float32[Array, "rank width"]]
 ) -> Float32[Array, "run row source width"]:
-    """What :meth:`Stream.products` makes for every run."""
+    """The products of :meth:`Stream.products`, for every run."""
     each = zip(jnp.moveaxis(latents, 2, 0), matrices, strict=True)
     return jnp.stack([jnp.matmul(C[..., : len(F)], F, precision=lax.Precision.HIGHEST) for C, F in each], axis=2)
 

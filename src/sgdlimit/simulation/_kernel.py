@@ -16,14 +16,14 @@ from ..rules import FAST, Code, Tables, activation_and_slope, erf_and_gauss, smo
 from ..training import Rates
 
 SUB_BLOCK = 128
-"""All chains take this many samples of a block before any goes on: their products stay in the second-level cache."""
+"""All chains take this many samples of a block before any continues. So the products stay in the second-level cache."""
 
 FIRST_CACHE = 1 << 14
-"""Bytes of weights of the chains that take one sample after each other, on one input."""
+"""Most bytes of weights of chains that share an input, and take each sample one after the other."""
 
 
 class Chains(NamedTuple):
-    """What does not change while the chains train.
+    """Arrays that stay the same while the chains train.
 
     The input is X = f(U) − centre, U = gain (products[first] + coefficient products[second] + shift).
     """
@@ -63,7 +63,7 @@ class Block(NamedTuple):
     noise: Float[ndarray, "sample"]
     """Normals for the labels, or given labels: their teacher has no units and their noise is 1."""
     factors: Float[ndarray, "chain sample"]
-    """What the schedules multiply the rates with."""
+    """Factors of the rates, from the schedules."""
 
 
 class Students(NamedTuple):

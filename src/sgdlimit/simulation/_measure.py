@@ -31,15 +31,15 @@ KEPT = {
     "y": ("run", "step"),
     "W": ("run", "time", "student", "input"),
 }
-"""Dimensions of what a trajectory keeps besides order parameters."""
+"""Dimensions of the samples and weights that a trajectory can keep."""
 
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
-"""What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
+"""Moments that give Q and R, and for mean fields the mean of the inputs in each cluster."""
 
 
 @dataclass
 class Record:
-    """What is measured of one condition: NaN at output times that a run has not reached, or after it diverged."""
+    """Measurements of one condition. They are NaN at output times that a run has not reached, or after it diverged."""
 
     instance: Instance
     condition: int
@@ -56,7 +56,7 @@ class Record:
     variables: dict[str, Float[ndarray, "run time ..."]] = field(default_factory=dict)
     """Q and R with an axis of overlaps after the time, v, mean fields, and errors with their standard errors."""
     kept: dict[str, list[ndarray]] = field(default_factory=dict)
-    """What else is kept of each run."""
+    """Samples and weights of each run."""
 
     def measure(self, run: int, stream: Stream, students: Kept, until: int, tests: Products, pool: Executor) -> None:
         """Measure a run at the next output times, ``until`` in all, or until it diverged.
@@ -140,7 +140,7 @@ class Record:
         return variables
 
     def whole(self) -> Dataset:
-        """The trajectory of whole runs with what was kept of them, cut to the shortest run; a cut is reported."""
+        """The trajectory of whole runs, cut to the shortest one; a warning reports a cut."""
         diverged, attrs = self.diverged_at[~np.isnan(self.diverged_at)], {}
         if len(diverged):
             attrs["diverged_at"] = float(min(diverged))

@@ -1,4 +1,4 @@
-"""What a simulation is asked for, checked once."""
+"""Checks of the arguments of a simulation."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -29,7 +29,7 @@ Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
 def check_engine(name: str, instances: Sequence[Instance]) -> str:
-    """The engine to use: that of the blocks has all runs at once as ``"jax"``, on the CPU one by one as ``"blocks"``.
+    """The engine to use: for any rule ``"jax"``, all runs at once, or on the CPU ``"blocks"``, one by one.
 
     ``auto`` imports JAX only where a plugin for an accelerator is installed.
     """
@@ -44,13 +44,12 @@ def check_engine(name: str, instances: Sequence[Instance]) -> str:
                 f"rule: must not ask for Q, R, T or clusters where the teacher moves in SGD (got {rule.name!r}). Leave "
                 "out teacher_drift and teacher_turn."
             )
-    compiled = not any(instance.beyond_basic for instance in instances)
-    if name == "numba" and not compiled:
-        beyond = ", ".join(dict.fromkeys(each for instance in instances for each in instance.beyond_basic))
-        raise ProblemError(f"engine: 'numba' does not have {beyond}. Use 'auto' or 'jax'.")
+    beyond = dict.fromkeys(each for instance in instances for each in instance.beyond_basic)
+    if name == "numba" and beyond:
+        raise ProblemError(f"engine: 'numba' does not have {', '.join(beyond)}. Use 'auto' or 'jax'.")
     if name != "auto":
         return name
-    on_cpu = "numba" if compiled else BY_BLOCKS
+    on_cpu = BY_BLOCKS if beyond else "numba"
     if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu"))):
         return on_cpu
     import jax
@@ -163,7 +162,7 @@ def predicted_bytes(
 
 
 def refuse_memory(needed: int, of_inputs: int) -> None:
-    """Refuse a simulation that needs more memory than there is, or keeps more inputs than the memory is for."""
+    """Refuse a simulation that needs more than the free memory, or keeps more inputs than the limit."""
     free = available_bytes()
     if of_inputs > KEPT_INPUTS_LIMIT:
         raise ProblemError(

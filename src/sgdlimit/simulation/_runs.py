@@ -253,7 +253,7 @@ def simulate_live(
     overlaps: Sequence[str] = ("conventional",),
     test_samples: int = 1000,
 ) -> Iterator[tuple[float, list[Dataset] | None]]:
-    """What :func:`~sgdlimit.simulation.simulate_together` does, handed out as it goes, on the caller's thread.
+    """Train as :func:`~sgdlimit.simulation.simulate_together` on the caller's thread, and yield results meanwhile.
 
     Parameters
     ----------

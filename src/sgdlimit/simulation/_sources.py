@@ -12,7 +12,7 @@ from ..inputs import Gaussian, LatentLaw, MixtureLaw
 from ..random import fill_normals, fill_offsets, key_of
 
 BLOCK = 512
-"""Steps of a block. Results are reproducible bit for bit because this never changes."""
+"""Steps of a block. Results are reproducible bit for bit because it never changes."""
 
 NORMALS, COMPONENTS, OTHER, LABELS, TEACHER = range(5)  # what a key is for
 
@@ -25,7 +25,7 @@ class Source(NamedTuple):
     """What fills blocks with latent vectors."""
 
     name: Hashable
-    """Sources of one name are one source."""
+    """Sources with the same name are the same source."""
     fill: Callable[[Keys, int, Latents], None]
     """Takes the keys of the random numbers, the first step and the block to write to."""
     isotropic: bool = False

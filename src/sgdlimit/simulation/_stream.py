@@ -1,9 +1,9 @@
 """The reproducible stream of samples, made block by block and shared by all conditions on one instance.
 
-A condition (a law, standardised or not, an activation) needs the preactivations U = CF/√D and the teacher's fields
+A condition (a law, standardised or not, and an activation) needs the preactivations U = CF/√D and the teacher's fields
 ν = CW̃ᵀ/√D of its own latent C. Most laws are affine in a few *sources* that many conditions share: the normals z and,
 for a mixture, the offsets μ̂ of unit spread, C = (z + α μ̂ − location)/scale. So the matrix products, which are the
-cost of the whole computation, are taken once per source, and every condition is
+cost of the whole computation, are taken once per source. Every condition is
 
     U = gain (products[first] + coefficient products[second] + shift).
 """
@@ -36,7 +36,7 @@ TRAINING, TEST = 0, 1
 
 
 SIZE = 8
-"""Samples of a block of any rule, more where a single update sees more.
+"""Samples of a block of any rule; more where a single update sees more.
 
 For so few numbers XLA compiles the loop over updates into one function, which takes a quarter less time than for 16.
 """
@@ -55,10 +55,6 @@ class Samples(NamedTuple):
     def joined(cls, parts: Sequence["Samples"]) -> "Samples":
         """Several as one."""
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
-
-    def part(self, where: slice) -> "Samples":
-        """Some of them."""
-        return Samples(*(values[where] for values in self))
 
 
 class Rows(NamedTuple):
@@ -80,7 +76,7 @@ class Rows(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept of a run in training."""
+    """Weights of a run that are kept at the output samples."""
 
     diverged_sample: Int[ndarray, "chain"]
     """The sample at which a chain left the finite numbers, else −1."""
@@ -95,7 +91,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """The samples of all conditions, and everything else that does not change while they are trained on."""
+    """The samples of all conditions, and all that stays the same during training."""
 
     instances: Sequence[Instance]
     sources: Sequence[Source]
@@ -163,7 +159,7 @@ class Stream:
         return out
 
     def block(self, first: int, size: int, products: Float32[ndarray, "..."]) -> Block:
-        """Products with what else the compiled loop needs of their samples."""
+        """Products with the noise and the factors that the compiled loop needs for their samples."""
         noise = self.given_labels(first, size)
         if noise is None:
             noisy = self.chains.rates.label_noise.any()
@@ -171,7 +167,7 @@ class Stream:
         return Block(first, products, noise, self.factors(np.arange(first, first + size)))
 
     def factors(self, numbers: Int[ndarray, "sample"]) -> Float[ndarray, "condition sample"]:
-        """What the schedules multiply the rates with at some samples."""
+        """Factors of the rates at some samples, from the schedules."""
         return np.array([instance.training.factor(self.time(numbers)) for instance in self.instances])
 
     def given_labels(self, first: int, count: int) -> Shaped[ndarray, "count *target"] | None:
@@ -206,13 +202,13 @@ class Stream:
         return self._affine(condition, turned, -self.locations[condition])
 
     def _affine(self, condition: int, of_sources: Any, shift: Any) -> Any:
-        """What a condition makes of the sources: gain (first + coefficient second + shift)."""
+        """The latent or field of a condition from those of the sources: gain (first + coefficient second + shift)."""
         chains, (first, second) = self.chains, self.chains.sources[condition]
         mixed = of_sources[first] + chains.coefficients[condition] * of_sources[second]
         return chains.gains[condition] * (mixed + shift)
 
     def sees(self, condition: int, first: int, products: Products) -> Shaped[ndarray, "step ..."]:
-        """What a rule makes its targets of: the teacher's fields, or numbers of clusters, from the start of a block."""
+        """The source of a rule's targets: the teacher's fields, or numbers of clusters, from the start of a block."""
         clustered = self.rules[condition].labels == CLUSTERS
         return self.clusters(condition, first, products.shape[1]) if clustered else self.teacher(condition, products)
 
@@ -329,7 +325,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
 
 
 def check_labels(instance: Instance) -> None:
-    """Refuse a teacher that moves where its labels are asked for, which training alone knows."""
+    """Refuse to give out labels of a teacher that moves, because only training knows where it is."""
     if instance.training.moves_teacher:
         raise ProblemError(
             "training: must not move the teacher where labels are kept or given out (got teacher_drift or "

@@ -1,8 +1,8 @@
 """One generator of trained blocks: simulations drain it, and live results are measured while it runs.
 
 On the CPU there are two kinds of work for any number of threads: making blocks of products, and training on them in
-order. Blocks are independent of each other and made ahead; a group of chains takes them one after the other. What each
-piece computes does not depend on who does it or when, so results are the same bit for bit for any number of threads.
+order. Blocks are independent of each other and made ahead. A group of chains takes them one after the other. The result
+of each piece does not depend on the thread or the time, so results have the same bits for any number of threads.
 """
 
 from collections import deque
@@ -51,7 +51,7 @@ def trained_blocks(
     total, lag = int(output_samples[-1]), 2 * (threads > 1 and engine == "numba")
     starts = range(0, total, BLOCK)
     groups = [streams] if engine == "jax" else [[stream] for stream in streams]
-    # So many blocks of products are held, each in its turn: while a run's last ones train, the next run's are made.
+    # Room for so many blocks of products, reused in turn: while a run's last blocks train, those of the next are made.
     rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 3)
 
     def make(which):
@@ -140,7 +140,7 @@ def _students(stream: Stream, kept: Kept) -> Students:
 
 
 def _as_begun(stream: Stream, output_samples: Int[ndarray, "time"]) -> Kept:
-    """What is kept of a run that has not begun: the initial weights at every time."""
+    """The weights kept of a run that has not begun: the initial weights at every time."""
     times = len(output_samples)
     student = np.array([instance.initial_student for instance in stream.instances], np.float32)
     heads = [{name: np.repeat(x[None], times, axis=0) for name, x in rule.head.items()} for rule in stream.rules]
@@ -205,7 +205,7 @@ def _joined(chunks: Iterable[list[Rows]]) -> Iterator[list[Rows]]:
 
 
 def _ahead(pool: Executor, make: Callable[[Any], Made], items: Iterable[Any], count: int) -> Iterator[Made]:
-    """What is made of each item, in order; ``count`` are in the making or made."""
+    """The results of each item, in order; ``count`` of them are made ahead."""
     waiting = iter(items)
     made = deque(pool.submit(make, item) for item in islice(waiting, count))
     while made:
