@@ -209,7 +209,8 @@ def _block(setting: Setting, fixed: Fixed, state: State, X: Float32[Array, "samp
         return jax.tree.map(lambda x, y: jnp.where(clock.ends[-1], x, y), after, before)
 
     units = iter(jnp.repeat(jnp.eye(m, m + size)[:, None], K, axis=1))
-    ended = lax.fori_loop(0, count, update, State(*(w and (next(units), w[1]) for w in state[:3]), *state[3:]))
+    as_coefficients = State._make([*(w and (next(units), w[1]) for w in state[:3]), *state[3:]])
+    ended = lax.fori_loop(0, count, update, as_coefficients)
 
     def whole(weights):
         """Weights from their coefficients."""
@@ -218,7 +219,7 @@ def _block(setting: Setting, fixed: Fixed, state: State, X: Float32[Array, "samp
 
     finite = jnp.isfinite(sum(jnp.sum(x) for x in jax.tree.leaves(ended.weights)))
     diverged = jnp.where((state.diverged < 0) & ~finite, row, state.diverged)
-    return State(*(w and whole(w) for w in ended[:3]), ended.square, diverged)
+    return State._make([*(w and whole(w) for w in ended[:3]), ended.square, diverged])
 
 
 def _learned(setting: Setting, fixed: Fixed, fields, target, noise, head, clock: Clock, overlaps):

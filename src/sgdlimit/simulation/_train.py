@@ -54,7 +54,7 @@ def trained_blocks(
     # Room for so many blocks of products, reused in turn: while a run's last blocks train, those of the next are made.
     rooms: list[ndarray | None] = [None] * (1 if threads == 1 else threads + 3)
 
-    def make(which):
+    def make(which) -> Any:
         number, (group, first) = which
         if engine == "jax":
             return _rows(group, first, None)
