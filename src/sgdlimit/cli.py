@@ -5,13 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ENOENT
-from functools import cache, partial, wraps
-from inspect import Signature, signature
+from functools import cache, partial
 from io import TextIOWrapper
 from itertools import chain, count
 from os.path import samestat
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from typer import Argument, BadParameter, Exit, Option, Typer, echo
 
@@ -137,60 +136,8 @@ def run(
     echo(summary)
 
 
-class Columns(NamedTuple):
-    """The options of ``check`` that say what of a table is read."""
-
-    columns: str = Option("", help="Columns to use: headings, or numbers from 1; a,b or FIRST:LAST. [default: all]")
-    drop: str = Option("", help="Columns to leave out, such as labels.")
-    labels: str = Option("", help="Column of the labels: not used yet.")
-    delimiter: str = Option("", help="What separates columns. [default: found by itself]")
-
-
-class Network(NamedTuple):
-    """The options of ``check`` that say which network learns the data, and how these are prepared for it."""
-
-    role: Literal["inputs", "latent"] = Option(
-        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
-    )
-    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared.")
-    drop_constant: bool = Option(False, "--drop-constant", help="Leave out constant columns, which are refused.")
-    activation: str = Option("erf", help="Activation of student and teacher.")
-    learning_rate: float = Option(0.2, help="Learning rate η.")
-    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent.")
-
-
-class Placement(NamedTuple):
-    """The options of ``sweep`` that say where tasks are computed."""
-
-    workers: Workers = None
-    scheduler: str | None = Option(None, help="Address of a dask scheduler, as tcp://host:8786.")
-    cluster: Literal["slurm", "pbs"] | None = Option(None, help="Ask this batch system for workers.")
-    jobs: int = Option(1, min=1, help="Number of batch jobs.")
-    tls_ca_file: str | None = Option(None, help="With tls:// or --cluster: authority that signed certificates.")
-    tls_cert: str | None = Option(None, help="With those: certificate of this sweep.")
-    tls_key: str | None = Option(None, help="With those: key of that certificate.")
-
-
-def _grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with arguments that are named tuples, of which typer sees the fields as options."""
-    groups = {name: each.annotation for name, each in signature(command).parameters.items()}
-    groups = {name: group for name, group in groups.items() if hasattr(group, "_fields")}
-
-    @wraps(command)
-    def spread(**options: Any) -> None:
-        command(**{name: group(*map(options.pop, group._fields)) for name, group in groups.items()}, **options)
-
-    shown = [each for name, each in signature(command).parameters.items() if name not in groups]
-    shown += [each for group in groups.values() for each in signature(group).parameters.values()]
-    vars(spread)["__signature__"] = Signature(shown)
-    return spread
-
-
 @app.command()
-@_grouped
 def check(
-    table: Columns,
-    network: Network,
     data: str = Argument(
         metavar="DATA",
         help="Samples in rows: a .npy, .npz (data.npz:name for one of several arrays), .csv, other text or .parquet "
@@ -206,17 +153,32 @@ def check(
     out: Path | None = Option(
         None, help="Folder for the results, new or empty. [default: results/check-DATA, numbered]"
     ),
+    columns: str = Option("", help="Columns to use: headings, or numbers from 1; a,b or FIRST:LAST. [default: all]"),
+    drop: str = Option("", help="Columns to leave out, such as labels."),
+    labels: str = Option("", help="Column of the labels: not used yet."),
+    delimiter: str = Option("", help="What separates columns. [default: found by itself]"),
+    role: Literal["inputs", "latent"] = Option(
+        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
+    ),
+    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared."),
+    drop_constant: bool = Option(False, "--drop-constant", help="Leave out constant columns, which are refused."),
+    activation: str = Option("erf", help="Activation of student and teacher."),
+    learning_rate: float = Option(0.2, help="Learning rate η."),
+    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
 ) -> None:
     """Find which theory predicts SGD on your data, and why the others fail."""
     from .inputs import read_samples
 
-    samples, columns = read_samples(data, **table._asdict())
-    tell(columns)
+    samples, used = read_samples(data, columns=columns, drop=drop, labels=labels, delimiter=delimiter)
+    tell(used)
     from .diagnosis import default_network
     from .single_run import check_data, output_times
 
-    attrs = {"data_source": data, "data_columns": columns}
-    instance = default_network(samples, seed=seed, attrs=attrs, **network._asdict())
+    instance = default_network(
+        samples, role=role, preprocess=preprocess, drop_constant=drop_constant, activation=activation,
+        learning_rate=learning_rate, input_dim=input_dim, seed=seed,
+        attrs={"data_source": data, "data_columns": used},
+    )  # fmt: skip
     times = output_times("--time", time, instance.input_dim)
     folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
     with _progress(folder) as progress:
@@ -227,9 +189,7 @@ def check(
 
 
 @app.command()
-@_grouped
 def sweep(
-    where: Placement,
     settings: Path = Argument(metavar="SWEEP.toml", help="A problem, a grid over its fields, and how to run it."),
     out: str | None = Option(
         None,
@@ -240,13 +200,21 @@ def sweep(
     verify: bool = Option(False, "--verify", help="First read all that is stored, and stop at damage."),
     repair: bool = Option(False, "--repair", help="The same, and compute what is damaged again."),
     log: Path | None = Option(None, help="File for a line of JSON per event. [default: beside the store]"),
+    workers: Workers = None,
+    scheduler: str | None = Option(None, help="Address of a dask scheduler, as tcp://host:8786."),
+    cluster: Literal["slurm", "pbs"] | None = Option(None, help="Ask this batch system for workers."),
+    jobs: int = Option(1, min=1, help="Number of batch jobs."),
+    tls_ca_file: str | None = Option(None, help="With tls:// or --cluster: authority that signed certificates."),
+    tls_cert: str | None = Option(None, help="With those: certificate of this sweep."),
+    tls_key: str | None = Option(None, help="With those: key of that certificate."),
 ) -> None:
     """Run a grid of problems into one store. Run it again to resume."""
     from .sweep import Where, sweep_from_file
 
+    where = Where(workers, scheduler, cluster, jobs, (tls_ca_file, tls_cert, tls_key))
     with _progress() as progress:
         summary = sweep_from_file(
-            settings, out, Where(*where[:4], where[4:]), dry_run=dry_run, max_failures=max_failures, verify=verify,
+            settings, out, where, dry_run=dry_run, max_failures=max_failures, verify=verify,
             repair=repair, log=log, say=tell, progress=progress,
         )  # fmt: skip
     if summary is not None:
