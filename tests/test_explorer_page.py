@@ -388,7 +388,7 @@ def test_taken_port_is_one_sentence(command):
         port = taken.getsockname()[1]
         done = command("explore", "--no-browser", "--port", port)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"--port: {port}" in done.stderr
+    assert f"--port: must be free (got {port}" in done.stderr
 
 
 def test_only_browsers_that_were_given_the_token_are_answered(address, opened):

@@ -242,7 +242,7 @@ def explore(
         raise ProblemError(
             f"explore: needs {error.name}, which is not installed. Run pip install 'sgdlimit[explorer]'."
         ) from None
-    serve(target, port=port, browser=not no_browser, say=tell)
+    serve(target, port=port, browser=not no_browser)
 
 
 @app.command()
@@ -287,7 +287,7 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
     out = out or next(filter(usable, chain([default], numbered)))
     if not usable(out):
         raise ProblemError(
-            f"--out: {str(out)!r} exists and is not an empty folder. Nothing is overwritten; name another."
+            f"--out: must be a new or empty folder (got {str(out)!r}). Name another, because nothing is overwritten."
         )
     try:
         out.mkdir(parents=True, exist_ok=True)

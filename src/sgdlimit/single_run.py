@@ -82,7 +82,7 @@ def run_problem(
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     refuse = partial(refuse_memory, of_inputs=0)
     seconds, needed = trial([instance], times, runs=run.runs, test_samples=run.test_samples, refuse=refuse)
-    # The noise floor takes as long once more.
+    # The noise floor takes as long again.
     tell(f"{memory_sentence(needed)}\nTime: about {format_time(2 * seconds / cores())} for SGD; Ctrl-C stops it.")
     with warnings.catch_warnings(record=True, action="always") as caught:
         tables = _run(instance, times, run, folder, progress)
