@@ -79,7 +79,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     command("run", "small.toml")
     assert (tmp_path / "results" / "small-2" / "dynamics.png").exists()  # the first is left alone
     kept = (folder / "dynamics.png").stat().st_mtime_ns
-    refused(command("run", "small.toml", "--out", folder), 2, "--out", "not an empty folder", "name another")
+    refused(command("run", "small.toml", "--out", folder), 2, "--out", "new or empty folder", "Name another")
     assert (folder / "dynamics.png").stat().st_mtime_ns == kept
 
 
@@ -267,7 +267,9 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "figures" / "figure_S2.png").read_bytes()
     redraw("lemma_V3", tmp_path, tmp_path / "again.pdf")
     assert (tmp_path / "again.pdf").read_bytes() == (tmp_path / "figures" / "lemma_V3.pdf").read_bytes()
-    with pytest.raises(sl.ProblemError, match=r"figure: 'figure_9' .* use one of figure_2, figure_3, .*, lemma_V3"):
+    with pytest.raises(
+        sl.ProblemError, match=r"figure: .*got 'figure_9'.* Use one of figure_2, figure_3, .*, lemma_V3"
+    ):
         redraw("figure_9", tmp_path, tmp_path / "other.png")
 
 
@@ -276,8 +278,8 @@ def test_figure_refuses_in_a_sentence(tmp_path, command):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "index.html").touch()
     for arguments, said in (
-        (("figure_2", "nowhere"), "folder: 'nowhere' holds no finished reproduction"),
-        (("figure_2", "old"), "'old' is of an older version or incomplete"),
+        (("figure_2", "nowhere"), "folder: must hold a finished reproduction of this version (got 'nowhere')"),
+        (("figure_2", "old"), "of this version (got 'old')"),
         (("figure_2", ".", "--out", "figure.jpeg"), "must end in .png, .pdf, .svg"),
         (("figure_2", ".", "--out", "there.png"), "nothing is overwritten"),
     ):

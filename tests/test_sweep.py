@@ -234,8 +234,8 @@ def test_stages_are_computed_once(tmp_path):
     again = Stages(tmp_path)
     again.run(("a", "b"), compute)
     assert len(calls) == 1
-    assert again.read
-    assert again.datasets["b"]["y"].values.tolist() == [2.0]
+    assert again.resumed
+    assert sl.load(tmp_path / "b.zarr")["y"].values.tolist() == [2.0]
     (tmp_path / "b.zarr").rename(tmp_path / "elsewhere")  # interrupted between the two
     Stages(tmp_path).run(("a", "b"), compute)
     assert len(calls) == 2
@@ -250,7 +250,7 @@ def test_an_interrupted_reproduction_goes_on_and_another_one_does_not(tmp_path, 
     assert command("reproduce", "--out", "results").returncode == 1
     other = command("reproduce", "--out", "results", "--seed", "7")
     assert other.returncode == 2
-    assert "not an empty folder" in other.stderr
+    assert "must be a new or empty folder" in other.stderr
     monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024.reproduce", lambda *args, **kwargs: "done")
     assert command("reproduce", "--out", "results").returncode == 0
     (tmp_path / "results" / "index.html").touch()

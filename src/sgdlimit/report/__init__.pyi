@@ -4,8 +4,6 @@ from ._contents import (
     Picture as Picture,
     Report as Report,
     Section as Section,
-    Table as Table,
     numbers as numbers,
-    slug as slug,
 )
 from ._write import write_page as write_page

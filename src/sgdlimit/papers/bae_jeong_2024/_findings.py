@@ -223,29 +223,25 @@ def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> li
         worst, share = _worst(table), table.filter(like="%")
         pairs = []
         for size in shown:
-            if ("mixture", size) in worst:
-                old, new = ("conventional", size), ("mixture", size)
-                falls = [
-                    f"{name} from {before:.3g}% to {after:.3g}%"
-                    for name, before, after in zip(METRICS, share.loc[old], share.loc[new], strict=True)
-                ]
-                pairs.append(
-                    f"at B = {size} that takes the error of {', '.join(falls)} of its scale, or "
-                    f"{ratio(worst[new])} × noise at most instead of {ratio(worst[old])} ×"
-                )
-        if pairs:
-            lines.insert(1, f"{where}: {'; '.join(pairs)}.")
-    between = [
+            old, new = ("conventional", size), ("mixture", size)
+            falls = [
+                f"{name} from {before:.3g}% to {after:.3g}%"
+                for name, before, after in zip(METRICS, share.loc[old], share.loc[new], strict=True)
+            ]
+            pairs.append(
+                f"at B = {size} that takes the error of {', '.join(falls)} of its scale, or "
+                f"{ratio(worst[new])} × noise at most instead of {ratio(worst[old])} ×"
+            )
+        lines.insert(1, f"{where}: {'; '.join(pairs)}.")
+    between = ", ".join(
         f"{ratio(worst['moment-matched', size])} × instead of {ratio(worst['conventional', size])} × at B = {size}"
         for size in sizes
-        if size > 1 and ("moment-matched", size) in worst
-    ]
-    if between:
-        lines.append(
-            "Between the two, blocks of a few coordinates have too many clusters for the mixture theory. The "
-            f"moment-matched theory, with the true covariance of the inputs, has an error of {', '.join(between)}, in "
-            "noise floors."
-        )
+        if size > 1
+    )
+    lines.append(
+        "Between the two, blocks of a few coordinates have too many clusters for the mixture theory. The "
+        f"moment-matched theory, with the true covariance of the inputs, has an error of {between}, in noise floors."
+    )
     return [*map(Finding, lines)]
 
 
