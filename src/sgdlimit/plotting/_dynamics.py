@@ -17,7 +17,7 @@ from ..trajectory import TASK, followed, is_entry, is_error, on_tasks, variable
 from ._draw import DARK, SERIES, TIME, add_legend, chosen, draw, finish, key, log_ticks, new_figure, shade_key, styled
 
 SATURATION_FACTOR = 2.0
-"""Saturation begins where the theory's ε_g stays within this factor of its final value."""
+"""In saturation the theory's ε_g stays within this factor of its final value."""
 
 QUANTITIES = ("generalization_error", "Q", "R", "v")
 LABELS = {
@@ -69,14 +69,14 @@ def trajectory(
     runs
         SGD to draw over it.
     quantities
-        Variables to show; by default ε_g, Q, R and v, those that are there. Of several tasks the error of each.
+        Variables to show. By default ε_g, Q, R and v, if the dataset has them; of several tasks the error on each.
     axes
         Axes to draw in, one for each quantity; by default a new figure, which has a legend.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The new figure, or that of the axes.
+        The new figure, or the figure of the axes.
 
     Raises
     ------
@@ -88,14 +88,15 @@ def trajectory(
     known = [str(name) for name in first if "time" in first[name].dims and all(name in each for each in others)]
     order = [name for name in followed(first) if name in known and on_tasks(name) not in known]
     default = sorted(order, key=lambda name: not is_error(name))  # errors first
-    names = chosen(quantities, default, known, "{} cannot be shown here")
+    names = chosen(quantities, default, known)
     if axes is None:
         figure, panels = new_panels(len(names))
     else:
         panels = np.ravel(np.array(axes, dtype=object)).tolist()
         if len(panels) != len(names) or not all(isinstance(panel, Axes) for panel in panels):
             raise ProblemError(
-                f"axes: {len(panels)} given for {len(names)} quantities; give matplotlib axes, one for each"
+                f"axes: must be matplotlib axes, one for each of {len(names)} quantities (got {len(panels)}). Give "
+                "as many as quantities."
             )
         figure = panels[0].get_figure(root=True)
         for panel in panels:
