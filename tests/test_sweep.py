@@ -111,12 +111,22 @@ def test_the_dataset_is_lazy_and_says_where_it_comes_from(laws):
         (sl.MixtureLaw([-2.0, 3.0]), "mixture", "mixture"),
         (sl.MixtureLaw([-2.0, 3.0]), "moment-matched", None),
         (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=30), "mixture", "mixture"),
-        (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2), "mixture", None),
+        (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2), "mixture", "mixture"),  # 15 blocks
+        (sl.MixtureLaw(np.outer([-1, 0, 1], np.ones(30)), block_size=5), "mixture", None),  # 3⁶ clusters
         (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2), "moment-matched", "moment-matched"),
     ],
 )
 def test_the_simplest_theory_that_says_the_same_is_asked(law, theory, simplest):
-    assert applicable_theory(law, 30, theory) == simplest
+    assert applicable_theory(LAWS.first.draw(seed=0).replace(latent=law), theory) == simplest
+
+
+@pytest.mark.parametrize("change", [{"nonlinearity": "tanh"}, {"training": sl.Training(sphere=True)}], ids=str)
+def test_mixture_theory_is_asked_where_it_applies_to_the_network_too(change):
+    """Of many blocks it knows f = sign, erf and the identity, and no weights on the sphere."""
+    many = sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2)
+    instance = LAWS.first.draw(seed=0).replace(latent=many, **change)
+    assert applicable_theory(instance, "mixture") is None
+    assert not sl.Mixture().applies(instance)
 
 
 def test_the_simplest_theory_does_say_the_same():

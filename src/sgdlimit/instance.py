@@ -462,6 +462,13 @@ class Instance:
         return self.training.rates(self.learning_rate, len(self.student), M, self.switch_times)
 
     @property
+    def blocks(self) -> int:
+        """Blocks of the latent whose main effects mixture theory follows; 1 where it follows clusters."""
+        law, D = self.latent, self.latent_dim
+        many = isinstance(law, MixtureLaw) and isinstance(self.f, Known) and law.has_many_blocks(D)
+        return D // law.block_size if many else 1
+
+    @property
     def f(self) -> Known | Nonlinearity:
         """The nonlinearity f itself, where :attr:`nonlinearity` may be a name."""
         return nonlinearity_named(self.nonlinearity)
@@ -485,10 +492,12 @@ class Instance:
         """
         mean = self.input_mean() if self.centre and theory == "mixture" else None
         teacher, subtracted = self.teacher if teacher is None else teacher, 0.0 if mean is None else mean
-        law, f, D = self.latent, self.f, self.latent_dim
-        if theory == "mixture" and isinstance(law, MixtureLaw) and isinstance(f, Known) and law.has_many_blocks(D):
+        law, f = self.latent, self.f
+        if theory == "mixture" and self.blocks > 1:
+            assert isinstance(law, MixtureLaw)
+            assert isinstance(f, Known)
             return moments_of_blocks(self.features, teacher, f, law, subtracted)
-        return moments_within(self.features, teacher, f, assumed_clusters(law, D, theory), subtracted)
+        return moments_within(self.features, teacher, f, assumed_clusters(law, self.latent_dim, theory), subtracted)
 
     def input_mean(self) -> Float[ndarray, "N"] | None:
         """The mean that f itself gives the inputs, None where it is zero; see :func:`sgdlimit.inputs.input_mean`."""

@@ -172,8 +172,8 @@ class MixtureLaw(LatentLaw):
             return Clusters(np.ones(1), self.mean(dim)[None], sqrt(self.covariance(dim).diagonal())[None])
         raise ProblemError(
             f"block_size: must make at most {MOST_CLUSTERS} clusters for theory='mixture' (got {m}^{blocks}, {blocks} "
-            f"blocks of {m} components), or {FEWEST_BLOCKS} to {MOST_BLOCKS} blocks and f = sign or the identity. Use "
-            "theory='moment-matched', standardised if the law has a mean."
+            f"blocks of {m} components), or {FEWEST_BLOCKS} to {MOST_BLOCKS} blocks and f = sign, erf or the identity. "
+            "Use theory='moment-matched', standardised if the law has a mean."
         )
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:

@@ -170,10 +170,12 @@ def _trial(plan: Plan, index: int) -> tuple[int, float, int]:
 
 
 def _theory_seconds(plan: Plan, theory: str, instance: Instance) -> float:
-    """Seconds of one solution."""
+    """Seconds of one solution; two blocks take as long as a cluster."""
     run, N = plan.sweep.run, instance.input_dim
     if theory != "mixture":
         return GAUSSIAN_THEORY * max(1.0, (N / 1000) ** 3)
+    if instance.blocks > 1:
+        return run.chains * run.time * N * SHARED * (1 + instance.blocks / 2)
     moments = instance.mixture_moments()
     if len(moments.kinds) == 1:
         return run.chains * run.time * N * SHARED * (1 + len(moments.weights))

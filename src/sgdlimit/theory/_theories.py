@@ -161,8 +161,13 @@ class Mixture(Theory):
     @checked
     def exactness(self, instance: Instance) -> Exactness:
         """That an ensemble evaluates the theory, or why the theory is refused."""
+        from ._mean_fields import rule_of
+
         try:
-            self.moments(instance)
+            if instance.blocks > 1:  # their moments always exist, and take seconds
+                rule_of(instance)
+            else:
+                self.moments(instance)
         except ProblemError as error:
             return refused(error)
         return ENSEMBLE

@@ -52,6 +52,7 @@ def solve_mixture(
     nodes: int | None = None,
     threads: int | None = None,
     fast: bool | None = None,
+    moments: MixtureMoments | None = None,
 ) -> xr.Dataset:
     """Trajectories that theory predicts for inputs in Gaussian clusters, standardised or not (docs/mixture.md).
 
@@ -83,6 +84,8 @@ def solve_mixture(
         Whether the mean fields are followed step by step. With ``False``, for clusters of one covariance, they are part
         of the equations of motion, which is right where their means are of order 1 and one sample moves M by little.
         By default, η A_ii E[δ²] decides, for rules other than the squared loss; ``attrs["mean_fields"]`` says which.
+    moments
+        ``instance.mixture_moments()``, where that is known: instances that differ in their activation share it.
 
     Returns
     -------
@@ -119,7 +122,7 @@ def solve_mixture(
     chains, seed = int(chains), int(seed)  # NumPy's have no place in attributes
     if not (np.ndim(largest_step) == 0 and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
-    moments = instance.mixture_moments()
+    moments = moments or instance.mixture_moments()
     rule, shared = rule_of(instance, moments), len(moments.kinds) == 1
     possible = shared and moments.blocks == 1
     noise = (
