@@ -9,6 +9,7 @@ from pandas import DataFrame
 from xarray import DataArray, Dataset
 
 from ...comparison import AGREEMENT, compare
+from ...inputs import MOST_BLOCKS
 from ...plotting import ACTIVATION_LABELS, SATURATION_FACTOR, saturation_time
 from ...report import Finding, numbers
 from ._averages import METRICS, entry_means, keep, relative, relative_floor, theory_floor
@@ -223,25 +224,29 @@ def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> li
         worst, share = _worst(table), table.filter(like="%")
         pairs = []
         for size in shown:
-            old, new = ("conventional", size), ("mixture", size)
-            falls = [
-                f"{name} from {before:.3g}% to {after:.3g}%"
-                for name, before, after in zip(METRICS, share.loc[old], share.loc[new], strict=True)
-            ]
-            pairs.append(
-                f"at B = {size} that takes the error of {', '.join(falls)} of its scale, or "
-                f"{ratio(worst[new])} × noise at most instead of {ratio(worst[old])} ×"
-            )
-        lines.insert(1, f"{where}: {'; '.join(pairs)}.")
-    between = ", ".join(
-        f"{ratio(worst['moment-matched', size])} × instead of {ratio(worst['conventional', size])} × at B = {size}"
+            if ("mixture", size) in worst:
+                old, new = ("conventional", size), ("mixture", size)
+                falls = [
+                    f"{name} from {before:.3g}% to {after:.3g}%"
+                    for name, before, after in zip(METRICS, share.loc[old], share.loc[new], strict=True)
+                ]
+                pairs.append(
+                    f"at B = {size} that takes the error of {', '.join(falls)} of its scale, or "
+                    f"{ratio(worst[new])} × noise at most instead of {ratio(worst[old])} ×"
+                )
+        if pairs:
+            lines.insert(1, f"{where}: {'; '.join(pairs)}.")
+    between = [
+        f"{ratio(worst[theory, size])} × ({theory}) instead of {ratio(worst['conventional', size])} × at B = {size}"
         for size in sizes
-        if size > 1
-    )
-    lines.append(
-        "Between the two, blocks of a few coordinates have too many clusters for the mixture theory. The "
-        f"moment-matched theory, with the true covariance of the inputs, has an error of {between}, in noise floors."
-    )
+        for theory in ("mixture", "moment-matched")
+        if size > 1 and (theory, size) in worst
+    ]
+    if between:
+        lines.append(
+            f"Between the two, mixture theory follows up to {MOST_BLOCKS} blocks. Beyond that moment-matched theory, "
+            f"with the true covariance of the inputs, takes over. The error is {', '.join(between)}, in noise floors."
+        )
     return [*map(Finding, lines)]
 
 

@@ -36,7 +36,7 @@ class Preset(NamedTuple):
     spreads: tuple[float, ...]
     block_instances: int
     block_spreads: tuple[float, ...] = (0.0, 3.0, 6.0, 9.0)
-    block_sizes: tuple[int, ...] = (1, 5, 20, 500)
+    block_sizes: tuple[int, ...] = (1, 5, 50, 500)
     activations: tuple[str, ...] = ("relu", "erf")
     example_runs: int = 10
     example_chains: int = 32
@@ -111,7 +111,7 @@ PRESETS = {
         components=(2, 3, 4, 5),
         spreads=tuple(map(float, range(10))),
         block_instances=10,
-        block_sizes=(1, 5, 20, 250, 500),
+        block_sizes=(1, 5, 20, 50, 250, 500),
         sizes={250: 24, 500: 16, 1000: 12, 2000: 8, 4000: 2},
         mixture_study=MixtureStudy(
             sizes={500: 48, 1000: 32, 2000: 16, 4000: 4}, sizes_time=10.0, step_chains=256, step_size=1000, runs=32
