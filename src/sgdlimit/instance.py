@@ -465,8 +465,9 @@ class Instance:
     def blocks(self) -> int:
         """Blocks of the latent whose main effects mixture theory follows; 1 where it follows clusters."""
         law, D = self.latent, self.latent_dim
-        many = isinstance(law, MixtureLaw) and isinstance(self.f, Known) and law.has_many_blocks(D)
-        return D // law.block_size if many else 1
+        if isinstance(law, MixtureLaw) and isinstance(self.f, Known) and law.has_many_blocks(D):
+            return D // law.block_size
+        return 1
 
     @property
     def f(self) -> Known | Nonlinearity:
