@@ -184,7 +184,12 @@ class ClusterMixture(_Points):
             with one_thread():
                 self.roots = np.linalg.cholesky(full)  # lower triangular L with Σ = L Lᵀ, (m, D, D)
         except np.linalg.LinAlgError:
-            raise ProblemError("covariances: must be positive definite. Add a little to their diagonals.") from None
+            smallest = np.linalg.eigvalsh(full)[:, 0]
+            worst = int(smallest.argmin())
+            raise ProblemError(
+                f"covariances: must be positive definite (got an eigenvalue of {smallest[worst]:.3g} in cluster "
+                f"{worst}). Add a little to its diagonal."
+            ) from None
         if standardize:
             location, scale = self.mean(dim), sqrt(np.diag(self.covariance(dim)))
             self.means = (self.means - location) / scale

@@ -77,7 +77,7 @@ class Clusters:
     Raises
     ------
     ProblemError
-        If shapes do not fit or there are too many clusters.
+        If shapes do not fit.
     """
 
     weights: Float[ndarray, "c"]
@@ -88,11 +88,6 @@ class Clusters:
         c, D = self.means.shape
         if self.weights.shape != (c,) or self.roots.shape not in ((c, D), (c, D, D)):
             raise ProblemError(f"roots: must be of shape {(c, D)} or {(c, D, D)} (got {self.roots.shape}).")
-        if c > MOST_CLUSTERS:
-            raise ProblemError(
-                f"theory: 'mixture' follows at most {MOST_CLUSTERS} clusters (got {c}). Use theory='moment-matched', "
-                "standardised if the law has a mean."
-            )
 
     def rescaled(self, location: Float[ndarray, "..."], scale: Float[ndarray, "..."]) -> "Clusters":
         """The clusters of (C − location)/scale."""

@@ -17,7 +17,7 @@ from numpy import ndarray, sqrt
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers
-from ._law import Clusters, Gaussian, LatentLaw, Matrix, Vector
+from ._law import MOST_CLUSTERS, Clusters, Gaussian, LatentLaw, Matrix, Vector
 from ._manifold import Coefficients, Known, Nonlinearity
 
 InputVector = Float[ndarray, "N"]
@@ -138,7 +138,13 @@ def assumed_clusters(law: LatentLaw, dim: int, theory: TheoryName) -> Clusters:
     if theory == "conventional":
         law = Gaussian()
     if theory == "mixture" or isinstance(law, Gaussian):
-        return law.clusters(dim)
+        clusters = law.clusters(dim)
+        if len(clusters.weights) > MOST_CLUSTERS:
+            raise ProblemError(
+                f"latent: must have at most {MOST_CLUSTERS} clusters for theory='mixture' (got {len(clusters.weights)})"
+                ". Use theory='moment-matched', standardised if the law has a mean, or SGD alone."
+            )
+        return clusters
     mean, covariance = _moments_of(law, dim)
     if not is_centred(mean, covariance):
         raise ProblemError(

@@ -225,6 +225,8 @@ def _with_scatter(ask: Callable[..., Dataset], instance: Instance, times: ndarra
     """What a theory predicts, NaN from where it diverges, and the M of its scatter alone."""
     try:
         found = ask(instance, times)
+        if "mean_field_noise" in found.attrs:  # equations of motion, which do not scatter
+            found = found.isel(run=0, drop=True)
     except DivergenceError:  # before the first output
         found = solve(instance, [0.0]).isel(time=slice(0)).assign_attrs(diverged_at=float(times[0]))
     diverged_at, members = found.attrs.get("diverged_at", np.nan), found.sizes.get("run", 0)
