@@ -352,7 +352,7 @@ def test_what_only_a_draw_shows_is_refused_in_a_sentence():
     wrong: Any = sl.LabelledClusters(count=2, mean_norm=1.0, labels=(0, 2))
     with pytest.raises(sl.ProblemError, match=r"labels: of clusters must be of .-1, 1. .got .0\.0, 2\.0.."):
         sl.Problem(**CLUSTERS | {"latent": wrong}).draw(seed=0)
-    with pytest.raises(sl.ProblemError, match="labels: 'clusters' are in mixture theory alone"):
+    with pytest.raises(sl.ProblemError, match="labels: must not ask for clusters in conventional"):
         sl.solve(sl.Problem(**CLUSTERS).draw(seed=0), [0.0, 1.0])
     with pytest.raises(sl.ProblemError, match=r"training\.label_noise: belongs to a network without a rule"):
         sl.Problem(**FREE, loss="huber").draw(seed=0).replace(training=sl.Training(label_noise=0.1))

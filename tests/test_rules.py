@@ -479,8 +479,16 @@ BAD_FUNCTIONS = {
     ),
     "no number": (sl.Rule.from_loss(lambda x, y, head: x), r"loss: must return one number \(got the shape \(2,\)\)"),
     "nothing": (sl.Rule.from_loss(lambda x, y, head: None), r"loss: must return one number \(got None\)"),
-    "not finite": (sl.Rule.from_loss(lambda x, y, head: jnp.sum(x) / 0), r"loss: .* must be finite \(got nan|inf"),
+    "not finite": (
+        sl.Rule.from_loss(lambda x, y, head: jnp.sum(x) / 0),
+        r"loss: .* must be finite \(got NaN or infinity for 64 of 64 ",
+    ),
     "NaN": (sl.Rule.from_loss(lambda x, y, head: jnp.log(-jnp.sum(x**2))), "loss: .* must be finite"),
+    "NaN for some": (
+        learns(lambda x, y: jnp.sqrt(x)),
+        r"update: .* must be finite \(got NaN or infinity for \d+ of 64 ",
+    ),
+    "NaN in episodes": (sl.Rule(lambda x, y, head: (jnp.log(x), {}), samples=3), "update: .* must be finite"),
     "other shapes": (
         learns(lambda x, y: x[:1]),
         "update: must return δ and what the head moves against, of the shapes",
@@ -497,7 +505,11 @@ BAD_FUNCTIONS = {
         r"both: must return one number \(got the shape \(2,\)\)",
     ),
     "arguments": (sl.Rule.from_loss(lambda x, y: jnp.sum(x)), "loss: .* cannot be computed by JAX"),
-    "clusters": (sl.Rule.from_loss(square, labels="clusters"), "labels: 'clusters' are in mixture theory alone"),
+    "clusters": (sl.Rule.from_loss(square, labels="clusters"), "labels: must not ask for clusters in conventional"),
+    "clusters and a teacher": (
+        sl.Rule.from_loss(square, labels=lambda nu, cluster: nu * cluster),
+        "labels: must not ask for clusters in conventional and moment-matched theory",
+    ),
 }
 
 

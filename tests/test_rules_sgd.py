@@ -218,6 +218,41 @@ def test_labels_are_the_clusters_that_latents_come_from(law):
     assert abs(found["first"].item() - clusters.weights[0]) < 4.5 * found["first_stderr"].item()
 
 
+@pytest.mark.parametrize("engine", ["blocks", "jax"])
+@pytest.mark.parametrize("law", CLUSTERED[1:], ids=["blocks", "fitted"])
+def test_labels_of_a_teacher_and_a_cluster(law, engine):
+    """Which cluster, and on which side of the teacher: from the latents themselves, in data and in training."""
+    seen = sl.Rule(
+        lambda fields, target, head: (0 * fields, {"n": -jax.nn.one_hot(target, 8) * N}), head={"n": np.zeros(8)},
+        labels=lambda teacher_fields, cluster: 2 * cluster + (teacher_fields[1] > 0),
+    )  # fmt: skip
+    instance = instance_of(seen, latent=law, rate=1.0)
+    found = sl.simulate(instance, [20.0], runs=2, keep_inputs=True, test_samples=0, engine=engine)
+    for run in range(2):
+        C = found["C"].values[run]
+        nearest = ((C[:, None] - law.clusters(D).means) ** 2).sum(-1).argmin(1)
+        expected = 2 * nearest + (C @ instance.teacher[1] > 0)
+        np.testing.assert_array_equal(found["y"].values[run], expected)
+        np.testing.assert_array_equal(found["head_n"].values[run, 0], np.bincount(expected, minlength=8))
+
+
+def test_more_clusters_than_theory_follows_label_sgd():
+    means = 3 * np.random.default_rng(1).normal(size=(65, D))
+    law = sl.ClusterMixture(means, np.broadcast_to(np.eye(D), (65, D, D)))
+    rule = sl.Rule(lambda fields, target, head: (0 * fields, {}), labels="clusters")
+    instance = instance_of(rule, latent=law)
+    assert sl.simulate(instance, [20.0], keep_inputs=True)["y"].max() == 64
+    with pytest.raises(sl.ProblemError, match=r"latent: must have at most 64 clusters .*got 65.*SGD alone"):
+        sl.solve(instance, [1.0], theory="mixture")
+
+
+def test_every_cluster_is_tried():
+    rule = sl.Rule(lambda fields, target, head: (fields / (target - 2), {}), labels="clusters", name="pole")
+    message = r"update: of the rule 'pole' must be finite .got NaN or infinity for 21 of 64 samples"
+    with pytest.raises(sl.ProblemError, match=message):
+        instance_of(rule, latent=CLUSTERED[0])
+
+
 def test_clusters_are_asked_of_laws_that_have_some():
     rule = sl.Rule(lambda fields, target, head: (0 * fields, {}), labels="clusters")
     law = sl.Empirical(np.random.default_rng(0).standard_normal((100, D)))

@@ -137,8 +137,6 @@ class Instance:
         K, M = len(self.student), len(self.teacher)
         self.switch_times = check_switch_times(switch_times)
         self.rule = rule
-        if rule is not None:
-            rule.check(K, M)
         outputs = (1 + len(self.switch_times), M)[len(self.switch_times) == 0 :]
         own = {"student_output": student_output, "teacher_output": teacher_output, "activation": activation}
         if rule is not None:
@@ -166,6 +164,7 @@ class Instance:
         if transform is not None and transform.shape != (D, N):
             raise ProblemError(f"transform: must be the transform of {(D, N)} features (got {transform.shape}).")
         latent.check_dim(D)
+        self._check_rule()
         self._check_options()
 
     def _check_options(self) -> None:
@@ -179,14 +178,21 @@ class Instance:
             raise ProblemError(f"dropout: needs output weights v of {K} units in the rule's head. Name them 'v'.")
         if not self.closed_form:
             self.as_rule(1.0)
-        labels = None if self.rule is None or self.rule.labels != CLUSTERS else self.rule.given.get("labels")
-        if labels is not None:
-            count = len(self.latent.clusters(self.latent_dim).weights)
-            if np.shape(labels) != (count,):
-                raise ProblemError(
-                    f"labels: must be {count}, one for each cluster of the inputs (got the shape {np.shape(labels)}). "
-                    "Give them in the order of the clusters."
-                )
+
+    def _check_rule(self) -> None:
+        """Try the rule, in all clusters if its labels ask for them."""
+        rule, clusters = self.rule, 1
+        if rule is None:
+            return
+        if rule.asks_for_clusters:
+            clusters = len(self.latent.clusters(self.latent_dim).weights)
+        labels = rule.given.get("labels") if rule.labels == CLUSTERS else None
+        if labels is not None and np.shape(labels) != (clusters,):
+            raise ProblemError(
+                f"labels: must be {clusters}, one for each cluster of the inputs (got the shape {np.shape(labels)}). "
+                "Give them in the order of the clusters."
+            )
+        rule.check(len(self.student), len(self.teacher), clusters)
 
     @property
     def initial_student(self) -> Float[ndarray, "K N"]:

@@ -19,7 +19,6 @@ from .instance import Instance
 from .plotting import save_figure, trajectory
 from .problem import Problem, RunSettings
 from .resources import cores, memory_sentence
-from .rules import CLUSTERS
 from .simulation import refuse_memory, simulate
 from .sweep import trial
 from .theory import exactness, solve
@@ -105,7 +104,7 @@ def _run(
     sgd = train(instance, seed=run.seed, overlaps=run.theory, progress=partial(progress, "SGD"))
     save(sgd, folder / "sgd.zarr")
     floor, tables = None, []
-    if instance.rule is None or instance.rule.labels != CLUSTERS:  # which Gaussian inputs have not
+    if instance.rule is None or not instance.rule.asks_for_clusters:  # which Gaussian inputs have not
         gaussian = instance.replace(latent=Gaussian())
         # With the same seed the floor of a Gaussian problem would be the run itself, not another one of its kind.
         other_seed = run.seed + isinstance(instance.latent, Gaussian)

@@ -24,11 +24,11 @@ from ..settings import check_whole, numbers
 from ..signatures import checked
 from ._functions import Function, Portable
 
-EXTRAS = ("noise", "given", "task", "time", "Q", "R", "T")
-"""Arguments that an update may name besides (fields, target, head). Labels and metrics may name the first three."""
+EXTRAS = ("noise", "given", "task", "time", "Q", "R", "T", "cluster")
+"""What an update may ask for by naming it, but for the last; metrics the first three, and labels those and the last."""
 
 TRIED = 64
-"""Samples that must be finite."""
+"""Samples that must be finite, if there are not more clusters."""
 
 ACCURACY = 2e-3
 CLUSTERS = "clusters"
@@ -49,10 +49,10 @@ def _remembered(method: Function) -> Function:
     known = lru_cache(maxsize=64)(run)
 
     @wraps(method)
-    def call(self, K, M):
+    def call(self, *units):
         shapes = tuple((name, np.shape(x)) for name, x in (self.head | self.given).items())
         functions = self.update, self.labels, *self.metrics.values()
-        of = _Same((functions, shapes, *self.metrics, self.noise, self.samples, K, M), (self, K, M))
+        of = _Same((functions, shapes, *self.metrics, self.noise, self.samples, *units), (self, *units))
         try:
             return known(of)
         except TypeError:  # as of functions without a hash
@@ -81,8 +81,9 @@ class Rule(Portable):
     head
         All further parameters θ with their initial values: a dict of arrays, as ``{"v": ..., "b": 0.0}``.
     labels
-        ``labels(teacher_fields) -> target``, an array of any shape; it may also name ``noise``. The fields (M,)
-        themselves by default. ``"clusters"`` makes the target the number of the cluster that the latent was drawn from.
+        ``labels(teacher_fields) -> target``, an array of any shape; it may also name ``noise``, and ``cluster``, the
+        number of the cluster that the latent was drawn from. The fields (M,) themselves by default. ``"clusters"``
+        makes that number the target.
     given
         Arrays that do not move, by name, for functions that ask for ``given``. Other values compile nothing anew.
     noise
@@ -142,6 +143,7 @@ class Rule(Portable):
         self.update: Any = update
         self.asks_for_overlaps = not {"Q", "R", "T"}.isdisjoint(_asked(update))
         self.labels, self.metrics = labels, dict(metrics or {})
+        self.asks_for_clusters = labels == CLUSTERS or (labels is not None and "cluster" in _asked(labels))
         self.head, self.given = _arrays("head", head or {}), _arrays("given", given or {})
         self.noise, self.samples, self.accuracy = int(noise), int(samples), float(accuracy)
         self.name = name or getattr(update, "__name__", type(update).__name__)
@@ -173,8 +175,16 @@ class Rule(Portable):
         return made
 
     def target(self, teacher: Any, **extras: Any) -> Any:
-        """The target of a sample, from the teacher's fields or, if clusters are the labels, the number of its own."""
-        return _called(self.labels, (teacher,), extras) if callable(self.labels) else teacher
+        """The target of a sample, from the teacher's fields and what else labels name."""
+        if self.labels is None or isinstance(self.labels, str):
+            return teacher if self.labels is None else extras["cluster"]
+        return _called(self.labels, (teacher,), extras)
+
+    def target_seen(self, seen: Any, **extras: Any) -> Any:
+        """The target from the teacher's fields, the last of which is the number of the cluster if labels ask for it."""
+        if not self.asks_for_clusters:
+            return self.target(seen, **extras)
+        return self.target(seen[:-1], cluster=seen[-1].astype(int), **extras)
 
     def learn(self, fields: Any, target: Any, head: Any, **extras: Any) -> tuple[Any, Any]:
         """δ and γ of one update."""
@@ -193,8 +203,8 @@ class Rule(Portable):
         return {name: _called(metric, (fields, target, head), extras) for name, metric in self.metrics.items()}
 
     @_remembered
-    def check(self, K: int, M: int) -> None:
-        """Try the functions on K student and M teacher units.
+    def check(self, K: int, M: int, clusters: int = 1) -> None:
+        """Try the functions on normal fields of K student and M teacher units, in so many clusters.
 
         Raises
         ------
@@ -203,12 +213,13 @@ class Rule(Portable):
         """
         import jax
 
-        fields, teacher, noise = self._drawn(K, M)
-        target: Any = np.zeros((TRIED, self.samples), int)
+        fields, teacher, noise = self._drawn(K, M, max(TRIED, clusters))
+        count = len(fields)
+        cluster = np.arange(count * self.samples).reshape(count, -1) % clusters
         fixed = {"given": self.given, "task": 0}
         overlaps = {"time": 1.0, "Q": np.eye(K), "R": np.zeros((K, M)), "T": np.eye(M)}
-        if self.labels != CLUSTERS:
-            target = self._tried("labels", jax.vmap(lambda x, z: self.target(x, noise=z, **fixed)), teacher, noise)
+        label = jax.vmap(lambda x, i, z: self.target(x, cluster=i, noise=z, **fixed))
+        target = self._tried("labels", label, teacher, cluster, noise)
         first = jax.tree.map(lambda x: x[:, 0], (fields, target, noise))
         measured = {"loss": self.update.loss} if isinstance(self.update, Gradient) else {}
         for name, number in (measured | self.metrics).items():
@@ -217,7 +228,7 @@ class Rule(Portable):
                 return _called(number, (x, y, self.head), {"noise": z, **fixed})
 
             value = self._tried(name, metric, *first)
-            if np.shape(value) != (TRIED,):
+            if np.shape(value) != (count,):
                 got = value if value is None else f"the shape {np.shape(value)[1:]}"
                 raise ProblemError(f"{name}: must return one number (got {got}). Use jnp.sum or jnp.mean.")
 
@@ -246,18 +257,19 @@ class Rule(Portable):
         """What the user's function gives for some samples, if it is finite."""
         import jax
 
+        count = len(arguments[0])
         try:
             values = jax.tree.map(np.asarray, jax.jit(jax.vmap(function))(*arguments))
-            finite = [np.isfinite(x.astype(float)).reshape(TRIED, -1).all(axis=1) for x in jax.tree.leaves(values)]
+            finite = [np.isfinite(x.astype(float)).reshape(count, -1).all(axis=1) for x in jax.tree.leaves(values)]
         except Exception as error:  # whatever the user's code raises
             raise ProblemError(
                 f"{name}: of the rule {self.name!r} cannot be computed by JAX ({reason(error)}). Write it with "
                 "jax.numpy, for fields (K,), the target of a sample and the head."
             ) from None
-        wrong = TRIED - int(np.all([np.ones(TRIED), *finite], axis=0).sum())
+        wrong = count - int(np.all([np.ones(count), *finite], axis=0).sum())
         if wrong:
             raise ProblemError(
-                f"{name}: of the rule {self.name!r} must be finite (got NaN or infinity for {wrong} of {TRIED} "
+                f"{name}: of the rule {self.name!r} must be finite (got NaN or infinity for {wrong} of {count} "
                 "samples of normal fields). Guard its roots, logarithms and divisions."
             )
         return values
@@ -289,9 +301,9 @@ class Rule(Portable):
         """A digest that differs between rules that compute different things, and is the same in every process."""
         import jax
 
-        def everything(fields, teacher, noise, target, head, extras):
+        def everything(fields, teacher, noise, cluster, head, extras):
             one = {"noise": noise[0], **extras}
-            labels = target if self.labels == CLUSTERS else self.target(teacher[0], **one)
+            labels = self.target(teacher[0], cluster=cluster, **one)
             several = jax.tree.map(lambda x: jax.numpy.broadcast_to(x, (self.samples, *jax.numpy.shape(x))), labels)
             learned = self.learn_from(fields, several, noise, head, **extras)
             return labels, learned, self.measure(fields[0], labels, head, **one)

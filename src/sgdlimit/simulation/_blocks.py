@@ -155,7 +155,7 @@ def _advance(state: State, arrays, clock: Clock, fixed: Fixed, first, stop, *, s
 
     def of_run(state, inputs, teacher, noise):
         def label(teacher, noise, task):
-            return rule.target(teacher, noise=noise, given=fixed.given, task=task)
+            return rule.target_seen(teacher, noise=noise, given=fixed.given, task=task)
 
         target = teacher if setting.given else jax.vmap(label)(teacher, noise[:, : rule.noise], clock.task)
 
@@ -274,12 +274,20 @@ def formed(stream: Stream, chunks: Iterable[Sequence[Rows]]) -> Iterator[Sequenc
     parts = [jax.tree.map(jnp.asarray, part) for part in zip(*of_conditions, strict=True)]
     for chunk in chunks:
         products = _products(jnp.asarray(chunk[0].inputs), matrices)
-        made = []
-        for rows, part in zip(chunk, parts, strict=True):
-            X, fields = _formed(products, *part, f=stream.f, N=stream.input_dim)
-            teacher = fields[..., : stream.teacher_units] if rows.teacher is None else rows.teacher
-            made.append(rows._replace(inputs=X, teacher=teacher))
-        yield made
+        yield [
+            _labelled(stream, c, rows, *_formed(products, *part, f=stream.f, N=stream.input_dim))
+            for c, (rows, part) in enumerate(zip(chunk, parts, strict=True))
+        ]
+
+
+def _labelled(stream: Stream, c: int, rows: Rows, X: Any, columns: Any) -> Rows:
+    """A chunk with its inputs, and what a rule makes its targets of, if the columns after them tell it."""
+    teacher, fields = rows.teacher, columns[..., : stream.teacher_units]
+    if teacher is None:
+        teacher = fields
+    elif stream.rules[c].asks_for_clusters and not len(stream.labels):
+        teacher = jnp.concatenate([fields, teacher], axis=2)
+    return rows._replace(inputs=X, teacher=teacher)
 
 
 @jax.jit

@@ -196,7 +196,9 @@ def _metrics(
     def at_time(fields, teacher, head, task):
         given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
         extras = {"noise": noise, "given": given, "task": task}
-        measure = jax.vmap(lambda fields, teacher: rule.measure(fields, rule.target(teacher, **extras), head, **extras))
+        measure = jax.vmap(
+            lambda fields, teacher: rule.measure(fields, rule.target_seen(teacher, **extras), head, **extras)
+        )
         return measure(fields.T, teacher)
 
     with own_jax(accelerated=True):

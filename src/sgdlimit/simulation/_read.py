@@ -13,7 +13,6 @@ from .._jax import own_jax
 from ..errors import ProblemError, unknown_name
 from ..instance import Instance
 from ..resources import available_bytes, cores
-from ..rules import CLUSTERS
 from ..settings import numbers
 from ..trajectory import check_times
 from ._measure import TIMES_AT_ONCE
@@ -39,7 +38,7 @@ def check_engine(name: str, instances: Sequence[Instance]) -> str:
         if instance.training.gradient_flow:
             raise ProblemError("training.gradient_flow: is for theory alone, and SGD does not have it. Leave it out.")
         rule = instance.rule
-        if instance.training.moves_teacher and rule and (rule.asks_for_overlaps or rule.labels == CLUSTERS):
+        if instance.training.moves_teacher and rule and (rule.asks_for_overlaps or rule.asks_for_clusters):
             raise ProblemError(
                 f"rule: must not ask for Q, R, T or clusters where the teacher moves in SGD (got {rule.name!r}). Leave "
                 "out teacher_drift and teacher_turn."

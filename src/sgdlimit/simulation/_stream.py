@@ -25,7 +25,7 @@ from ..inputs import FeatureTransform, Known, Nonlinearity, nonlinearity_named
 from ..instance import Instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
-from ..rules import CLUSTERS, Rule, Tables, codes_of
+from ..rules import Rule, Tables, codes_of
 from ..training import Rates
 from ._kernel import Block, Chains, inputs_and_labels
 from ._projection import Projection
@@ -63,7 +63,7 @@ class Rows(NamedTuple):
     inputs: Any
     """X (run, row, N), or for accelerators latent vectors (run, row, source, D)."""
     teacher: Any
-    """The teacher's fields (run, row, M), numbers of clusters (run, row) or given targets (run, row, ...).
+    """What a rule makes its targets of (run, row, ...): :meth:`Stream.sees`, or given targets.
 
     Latent vectors (run, row, D) while the fields of a teacher that moves are not known.
     """
@@ -207,10 +207,16 @@ class Stream:
         mixed = of_sources[first] + chains.coefficients[condition] * of_sources[second]
         return chains.gains[condition] * (mixed + shift)
 
-    def sees(self, condition: int, first: int, products: Products) -> Shaped[ndarray, "step ..."]:
-        """The source of a rule's targets: the teacher's fields, or numbers of clusters, from the start of a block."""
-        clustered = self.rules[condition].labels == CLUSTERS
-        return self.clusters(condition, first, products.shape[1]) if clustered else self.teacher(condition, products)
+    def sees(self, condition: int, first: int, products: Products | None) -> Float32[ndarray, "step ..."] | None:
+        """What a rule makes its targets of, from the start of a block: see :meth:`~sgdlimit.Rule.target_seen`.
+
+        Without products, of the numbers of the clusters alone, or None.
+        """
+        parts = [] if products is None else [self.teacher(condition, products)]
+        if self.rules[condition].asks_for_clusters:
+            count = BLOCK if products is None else products.shape[1]
+            parts.append(self.clusters(condition, first, count)[:, None].astype(float32))
+        return np.concatenate(parts, axis=1) if parts else None
 
     def form(self, condition: int, products: Products, inputs: Float32[ndarray, "step N"]) -> None:
         """Write the inputs."""
@@ -255,7 +261,7 @@ class Stream:
 
         def target(teacher, noise, task):
             given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
-            return rule.target(teacher, noise=noise, given=given, task=task)
+            return rule.target_seen(teacher, noise=noise, given=given, task=task)
 
         with own_jax(accelerated=True):
             noise = self.noise(first, len(task), rule.noise)

@@ -16,7 +16,6 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from .._jax import own_jax
-from ..rules import CLUSTERS
 from ._kernel import Block, Students, sgd_block
 from ._sources import BLOCK
 from ._stream import SIZE, Kept, Rows, Stream
@@ -180,10 +179,9 @@ def _rows(streams: Sequence[Stream], first: int, products: ndarray | None) -> li
             teacher = given[None]
         elif instance.training.moves_teacher:
             teacher = placed([each.latent(c, first) for each in streams])
-        elif rule.labels == CLUSTERS:
-            teacher = placed([each.clusters(c, first, BLOCK) for each in streams])
         else:
-            teacher = None if products is None else placed([stream.teacher(c, products)])
+            seen = [each.sees(c, first, products) for each in streams]
+            teacher = None if seen[0] is None else placed(seen)
         columns = rule.noise + len(instance.student) * (instance.rates.keep is not None)
         noise = np.stack([each.noise(start, count, columns) for each in streams])
         stop = (first + BLOCK) // rule.samples * rule.samples

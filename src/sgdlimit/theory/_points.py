@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from ..errors import ProblemError
-from ..rules import CLUSTERS, Averages, Forces, Moment, Rule
+from ..rules import Averages, Forces, Moment, Rule
 from ..trajectory import on_tasks
 from ._averages import SMALLEST, lower_root, single, sobol_normals, times_inverse
 
@@ -108,9 +108,7 @@ class OfRule(Averages):
 
         def once(fields, teacher, number, noise, task):
             extras = {"given": self.given(case), "task": task, "time": 1.0}
-            target = number
-            if rule.labels != CLUSTERS:
-                target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
+            target = jax.vmap(lambda x, i, z: rule.target(x, cluster=i, noise=z, **extras))(teacher, number, noise)
             return rule.learn_from(fields, target, noise, case.head, **extras, **overlaps)
 
         def learn(fields, teacher):
@@ -147,10 +145,10 @@ class Points(OfRule):
     @classmethod
     def of(cls, rule: Rule, K: int, M: int) -> "Points":
         """For a network of K students and M teachers."""
-        if rule.labels == CLUSTERS:
+        if rule.asks_for_clusters:
             raise ProblemError(
-                "labels: 'clusters' are in mixture theory alone, not in conventional and moment-matched theory. Use "
-                "theory='mixture', or SGD."
+                "labels: must not ask for clusters in conventional and moment-matched theory (got the rule "
+                f"{rule.name!r}). Use theory='mixture', or SGD."
             )
         if M == 0:
             raise ProblemError("teacher: must have a unit in theory (got none). Give one, which labels need not use.")
