@@ -281,12 +281,10 @@ def formed(stream: Stream, chunks: Iterable[Sequence[Rows]]) -> Iterator[Sequenc
 
 
 def _labelled(stream: Stream, c: int, rows: Rows, X: Any, columns: Any) -> Rows:
-    """A chunk with its inputs, and what a rule makes its targets of, if the columns after them tell it."""
-    teacher, fields = rows.teacher, columns[..., : stream.teacher_units]
-    if teacher is None:
-        teacher = fields
-    elif stream.rules[c].asks_for_clusters and not len(stream.labels):
-        teacher = jnp.concatenate([fields, teacher], axis=2)
+    """A chunk with its inputs, and with the teacher's fields, which are the first of the columns after them."""
+    if len(stream.labels) or stream.instances[c].training.moves_teacher:
+        return rows._replace(inputs=X)
+    teacher = jnp.concatenate([columns[..., : stream.teacher_units], rows.teacher], axis=2)
     return rows._replace(inputs=X, teacher=teacher)
 
 

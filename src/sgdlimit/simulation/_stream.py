@@ -207,16 +207,16 @@ class Stream:
         mixed = of_sources[first] + chains.coefficients[condition] * of_sources[second]
         return chains.gains[condition] * (mixed + shift)
 
-    def sees(self, condition: int, first: int, products: Products | None) -> Float32[ndarray, "step ..."] | None:
+    def sees(self, condition: int, first: int, products: Products | None) -> Float32[ndarray, "step columns"]:
         """What a rule makes its targets of, from the start of a block: see :meth:`~sgdlimit.Rule.target_seen`.
 
-        Without products, of the numbers of the clusters alone, or None.
+        Without products the teacher's fields are missing.
         """
-        parts = [] if products is None else [self.teacher(condition, products)]
-        if self.rules[condition].asks_for_clusters:
-            count = BLOCK if products is None else products.shape[1]
-            parts.append(self.clusters(condition, first, count)[:, None].astype(float32))
-        return np.concatenate(parts, axis=1) if parts else None
+        count = BLOCK if products is None else products.shape[1]
+        seen = np.zeros((count, 0), float32) if products is None else self.teacher(condition, products)
+        if not self.rules[condition].asks_for_clusters:
+            return seen
+        return np.column_stack([seen, self.clusters(condition, first, count).astype(float32)])
 
     def form(self, condition: int, products: Products, inputs: Float32[ndarray, "step N"]) -> None:
         """Write the inputs."""

@@ -180,8 +180,7 @@ def _rows(streams: Sequence[Stream], first: int, products: ndarray | None) -> li
         elif instance.training.moves_teacher:
             teacher = placed([each.latent(c, first) for each in streams])
         else:
-            seen = [each.sees(c, first, products) for each in streams]
-            teacher = None if seen[0] is None else placed(seen)
+            teacher = placed([each.sees(c, first, products) for each in streams])
         columns = rule.noise + len(instance.student) * (instance.rates.keep is not None)
         noise = np.stack([each.noise(start, count, columns) for each in streams])
         stop = (first + BLOCK) // rule.samples * rule.samples
@@ -196,7 +195,7 @@ def _joined(chunks: Iterable[list[Rows]]) -> Iterator[list[Rows]]:
         for rows, old in zip(chunk, before, strict=bool(before)):
             left, end = number * BLOCK - rows.start, number * BLOCK - old.start
             for new_array, old_array in zip(rows[:2], old[:2], strict=True):
-                if left and new_array is not None:
+                if left:
                     new_array[:, :left] = old_array[:, end - left : end]
         before = chunk
         yield chunk
