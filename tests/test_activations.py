@@ -203,7 +203,7 @@ def test_a_user_s_function_is_known_by_its_values_not_its_name():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: sl.Activation(np.tanh), "activation: 'tanh' cannot be traced by JAX"),
+        (lambda: sl.Activation(np.tanh), "activation: 'tanh' must be what JAX can trace"),
         (lambda: sl.Activation(lambda x: jnp.stack([x, x]), name="two"), "activation: 'two' must return a real number"),
         (lambda: sl.Activation(jnp.log, name="log"), "activation: 'log' must be finite .got nan"),
         (lambda: sl.Activation(jnp.tanh, accuracy=0), "accuracy: must be between 0 and 1 .got 0"),

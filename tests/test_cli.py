@@ -97,7 +97,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
         (("spread = 2.0", "spread = 2.0\nweights = [0.5, 0.6]"), ("weights", "sum to 1")),
         (('law = "gaussian-mixture"', 'law = "cauchy"'), ("cauchy", "gaussian-mixture")),
         (("time = 5.0", "time = 1e300"), ("run.time", "1e+300")),
-        (("[latent]", "[latent"), ("not valid TOML",)),
+        (("[latent]", "[latent"), ("must be valid TOML",)),
     ],
 )
 def test_a_bad_problem_file_is_refused_with_status_2(tmp_path, command, change, words):
@@ -112,8 +112,14 @@ def test_the_wrong_kind_of_file_is_recognised(tmp_path, command):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "problem.toml").write_text(SMALL, encoding="utf-8")
     sl.save(sl.solve(sl.Problem.from_toml(tmp_path / "one.toml").draw(0), [1.0]), tmp_path / "theory.zarr")
-    refused(command("run", "grid.toml"), 2, "grid.toml: holds a sweep. Use `sgdlimit sweep grid.toml`.")
-    refused(command("sweep", "one.toml"), 2, "one.toml: holds one problem. Use `sgdlimit run one.toml`.")
+    refused(
+        command("run", "grid.toml"),
+        2,
+        "grid.toml: must hold one problem (got a sweep). Use `sgdlimit sweep grid.toml`.",
+    )
+    refused(
+        command("sweep", "one.toml"), 2, "one.toml: must hold a sweep (got one problem). Use `sgdlimit run one.toml`."
+    )
     refused(command("run", "results"), 2, "results/problem.toml")
     for name in ("run", "sweep", "explore"):
         refused(command(name, "theory.zarr"), 2, "This is a stored dataset. Open it with sl.load().")
@@ -123,12 +129,14 @@ def test_the_wrong_kind_of_file_is_recognised(tmp_path, command):
 def test_a_run_beyond_the_memory_is_refused_before_it_begins(tmp_path, command, change, monkeypatch):
     monkeypatch.setattr("sgdlimit.simulation._read.available_bytes", lambda: 1 << 30)
     (tmp_path / "large.toml").write_text(SMALL.replace(*change), encoding="utf-8")
-    refused(command("run", "large.toml"), 2, "would hold", "1.0 GiB are free. Ask for fewer runs, output times")
+    refused(command("run", "large.toml"), 2, "must fit into 1.0 GiB of free memory", "Ask for fewer runs, output times")
 
 
 def test_a_missing_file_and_an_unknown_option_are_refused_with_status_2(tmp_path, command):
-    refused(sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "cannot be read")  # a process as a user's
-    refused(command("run", "none.toml"), 2, "none.toml", "cannot be read")
+    refused(
+        sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "must be a file to read"
+    )  # a process as a user's
+    refused(command("run", "none.toml"), 2, "none.toml", "must be a file to read")
     assert command("reproduce", "--preset", "huge").returncode == 2
     assert command("paint").returncode == 2
 
@@ -139,9 +147,9 @@ def test_a_folder_that_cannot_be_used_is_refused_with_status_2(tmp_path, command
     (tmp_path / "a file").write_text("precious", encoding="utf-8")
     arguments = [name, "small.toml"] if name == "run" else [name]
     refused(command(*arguments, "--out", tmp_path / "a file"), 2, "--out", "a file")
-    refused(command(*arguments, "--out", tmp_path / "a file" / "below"), 2, "--out", "cannot be written")
+    refused(command(*arguments, "--out", tmp_path / "a file" / "below"), 2, "--out", "must be a folder to write to")
     assert (tmp_path / "a file").read_text(encoding="utf-8") == "precious"
-    refused(command(*arguments, "--out", "/proc/none"), 2, "--out", "cannot be written")
+    refused(command(*arguments, "--out", "/proc/none"), 2, "--out", "must be a folder to write to")
 
 
 def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path, command):

@@ -165,7 +165,7 @@ def test_any_loss_is_shown_with_its_sgd():
     assert "error rate" in table(page.curves, streamed)
     assert "cross-entropy" in page.drawing.object
     assert len(page.file("png").getvalue()) > 1000
-    with pytest.raises(ProblemError, match=r"^latent.law: the explorer shows no labelled clusters"):
+    with pytest.raises(ProblemError, match=r"^latent.law: must have no labels in the explorer"):
         View(problem=SMALL.replace(latent={"law": "clusters", "count": 2, "mean_norm": 2.0}))
 
 
@@ -450,7 +450,7 @@ def test_opens_a_file_and_says_what_is_wrong_with_one(page):
     assert "mine.toml" in page.fields.messages[""].object
     assert page.view == VIEWS[1]
     page._opened(SimpleNamespace(new=b"\xff\xfe\x00"))
-    assert "not valid TOML" in page.fields.messages[""].object
+    assert "must be valid TOML" in page.fields.messages[""].object
 
 
 LAW = {"latent.law": "gaussian-mixture", "latent.components": 3, "latent.spread": 2.0}

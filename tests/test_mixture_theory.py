@@ -810,7 +810,7 @@ def test_a_rule_that_is_not_finite_at_larger_fields():
         ),
         (lambda: of_rule(samples=3), {}, "samples: must be 1 for mixture theory .got 3."),
         (lambda: of_rule(overlaps=True), {}, "update: must not ask for Q, R or T in mixture theory"),
-        (lambda: near_clusters(training=sl.Training(sphere=True)), {}, "sphere: mixture theory does not have it"),
+        (lambda: near_clusters(training=sl.Training(sphere=True)), {}, "sphere: must be left out in mixture theory"),
     ],
     ids=["covariances", "blocks", "no part along means", "samples", "overlaps", "sphere"],
 )
@@ -918,13 +918,13 @@ def test_settings_that_cannot_be_used(changes, message):
 
 def test_what_other_theories_and_times_cannot_use():
     instance = problem(latent=mixture()).draw(seed=0)
-    with pytest.raises(ProblemError, match="chains: theory='conventional' has no ensemble"):
+    with pytest.raises(ProblemError, match="chains: must be left out for theory='conventional', which has no ensemble"):
         sl.solve(instance, [1.0], chains=4)
-    with pytest.raises(ProblemError, match="seed: theory='moment-matched' has no ensemble"):
+    with pytest.raises(ProblemError, match="seed: must be left out for theory='moment-matched', which has no ensemble"):
         sl.solve(instance, [1.0], theory="moment-matched", seed=1)
-    with pytest.raises(ProblemError, match="times: 1 of 2 are different steps of SGD for N=160"):
+    with pytest.raises(ProblemError, match=r"times: must be different steps of SGD for N=160 .got 1 in 2"):
         sl.solve(instance, [1.0, 1.001], theory="mixture")
-    with pytest.raises(ProblemError, match="nodes: clusters of different covariances have no spectrum"):
+    with pytest.raises(ProblemError, match="nodes: must be left out where clusters have different covariances"):
         sl.solve(CASES["clusters of other covariances"](), [1.0], theory="mixture", nodes=50)
     with pytest.raises(ProblemError, match="must be an Instance"):
         sl.solve(problem(), [1.0], theory="mixture")  # type: ignore[arg-type]

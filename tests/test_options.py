@@ -184,7 +184,10 @@ def test_the_teachers_of_a_drift_end_where_random_ones_are():
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: network(0.1, batch_fraction=0.5, momentum=0.1), "batch_fraction: .* together with momentum: .* Leave"),
+        (
+            lambda: network(0.1, batch_fraction=0.5, momentum=0.1),
+            "batch_fraction: .* together with momentum .got both, .* Leave",
+        ),
         (lambda: network(0.1, memory=1.0, weight_decay=0.1), "memory: .* together with weight_decay"),
         (lambda: network(0.1, sphere=True, weight_decay=0.1), "sphere: .* together with weight_decay"),
         (lambda: network(0.1, gradient_flow=True, label_noise=0.1), "gradient_flow: .* together with label_noise"),
@@ -192,14 +195,17 @@ def test_the_teachers_of_a_drift_end_where_random_ones_are():
         (lambda: network(0.1, dropout=1.0), r"dropout: must be less than 1 \(got 1.0\)"),
         (lambda: network(0.1, teacher_turn=[[0.0, 1.0], [1.0, 0.0]]), "teacher_turn: must be a square matrix S with"),
         (lambda: network(0.1, teacher_turn=[[0.0]]), r"teacher_turn: must be of shape \(2, 2\) \(got \(1, 1\)\)"),
-        (lambda: network(0.1, 0.0, sphere=True), "sphere: needs weights that are not 0"),
-        (lambda: theory(0.1, clip=1.0), "clip: needs an instance"),
-        (lambda: sl.solve(network(0.1, memory=1.0), [1.0], "mixture"), "memory: mixture theory does not have it"),
-        (lambda: sl.solve(network(0.1, teacher_drift=1.0), [1.0], nodes=20), "teacher_drift: needs all eigenvalues"),
+        (lambda: network(0.1, 0.0, sphere=True), "sphere: must have weights that are not 0"),
+        (lambda: theory(0.1, clip=1.0), "clip: must be left out for a spectrum"),
+        (lambda: sl.solve(network(0.1, memory=1.0), [1.0], "mixture"), "memory: must be left out in mixture theory"),
+        (
+            lambda: sl.solve(network(0.1, teacher_drift=1.0), [1.0], nodes=20),
+            "teacher_drift: must have all eigenvalues",
+        ),
         (lambda: sl.solve(network(0.1, batch_fraction=1e-6), TIMES), "batch_fraction: .*steps"),
-        (lambda: own_rule(polyak=(1.0, 1.0, 0.0)), "polyak: needs a loss, which the rule 'hebb' has not"),
-        (lambda: own_rule(dropout=0.5), "dropout: needs output weights v of 1 units"),
-        (lambda: own_rule(2, clip=0.5), "hebb: must see one sample in an update with clip"),
+        (lambda: own_rule(polyak=(1.0, 1.0, 0.0)), "polyak: must have a rule with a loss .got 'hebb'"),
+        (lambda: own_rule(dropout=0.5), "dropout: must have output weights v of 1 units"),
+        (lambda: own_rule(2, clip=0.5), "samples: must be 1 with clip"),
     ],
 )
 def test_combinations_that_have_no_meaning_are_refused(make, complaint):

@@ -273,8 +273,11 @@ def test_noise_that_cannot_be():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rate": [0.1, 0.2], "student_output": [[1.0]] * 3}, "cases: there are 3 of student_output, 2 of"),
-        ({"learning_rate": []}, "cases: there are 0 of learning_rate"),
+        (
+            {"learning_rate": [0.1, 0.2], "student_output": [[1.0]] * 3},
+            "cases: must be equally many of each .got 3 of student_output, 2 of",
+        ),
+        ({"learning_rate": []}, "cases: must be equally many of each .got 0 of learning_rate"),
         ({"learning_rate": [0.1, -0.2]}, "learning_rate: .*0.2"),
         ({"student_output": [[1.0, 2.0]]}, r"student_output: .*\(got \(2,\)\)"),
         ({"student_output": 1.0}, r"student_output: .*\(got \(\)\)"),

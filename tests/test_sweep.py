@@ -69,7 +69,9 @@ def test_rules_are_swept_by_name(tmp_path):
     with pytest.raises(ProblemError, match=r"^grid: all conditions must have heads with the same axes \(got head_v of"):
         sl.Sweep(problem=problem, grid={"outputs": [1, 2]})
     clusters = {"law": "clusters", "count": 2, "mean_norm": 2.0}
-    with pytest.raises(ProblemError, match=r"^labels: the noise floor of a sweep is that of Gaussian inputs"):
+    with pytest.raises(
+        ProblemError, match=r"^labels: must come from a teacher, because a sweep's noise floor has Gaussian inputs"
+    ):
         sl.Sweep(problem=problem | {"teacher_units": 0, "labels": "clusters"}, grid={"latent": [clusters]})
 
 

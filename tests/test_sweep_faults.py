@@ -173,7 +173,7 @@ def test_a_disk_on_which_it_would_not_fit(command, tmp_path, toml, monkeypatch):
     monkeypatch.setattr(cost.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 100))
     done = command("sweep", toml, "--out", tmp_path / "s.zarr")
     assert done.returncode == 2
-    assert "may take 3.10 kiB more and 100 B are free there. Name another disk" in done.stderr
+    assert "must have room for 3.10 kiB more (got 100 B at" in done.stderr
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -201,12 +201,12 @@ def test_paths_that_may_not_be_used(shared, forks):
     fill(shared / "secret.zarr")
     (shared / "secret.zarr").chmod(0o000)
     for out, log, status, words in (
-        ("parent/s.zarr", "log", 2, "cannot be written to (Permission denied). Name another"),
+        ("parent/s.zarr", "log", 2, "parent/s.zarr': Permission denied). Name another"),
         ("secret.zarr", "log", 1, "Permission denied"),
-        ("s.toml/s.zarr", "log", 2, "cannot be written to (Not a directory)"),
+        ("s.toml/s.zarr", "log", 2, "store: must be a place to write to (got"),
         ("s.zarr", "parent/log", 2, "--log: "),
-        ("s.zarr", "none/log", 2, "cannot be written to (No such file or directory). Name another file"),
-        ("s.zarr", "parent", 2, "cannot be written to"),
+        ("s.zarr", "none/log", 2, "none/log': No such file or directory). Name another"),
+        ("s.zarr", "parent", 2, "--log: must be a file to write to (got"),
     ):
         found = forks.run("sweep", toml, "--out", shared / out, "--log", shared / log, bound=True)
         assert found[0] == status, found

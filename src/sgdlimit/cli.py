@@ -297,7 +297,7 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
             note.unlink()
     except OSError as error:
         raise ProblemError(
-            f"--out: {str(out)!r} cannot be written to ({error.strerror}). Name another folder."
+            f"--out: must be a folder to write to (got {str(out)!r}: {error.strerror}). Name another."
         ) from None
     return out
 

@@ -72,7 +72,7 @@ def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute
     # Only a trajectory that was cut where it diverged may be shorter; it is compared up to there.
     same_length = theory.sizes["time"] == sgd.sizes["time"] or divergence(theory, sgd)
     if not (same_length and np.allclose(first["time"], second["time"], rtol=1e-7)):
-        raise ProblemError("times: theory and SGD have different output times. Give both the same.")
+        raise ProblemError("times: must be the same for theory and SGD (got different ones). Give both the same.")
     distance = abs(first.drop_vars("time") - second.drop_vars("time"))
     if measure == "rms":
         return (distance**2).mean("time", skipna=False) ** 0.5

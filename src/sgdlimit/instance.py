@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray, sqrt
 from numpy.typing import ArrayLike
 
-from .errors import ProblemError, unknown_name
+from .errors import ProblemError, shown, unknown_name
 from .inputs import (
     THEORIES,
     Affine,
@@ -142,13 +142,21 @@ class Instance:
         if rule is not None:
             for name, value in own.items():  # what replace() hands on is let through
                 if value is not None and value is not NO_OUTPUT and np.any(np.asarray(value) != 0):
-                    raise ProblemError(f"{name}: belongs to a network without a rule of its own. Leave it out.")
+                    raise ProblemError(
+                        f"{name}: must be left out with a rule (got {shown(value)}). Put it into the rule."
+                    )
             own = {"student_output": np.zeros(K), "teacher_output": np.zeros(outputs), "activation": NO_OUTPUT}
             for name in training.options() & {"label_noise", "output_normalization"}:
-                raise ProblemError(f"training.{name}: belongs to a network without a rule. Put it into the rule.")
+                raise ProblemError(
+                    f"training.{name}: must be left out with a rule (got {getattr(training, name)!r}). Put it into the "
+                    "rule."
+                )
         for name, value in own.items():
             if value is None:
-                raise ProblemError(f"{name}: is missing. Give it, or a learning rule of your own, rule=sl.Rule(...).")
+                raise ProblemError(
+                    f"{name}: must be given without a rule (got none). Give it, or a learning rule of your own, "
+                    "sl.Rule(...)."
+                )
         heads = outputs[:-1] if np.ndim(own["student_output"]) > 1 else ()
         self.student_output = numbers("student_output", own["student_output"], (*heads, K))
         self.teacher_output = numbers("teacher_output", own["teacher_output"], outputs)
@@ -171,11 +179,14 @@ class Instance:
         """Refuse options of training that need what the network has not."""
         training, K, M = self.training, len(self.student), len(self.teacher)
         if training.sphere and not self.student.any(axis=1).all():
-            raise ProblemError("sphere: needs weights that are not 0. Give another student.")
+            raise ProblemError("sphere: must have weights that are not 0 (got a unit of zeros). Give another student.")
         if training.teacher_turn is not None:
             numbers("teacher_turn", training.teacher_turn, (M, M))
         if training.dropout and self.rule is not None and np.shape(self.rule.head.get("v", 0.0))[-1:] != (K,):
-            raise ProblemError(f"dropout: needs output weights v of {K} units in the rule's head. Name them 'v'.")
+            raise ProblemError(
+                f"dropout: must have output weights v of {K} units in the rule's head (got {shown(self.rule.head)}). "
+                "Name them 'v'."
+            )
         if not self.closed_form:
             self.as_rule(1.0)
 

@@ -158,7 +158,7 @@ class Covariance(Settings):
     def _one_of_them(self) -> Self:
         if (self.exponent is None) == (self.eigenvalues is None):
             raise ProblemError(
-                "exponent: must be given, or eigenvalues, and not both. Use exponent=1.0 for a power law."
+                "exponent: must be given, or eigenvalues (got both or neither). Use exponent=1.0 for a power law."
             )
         if self.eigenvalues is not None:
             probabilities("shares", self.shares, len(self.eigenvalues))

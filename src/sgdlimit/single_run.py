@@ -77,7 +77,9 @@ def run_problem(
     for name in run.theories:
         can = exactness(instance, name)
         if can.kind == "refused":
-            raise ProblemError(f"run.theory: {name!r} is refused ({can.because}). Use another one.")
+            raise ProblemError(
+                f"run.theory: must apply to the problem (got {name!r}, but {can.because}). Use another one."
+            )
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     refuse = partial(refuse_memory, of_inputs=0)
     seconds, needed = trial([instance], times, runs=run.runs, test_samples=run.test_samples, refuse=refuse)

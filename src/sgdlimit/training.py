@@ -232,7 +232,9 @@ class Training(Settings):
         for name, others, reason in EXCLUDED:
             for other in given.intersection(others):
                 if name in given:
-                    raise ProblemError(f"{name}: must not be given together with {other}: {reason}. Leave one out.")
+                    raise ProblemError(
+                        f"{name}: must not be given together with {other} (got both, but {reason}). Leave one out."
+                    )
         return self
 
     def options(self) -> set[str]:

@@ -105,7 +105,9 @@ def error_of(names: Iterable[str]) -> str:
     """
     metrics = [name for name in names if is_error(name) and not name.startswith(TASK)]
     if not metrics:
-        raise ProblemError("metrics: the rule follows no error. Give it one, as Rule(..., metrics={'loss': ...}).")
+        raise ProblemError(
+            "metrics: must follow an error (got none). Give the rule one, as Rule(..., metrics={'loss': ...})."
+        )
     return next((name for name in ("generalization_error", "loss") if name in metrics), metrics[0])
 
 
@@ -240,7 +242,7 @@ def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
     """
     path = Path(path)
     if path.exists():
-        raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
+        raise ProblemError(f"path: must be new (got {str(path)!r}, and nothing is overwritten). Choose another name.")
     # Version 3 of the format has no specification of fixed-length strings, which label the dimensions of a study.
     objects: dict[str, Any] = {}
     encoding = {name: {"compressors": Zstd(level=3)} for name in dataset.variables}
@@ -249,7 +251,7 @@ def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
         put_folder(path, objects)
     except OSError as error:
         raise ProblemError(
-            f"path: {str(path)!r} cannot be written to ({error.strerror or error}); name another"
+            f"path: must be a place to write to (got {str(path)!r}: {error.strerror or error}). Name another."
         ) from None
 
 
@@ -268,7 +270,7 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
         record = store.record()
         if "sweep" in record or not record["digests"]:
             otherwise = f"Give a folder with the {RECORD} that save() writes last, or read it unchecked with xarray."
-            raise ProblemError(f"path: {where!r} is not a stored trajectory. {use_of(where, otherwise)}")
+            raise ProblemError(f"path: must be a stored trajectory (got {where!r}). {use_of(where, otherwise)}")
         size = sum(
             array.nbytes for _, array in zarr.open_group(store, mode="r", use_consolidated=True, zarr_format=2).arrays()
         )
@@ -278,7 +280,8 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
         raise
     except Exception as error:  # zarr raises many kinds where metadata were forged
         raise ProblemError(
-            f"path: {where!r} is not a stored trajectory ({error}). {use_of(where, 'Give a folder written by save().')}"
+            f"path: must be a stored trajectory (got {where!r}: {error}). "
+            f"{use_of(where, 'Give a folder written by save().')}"
         ) from None
 
 

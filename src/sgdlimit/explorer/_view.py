@@ -76,9 +76,9 @@ class View(Settings):
                 f"time: must be at least a step, 1/N = {1 / problem.input_dim:g} (got {self.time:g}). Give more."
             )
         if problem.switch_times:
-            raise ProblemError("switch_times: the explorer shows one task only. Use sgdlimit run.")
+            raise ProblemError("switch_times: must be empty in the explorer (got several tasks). Use sgdlimit run.")
         if problem.latent.law == "clusters":
-            raise ProblemError("latent.law: the explorer shows no labelled clusters. Use sgdlimit run.")
+            raise ProblemError("latent.law: must have no labels in the explorer (got 'clusters'). Use sgdlimit run.")
         if len(set(self.theories)) < len(self.theories):
             raise ProblemError(f"theories: must be different (got {', '.join(self.theories)}). Give each once.")
         return self

@@ -179,7 +179,7 @@ class ClusterMixture(_Points):
         full = numbers("covariances", covariances, (m, dim, dim))
         self.weights, self.standardize = probabilities("weights", weights, m), bool(standardize)
         if not np.allclose(full, full.mT, rtol=1e-9, atol=1e-12):
-            raise ProblemError("covariances: must be symmetric. Give (Σ + Σᵀ)/2.")
+            raise ProblemError("covariances: must be symmetric (got Σ that is not). Give (Σ + Σᵀ)/2.")
         try:
             with one_thread():
                 self.roots = np.linalg.cholesky(full)  # lower triangular L with Σ = L Lᵀ, (m, D, D)
@@ -260,7 +260,8 @@ class ClusterMixture(_Points):
         array, labels, dropped = _varying(samples, drop_constant)
         if not 1 <= components <= len(array) // 2:
             raise ProblemError(
-                f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
+                f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r}). "
+                "Try 2."
             )
         scale = array.std(0)
         array = array / scale  # what the fit adds to every variance is a thousandth of it, whatever the units

@@ -138,7 +138,7 @@ class LatentLaw(ABC):
             If the law has none, or too many.
         """
         raise ProblemError(
-            f"latent: {type(self).__name__} has no Gaussian components, and theory='mixture' needs some. Fit them, "
+            f"latent: must have Gaussian components for theory='mixture' (got {type(self).__name__}). Fit some, "
             "ClusterMixture.from_sklearn(fitted), or use theory='moment-matched'."
         )
 
@@ -150,7 +150,10 @@ class LatentLaw(ABC):
         ProblemError
             If the law does not tell.
         """
-        raise ProblemError(f"labels: clusters need a law that tells them (got {type(self).__name__}). Use another law.")
+        raise ProblemError(
+            f"latent: must be a mixture for labels of its clusters (got {type(self).__name__}). Use "
+            "sl.ClusterMixture(means, covariances)."
+        )
 
     def reweighted(self, rng: Generator) -> "LatentLaw":
         """A finite set of samples with random probabilities, as for a bootstrap.
@@ -185,7 +188,7 @@ class LatentLaw(ABC):
             If the law does not know it.
         """
         if self.distinct_samples is None:
-            raise ProblemError(f"latent: the divergence of {self!r} is not known.")
+            raise ProblemError(f"latent: must be a law whose divergence is known (got {self!r}). Use a mixture.")
         return Divergence(np.inf, 0.0, np.inf, np.inf)
 
     def check_dim(self, dim: int | None) -> int:
@@ -198,7 +201,9 @@ class LatentLaw(ABC):
         """
         size = self.dim if dim is None else dim
         if size is None:
-            raise ProblemError("dim: must be given because this law fits any. For example sample(rng, count, dim=500).")
+            raise ProblemError(
+                "dim: must be given for a law that fits any (got none). Try sample(rng, count, dim=500)."
+            )
         if self.dim not in (None, size):
             raise ProblemError(f"latent: must have latent_dim {size} coordinates (got a law of {self.dim}).")
         return size
@@ -261,7 +266,7 @@ class Affine(LatentLaw):
         self.dropped, self.headings = law.dropped, law.headings
         self.location, self.scale = numbers("location", location), numbers("scale", scale)
         if (self.scale <= 0).any():
-            raise ProblemError(f"scale: must be positive (got {self.scale}).")
+            raise ProblemError(f"scale: must be positive (got {shown(self.scale)}). Give deviations.")
 
     @property
     def samples(self) -> Samples:

@@ -69,7 +69,8 @@ class MixtureLaw(LatentLaw):
         self.means = numbers("means", means)
         if self.means.ndim not in (1, 2) or self.means.size == 0:
             raise ProblemError(
-                f"means: must be of shape (components,) or (components, latent_dim) (got {self.means.shape})."
+                f"means: must be of shape (components,) or (components, latent_dim) (got {self.means.shape}). Reshape "
+                "them."
             )
         self.components, *rest = self.means.shape
         self.dim = rest[0] if rest else None  # a scalar mixture fits any
@@ -101,10 +102,10 @@ class MixtureLaw(LatentLaw):
             Samples of this law as it is, un-standardised; at least two.
         """
         if self.standardize or self.location.any():
-            raise ProblemError("standardize: must be False (this law is standardised already).")
+            raise ProblemError("standardize: must be False (got a law that is standardised already). Use it as it is.")
         samples = numbers("samples", samples, ("count", self.dim or "latent_dim"))
         if len(samples) < 2:
-            raise ProblemError("samples: must be at least two. Draw more with sample().")
+            raise ProblemError(f"samples: must be at least two (got {len(samples)}). Draw more with sample().")
         constant_columns("samples", unvaried(samples), fix="Draw them with sample().")
         law = MixtureLaw(self._rows(samples.shape[1]), weights=self.weights, block_size=self.block_size)
         law.location, law.scale = samples.mean(0), samples.std(0)
@@ -228,7 +229,7 @@ def _information(
     if points.shape[1] == 1:
         return float(_WEIGHTS @ _surprise(_NODES[:, None], points, weights)), 0.0
     if samples < 4:
-        raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
+        raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}). Try 20000.")
     z = rng.standard_normal((samples // 2, points.shape[1]))
     # Antithetic: for close components the odd part is most of the noise.
     draws = (_surprise(z, points, weights) + _surprise(-z, points, weights)) / 2

@@ -148,7 +148,7 @@ def assumed_clusters(law: LatentLaw, dim: int, theory: TheoryName) -> Clusters:
     mean, covariance = _moments_of(law, dim)
     if not is_centred(mean, covariance):
         raise ProblemError(
-            f"theory: 'moment-matched' needs a centred latent (got means up to {abs(mean).max():.3g}, which no "
+            f"theory: must have a centred latent for 'moment-matched' (got means up to {abs(mean).max():.3g}, which no "
             "Gaussian theory can follow). Use standardize=True, for given inputs centre=True, or "
             "theory='conventional'."
         )
@@ -259,7 +259,7 @@ def root_of(name: str, covariance: Matrix, smallest: float = 1e-12) -> Float[nda
         If the matrix is not symmetric or has a negative eigenvalue.
     """
     if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-10 * abs(covariance).max()):
-        raise ProblemError(f"{name}: must have a symmetric covariance Σ. Give (Σ + Σᵀ)/2.")
+        raise ProblemError(f"{name}: must have a symmetric covariance Σ (got another one). Give (Σ + Σᵀ)/2.")
     with one_thread():
         variances, directions = np.linalg.eigh(covariance)
     if variances[0] < -1e-10 * variances[-1] * len(variances):
@@ -282,5 +282,5 @@ def _moments_of(law: LatentLaw, dim: int) -> tuple[Vector, Matrix]:
     mean = numbers(f"{name}.mean", law.mean(dim), (dim,))
     covariance = numbers(f"{name}.covariance", law.covariance(dim), (dim, dim))
     if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-12):
-        raise ProblemError(f"{name}.covariance: must be symmetric. Give (Σ + Σᵀ)/2.")
+        raise ProblemError(f"{name}.covariance: must be symmetric (got Σ that is not). Give (Σ + Σᵀ)/2.")
     return mean, covariance

@@ -228,7 +228,7 @@ def student_activation(activation: str | Activation) -> Activation:
     student = activation_named(activation)
     if student.name == "sign" or student.jumps:
         raise ProblemError(
-            f"activation: {student.name!r} jumps, and the derivative that SGD follows does not see it. Use it for the "
+            f"activation: must not jump where a student follows its derivative (got {student.name!r}). Use it for the "
             "teacher, with teacher_activation, or with a rule that is no gradient, such as 'perceptron'."
         )
     return student

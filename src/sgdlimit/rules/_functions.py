@@ -109,8 +109,8 @@ class TracedFunction(Portable):
                 traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
             except Exception as error:  # whatever the user's code raises
                 raise ProblemError(
-                    f"{self.what}: {self.name!r} cannot be traced by JAX ({reason(error)}). Write it with jax.numpy, "
-                    "and use jnp.where(x > 0, ...) for a branch."
+                    f"{self.what}: {self.name!r} must be what JAX can trace (got {reason(error)}). Write it with "
+                    "jax.numpy, and use jnp.where(x > 0, ...) for a branch."
                 ) from None
         if getattr(traced, "shape", None) != () or not np.issubdtype(traced.dtype, np.floating):
             raise ProblemError(

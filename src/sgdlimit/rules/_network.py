@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError, unknown_name
+from ..errors import ProblemError, shown, unknown_name
 from ..settings import numbers
 from ..signatures import checked
 from . import _erf
@@ -72,21 +72,21 @@ def check_network(*, activation: str | Activation, loss: str, outputs: int, bias
     if rule in UNIT_RULES:
         if several or labels not in ("sign", CLUSTERS):
             raise ProblemError(
-                f"rule: {rule!r} needs one output and labels 'sign' or 'clusters' (got {outputs} and {labels!r}). Use "
-                "rule 'gradient'."
+                f"rule: must have one output and labels 'sign' or 'clusters' for {rule!r} (got {outputs} and "
+                f"{labels!r}). Use rule 'gradient'."
             )
         for field, given, default in (("loss", loss, "squared"), ("bias", bias, False)):
             if given != default:
-                raise ProblemError(f"{field}: has no part in rule {rule!r} (got {given!r}). Leave it out.")
+                raise ProblemError(f"{field}: must be left out with rule {rule!r} (got {given!r}). Remove it.")
     classes = labels == "argmax" or (several and labels == CLUSTERS)
     if targets == "classes" and not classes:
         raise ProblemError(
-            f"loss: 'cross-entropy' needs at least 2 outputs and labels 'argmax' or 'clusters' (got {outputs} and "
-            f"{labels!r}). Use 'logistic' for signs."
+            f"loss: must have at least 2 outputs and labels 'argmax' or 'clusters' for 'cross-entropy' (got {outputs} "
+            f"and {labels!r}). Use 'logistic' for signs."
         )
     if targets == "signs" and (classes or labels == "teacher"):
         fix = "Use 'cross-entropy'." if classes else "Use labels 'sign', or loss 'squared'."
-        raise ProblemError(f"loss: {loss!r} needs labels that are signs (got labels {labels!r}). {fix}")
+        raise ProblemError(f"loss: must have labels that are signs for {loss!r} (got labels {labels!r}). {fix}")
 
 
 @checked
@@ -163,10 +163,10 @@ def network(
         )
     kind = labels if isinstance(labels, str) else CLUSTERS
     if teacher_output is None and kind != CLUSTERS:
-        raise ProblemError(f"teacher_output: is missing, and labels are {kind!r}. Give it, of the shape (tasks, M).")
+        raise ProblemError(f"teacher_output: must be given for labels {kind!r} (got none). Give the shape (tasks, M).")
     check_network(activation=activation, loss=loss, outputs=P, bias=bias, labels=kind, rule=rule)
     if (feedback is None) != (rule != "dfa"):
-        raise ProblemError("feedback: belongs to rule 'dfa', which needs it. Give both or neither.")
+        raise ProblemError(f"feedback: must be given with rule 'dfa' alone (got rule {rule!r}). Give both or neither.")
     given: dict[str, Any] = {"student_scale": student_scale, "label_noise": label_noise}
     if kind == CLUSTERS:
         given["labels"] = _labels_of_clusters(labels, P, label_noise)
@@ -300,7 +300,9 @@ def _labels_of_clusters(labels, outputs: int, label_noise: float):
     found = numbers("labels", labels, ("clusters",))
     possible = np.arange(outputs) if outputs > 1 else np.array([-1, 1])
     if not np.isin(found, possible).all():
-        raise ProblemError(f"labels: of clusters must be of {possible.tolist()} (got {found.tolist()}). Correct them.")
+        raise ProblemError(
+            f"labels: must be of {possible.tolist()} for clusters (got {shown(found.tolist())}). Correct them."
+        )
     if not 0 <= label_noise <= 0.5:
-        raise ProblemError(f"label_noise: of clusters must be a probability up to 1/2 (got {label_noise}). Try 0.1.")
+        raise ProblemError(f"label_noise: must be a probability up to 1/2 for clusters (got {label_noise}). Try 0.1.")
     return found

@@ -263,13 +263,13 @@ class Rule(Portable):
             finite = [np.isfinite(x.astype(float)).reshape(count, -1).all(axis=1) for x in jax.tree.leaves(values)]
         except Exception as error:  # whatever the user's code raises
             raise ProblemError(
-                f"{name}: of the rule {self.name!r} cannot be computed by JAX ({reason(error)}). Write it with "
-                "jax.numpy, for fields (K,), the target of a sample and the head."
+                f"{name}: must be a function that JAX can trace in the rule {self.name!r} (got {reason(error)}). Write "
+                "it with jax.numpy, for fields (K,), the target of a sample and the head."
             ) from None
         wrong = count - int(np.all([np.ones(count), *finite], axis=0).sum())
         if wrong:
             raise ProblemError(
-                f"{name}: of the rule {self.name!r} must be finite (got NaN or infinity for {wrong} of {count} "
+                f"{name}: must be finite in the rule {self.name!r} (got NaN or infinity for {wrong} of {count} "
                 "samples of normal fields). Guard its roots, logarithms and divisions."
             )
         return values

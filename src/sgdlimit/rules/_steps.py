@@ -23,10 +23,10 @@ def limited(rule: Rule, variance: float, *, clip: float | None, polyak: tuple[fl
         If an update sees several samples, or Polyak's step has no loss to go by.
     """
     if rule.samples > 1:
-        raise ProblemError(f"{rule.name}: must see one sample in an update with clip or polyak. Use samples=1.")
+        raise ProblemError(f"samples: must be 1 with clip or polyak (got {rule.samples}). Leave one of them out.")
     gradient = rule.update
     if polyak is not None and not isinstance(gradient, Gradient):
-        raise ProblemError(f"polyak: needs a loss, which the rule {rule.name!r} has not. Use Rule.from_loss.")
+        raise ProblemError(f"polyak: must have a rule with a loss (got {rule.name!r}). Use Rule.from_loss.")
     stepped = copy(rule)
     stepped.given = rule.given | {"limits": np.array([variance, *(polyak or [clip])])}
 

@@ -36,7 +36,9 @@ def check_engine(name: str, instances: Sequence[Instance]) -> str:
         raise unknown_name("engine", name, ENGINES)
     for instance in instances:
         if instance.training.gradient_flow:
-            raise ProblemError("training.gradient_flow: is for theory alone, and SGD does not have it. Leave it out.")
+            raise ProblemError(
+                "training.gradient_flow: must be False in SGD, which has noise (got True). Leave it out."
+            )
         rule = instance.rule
         if instance.training.moves_teacher and rule and (rule.asks_for_overlaps or rule.asks_for_clusters):
             raise ProblemError(
@@ -45,7 +47,7 @@ def check_engine(name: str, instances: Sequence[Instance]) -> str:
             )
     beyond = dict.fromkeys(each for instance in instances for each in instance.beyond_basic)
     if name == "numba" and beyond:
-        raise ProblemError(f"engine: 'numba' does not have {', '.join(beyond)}. Use 'auto' or 'jax'.")
+        raise ProblemError(f"engine: must be 'auto' or 'jax' for {', '.join(beyond)} (got 'numba'). Use one of them.")
     if name != "auto":
         return name
     on_cpu = BY_BLOCKS if beyond else "numba"
@@ -170,7 +172,7 @@ def refuse_memory(needed: int, of_inputs: int) -> None:
         )
     if needed > free:
         raise ProblemError(
-            f"times, runs, test_samples: this simulation would hold {needed / 2**30:.1f} GiB and "
-            f"{free / 2**30:.1f} GiB are free. Ask for fewer runs, output times, conditions or test_samples, or a "
+            f"times, runs, test_samples: must fit into {free / 2**30:.1f} GiB of free memory (got "
+            f"{needed / 2**30:.1f} GiB). Ask for fewer runs, output times, conditions or test_samples, or a "
             "smaller input_dim or student_units."
         )

@@ -285,7 +285,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         If the instances cannot share a stream.
     """
     if not instances:
-        raise ProblemError("instances: must not be empty. Give at least one.")
+        raise ProblemError("instances: must be at least one (got none). Give some.")
     first, (samples, units) = _check_alike(instances), _step(instances[0])
     f, features, teacher, transform = first.f, first.features, first.teacher, first.transform
     if len(given) == 2:  # inputs that stay as they are
@@ -362,7 +362,8 @@ def _check_alike(instances: Sequence[Instance]) -> Instance:
             one, other = getattr(first, name), getattr(instance, name)
             if one is not other and not np.array_equal(one, other):
                 raise ProblemError(
-                    f"{name}: must be the same for instances simulated together (it differs). Simulate them one by one."
+                    f"{name}: must be the same for instances simulated together (got another). Simulate them one by "
+                    "one."
                 )
     kinds = {
         (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, _step(i), *i.switch_times)
@@ -370,7 +371,7 @@ def _check_alike(instances: Sequence[Instance]) -> Instance:
     }
     if len(kinds) > 1:
         raise ProblemError(
-            "instances: must have the same K, M, nonlinearity, centre, samples a step and switch_times (they differ). "
+            "instances: must have the same K, M, nonlinearity, centre, samples a step and switch_times (got others). "
             "Simulate them apart."
         )
     return first

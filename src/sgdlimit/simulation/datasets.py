@@ -201,6 +201,6 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] != "torch":
             raise
         raise ProblemError(
-            "datasets.HiddenManifoldDataset: needs PyTorch, which is not installed. "
-            "`pip install 'sgdlimit[torch]'` adds it, and datasets.batches does without."
+            "datasets.HiddenManifoldDataset: needs PyTorch, which is not installed. Run pip install 'sgdlimit[torch]', "
+            "or use datasets.batches, which does without."
         ) from None

@@ -264,5 +264,5 @@ def _check_log(path: Path) -> None:
         path.open("a").close()
     except OSError as error:
         raise ProblemError(
-            f"--log: {str(path)!r} cannot be written to ({error.strerror}). Name another file."
+            f"--log: must be a file to write to (got {str(path)!r}: {error.strerror}). Name another."
         ) from None

@@ -120,7 +120,7 @@ def refuse_disk(plan: Plan, missing: int, path: str) -> None:
     room = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
     if "://" not in path and needed > room:
         raise ProblemError(
-            f"--out: {path!r} may take {format_bytes(needed)} more and {format_bytes(room)} are free there. Name "
+            f"--out: must have room for {format_bytes(needed)} more (got {format_bytes(room)} at {path!r}). Name "
             "another disk, or set run.trajectories = false."
         )
 

@@ -83,7 +83,7 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
     record = CheckedStore(path).record()
     if "sweep" not in record or not record["digests"]:
         otherwise = "Give the store that `sgdlimit sweep` wrote."
-        raise ProblemError(f"path: {str(path)!r} is not a stored sweep. {use_of(path, otherwise)}")
+        raise ProblemError(f"path: must be a stored sweep (got {str(path)!r}). {use_of(path, otherwise)}")
     try:
         plan = Plan(Sweep(**record["sweep"]))
     except MALFORMED as error:

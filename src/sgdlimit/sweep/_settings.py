@@ -197,7 +197,8 @@ class Sweep(FileSettings):
             raise ProblemError(f"run.time: must be at least a step (got {self.run.time:g}). Give it more.")
         if CLUSTERS in self.values_of("labels"):
             raise ProblemError(
-                "labels: the noise floor of a sweep is that of Gaussian inputs, without clusters. Use sl.simulate."
+                "labels: must come from a teacher, because a sweep's noise floor has Gaussian inputs (got 'clusters'). "
+                "Use sgdlimit run."
             )
         if others := [name for name, shapes in self._shapes.items() if len({*map(len, shapes)}) > 1]:
             raise ProblemError(

@@ -82,8 +82,8 @@ class SweepStore(Tasks):
             raise DamagedError(f"store: the settings in {self.path!r} cannot be read. Name another --out.") from None
         if different:
             raise ProblemError(
-                f"store: {self.path!r} is of other settings ({_first(different, 5)}). Name another --out, or go back "
-                "to those."
+                f"store: must be of the same settings (got {self.path!r}, where {_first(different, 5)}). Name another "
+                "--out, or go back to those."
             )
         if self.repaired and not self._repair:
             raise self.complaint(*self.repaired[0].split(" ", 1))
@@ -181,8 +181,8 @@ class SweepStore(Tasks):
         phrases = [f"task {index} ({self.plan.name(index)}): {', '.join(wrong)}" for index, wrong in found.items()]
         if phrases and not self._repair:
             raise ProblemError(
-                f"store: {self.path!r} has {len(phrases)} damaged tasks, {_first(phrases, 3)}. Use --repair to compute "
-                "them again."
+                f"store: must be whole (got {len(phrases)} damaged tasks in {self.path!r}, {_first(phrases, 3)}). Use "
+                "--repair to compute them again."
             )
         for index in found:
             sync(self._store.delete(record_of_task(index)))
@@ -218,14 +218,17 @@ def _locked(root: Path, path: str) -> FileLock:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ProblemError(f"store: {path!r} cannot be written to ({error.strerror}). Name another.") from None
+        raise ProblemError(
+            f"store: must be a place to write to (got {path!r}: {error.strerror}). Name another."
+        ) from None
     lock = FileLock(root / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         who = (root / LOCK).read_text(encoding="utf-8")
         raise ProblemError(
-            f"store: another process{who} is writing to {path}. Wait for it, end it, or give another --out."
+            f"store: must have one writer (got another process{who} at {path}). Wait for it, end it, or give another "
+            "--out."
         ) from None
     who = f" (number {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')})"
     (root / LOCK).write_text(who, encoding="utf-8")

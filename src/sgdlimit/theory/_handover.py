@@ -76,7 +76,9 @@ def hand_over(
     case = case._replace(rates=case.rates._replace(carry=0.0))
     found = order_parameters(case, np.array([float(at)]), Solver(averages_of(first)))
     if found.reached == 0:
-        raise ProblemError(f"learning_rate: theory diverges before t={at:g}. Use a smaller one.")
+        raise ProblemError(
+            f"learning_rate: must be smaller (got {first.learning_rate:g}, which diverges before t={at:g}). Try half."
+        )
     one, other = (theory_of(theory).moments(instance) for instance in (first, second))
     (before, modes), (after, new_modes) = _modes(one), _modes(other)
     node = abs(before[:, None] - case.spectrum.eigenvalues).argmin(axis=1)

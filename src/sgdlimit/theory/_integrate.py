@@ -236,8 +236,8 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     stiff = plain and explicit_steps > STIFF
     if rates.fraction is not None and times[-1] / rates.fraction > solver.max_steps:
         raise ProblemError(
-            f"batch_fraction: {rates.fraction:g} takes more than {solver.max_steps} steps until t={times[-1]:g}. Use "
-            "larger batches, or batch_size."
+            f"batch_fraction: must make at most {solver.max_steps} steps until t={times[-1]:g} (got "
+            f"{rates.fraction:g}). Use larger batches, or batch_size."
         )
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     rest = more_times, *solver.tolerances().values()

@@ -140,7 +140,7 @@ def phase_diagram(
     given = problem.model_dump(exclude_unset=True)
     cells = [Problem(**nested(dict(zip(axes, cell, strict=True)), given)) for cell in product(*axes.values())]
     if not cells:
-        raise ProblemError("settings: must have values for both (got none for one).")
+        raise ProblemError("settings: must have values for both (got none for one). Give a list of each.")
 
     theory, known = theory_of(theory), {}
     cases: list[Case] = []
@@ -153,9 +153,13 @@ def phase_diagram(
         cases.append(case_of(instance, known[drawn], theory))
         rules.add(averages_of(instance))
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
-        raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
+        raise ProblemError(
+            "settings: must leave the network's size as it is (got several). Draw one diagram for each number of units."
+        )
     if len(rules) > 1:
-        raise ProblemError("settings: the learning rule must not vary. Draw one diagram for each.")
+        raise ProblemError(
+            f"settings: must leave the learning rule as it is (got {len(rules)}). Draw one diagram for each."
+        )
     functions = problem.activation, problem.teacher_activation
     attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed, "theory": str(theory)}
     attrs |= describe(*functions, [cell.training for cell in cells])

@@ -306,12 +306,12 @@ def solve_many(
     lengths = {name: len(values) for name, (values, axes) in given.items() if np.ndim(values) > axes}  # type: ignore[arg-type]
     if len({*lengths.values()}) > 1 or 0 in lengths.values():
         listed = ", ".join(f"{number} of {name}" for name, number in lengths.items())
-        raise ProblemError(f"cases: there are {listed}. Give one for all, or equally many.")
+        raise ProblemError(f"cases: must be equally many of each (got {listed}). Give one for all, or as many.")
     count = max(lengths.values(), default=1)
     columns: list[Any] = [values if name in lengths else [values] * count for name, (values, _) in given.items()]
     shapes = {spectrum.overlap.shape[1:] for spectrum in columns[0]}
     if len(shapes) > 1:
-        raise ProblemError(f"spectra: they have (K, M) of {sorted(shapes)}. Give cases of one network size.")
+        raise ProblemError(f"spectra: must be of one network size (got (K, M) of {sorted(shapes)}). Solve them apart.")
     cases = [check_case(*values, switch_times) for values in zip(*columns, strict=True)]  # type: ignore[call-arg]
     described = describe(activation, teacher_activation, columns[-1])
     return trajectories(cases, times, solver, {**(attrs or {}), **described})
@@ -340,6 +340,7 @@ def check_case(
     v_teacher = numbers("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
     check_positive(learning_rate=learning_rate)
     if lacking := training.options() & OF_INSTANCE:
-        raise ProblemError(f"{min(lacking)}: needs an instance, not a spectrum alone. Use sl.solve.")
+        name = min(lacking)
+        raise ProblemError(f"{name}: must be left out for a spectrum (got {getattr(training, name)!r}). Use sl.solve.")
     rates = training.rates(float(learning_rate), K, task_units(v_teacher), switches)
     return Case(spectrum, {"v": v}, np.atleast_2d(v_teacher), rates)

@@ -116,7 +116,7 @@ class Spectrum(eqx.Module):
                 raise ProblemError(f"{field}: must not be negative (got {array.min()}). Clip rounding errors to 0.")
             setattr(self, field, array)
         check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", self.products)
-        check_covariance("teacher_overlap", self.teacher_overlap)
+        check_covariance("teacher_overlap: the matrix", self.teacher_overlap)
         # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
         largest = self.eigenvalues.max() or 1
         variances = np.where(self.eigenvalues > ROUNDING * largest, self.eigenvalues, ROUNDING**0.5 * largest)
@@ -205,7 +205,7 @@ def check_covariance(
     """Refuse matrices that are not symmetric, or have an eigenvalue below 0 by more than rounding."""
     rounding = ROUNDING * abs(matrices if reference is None else reference).max()
     if not np.allclose(matrices, matrices.mT, rtol=0, atol=rounding):
-        raise ProblemError(f"{name} must be symmetric. Give (x + xᵀ)/2.")
+        raise ProblemError(f"{name} must be symmetric (got a matrix that is not). Give (x + xᵀ)/2.")
     smallest = np.linalg.eigvalsh(matrices).min()
     if smallest < -rounding:
         raise ProblemError(

@@ -84,8 +84,8 @@ class _GaussianTheory(Theory):
         mean = None if instance.centre else instance.input_mean()
         if mean is not None:
             raise ProblemError(
-                f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
-                "eigenvalue of order N, and theory no limit. Use centre=True, or an odd nonlinearity."
+                f"centre: must be True for inputs with a mean, of which theory has no limit (got a root mean square of "
+                f"{root_mean_square(mean):.3g}). Use centre=True, or an odd nonlinearity."
             )
         return super().moments(instance)
 
@@ -202,7 +202,10 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
         if hasattr(found, name):
             continue
         lacks, use = ("steps that adapt", "moment-matched") if isinstance(found, Mixture) else ("ensemble", "mixture")
-        raise ProblemError(f"{name}: theory={found.name!r} has no {lacks}. Leave it out, or use theory={use!r}.")
+        raise ProblemError(
+            f"{name}: must be left out for theory={found.name!r}, which has no {lacks} (got {given[name]}). Use "
+            f"{use!r}."
+        )
     return replace(found, **given) if given else found  # type: ignore[type-var]
 
 
@@ -217,7 +220,8 @@ def case_of(instance: Instance, inputs: Spectrum, theory: str | Theory = "conven
     training, K = instance.training, len(instance.student)
     if training.dropout and K > MOST_DROPPED:
         raise ProblemError(
-            f"dropout: theory averages over all 2^K masks, for at most {MOST_DROPPED} student units (got {K}). Use SGD."
+            f"dropout: must be of at most {MOST_DROPPED} student units, because theory averages over 2^K masks (got "
+            f"{K}). Use SGD."
         )
     rates = instance.rates
     if rates.drift is not None:
@@ -235,7 +239,7 @@ def _moving(instance: Instance, inputs: Spectrum, theory: str) -> tuple[float, n
     if kappa == 0:
         return kappa, turn, ends, np.zeros(M)
     if not inputs.noise.all():
-        raise ProblemError(f"teacher_drift: needs all eigenvalues (got {len(ends)} nodes). Leave nodes out.")
+        raise ProblemError(f"teacher_drift: must have all eigenvalues (got {len(ends)} nodes). Leave nodes out.")
     each = instance.mixture_moments(theory, np.eye(D)).averaged()  # type: ignore[arg-type]
     *_, ends = node_means(each, each.cross.T, "at,at->t")
     return kappa, turn, ends, np.full(M, np.trace(each.teacher_overlap))

@@ -190,12 +190,17 @@ def rule_of(instance: Instance, moments: MixtureMoments | None = None) -> Rule:
         Naming what the theory lacks.
     """
     for name in sorted(instance.training.options() - OF_CLUSTERS):
-        raise ProblemError(f"{name}: mixture theory does not have it. Leave it out, or use another theory.")
+        raise ProblemError(
+            f"{name}: must be left out in mixture theory (got {getattr(instance.training, name)!r}). Use another "
+            "theory."
+        )
     rule = instance.as_rule(1.0 if moments is None else moments.mean_square)
     if rule.samples > 1:
         raise ProblemError(f"samples: must be 1 for mixture theory (got {rule.samples}). Use another theory, or SGD.")
     if rule.asks_for_overlaps:
-        raise ProblemError("update: must not ask for Q, R or T in mixture theory. Use another theory, or SGD.")
+        raise ProblemError(
+            f"update: must not ask for Q, R or T in mixture theory (got {rule.name!r}). Use another theory, or SGD."
+        )
     return rule
 
 
