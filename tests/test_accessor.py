@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 import sgdlimit as sl
 from sgdlimit.plotting import hover_panels, sweep_discrepancy
+from sgdlimit.trajectory import make_trajectory
 
 TIMES = sl.log_times(300, 60, 25)
 
@@ -49,6 +50,24 @@ def test_sgd_is_drawn_over_theory(theory, runs):
     drawn = curves(theory.sgd.plot(runs), 1)
     np.testing.assert_allclose(drawn["Q₁,₁, theory"], theory["Q"][:, 1, 1], rtol=1e-3)
     assert set(drawn["Q₁,₁, SGD"]) <= {float(f"{y:.4g}") for y in runs["Q"].mean("run").values[:, 1, 1]}
+
+
+def test_a_rule_of_many_outputs_without_a_teacher():
+    """Six entries have six colours, what rounding alone moves is a flat line, and an R without entries has no panel."""
+    rng, times, ones = np.random.default_rng(0), np.geomspace(0.1, 10, 30), np.ones((30, 6))
+    theory = make_trajectory(
+        times, Q=np.ones((1, 30, 1, 1)), R=np.ones((1, 30, 1, 0)), head_b=[times[:, None] * np.arange(6)],
+        head_v=[0.7 * ones + 1e-9 * rng.normal(size=(30, 6))], leading={"run": [0]},
+    )  # fmt: skip
+    theory = theory.isel(run=0)
+    figure = theory.sgd.plot()
+    shown = {panel.get_ylabel(): panel for panel in figure.axes}
+    assert list(shown) == ["overlap $Q$", "b", "v"]
+    assert len({tuple(line.get_color()) for line in shown["b"].lines}) == 6
+    low, high = shown["v"].get_ylim()
+    assert (round(low, 6), round(high, 6)) == (0.63, 0.77)
+    with pytest.raises(sl.ProblemError, match=r"quantities: must be of 'Q', 'head_b', 'head_v' .got 'R'"):
+        theory.sgd.plot(quantities=["R"])
 
 
 def test_one_trajectory_is_drawn_as_lines(theory, runs):
