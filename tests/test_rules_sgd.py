@@ -317,6 +317,24 @@ def test_results_do_not_depend_on_threads_or_on_other_conditions():
         np.testing.assert_allclose(at_once[name], one[name], atol=1e-4)
 
 
+def test_another_number_of_output_times_compiles_nothing():
+    """So the time of a long run is that of a short one, measured before it, times its length."""
+    compiled, instance = [], instance_of(LOGISTIC).then(np.ones((1, D)), None, at=10.0)
+
+    def count(event, duration, **_):
+        compiled.append(event.endswith("backend_compile_duration"))
+
+    sl.simulate(instance, [0.0, 0.5], test_samples=100)
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        longer = sl.simulate(instance, np.arange(31) / 2, test_samples=100)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert sum(compiled) == 0
+    assert longer["error_rate"].shape == (1, 31)
+    assert longer["task_error_rate"].shape == (1, 31, 2)
+
+
 def test_what_sgd_of_rules_refuses_and_how_it_diverges():
     with pytest.raises(sl.ProblemError, match=r"engine: must be 'auto' or 'jax' for rule .got 'numba'"):
         sl.simulate(instance_of(LOGISTIC), [1.0], engine="numba")

@@ -191,7 +191,13 @@ def _metrics(
     """
     import jax
 
-    noise = np.zeros(rule.noise, np.float32)
+    noise, count = np.zeros(rule.noise, np.float32), len(fields)
+
+    def filled(x):  # JAX compiles each operation for each shape, so that all calls have as many times
+        return np.resize(x, (TIMES_AT_ONCE, *np.shape(x)[1:]))
+
+    fields, head, task = jax.tree.map(filled, (fields, head, task))
+    teacher = filled(teacher) if moves else teacher
 
     def at_time(fields, teacher, head, task):
         given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
@@ -201,15 +207,16 @@ def _metrics(
         )
         return measure(fields.T, teacher)
 
+    def measured(task):
+        found = jax.vmap(at_time, (0, 0 if moves else None, 0, 0))(fields, teacher, head, task)
+        return {name: np.asarray(value, float)[:count] for name, value in found.items()}
+
     with own_jax(accelerated=True):
-        measured = partial(jax.vmap(at_time, (0, 0 if moves else None, 0, 0)), fields, teacher)
         head = jax.tree.map(np.float32, head)
-        values = {name: np.asarray(value, float) for name, value in measured(head, task).items()}
+        values = measured(task)
         if len(tasks) > 1:
-            by_task = [measured(head, np.full_like(task, s)) for s in tasks]
-            values |= {
-                on_tasks(name): np.stack([each[name] for each in by_task], axis=2, dtype=float) for name in values
-            }
+            by_task = [measured(np.full_like(task, s)) for s in tasks]
+            values |= {on_tasks(name): np.stack([each[name] for each in by_task], axis=2) for name in values}
     errors = {f"{name}_stderr": value.std(axis=1) / np.sqrt(value.shape[1]) for name, value in values.items()}
     return {name: value.mean(axis=1) for name, value in values.items()} | errors
 
