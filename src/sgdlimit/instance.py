@@ -1,6 +1,6 @@
 """An instance: the arrays of one drawn network, teacher and feature matrix, and the law of its latent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -90,6 +90,8 @@ class Instance:
         Options of training, :class:`sgdlimit.Training`.
     switch_times
         When the next task begins, increasing, shape (tasks − 1,).
+    later_latents
+        Laws of the latent in the tasks after the first, or none where it stays; :meth:`then` makes them.
     attrs
         Provenance, handed on to every trajectory.
 
@@ -125,6 +127,7 @@ class Instance:
         transform: FeatureTransform | None = None,
         training: Training = PLAIN,
         switch_times: ArrayLike = (),
+        later_latents: Sequence[LatentLaw] = (),
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
         self.features = numbers("features", features, ("latent_dim", "input_dim"))
@@ -164,6 +167,7 @@ class Instance:
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         nonlinearity_named(nonlinearity)
         self.nonlinearity, self.centre, self.latent = nonlinearity, bool(centre), latent
+        self.later_latents = tuple(later_latents)
         check_positive(learning_rate=learning_rate)
         self.learning_rate = float(learning_rate)
         self.training, self.transform = training, transform
@@ -171,9 +175,11 @@ class Instance:
         make_attrs(self.attrs)
         if transform is not None and transform.shape != (D, N):
             raise ProblemError(f"transform: must be the transform of {(D, N)} features (got {transform.shape}).")
-        latent.check_dim(D)
+        for law in (latent, *self.later_latents):
+            law.check_dim(D)
         self._check_rule()
         self._check_options()
+        self._check_laws()
 
     def _check_options(self) -> None:
         """Refuse options of training that need what the network has not."""
@@ -204,6 +210,28 @@ class Instance:
                 "Give them in the order of the clusters."
             )
         rule.check(len(self.student), len(self.teacher), clusters)
+
+    def _check_laws(self) -> None:
+        """Refuse laws that change where the inputs have a mean, or are not one for each task."""
+        if not self.later_latents:
+            return
+        count = len(self.switch_times)
+        if len(self.later_latents) != count:
+            raise ProblemError(
+                f"later_latents: must be one for each of {count} switch_times (got {len(self.later_latents)}). Use "
+                "then(..., latent=law)."
+            )
+        if self.rule is not None and self.rule.asks_for_clusters:
+            raise ProblemError("later_latents: must be left out for labels of clusters (got some). Remove them.")
+        if any(each.input_mean() is not None for each in self.of_tasks()):
+            raise ProblemError(
+                f"later_latents: must come with a nonlinearity that is odd (got {self.f.name!r}). Use 'sign' or 'erf'."
+            )
+
+    def of_tasks(self) -> "list[Instance]":
+        """The same under the law of each task alone, or itself where the law stays."""
+        laws = (self.latent, *self.later_latents)[: len(self.later_latents) + (len(self.later_latents) > 0)]
+        return [self.replace(latent=law, later_latents=()) for law in laws] or [self]
 
     @property
     def initial_student(self) -> Float[ndarray, "K N"]:
@@ -537,8 +565,12 @@ class Instance:
         at: float,
         *,
         student_output: ArrayLike | None = None,
+        latent: LatentLaw | None = None,
     ) -> "Instance":
         """The same learner with another task after this one: from a time on, another teacher labels the inputs.
+
+        With ``latent`` these inputs have another law as well. Their Q and R are those on the present inputs, and errors
+        on each task are on the inputs of that task.
 
         Parameters
         ----------
@@ -549,6 +581,8 @@ class Instance:
             Time t = steps/N at which the task begins, later than every earlier task.
         student_output
             Initial v, shape (K,), of a head of its own for this task; then every task must have one.
+        latent
+            Law of the latent from then on; as before by default. Conventional theory assumes N(0, I) in every task.
 
         Returns
         -------
@@ -571,7 +605,12 @@ class Instance:
         output = numbers("teacher_output", given, ("teacher_units",))
         weights = numbers("teacher", teacher, (len(output), self.latent_dim))
         head = () if student_output is None else (numbers("student_output", student_output, (len(self.student),)),)
+        later = self.later_latents
+        if latent is not None or later:
+            before = (self.latent, *(later or [self.latent] * len(self.switch_times)))
+            later = (*before[1:], latent or before[-1])
         return self.replace(
+            later_latents=later,
             student_output=np.vstack([self.student_output, *head]) if head else self.student_output,
             teacher=np.concatenate([self.teacher, weights]),
             teacher_output=block_diag(self.teacher_output, output),
@@ -589,7 +628,7 @@ class Instance:
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),
             **({"switch_times": self.switch_times.tolist()} if len(self.switch_times) else {}),
-            "latent": repr(self.latent),
+            "latent": ", then ".join(map(repr, (self.latent, *self.later_latents))),
             "input_dim": self.input_dim,
             "latent_dim": self.latent_dim,
             "sgdlimit": version("sgdlimit"),

@@ -139,7 +139,7 @@ class Rates(NamedTuple):
     fraction: Any = None
     """α of batches of αN samples, or None."""
     carry: Any = None
-    """0 where the equations follow the initial weights along training, for inputs that change later; else None."""
+    """When inputs change, from where on the equations follow the initial weights along training; else None."""
     drift: Any = None
     """κ, the turn S (M, M) and the ends of p_mm (node,) and T_mm (M,) for a teacher that moves; else None."""
 

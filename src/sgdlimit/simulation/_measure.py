@@ -13,11 +13,11 @@ from numpy import ndarray
 from xarray import Dataset
 
 from .._jax import own_jax
-from ..errors import DivergenceWarning
+from ..errors import DivergenceWarning, ProblemError
 from ..inputs import InputMoments
 from ..instance import Instance
 from ..rules import Rule
-from ..trajectory import HEAD, make_trajectory, on_tasks
+from ..trajectory import HEAD, TASK, make_trajectory, on_tasks
 from ._kernel import losses
 from ._sources import BLOCK
 from ._stream import Kept, Products, Stream
@@ -44,7 +44,8 @@ class Record:
     instance: Instance
     condition: int
     overlaps: str | tuple[str, ...]
-    moments: Sequence[Moments]
+    moments: Sequence[Sequence[Moments]]
+    """For each law of the inputs, those of each name in ``overlaps``."""
     times: Float[ndarray, "time"]
     reached: Int[ndarray, "run"]
     """How many output times each run reached with finite weights."""
@@ -58,27 +59,40 @@ class Record:
     kept: dict[str, list[ndarray]] = field(default_factory=dict)
     """Samples and weights of each run."""
 
-    def measure(self, run: int, stream: Stream, students: Kept, until: int, tests: Products, pool: Executor) -> None:
+    def measure(
+        self, run: int, tests: Sequence[tuple[Stream, Products]], students: Kept, until: int, pool: Executor
+    ) -> None:
         """Measure a run at the next output times, ``until`` in all, or until it diverged.
 
-        ``tests`` are the products of a test set, of which ``stream`` has the keys.
+        ``tests`` are, for each law of the inputs, a stream and the products of a test set that has its keys.
         """
-        inputs, labels = stream.formed(self.condition, tests, tests.shape[1])
-        count = len(inputs)
-        if self.instance.training.moves_teacher:
-            latents = (stream.latent(self.condition, first) for first in range(0, count, BLOCK))
-            labels = np.concatenate([stream.locations[:0], *latents])[:count]
-        elif not self.instance.closed_form and count:
-            labels = stream.sees(self.condition, 0, tests)
         self.runs, start = run + 1, int(self.reached[run])
-        stop = self._reach(run, stream, students, until)
+        stop = self._reach(run, tests[0][0], students, until)
         starts = range(start, max(stop, start + 1), TIMES_AT_ONCE)
-        slices = (slice(first, min(first + TIMES_AT_ONCE, stop)) for first in starts)
-        parts = [*pool.map(partial(self._part, stream, students, inputs, labels), slices)]
-        for name in parts[0]:
-            values = np.concatenate([part[name] for part in parts])
+        slices = [slice(first, min(first + TIMES_AT_ONCE, stop)) for first in starts]
+        by_law = []
+        for (stream, products), moments in zip(tests, self.moments, strict=True):
+            part = partial(self._part, stream, students, self._test_set(stream, products), moments)
+            parts = [*pool.map(part, slices)]
+            by_law.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        task = np.searchsorted(tests[0][0].chains.switch_samples, students.output_samples[start:stop], side="right")
+        for name in by_law[0]:
+            each = np.stack([values[name] for values in by_law])
+            if name.startswith(TASK):  # on the inputs of each task
+                values = np.moveaxis(each, 0, 2).diagonal(axis1=1, axis2=2) if len(each) > 1 else each[0]
+            else:
+                values = each[task % len(each), range(len(task))]
             empty = np.full((len(self.reached), len(self.times), *values.shape[1:]), np.nan)
             self.variables.setdefault(name, empty)[run, start:stop] = values
+
+    def _test_set(self, stream: Stream, products: Products) -> TestSet:
+        """Inputs of a test set, and what labels are made of."""
+        count = products.shape[1]
+        inputs, labels = stream.formed(self.condition, products, count)
+        if self.instance.training.moves_teacher:
+            latents = (stream.latent(self.condition, first) for first in range(0, count, BLOCK))
+            return inputs, np.concatenate([stream.locations[:0], *latents])[:count]
+        return inputs, labels if self.instance.closed_form or not count else stream.sees(self.condition, 0, products)
 
     def _reach(self, run: int, stream: Stream, students: Kept, until: int) -> int:
         """Find how many output times up to ``until`` have weights with finite squares, and when the run diverged."""
@@ -94,22 +108,13 @@ class Record:
         return int(self.reached[run])
 
     def _part(
-        self,
-        stream: Stream,
-        students: Kept,
-        inputs: Float32[ndarray, "sample N"],
-        labels: Shaped[ndarray, "..."],
-        part: slice,
+        self, stream: Stream, students: Kept, test_set: TestSet, measured_with: Sequence[Moments], part: slice
     ) -> dict[str, Float[ndarray, "time ..."]]:
-        """The variables at some output times.
-
-        The labels of a test set are (task, sample), or what a rule makes its targets of, or the latent vectors for a
-        teacher that moves.
-        """
+        """The variables at some output times."""
         condition, chains, rule = self.condition, stream.chains, stream.rules[self.condition]
-        student = students.student[condition, part]
+        student, (inputs, labels) = students.student[condition, part], test_set
         head = {name: values[part] for name, values in students.heads[condition].items()}
-        overlaps = zip(*(moments.overlaps(student) for moments, _ in self.moments), strict=True)
+        overlaps = zip(*(moments.overlaps(student) for moments, _ in measured_with), strict=True)
         variables = {name: np.stack(each, axis=1) for name, each in zip("QR", overlaps, strict=True)}
         moves = self.instance.training.moves_teacher
         if moves:  # R with all D coordinates of the latent becomes that with the teacher, and so do its fields
@@ -117,7 +122,7 @@ class Record:
             variables["R"] = variables["R"] @ teacher[:, None].mT
             labels = (labels @ teacher.mT / np.sqrt(self.instance.latent_dim)).astype(np.float32)
         variables |= {rule.prefix + name: values for name, values in head.items()}
-        for _, mean in self.moments:
+        for _, mean in measured_with:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
         if not len(inputs):
@@ -240,6 +245,9 @@ def records_of(
 
     records = []
     for condition, (instance, names) in enumerate(zip(instances, overlaps, strict=True)):
-        measured = [moments(instance, theory) for theory in ([names] if isinstance(names, str) else names)]
+        several = [names] if isinstance(names, str) else names
+        if instance.later_latents and "mixture" in several:
+            raise ProblemError("overlaps: must not be 'mixture' where inputs change (got it). Use 'moment-matched'.")
+        measured = [[moments(each, theory) for theory in several] for each in instance.of_tasks()]
         records.append(Record(instance, condition, names, measured, times, np.zeros(runs, int), np.full(runs, np.nan)))
     return records

@@ -149,7 +149,8 @@ def predicted_bytes(
     weights = 4 * len(instances) * K * N * len(times)
     students = weights + 4 * len(instances) * K * stream.width + block
     # The test set's products and inputs, and for each thread the local fields of some output times.
-    test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
+    test_set = -(-test_samples // BLOCK) * block * (1 + len(instances[0].later_latents))
+    test_set += 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
     matrices = (4 + 8) * D * N + (16 * D * stream.width if instances[0].transform is None else 0)
     engine = check_engine(engine, instances)
     at_once = runs if engine == "jax" else 1

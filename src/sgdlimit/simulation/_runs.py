@@ -209,18 +209,20 @@ def _recorded(
             kind="simulation", exactness=EXACTNESS, seed=seed, engine=engine, test_samples=test_samples,
             data="given" if given else "drawn", **reuse,
         )  # fmt: skip
-    reached, tests = [0] * runs, np.empty((1, 0, 0), np.float32)
+    by_law = [*zip(*(instance.of_tasks() for instance in instances), strict=True)]
+    laws = [stream_of(each) for each in by_law] if by_law[1:] else [drawn]
+    reached, tests = [0] * runs, [np.empty((1, 0, 0), np.float32)] * len(laws)
     for run, students, trained, done in trained_blocks(streams, output_samples, pool, threads=threads, engine=engine):
         until = int(np.searchsorted(output_samples, trained, side="right"))
         if until == reached[run] or not (live or until == len(times)):
             yield done, None
             continue
-        test = drawn.with_keys(seed, run, TEST)
+        streams_of_tests = [law.with_keys(seed, run, TEST) for law in laws]
         if reached[run] == 0 < test_samples:
-            blocks = pool.map(test.products, range(0, test_samples, BLOCK))
-            tests = np.concatenate([*blocks], axis=1)[:, :test_samples].copy()
+            blocks = [pool.map(law.products, range(0, test_samples, BLOCK)) for law in streams_of_tests]
+            tests = [np.concatenate([*each], axis=1)[:, :test_samples].copy() for each in blocks]
         for record in records:
-            record.measure(run, test, students, until, tests, pool)
+            record.measure(run, [*zip(streams_of_tests, tests, strict=True)], students, until, pool)
             if not live:
                 _keep(record, run, students, kept, streams[run].samples(record.condition, end=samples), given)
         reached[run] = until

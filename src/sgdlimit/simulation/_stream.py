@@ -292,7 +292,9 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         transform = FeatureTransform.scaled_identity(first.input_dim, np.sqrt(first.input_dim))
         f, features, teacher = nonlinearity_named("identity"), transform.dense(), np.zeros((0, first.input_dim))
     projection = Projection(features, teacher, transform)
-    conditions = [condition_of(instance.latent, len(features), given) for instance in instances]
+    # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
+    switches = samples * np.ceil(first.switch_times * first.input_dim / units - 1e-6).astype(np.int64)
+    conditions = [condition_of((i.latent, *i.later_latents), switches, len(features), given) for i in instances]
     firsts, seconds, coefficients, gains, exact = zip(*conditions, strict=True)
     sources = {source.name: source for source in firsts + seconds}
     places = {name: place for place, name in enumerate(sources)}
@@ -323,8 +325,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         teacher_activations=teacher_activations,
         tables=Tables.of(functions),
         teacher_output=outputs,
-        # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
-        switch_samples=samples * np.ceil(first.switch_times * first.input_dim / units - 1e-6).astype(np.int64),
+        switch_samples=switches,
         rates=rates,
     )
     return Stream(instances, [*sources.values()], projection, locations, f, chains, labels, samples, units)
@@ -366,12 +367,21 @@ def _check_alike(instances: Sequence[Instance]) -> Instance:
                     "one."
                 )
     kinds = {
-        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, _step(i), *i.switch_times)
+        (
+            i.student.shape,
+            i.teacher_output.shape,
+            i.nonlinearity,
+            i.centre,
+            _step(i),
+            len(i.later_latents),
+            *i.switch_times,
+        )
         for i in instances
     }
     if len(kinds) > 1:
         raise ProblemError(
-            "instances: must have the same K, M, nonlinearity, centre, samples a step and switch_times (got others). "
+            "instances: must have the same K, M, nonlinearity, centre, samples a step, switch_times and number of "
+            "later_latents (got others). "
             "Simulate them apart."
         )
     return first

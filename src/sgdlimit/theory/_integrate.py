@@ -189,7 +189,7 @@ def integrate(
     solution = dfx.diffeqsolve(
         dfx.ODETerm(slope),
         Rosenbrock(case, averages, level, average) if stiff else dfx.Tsit5(),
-        t0=0.0,
+        t0=0.0 if rates.carry is None else rates.carry,
         t1=times[-1],
         dt0=None,
         y0=average(state),

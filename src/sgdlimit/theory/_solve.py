@@ -40,14 +40,23 @@ VERSIONS = {package: version(package) for package in ("sgdlimit", "jax", "diffra
 """Versions of the packages that a solution depends on."""
 
 
-def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver, attrs: Mapping[str, Any]) -> Dataset:
+def trajectories(
+    cases: Case | Sequence[Case],
+    times: ArrayLike,
+    solver: Solver,
+    attrs: Mapping[str, Any],
+    by_task: Callable[..., OrderParameters] | None = None,
+) -> Dataset:
     """Solve a case, whose trajectory ends where it diverges, or several cases of one network size on all cores.
 
-    The result of several cases has a first dimension ``case``, and is NaN from ``diverged_at`` on.
+    The result of several cases has a first dimension ``case``, and is NaN from ``diverged_at`` on. Where inputs change,
+    ``by_task`` finds the order parameters of the case, instead of :func:`order_parameters`.
     """
     several: Sequence[Case] = [cases] if isinstance(cases, Case) else cases
     times = check_times(times)
-    solve = partial(order_parameters, times=times, solver=solver)
+    solve = (
+        partial(order_parameters, times=times, solver=solver) if by_task is None else lambda _: by_task(times, solver)
+    )
     with ThreadPoolExecutor(cores()) as pool:
         results = [solve(several[0]), *pool.map(solve, several[1:])]  # the first one compiles
     _warn_of_symmetry(several, solver.averages, results, solve)

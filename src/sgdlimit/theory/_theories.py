@@ -5,6 +5,7 @@ Each theory has a name. Wherever a theory is expected, its name stands for the o
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
@@ -57,7 +58,8 @@ class Theory(ABC):
     def exactness(self, instance: Instance) -> Exactness:
         """How exactly the equations of an instance are evaluated, or why they are refused."""
         try:
-            self.moments(instance)
+            for each in instance.of_tasks():
+                self.moments(each)
         except ProblemError as error:
             return refused(error)
         return exactness_of_instance(instance, self.name, averages_of(instance))
@@ -91,11 +93,19 @@ class _GaussianTheory(Theory):
 
     @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
-        integrals = averages_of(instance)
-        case = case_of(instance, spectrum(instance, self, nodes=nodes), self)
+        integrals, changes = averages_of(instance), self.name != "conventional" and instance.later_latents
+        if changes and nodes is not None:
+            raise ProblemError(f"nodes: must be left out where inputs change (got {nodes}). Remove it.")
+        first = instance.of_tasks()[0] if changes else instance
+        case = case_of(instance, spectrum(first, self, nodes=nodes), self)
         grade = str(exactness_of_instance(instance, self.name, integrals))
         solver = Solver(integrals, self.rtol, self.atol, self.max_steps)
-        return trajectories(case, times, solver, instance.provenance(theory=self.name, exactness=grade))
+        attrs = instance.provenance(theory=self.name, exactness=grade)
+        if not changes:
+            return trajectories(case, times, solver, attrs)
+        from ._handover import order_parameters_by_task  # which needs theories
+
+        return trajectories(case, times, solver, attrs, partial(order_parameters_by_task, instance, self))
 
 
 @final
@@ -286,6 +296,9 @@ def spectrum(instance: Instance, theory: str | Theory = "conventional", *, nodes
     >>> spectrum(problem.draw(seed=0)).overlap.shape  # 5 eigenvalues above 1 − 2/π, and 15 copies of it
     (6, 2, 3)
     """
+    if instance.later_latents and str(theory) != "conventional":
+        count = 1 + len(instance.later_latents)
+        raise ProblemError(f"later_latents: must be left out for one spectrum (got {count} laws). Use sl.solve.")
     return spectrum_of(theory_of(theory).moments(instance), instance.student, nodes)
 
 

@@ -194,6 +194,8 @@ def rule_of(instance: Instance, moments: MixtureMoments | None = None) -> Rule:
             f"{name}: must be left out in mixture theory (got {getattr(instance.training, name)!r}). Use another "
             "theory."
         )
+    if instance.later_latents:
+        raise ProblemError("later_latents: must be left out in mixture theory (got some). Use 'moment-matched'.")
     rule = instance.as_rule(1.0 if moments is None else moments.mean_square)
     if rule.samples > 1:
         raise ProblemError(f"samples: must be 1 for mixture theory (got {rule.samples}). Use another theory, or SGD.")
