@@ -320,13 +320,51 @@ def published(name):
 COMMITTEE = sl.Training(output_learning_rate=0.0, output_normalization="1/K", label_noise=np.sqrt(1e-3))
 
 
+class WithoutSquare(type(integrals_for("erf"))):
+    """Averages whose G is that of the label noise alone."""
+
+    def noise(self, S, c, K):
+        return jnp.zeros((K, K))
+
+
 def test_trajectory_of_veiga_and_others():
-    data = published("veiga_2022")
-    inputs, t = one_node(data["Q0"], data["M0"], data["P"]), (data["times"] - data["times"][0]) * 10 / 0.05
+    """Our theory is 1.8e-3 above what they stored: their file says ``quadratic_terms: false`` and ``dt: 0.001``.
+
+    So they leave η² E[Δ² g'g'] out of dQ/dt, of order η/K for η = .05, and take Euler steps of 0.001 in their time. Our
+    right-hand side without that term, in such steps, repeats their risks to rounding. In the limit of small steps it is
+    within 4.0e-4 of them at all times. The term itself changes the risk by up to 1.9e-3, which is the rest.
+    """
+    data, eta = published("veiga_2022"), 0.05
+    times, risks, scale = data["times"], data["risks"], 10 / eta
+    inputs, t = one_node(data["Q0"], data["M0"], data["P"]), (times - times[0]) * scale
     found = solve_spectrum(
-        inputs, np.ones(10), np.ones(2), activation="erf", learning_rate=0.05, times=t, training=COMMITTEE
+        inputs, np.ones(10), np.ones(2), activation="erf", learning_rate=eta, times=t, training=COMMITTEE
     )
-    assert_allclose(found.generalization_error, data["risks"], rtol=2e-3)
+    assert_allclose(found.generalization_error, risks, rtol=2e-3)
+    averages = WithoutSquare()
+    case = Case(inputs, {"v": np.ones(10)}, np.ones((1, 2)), COMMITTEE.rates(eta, 10, 2))
+    without = order_parameters(case, t, Solver(averages)).generalization_error
+    assert_allclose(without, risks, rtol=1e-3)
+    assert 1e-3 < abs(found.generalization_error.values / without - 1).max() < 2e-3
+    early = times < 11
+    assert_allclose(euler(case, averages, times[early], 0.001, scale), risks[early], rtol=1e-9)
+
+
+def euler(case, averages, times, dt, scale):
+    """ε in Euler steps, from the first time on; ``scale`` makes their unit of time ours."""
+    with own_jax():
+        state, network = start(case)
+
+        def step(_, state):
+            slope = right_hand_side(jnp.zeros(()), state, network, averages)
+            return jax.tree.map(lambda x, dx: x + dt * scale * dx, state, slope)
+
+        def until(state, count):
+            state = jax.lax.fori_loop(0, count, step, state)
+            return state, averages.metrics(moment_at(jnp.zeros(()), state, network))["generalization_error"]
+
+        counts = np.rint(np.diff(times, prepend=times[0]) / dt).astype(int)
+        return np.asarray(jax.lax.scan(until, state, counts)[1])
 
 
 def test_trajectory_of_a_phase_diagram():
@@ -360,22 +398,7 @@ def test_trajectory_on_the_sphere():
     averages = integrals_for("hermite-2")
     case = Case(start_of, {"v": np.ones(1)}, np.ones((1, 1)), training.rates(eta, 1, 1))
 
-    def euler(dt):
-        with own_jax():
-            state, network = start(case)
-
-            def step(_, state):
-                slope = right_hand_side(jnp.zeros(()), state, network, averages)
-                return jax.tree.map(lambda x, dx: x + dt / eta * dx, state, slope)
-
-            def until(state, count):
-                state = jax.lax.fori_loop(0, count, step, state)
-                return state, averages.metrics(moment_at(jnp.zeros(()), state, network))["generalization_error"]
-
-            counts = np.rint(np.diff(times, prepend=times[0]) / dt).astype(int)
-            return np.asarray(jax.lax.scan(until, state, counts)[1])
-
-    theirs, finer = euler(0.001), euler(0.0005)
+    theirs, finer = (euler(case, averages, times, dt, 1 / eta) for dt in (0.001, 0.0005))
     assert_allclose(theirs, risks, rtol=1e-9)
     assert_allclose(finer**2 / theirs, found.generalization_error, rtol=1e-3)
     assert abs(risks / found.generalization_error - 1).max() > 5e-3
