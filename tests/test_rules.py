@@ -15,6 +15,7 @@ import sgdlimit as sl
 from sgdlimit._jax import own_jax
 from sgdlimit.errors import ProblemError
 from sgdlimit.rules import activation_named, network, squared_network
+from sgdlimit.rules._erf import Erf
 from sgdlimit.theory import (
     Case,
     Solver,
@@ -320,7 +321,7 @@ def published(name):
 COMMITTEE = sl.Training(output_learning_rate=0.0, output_normalization="1/K", label_noise=np.sqrt(1e-3))
 
 
-class WithoutSquare(type(integrals_for("erf"))):
+class WithoutSquare(Erf):
     """Averages whose G is that of the label noise alone."""
 
     def noise(self, S, c, K):

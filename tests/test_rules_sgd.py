@@ -321,7 +321,7 @@ def test_another_number_of_output_times_compiles_nothing():
     """So the time of a long run is that of a short one, measured before it, times its length."""
     compiled, instance = [], instance_of(LOGISTIC).then(np.ones((1, D)), None, at=10.0)
 
-    def count(event, duration, **_):
+    def count(event: str, duration_secs: float, **_: str | int) -> None:
         compiled.append(event.endswith("backend_compile_duration"))
 
     sl.simulate(instance, [0.0, 0.5], test_samples=100)

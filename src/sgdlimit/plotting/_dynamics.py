@@ -157,8 +157,10 @@ def draw_entries(
     along time, it is the mean over runs as symbols there, with a band of ±1 standard deviation.
     """
     time, lines, parts = values["time"], {}, entries(values)
-    if not len(colors):
-        colors = COLORS if len(parts) <= len(COLORS) else colormaps["viridis"](np.linspace(0, 0.92, len(parts)))
+    if not colors:
+        colors = (
+            COLORS if len(parts) <= len(COLORS) else colormaps["viridis"](np.linspace(0, 0.92, len(parts))).tolist()
+        )
     shown, every = (slice(None), marks) if style.get("ls", "-") else (marks, None)
     for (entry, curve), color in zip(parts, cycle(colors), strict=False):
         if "run" in curve.dims:

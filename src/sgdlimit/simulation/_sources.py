@@ -1,7 +1,7 @@
 """Where latent vectors come from: each source fills blocks of them, and a row depends on the key and the step alone."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt32
@@ -116,7 +116,7 @@ def _changing(conditions: Sequence[Condition], changes: Sequence[int]) -> Source
     edges = [0, *changes, np.inf]
 
     def fill(keys, first, block):
-        drawn = np.empty((2, *block.shape), float32)
+        drawn: Any = np.empty((2, *block.shape), float32)
         for (*both, coefficient, gain, location), begin, end in zip(conditions, edges[:-1], edges[1:], strict=True):
             start, stop = (int(np.clip(edge - first, 0, len(block))) for edge in (begin, end))
             if start < stop:

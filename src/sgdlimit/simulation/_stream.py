@@ -294,7 +294,9 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     projection = Projection(features, teacher, transform)
     # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
     switches = samples * np.ceil(first.switch_times * first.input_dim / units - 1e-6).astype(np.int64)
-    conditions = [condition_of((i.latent, *i.later_latents), switches, len(features), given) for i in instances]
+    conditions = [
+        condition_of((i.latent, *i.later_latents), switches.tolist(), len(features), given) for i in instances
+    ]
     firsts, seconds, coefficients, gains, exact = zip(*conditions, strict=True)
     sources = {source.name: source for source in firsts + seconds}
     places = {name: place for place, name in enumerate(sources)}

@@ -120,9 +120,9 @@ def hand_over(
         sizes = first.student.shape, second.student.shape
         raise ProblemError(f"second: must have a student of the same shape (got {sizes}). Give one network twice.")
     one, other = _inputs_of([first, second], theory_of(theory))
-    weights, found = _learned(
-        first, one, Weights.of(first, one), None, np.array([float(at)]), Solver(averages_of(first))
-    )
+    weights = Weights.of(first, one)
+    case, solver = case_of(first, weights.spectrum(one)), Solver(averages_of(first))
+    weights, found = _learned(case, one, weights, np.array([float(at)]), solver)
     if found.reached == 0:
         raise ProblemError(
             f"learning_rate: must be smaller (got {first.learning_rate:g}, which diverges before t={at:g}). Try half."
@@ -154,16 +154,17 @@ def order_parameters_by_task(
         start, end = edges[task : task + 2]
         here = times[(start <= times) & (times < end)]
         at = np.append(here, end) if end <= times[-1] else here
-        along, found = _learned(one, inputs, weights, head, at, solver, start)
+        case = case_of(one, weights.spectrum(inputs))
+        case = case._replace(head=head or case.head)
+        along, found = _learned(case, inputs, weights, at, solver, start)
         count = min(found.reached, len(here))
         metrics = {name: values for name, values in found.metrics.items() if not name.startswith(TASK)}
         for other, law in enumerate(laws):
+            if not shared and other != task > 0:  # noise that was independent is so no more
+                continue
             seen = along if shared or other == task else along.turned(inputs, law)
-            known = shared or other == task or task == 0
-            on_law = _metrics(one, law, seen, found.head, at, other, solver.averages)
-            for name, values in on_law.items():
-                column = metrics.setdefault(name, np.full((len(at), len(laws)), np.nan))[:, other]
-                column[:] = values if known else np.nan
+            for name, values in _metrics(case, law, seen, found.head, at, other, solver.averages).items():
+                metrics.setdefault(name, np.full((len(at), len(laws)), np.nan))[:, other] = values
         parts.append(jax.tree.map(lambda x, count=count: x[:count], (found.Q, found.R, found.head, metrics)))
         steps, error = steps + found.steps, max(error, found.integral_error)
         if found.reached < len(at) or len(at) == len(here):
@@ -172,22 +173,15 @@ def order_parameters_by_task(
         weights = Weights(along.mean[-1], along.noise[-1]).turned(inputs, laws[task + 1])
     reached = sum(len(part[0]) for part in parts)
     lost = [jax.tree.map(lambda x: np.full((len(times) - reached, *x.shape[1:]), np.inf), parts[0])]
-    return OrderParameters(*jax.tree.map(lambda *x: np.concatenate(x), *parts, *lost), steps, reached, error)
+    whole: Any = jax.tree.map(lambda *x: np.concatenate(x), *parts, *lost)
+    return OrderParameters(*whole, steps=steps, reached=reached, integral_error=error)
 
 
 def _learned(
-    instance: Instance,
-    inputs: Inputs,
-    weights: Weights,
-    head: dict[str, Any] | None,
-    times: Float[ndarray, "time"],
-    solver: Solver,
-    start: float = 0.0,
+    case: Case, inputs: Inputs, weights: Weights, times: Float[ndarray, "time"], solver: Solver, start: float = 0.0
 ) -> tuple[Weights, OrderParameters]:
     """The weights at some times, learned on inputs from a start on, and what else follows."""
-    case = case_of(instance, weights.spectrum(inputs))
-    case = case._replace(head=head or case.head, rates=case.rates._replace(carry=start))
-    found = order_parameters(case, times, solver)
+    found = order_parameters(case._replace(rates=case.rates._replace(carry=start)), times, solver)
     more = dict(found.metrics)
     alpha, beta, noise = (more.pop(name)[..., : len(inputs.variances)] for name in ("alpha", "beta", "n"))
     mean = np.einsum("tkjn,jn->tkn", alpha, weights.mean) + np.einsum("tkmn,mn->tkn", beta, inputs.cross)
@@ -196,7 +190,7 @@ def _learned(
 
 
 def _metrics(
-    instance: Instance,
+    case: Case,
     inputs: Inputs,
     weights: Weights,
     head: dict[str, Any],
@@ -205,12 +199,11 @@ def _metrics(
     averages: Averages,
 ) -> dict[str, Float[ndarray, "time"]]:
     """Metrics on a task, by their names on each of several, of a student at some times."""
-    case = case_of(instance, Weights(weights.mean[0], weights.noise[0]).spectrum(inputs))
-    case, states = case._replace(spectrum=None), (*weights.overlaps(inputs), head, times)
-    sets = averages.points(len(instance.student), len(instance.teacher))
+    Q, R = weights.overlaps(inputs)
+    states, T = (Q, R, head, times), inputs.teacher_overlap
     found = [
-        call(metrics_along, case._replace(points=points), inputs.teacher_overlap, states, task, averages=averages)[0]
-        for points in sets
+        call(metrics_along, case._replace(spectrum=None, points=points), T, states, task, averages=averages)[0]
+        for points in averages.points(*R.shape[1:])
     ]
     mean = jax.tree.map(lambda *x: sum(x) / len(x), *found)
     return {name: values[:, task] for name, values in mean.items() if name.startswith(TASK)}
