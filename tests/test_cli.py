@@ -92,7 +92,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
         (("runs = 2", "runs = 0"), ("run.runs", "0")),
         (("runs = 2", "runs = 1000000000"), ("run.runs: must be less than or equal to 1000000 (got 1000000000)",)),
         (("count = 20", "count = 1000000000"), ("run.count: must be less than or equal to 100000 (got 1000000000)",)),
-        (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "not a setting")),
+        (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "no such setting")),
         (("learning_rate = 0.5", "learning_rate = nan"), ("learning_rate", "nan")),
         (("spread = 2.0", "spread = 2.0\nweights = [0.5, 0.6]"), ("weights", "sum to 1")),
         (('law = "gaussian-mixture"', 'law = "cauchy"'), ("cauchy", "gaussian-mixture")),

@@ -210,7 +210,7 @@ def test_plateaus_of_known_curves():
         (
             {"learning_rate": [0.1], "student_units": [1, 2]},
             [1.0, 2, 3, 4, 5],
-            "settings: the network's size",
+            "settings: must leave the network's size as it is",
         ),
         (
             {"learning_rate": [0.1], "student_scale": [1.0]},

@@ -295,5 +295,7 @@ def test_batches_that_cannot_be(changes, message):
 
 def test_batches_of_different_networks():
     wide = spectrum(drawn(student_units=3))
-    with pytest.raises(sl.ProblemError, match=r"spectra: they have \(K, M\) of \[\(2, 2\), \(3, 2\)\]"):
+    with pytest.raises(
+        sl.ProblemError, match=r"spectra: must be of one network size \(got \(K, M\) of \[\(2, 2\), \(3, 2\)\]"
+    ):
         solve_many([spectrum(drawn()), wide], np.ones(2), np.ones(2), activation="erf", learning_rate=0.1, times=[1])

@@ -91,7 +91,7 @@ def test_damage_is_named_and_repaired(store, whole, how):
         DAMAGES[how](store / key, rng)
         said = refused_or_right(store, whole[1])
         hidden = (how, key) == ("remove", "tasks/3.json")  # the task is missing, as one that never was
-        assert said == "not completed" if hidden else key in said or "not a stored sweep. Give" in said
+        assert said == "not completed" if hidden else key in said or "must be a stored sweep" in said
         if not hidden:
             with pytest.raises(sl.ProblemError) as caught, SweepStore(store, plan) as opened:
                 opened.settle_damage()
@@ -181,7 +181,7 @@ def test_another_sweep_is_refused_with_the_differences(store):
         SweepStore(store.parent, small_plan())
     (store.parent / "file").write_text("text")
     for read in (lambda path: SweepStore(path, small_plan()), sl.open_sweep):
-        with pytest.raises(sl.ProblemError, match=r"no sweep|not a stored sweep"):
+        with pytest.raises(sl.ProblemError, match=r"no sweep|must be a stored sweep"):
             read(store.parent / "file")
 
 
@@ -612,7 +612,7 @@ def test_a_trajectory_is_saved_whole_or_not_at_all(tmp_path, monkeypatch, trajec
 
 def test_a_sweep_is_opened_as_one(store):
     with pytest.raises(
-        sl.ProblemError, match=r"not a stored trajectory\. This is a stored sweep\. Open it with sl\.open_sweep"
+        sl.ProblemError, match=r"must be a stored trajectory .*\. This is a stored sweep\. Open it with sl\.open_sweep"
     ):
         sl.load(store)
 
