@@ -87,7 +87,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     ("change", "words"),
     [
         (("input_dim = 60", "input_dim = 0"), ("input_dim", "0", "greater")),
-        (("input_dim = 60", ""), ("input_dim", "missing")),
+        (("input_dim = 60", ""), ("input_dim", "must be given")),
         (("components = 2", "components = 2\nblock_size = 7"), ("block_size", "7", "must divide", "30")),
         (("runs = 2", "runs = 0"), ("run.runs", "0")),
         (("runs = 2", "runs = 1000000000"), ("run.runs: must be less than or equal to 1000000 (got 1000000000)",)),

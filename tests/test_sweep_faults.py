@@ -222,7 +222,7 @@ def test_two_processes_on_one_store(tmp_path, toml, forks, expected):
     number = forks.start("sweep", toml, "--out", out, slow=0.4)
     while not (out / "tasks" / "0.json").exists():
         time.sleep(0.01)
-    with pytest.raises(sl.ProblemError, match=rf"number {number} on .* is writing to"), SweepStore(out, small_plan()):
+    with pytest.raises(sl.ProblemError, match=rf"number {number} on .*Wait for it"), SweepStore(out, small_plan()):
         pass
     assert forks.wait()[0] == 0
     assert_same_bits(sl.open_sweep(out).load(), expected)

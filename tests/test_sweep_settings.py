@@ -49,7 +49,7 @@ def test_files_that_are_no_toml(command, tmp_path, content):
             "0x" + "f" * 5000,
             "input_dim: must be less than or equal to 1000000 (got a value too long to show)",
         ),
-        (("problem", "student_units"), "1000000", "free"),
+        (("problem", "student_units"), "1000000", "must have room for"),
         (
             ("problem", "latent"),
             "{components = 2, spread = 1.0, weights = [nan, nan]}",
