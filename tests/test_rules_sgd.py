@@ -248,7 +248,7 @@ def test_more_clusters_than_theory_follows_label_sgd():
 
 def test_every_cluster_is_tried():
     rule = sl.Rule(lambda fields, target, head: (fields / (target - 2), {}), labels="clusters", name="pole")
-    message = r"update: of the rule 'pole' must be finite .got NaN or infinity for 21 of 64 samples"
+    message = r"update: must be finite in the rule 'pole' .got NaN or infinity for 21 of 64 samples"
     with pytest.raises(sl.ProblemError, match=message):
         instance_of(rule, latent=CLUSTERED[0])
 
