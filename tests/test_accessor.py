@@ -66,7 +66,9 @@ def test_a_rule_of_many_outputs_without_a_teacher():
     assert len({tuple(line.get_color()) for line in shown["b"].lines}) == 6
     low, high = shown["v"].get_ylim()
     assert (round(low, 6), round(high, 6)) == (0.63, 0.77)
-    with pytest.raises(sl.ProblemError, match=r"quantities: must be of 'Q', 'head_b', 'head_v' .got 'R'"):
+    with pytest.raises(
+        sl.ProblemError, match=r"quantities: must be in the dataset .got 'R'.. Use some of 'Q', 'head_b', 'head_v'"
+    ):
         theory.sgd.plot(quantities=["R"])
 
 
