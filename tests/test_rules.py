@@ -321,7 +321,7 @@ def published(name):
 COMMITTEE = sl.Training(output_learning_rate=0.0, output_normalization="1/K", label_noise=np.sqrt(1e-3))
 
 
-class WithoutSquare(Erf):
+class WithoutSquare(Erf):  # pyright: ignore[reportGeneralTypeIssues]
     """Averages whose G is that of the label noise alone."""
 
     def noise(self, S, c, K):
@@ -344,7 +344,7 @@ def test_trajectory_of_veiga_and_others():
     assert_allclose(found.generalization_error, risks, rtol=2e-3)
     averages = WithoutSquare()
     case = Case(inputs, {"v": np.ones(10)}, np.ones((1, 2)), COMMITTEE.rates(eta, 10, 2))
-    without = order_parameters(case, t, Solver(averages)).generalization_error
+    without = order_parameters(case, t, Solver(averages)).metrics["generalization_error"]
     assert_allclose(without, risks, rtol=1e-3)
     assert 1e-3 < abs(found.generalization_error.values / without - 1).max() < 2e-3
     early = times < 11

@@ -174,7 +174,7 @@ def order_parameters_by_task(
     reached = sum(len(part[0]) for part in parts)
     lost = [jax.tree.map(lambda x: np.full((len(times) - reached, *x.shape[1:]), np.inf), parts[0])]
     whole: Any = jax.tree.map(lambda *x: np.concatenate(x), *parts, *lost)
-    return OrderParameters(*whole, steps=steps, reached=reached, integral_error=error)
+    return OrderParameters(*whole, steps=jax.numpy.asarray(steps), reached=reached, integral_error=error)
 
 
 def _learned(
