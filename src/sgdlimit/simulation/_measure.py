@@ -126,7 +126,7 @@ class Record:
             task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
             if moves or not self.instance.closed_form:
                 tasks = range(len(chains.switch_samples) + 1)
-                return variables | _metrics(stream.rules[condition], fields, labels, head, task, tasks, moves)
+                return variables | metrics(stream.rules[condition], fields, labels, head, task, tasks, moves)
             # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
             v, network = (
                 chains.rates.student_scale[condition] * head["v"],
@@ -181,7 +181,7 @@ class Record:
         return make_trajectory(self.times, leading=leading, attrs=attrs, **variables)
 
 
-def _metrics(
+def metrics(
     rule: Rule,
     fields: Float32[ndarray, "time K sample"],
     teacher: Shaped[ndarray, "..."],
