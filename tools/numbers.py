@@ -49,7 +49,10 @@ def many_blocks() -> Numbers:
     ):
         latent = sl.GaussianMixture(2, spread, block_size=250 // blocks, standardize=standardize)
         problem = sl.Problem(500, 250, 2, 2, activation=activation, learning_rate=0.2, latent=latent)
-        instance, name = problem.draw(seed=1), f"blocks {activation} {blocks} {'' if standardize else 'not '}standardised"
+        instance, name = (
+            problem.draw(seed=1),
+            f"blocks {activation} {blocks} {'' if standardize else 'not '}standardised",
+        )
         for theory in ("mixture", "moment-matched") if standardize else ("mixture",):
             runs = sl.simulate(instance, times, runs=24, overlaps=theory)
             found = sl.compare(sl.solve(instance, times, theory=theory), runs)
@@ -115,8 +118,12 @@ def main(names: list[str]) -> None:
             numbers = PARTS[name]()
         machine = provenance()
         about = {"processor": machine["machine"], "commit": machine["commit"], "date": str(date.today())}
-        rounded = {key: number if isinstance(number, str) else float(f"{number:.3g}") for key, number in numbers.items()}
-        RESULTS.write_text(json.dumps(results() | {name: about | {"numbers": rounded}}, indent=1) + "\n", encoding="utf-8")
+        rounded = {
+            key: number if isinstance(number, str) else float(f"{number:.3g}") for key, number in numbers.items()
+        }
+        RESULTS.write_text(
+            json.dumps(results() | {name: about | {"numbers": rounded}}, indent=1) + "\n", encoding="utf-8"
+        )
     for page in PAGES:
         page.write_text(quoted(page.read_text(encoding="utf-8"), results()), encoding="utf-8")
 

@@ -15,8 +15,8 @@ from ..settings import numbers
 from ..signatures import checked
 from ..training import Schedule, Training
 from ..trajectory import log_times
-from ._learning import DATA, Network, predicted
 from ._ladder import Rung
+from ._learning import DATA, Network, predicted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,9 +104,7 @@ class LabelledDiagnosis:
         times = log_times(int(samples or self.data["samples"][-1]), N, self.data.sizes["time"])
         shares = None if weights is None else numbers("weights", weights, (classes,))
         instance = replace(self.network, **settings).instance(rung, classes, seed, shares)
-        return predicted(instance, times, chains=chains, seed=seed).assign_coords(
-            samples=("time", np.rint(times * N))
-        )
+        return predicted(instance, times, chains=chains, seed=seed).assign_coords(samples=("time", np.rint(times * N)))
 
     @checked
     def best_rate(self, samples: int | None = None, *, rates: ArrayLike = RATES, chains: int = 16) -> Dataset:
@@ -199,7 +197,7 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
     chance, end = data.attrs["chance"], real.isel(time=-1)
     spread = max(float(end.std("run", ddof=1)), resolution)
     staying = [str(name) for name in left["source"].values if left.sel(source=name).isnull()]
-    if "diverged" in data.attrs:
+    if errors.isnull().any():
         return data, "diverges", "Training diverges. Lower the learning rate, or standardise the data.", []
     if not end.mean() < chance - BEYOND * spread:
         verdict = "nothing learned"
@@ -238,7 +236,7 @@ def _limits(data: Dataset, chance: float, spread: float) -> Iterator[str]:
         yield f"Each training sample is seen {attrs['epochs']:.1f} times. Theory assumes fresh ones, as in one pass."
     half = float(real.interp(time=data["time"][-1] / 2))
     if half - end > 2 * spread:
-        yield f"The test error still falls ({half:.3f} at half the samples, {end:.3f} now). Later passes are not tested."
+        yield f"The test error still falls ({half:.3f} at half the samples, {end:.3f} now). More were not tested."
     gap = abs(data["theory_error_rate"] - data["own_error_rate"].mean("run")).max("time").drop_sel(source=DATA)
     for name, size in gap.dropna("source").to_series().items():
         if size > 0.05:
@@ -256,7 +254,13 @@ def table(data: Dataset) -> str:
 
     for source in data["source"].values.tolist():
         left = float(at["left"].sel(source=source)) if source != DATA else np.nan
-        lines.append(row(source, at["error_rate"].sel(source=source).mean("run").values, f"{left:8.0f}" if left > 0 else "       –"))
+        lines.append(
+            row(
+                source,
+                at["error_rate"].sel(source=source).mean("run").values,
+                f"{left:8.0f}" if left > 0 else "       –",
+            )
+        )
         theory = at["theory_error_rate"].sel(source=source)
         if theory.notnull().any():
             lines.append(row("  theory (own samples)", theory.values))

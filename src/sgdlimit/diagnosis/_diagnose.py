@@ -57,11 +57,11 @@ NODES = 70  # of the reduced spectrum; an error of 1e-5, a hundredth of the smal
 @overload
 def diagnose(source: Instance | LatentLaw | ArrayLike, labels: None = None, **settings: Any) -> Diagnosis: ...
 @overload
-def diagnose(source: ArrayLike, labels: ArrayLike, **settings: Any) -> LabelledDiagnosis: ...
+def diagnose(source: Any, labels: Any, **settings: Any) -> LabelledDiagnosis: ...
 @checked
 def diagnose(
-    source: Instance | LatentLaw | ArrayLike,
-    labels: ArrayLike | None = None,
+    source: Any,
+    labels: Any = None,
     *,
     times: Float[ArrayLike, "time"] | None = None,
     runs: int = 5,
@@ -154,7 +154,9 @@ def diagnose(
     check_whole(1, field_times=field_times)
     check_whole(100, field_samples=field_samples)
     instance = (
-        source if isinstance(source, Instance) else default_network(source, drop_constant=bool(drop_constant), seed=seed)
+        source
+        if isinstance(source, Instance)
+        else default_network(source, drop_constant=bool(drop_constant), seed=seed)
     )
     if times is None:
         times = log_times(100 * instance.input_dim, instance.input_dim)
@@ -194,9 +196,10 @@ def diagnose(
 @checked
 def diagnose_labels(
     samples: Any,
-    labels: ArrayLike,
+    labels: Any,
     *,
     times: Float[ArrayLike, "time"] | None = None,
+    length: float | None = None,
     runs: int = 5,
     chains: int = 16,
     test: float = 0.2,
@@ -220,6 +223,8 @@ def diagnose_labels(
     times
         Output times t = samples/N, increasing; by default 40 log-spaced ones of one pass through the training part.
         Beyond it samples are seen again, as ``attrs["epochs"]`` says.
+    length
+        In the place of ``times``, the last of 40 log-spaced ones.
     runs
         Orders of the samples, at least 3.
     chains
@@ -257,14 +262,13 @@ def diagnose_labels(
     net = Network(**network)
     split = prepare(samples, labels, test=test, preprocess=preprocess, drop_constant=drop_constant, seed=seed)
     count, N = split.train.shape
-    times = log_times(count, N, LABELLED_TIMES) if times is None else check_times(times)
+    steps = count if length is None else max(1, round(length * N))
+    times = log_times(steps, N, LABELLED_TIMES) if times is None else check_times(times)
     rungs = ladder(split.train, split.train_class, seed)
     found = learning_curves(split, rungs, net, times, runs=runs, chains=chains, seed=seed, progress=progress)
-    found = found.assign_attrs(
-        input_dim=N, training_samples=count, test_samples=len(split.test), seed=seed, epochs=float(times[-1] * N / count),
-        chance=1 - np.bincount(split.test_class).max() / len(split.test), learning_rate=net.learning_rate,
-        units=net.units,
-    )  # fmt: skip
+    found.attrs |= {"input_dim": N, "training_samples": count, "test_samples": len(split.test), "seed": seed}
+    found.attrs |= {"units": net.units, "learning_rate": net.learning_rate, "epochs": float(times[-1] * N / count)}
+    found.attrs["chance"] = 1 - float(np.bincount(split.test_class).max()) / len(split.test)
     data, verdict, headline, limits = judge_curves(found)
     for rung in rungs:
         if rung.shrunk:

@@ -125,7 +125,7 @@ def _classes(labels: ArrayLike, count: int) -> tuple[list[str], Int[ndarray, "co
         raise ProblemError(f"labels: must be of at least two classes (got {shown(values[0])} alone). Give others too.")
     if numeric and (len(names) > MOST or (len(names) > 10 and (names % 1).any())):
         raise ProblemError(
-            f"labels: must be classes (got {len(names)} different numbers, as in a regression). Join them into classes, "
+            f"labels: must be classes (got {len(names)} different numbers, a regression). Join them into classes, "
             "such as above and below the median."
         )
     sizes = np.bincount(number)

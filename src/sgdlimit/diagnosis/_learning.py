@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
-from xarray import Dataset
+from xarray import Dataset, concat
 
-from ..errors import DivergenceError, DivergenceWarning
+from ..errors import DivergenceWarning
 from ..instance import Instance
 from ..rules import Activation, activation_named, network
 from ..settings import check_positive, check_whole
@@ -22,6 +22,8 @@ from ._ladder import Rung
 
 DATA = "data"
 """The source that is no surrogate."""
+
+ERRORS = ("error_rate", "loss")
 
 OWN_SAMPLES = 2000
 """Fresh samples on which the error on a surrogate itself is measured."""
@@ -79,16 +81,14 @@ class Network:
             label_noise=self.label_noise,
         )
         student = self.student_scale * W.standard_normal((self.units, N))
-        return Instance.from_inputs(
-            law, student, rule=rule, learning_rate=self.learning_rate, training=self.training
-        )
+        return Instance.from_inputs(law, student, rule=rule, learning_rate=self.learning_rate, training=self.training)
 
 
 def predicted(instance: Instance, times: Float[ndarray, "time"], *, chains: int, seed: int) -> Dataset:
     """``error_rate`` and ``loss`` by mixture theory, dims (time,); NaN after it diverges."""
     with warnings.catch_warnings(action="ignore", category=DivergenceWarning):
         solved = solve(instance, times, "mixture", chains=chains, seed=seed)
-    return solved[["error_rate", "loss"]].mean("run").reindex(time=times)
+    return solved[[*ERRORS]].mean("run").reindex(time=times)
 
 
 def learning_curves(
@@ -104,25 +104,27 @@ def learning_curves(
     sources, parts, theories, confusions = [*(rung.name for rung in rungs), DATA], [], [], []
     for number, rung in enumerate([*rungs, rungs[0]]):
         real = number == len(rungs)
-        instance, done = net.instance(rung, len(data.classes), seed), []
+        instance, trained = net.instance(rung, len(data.classes), seed), []
         for run, order in enumerate(orders):
             rng = np.random.default_rng([seed, 2, number, run])
-            rows = data.train if real else rung.surrogate(rng)
-            own = None if real else rung.fresh(rng, OWN_SAMPLES)
-            done.append(_trained(instance, rows[order], rung.group[order], times, data, own, rung.labels, net))
+            rows = (data.train if real else rung.surrogate(rng))[order]
+            with warnings.catch_warnings(action="ignore", category=DivergenceWarning):
+                given = rows, rows, rung.group[order]
+                sgd = simulate(instance, times, data=given, test_samples=0, keep_weights=True)
+            trained.append(sgd[["W", "head_v", "head_b"]].reindex(time=times))
             progress((number + (run + 1) / runs) / len(sources))
-        curves, confusion = zip(*done, strict=True)
-        parts.append(curves)
-        confusions.append(np.mean(confusion, axis=0))
-        empty = Dataset({name: ("time", np.full(len(times), np.nan)) for name in ("error_rate", "loss")})
+        weights = concat(trained, "run")
+        tests = {"": (data.test, data.test_class)}
+        fresh = rung.fresh(np.random.default_rng([seed, 3, number]), OWN_SAMPLES)
+        tests["own_"] = tests[""] if real else (fresh[0], rung.labels[fresh[1]])
+        parts.append(_errors(instance, rung, weights, tests))
+        confusions.append(_confusion(net, weights.isel(time=-1), data))
+        empty = Dataset({name: ("time", np.full(len(times), np.nan)) for name in ERRORS})
         theories.append(empty if real or not chains else predicted(instance, times, chains=chains, seed=seed))
-    found = {
-        name: (("source", "run", "time"), np.array([[curve[name] for curve in curves] for curves in parts]))
-        for name in parts[0][0]
-    }
+    found = {name: (("source", "run", "time"), np.array([part[name] for part in parts])) for name in parts[0]}
     found |= {
         f"theory_{name}": (("source", "time"), np.array([theory[name].values for theory in theories]))
-        for name in ("error_rate", "loss")
+        for name in ERRORS
     }
     found["confusion"] = ("source", "label", "predicted"), np.array(confusions)
     labels = {"label": data.classes, "predicted": data.classes}
@@ -135,35 +137,34 @@ def _order(count: int, steps: int, rng: np.random.Generator) -> Int[ndarray, "st
     return np.concatenate([rng.permutation(count) for _ in range(-(-steps // count))])[:steps]
 
 
-def _trained(
-    instance: Any, X: Float[ndarray, "step N"], group: Int[ndarray, "step"], times: Float[ndarray, "time"],
-    data: Labelled, own: Any, labels: Int[ndarray, "group"], net: Network,
-) -> tuple[dict[str, Float[ndarray, "time"]], Float[ndarray, "label predicted"]]:  # fmt: skip
-    """Error rate and loss of a run on the test set and on its own kind of samples, and the final confusion matrix."""
-    empty = {name: np.full(len(times), np.nan) for name in ("error_rate", "loss", "own_error_rate", "own_loss")}
-    classes = len(data.classes)
-    try:
-        with warnings.catch_warnings(action="ignore", category=DivergenceWarning):
-            sgd = simulate(instance, times, data=(X, X, group), test_samples=0, keep_weights=True)
-    except DivergenceError:
-        return empty, np.full((classes, classes), np.nan)
-    rule = instance.rule
-    head = {name: sgd[f"head_{name}"].values[0] for name in rule.head}
-    group_of_class = np.array([np.flatnonzero(labels == number)[0] for number in range(classes)])
-    tested = data.test, group_of_class[data.test_class]
-    for prefix, (inputs, groups) in {"": tested, "own_": own or tested}.items():
-        fields = _fields(sgd["W"].values[0], inputs)
-        measured = metrics(rule, fields, groups, head, np.zeros(len(fields), int), [0], False)
-        for name in ("error_rate", "loss"):
-            empty[prefix + name][: len(fields)] = measured[name]
-    g = activation_named(net.activation).value(_fields(sgd["W"].values[0, -1:], data.test)[0])
-    outputs = np.atleast_2d(head["v"][-1]) @ g + np.reshape(head["b"][-1], (-1, 1))
-    guess = outputs.argmax(0) if len(outputs) > 1 else (outputs[0] > 0).astype(int)
-    confusion = np.zeros((classes, classes))
-    np.add.at(confusion, (data.test_class, guess), 1)
-    return empty, confusion / confusion.sum(1, keepdims=True)
+def _errors(
+    instance: Instance, rung: Rung, weights: Dataset, tests: dict[str, tuple[ndarray, ndarray]]
+) -> dict[str, Float[ndarray, "run time"]]:
+    """Error rate and loss on several sets of samples and their classes; NaN where a run has diverged."""
+    rule, several, measured = instance.rule, weights.stack(state=("run", "time")), {}
+    W = several["W"].transpose("state", ...).values
+    head = {name: several[f"head_{name}"].transpose("state", ...).values for name in rule.head}
+    first = np.array([np.flatnonzero(rung.labels == number)[0] for number in range(rung.labels.max() + 1)])
+    for prefix, (inputs, classes) in tests.items():
+        found = metrics(rule, _fields(W, inputs), first[classes], head, np.zeros(len(W), int), [0], False)
+        for name in ERRORS:
+            values = np.where(np.isfinite(W).all(axis=(1, 2)), found[name], np.nan)
+            measured[prefix + name] = values.reshape(weights.sizes["run"], -1)
+    return measured
 
 
-def _fields(W: Float[ndarray, "time K N"], X: Float[ndarray, "sample N"]) -> Float[ndarray, "time K sample"]:
-    """λ = XWᵀ/√N at every output time."""
+def _confusion(net: Network, weights: Dataset, data: Labelled) -> Float[ndarray, "label predicted"]:
+    """Of the test samples of each class, the part that is taken for each class, mean over runs."""
+    g = activation_named(net.activation).value(_fields(weights["W"].values, data.test))
+    v, b = (weights[f"head_{name}"].values for name in "vb")
+    P = 1 if v.ndim == 2 else v.shape[1]
+    outputs = v.reshape(len(v), P, -1) @ g + b.reshape(len(b), P, 1)
+    guess = outputs.argmax(1) if P > 1 else (outputs[:, 0] > 0).astype(int)
+    classes = np.arange(len(data.classes))
+    shares = [[np.mean(guess[:, data.test_class == true] == each) for each in classes] for true in classes]
+    return np.array(shares)
+
+
+def _fields(W: Float[ndarray, "state K N"], X: Float[ndarray, "sample N"]) -> Float[ndarray, "state K sample"]:
+    """λ = XWᵀ/√N of several networks."""
     return (W @ X.T.astype(np.float32) / np.sqrt(X.shape[1])).astype(np.float32)
