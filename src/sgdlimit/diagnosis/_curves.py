@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
 from numpy.typing import ArrayLike
 from xarray import DataArray, Dataset
 
@@ -128,8 +126,10 @@ class LabelledDiagnosis:
         errors = [[error(float(rate), schedule) for rate in tried] for schedule in schedules.values()]
         coords = {"schedule": list(schedules), "learning_rate": tried}
         found = Dataset({"error_rate": (tuple(coords), errors)}, coords)
-        row, column = np.unravel_index(np.nanargmin(errors), (2, len(tried)))
-        return found.assign_attrs(learning_rate=float(tried[column]), schedule=list(schedules)[row], samples=wanted)
+        best = {name: place.item() for name, place in found["error_rate"].fillna(1).argmin(...).items()}
+        return found.assign_attrs(
+            {name: found[name][place].item() for name, place in best.items()} | {"samples": wanted}
+        )
 
     @checked
     def compare(self, curve: ArrayLike) -> "LabelledDiagnosis":
@@ -187,10 +187,9 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
 
     paired = smooth((surrogates - real).var("run", ddof=1).mean("source"))
     of_set = smooth(surrogates.var("run", ddof=1).mean("source") - real.var("run", ddof=1)).clip(min=0)
-    stderr = np.sqrt(paired / runs + of_set).clip(min=resolution / BEYOND)
-    beyond = abs(difference) > BEYOND * stderr
-    lasting = np.logical_and.reduce([beyond.shift(time=-k, fill_value=False) for k in range(SUCCESSIVE)])
-    lasting = beyond.copy(data=lasting)
+    stderr = np.sqrt(paired / runs + of_set).clip(min=resolution)
+    beyond = (abs(difference) > BEYOND * stderr).astype(int)
+    lasting = beyond.rolling(time=SUCCESSIVE).sum().shift(time=1 - SUCCESSIVE) == SUCCESSIVE
     left = data["samples"].where(lasting).min("time")
     floor = real.std("run", ddof=1)
     data = data.assign(difference=difference, difference_stderr=stderr, left=left, floor=floor)
@@ -199,7 +198,7 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
     staying = [str(name) for name in left["source"].values if left.sel(source=name).isnull()]
     if errors.isnull().any():
         return data, "diverges", "Training diverges. Lower the learning rate, or standardise the data.", []
-    if not end.mean() < chance - BEYOND * spread:
+    if end.mean() > chance - BEYOND * np.hypot(spread, np.sqrt(chance * (1 - chance) * resolution)):
         verdict = "nothing learned"
         headline = f"Nothing is learned: the test error ends at {end.mean():.3f}, and chance gives {chance:.3f}."
     else:
@@ -231,7 +230,7 @@ def _limits(data: Dataset, chance: float, spread: float) -> Iterator[str]:
     count, end = attrs["test_samples"], float(real[-1])
     yield f"Resolution: {count} test samples tell errors apart that differ by {1 / count:.4f}."
     if spread > (chance - end) / 4:
-        yield f"The noise floor {spread:.3f} hides most differences. Give more samples, or more --units."
+        yield f"The noise floor {spread:.3f} hides most differences. Give more samples, or more units."
     if attrs["epochs"] > 1:
         yield f"Each training sample is seen {attrs['epochs']:.1f} times. Theory assumes fresh ones, as in one pass."
     half = float(real.interp(time=data["time"][-1] / 2))
@@ -247,21 +246,16 @@ def table(data: Dataset) -> str:
     """The test error of every source at five times, with the noise floor, as lines of text."""
     places = np.unique(np.searchsorted(data["samples"], np.geomspace(data["samples"][0], data["samples"][-1], 6)[1:]))
     at = data.isel(time=places)
-    lines = [f"{'test error after':24}" + "".join(f"{count:8.0f}" for count in at["samples"].values) + "    left"]
-
-    def row(name: str, values: Float[ndarray, "time"], end: str = "") -> str:
-        return f"{name:24}" + "".join(f"{value:8.3f}" for value in values) + end
-
-    for source in data["source"].values.tolist():
-        left = float(at["left"].sel(source=source)) if source != DATA else np.nan
-        lines.append(
-            row(
-                source,
-                at["error_rate"].sel(source=source).mean("run").values,
-                f"{left:8.0f}" if left > 0 else "       –",
-            )
-        )
+    lines = [f"{'test error after':28}" + "".join(f"{count:8.0f}" for count in at["samples"].values) + "    left"]
+    rows = {"noise floor": at["floor"]}
+    for source in data["source"].values.tolist()[::-1]:
         theory = at["theory_error_rate"].sel(source=source)
         if theory.notnull().any():
-            lines.append(row("  theory (own samples)", theory.values))
-    return "\n".join([*lines, row("noise floor", at["floor"].values)])
+            rows[f"  theory of {source}"] = theory
+        rows[source] = at["error_rate"].sel(source=source).mean("run")
+    for name, values in reversed(rows.items()):
+        left = data["left"].to_series().get(name, np.nan)
+        lines.append(
+            f"{name:24}" + "".join(f"{value:8.3f}" for value in values.values) + f"{left:8.0f}".replace("nan", " – ")
+        )
+    return "\n".join(lines)

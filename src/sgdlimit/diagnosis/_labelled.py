@@ -132,6 +132,6 @@ def _classes(labels: ArrayLike, count: int) -> tuple[list[str], Int[ndarray, "co
     if sizes.min() < LEAST or len(names) > MOST:
         raise ProblemError(
             f"labels: must be at most {MOST} classes of at least {LEAST} samples (got {len(names)}, of which "
-            f"{shown(names[sizes.argmin()].item())} has {sizes.min()}). Join classes, or leave out small ones."
+            f"{shown(names.tolist()[sizes.argmin()])} has {sizes.min()}). Join classes, or leave out small ones."
         )
     return [f"{name:g}" if numeric else name for name in names.tolist()], number

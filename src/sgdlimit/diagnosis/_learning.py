@@ -18,7 +18,9 @@ from ..simulation import Progress, metrics, simulate
 from ..theory import solve
 from ..training import PLAIN, Training
 from ._labelled import Labelled
-from ._ladder import Rung
+from ._ladder import Groups, Rows, Rung
+
+Times = Float[ndarray, "time"]
 
 DATA = "data"
 """The source that is no surrogate."""
@@ -59,9 +61,7 @@ class Network:
     @checked
     def __post_init__(self) -> None:
         check_whole(1, units=self.units)
-        check_positive(
-            learning_rate=self.learning_rate, student_scale=self.student_scale, output_scale=self.output_scale
-        )
+        check_positive(**{name: getattr(self, name) for name in ("learning_rate", "student_scale", "output_scale")})
 
     def instance(self, rung: Rung, classes: int, seed: int, weights: Any = None) -> Instance:
         """The network before it learns, on the law of a rung; ``weights`` are other shares of the classes."""
@@ -70,9 +70,8 @@ class Network:
             shares = np.bincount(rung.labels, law.weights)
             law = law.with_weights(law.weights * (np.asarray(weights) / shares)[rung.labels])
         W, v = (np.random.default_rng([seed, number]) for number in range(2))
-        shape = (outputs, self.units)[outputs == 1 :]
         rule = network(
-            self.output_scale * v.standard_normal(shape),
+            self.output_scale * v.standard_normal((outputs, self.units)[outputs == 1 :]),
             np.zeros((1, outputs, 0)) if outputs > 1 else None,
             activation=self.activation,
             loss=self.loss or ("logistic" if outputs == 1 else "cross-entropy"),
@@ -84,7 +83,7 @@ class Network:
         return Instance.from_inputs(law, student, rule=rule, learning_rate=self.learning_rate, training=self.training)
 
 
-def predicted(instance: Instance, times: Float[ndarray, "time"], *, chains: int, seed: int) -> Dataset:
+def predicted(instance: Instance, times: Times, *, chains: int, seed: int) -> Dataset:
     """``error_rate`` and ``loss`` by mixture theory, dims (time,); NaN after it diverges."""
     with warnings.catch_warnings(action="ignore", category=DivergenceWarning):
         solved = solve(instance, times, "mixture", chains=chains, seed=seed)
@@ -92,18 +91,19 @@ def predicted(instance: Instance, times: Float[ndarray, "time"], *, chains: int,
 
 
 def learning_curves(
-    data: Labelled, rungs: list[Rung], net: Network, times: Float[ndarray, "time"], *, runs: int, chains: int,
-    seed: int, progress: Progress,
+    data: Labelled, rungs: list[Rung], net: Network, times: Times, *, runs: int, chains: int, seed: int,
+    progress: Progress,
 ) -> Dataset:  # fmt: skip
     """SGD on each surrogate and on the data with the same initial weights and order of labels, and theory.
 
     Every run takes the training rows in an order of its own, again in another one after the last.
     """
-    N, steps = data.train.shape[1], round(times[-1] * data.train.shape[1])
-    orders = [_order(len(data.train), steps, np.random.default_rng([seed, 1, run])) for run in range(runs)]
-    sources, parts, theories, confusions = [*(rung.name for rung in rungs), DATA], [], [], []
+    N, parts = data.train.shape[1], []
+    orders = [
+        _order(len(data.train), round(times[-1] * N), np.random.default_rng([seed, 1, run])) for run in range(runs)
+    ]
     for number, rung in enumerate([*rungs, rungs[0]]):
-        real = number == len(rungs)
+        real, name = number == len(rungs), DATA if number == len(rungs) else rung.name
         instance, trained = net.instance(rung, len(data.classes), seed), []
         for run, order in enumerate(orders):
             rng = np.random.default_rng([seed, 2, number, run])
@@ -112,24 +112,20 @@ def learning_curves(
                 given = rows, rows, rung.group[order]
                 sgd = simulate(instance, times, data=given, test_samples=0, keep_weights=True)
             trained.append(sgd[["W", "head_v", "head_b"]].reindex(time=times))
-            progress((number + (run + 1) / runs) / len(sources))
-        weights = concat(trained, "run")
-        tests = {"": (data.test, data.test_class)}
-        fresh = rung.fresh(np.random.default_rng([seed, 3, number]), OWN_SAMPLES)
-        tests["own_"] = tests[""] if real else (fresh[0], rung.labels[fresh[1]])
-        parts.append(_errors(instance, rung, weights, tests))
-        confusions.append(_confusion(net, weights.isel(time=-1), data))
-        empty = Dataset({name: ("time", np.full(len(times), np.nan)) for name in ERRORS})
-        theories.append(empty if real or not chains else predicted(instance, times, chains=chains, seed=seed))
-    found = {name: (("source", "run", "time"), np.array([part[name] for part in parts])) for name in parts[0]}
-    found |= {
-        f"theory_{name}": (("source", "time"), np.array([theory[name].values for theory in theories]))
-        for name in ERRORS
-    }
-    found["confusion"] = ("source", "label", "predicted"), np.array(confusions)
-    labels = {"label": data.classes, "predicted": data.classes}
-    coords = {"source": sources, "run": np.arange(runs), "time": times, "samples": ("time", np.rint(times * N))}
-    return Dataset(found, coords | labels)
+            progress((number + (run + 1) / runs) / (len(rungs) + 1))
+        weights = concat(trained, "run").assign_coords(run=range(runs))
+        found = _errors(instance, rung, weights, data.test, data.test_class)
+        own, group = rung.fresh(np.random.default_rng([seed, 3, number]), OWN_SAMPLES)
+        measured = found if real else _errors(instance, rung, weights, own, rung.labels[group])
+        solved = measured.isel(run=0, drop=True) * np.nan
+        if chains and not real:
+            solved = predicted(instance, times, chains=chains, seed=seed)
+        found = found.merge(measured.rename({each: f"own_{each}" for each in ERRORS}))
+        found = found.merge(solved.rename({each: f"theory_{each}" for each in ERRORS}))
+        found["confusion"] = ("label", "predicted"), _confusion(net, weights.isel(time=-1), data)
+        parts.append(found.assign_coords(source=name))
+    labels = {"label": data.classes, "predicted": data.classes, "samples": ("time", np.rint(times * N))}
+    return concat(parts, "source").assign_coords(labels)
 
 
 def _order(count: int, steps: int, rng: np.random.Generator) -> Int[ndarray, "step"]:
@@ -137,32 +133,23 @@ def _order(count: int, steps: int, rng: np.random.Generator) -> Int[ndarray, "st
     return np.concatenate([rng.permutation(count) for _ in range(-(-steps // count))])[:steps]
 
 
-def _errors(
-    instance: Instance, rung: Rung, weights: Dataset, tests: dict[str, tuple[ndarray, ndarray]]
-) -> dict[str, Float[ndarray, "run time"]]:
-    """Error rate and loss on several sets of samples and their classes; NaN where a run has diverged."""
-    rule, several, measured = instance.rule, weights.stack(state=("run", "time")), {}
-    W = several["W"].transpose("state", ...).values
-    head = {name: several[f"head_{name}"].transpose("state", ...).values for name in rule.head}
-    first = np.array([np.flatnonzero(rung.labels == number)[0] for number in range(rung.labels.max() + 1)])
-    for prefix, (inputs, classes) in tests.items():
-        found = metrics(rule, _fields(W, inputs), first[classes], head, np.zeros(len(W), int), [0], False)
-        for name in ERRORS:
-            values = np.where(np.isfinite(W).all(axis=(1, 2)), found[name], np.nan)
-            measured[prefix + name] = values.reshape(weights.sizes["run"], -1)
-    return measured
+def _errors(instance: Instance, rung: Rung, weights: Dataset, inputs: Rows, classes: Groups) -> Dataset:
+    """Error rate and loss on samples of known classes, dims (run, time); NaN where a run has diverged."""
+    rule, several = instance.rule, weights.stack(state=("run", "time")).transpose("state", ...)
+    W, head = several["W"].values, {name: several[f"head_{name}"].values for name in rule.head}
+    first = np.unique(rung.labels, return_index=True)[1]  # any group of a class has its label
+    found = metrics(rule, _fields(W, inputs), first[classes], head, np.zeros(len(W), int), [0], False)
+    finite = several["W"].notnull().all(["student", "input"])
+    return Dataset({name: finite.copy(data=found[name]).where(finite) for name in ERRORS}).unstack("state")
 
 
 def _confusion(net: Network, weights: Dataset, data: Labelled) -> Float[ndarray, "label predicted"]:
-    """Of the test samples of each class, the part that is taken for each class, mean over runs."""
+    """The part of the test samples of each class that is taken for each class; mean over runs."""
     g = activation_named(net.activation).value(_fields(weights["W"].values, data.test))
-    v, b = (weights[f"head_{name}"].values for name in "vb")
-    P = 1 if v.ndim == 2 else v.shape[1]
-    outputs = v.reshape(len(v), P, -1) @ g + b.reshape(len(b), P, 1)
-    guess = outputs.argmax(1) if P > 1 else (outputs[:, 0] > 0).astype(int)
+    outputs = np.einsum("r...k,rks->r...s", weights["head_v"], g) + weights["head_b"].values[..., None]
+    guess = (outputs > 0).astype(int) if outputs.ndim == 2 else outputs.argmax(1)
     classes = np.arange(len(data.classes))
-    shares = [[np.mean(guess[:, data.test_class == true] == each) for each in classes] for true in classes]
-    return np.array(shares)
+    return np.array([(guess[:, data.test_class == true, None] == classes).mean((0, 1)) for true in classes])
 
 
 def _fields(W: Float[ndarray, "state K N"], X: Float[ndarray, "sample N"]) -> Float[ndarray, "state K sample"]:
