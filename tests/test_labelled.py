@@ -248,7 +248,7 @@ def test_check_writes_the_curves_of_labelled_data(tmp_path):
     assert "Your curve is nearest to SGD on" in done.stdout
     folder = tmp_path / "results" / "check-data"
     assert {path.name for path in folder.iterdir()} == {
-        "diagnosis.pdf", "diagnosis.png", "diagnosis.zarr", "verdict.txt",
+        "diagnosis.pdf", "diagnosis.png", "diagnosis.zarr", "index.html", "verdict.txt",
     }  # fmt: skip
     data = sl.load(folder / "diagnosis.zarr")
     assert data["label"].values.tolist() == ["no", "yes"]

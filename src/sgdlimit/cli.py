@@ -229,7 +229,7 @@ def check(
     samples, columns, labels = read_samples(data, **table._asdict())
     tell(columns)
     from .diagnosis import default_network
-    from .single_run import check_data, check_labels, output_times
+    from .single_run import check_data, output_times
 
     default = Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}"
     options = {name: value for name, value in network._asdict().items() if value is not None}
@@ -237,6 +237,8 @@ def check(
         if network.role == "latent":
             raise ProblemError("--as: must be 'inputs' with --labels (got 'latent'). Leave it out.")
         options = {name: options[name] for name in options.keys() - {"role", "input_dim"}}
+        from .report import check_labels
+
         points = curve and read_samples(str(curve)).samples.to_numpy()
         folder = _result_folder(out, default)
         with _progress(folder) as progress:

@@ -4,17 +4,15 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from dask.utils import format_time
 from jaxtyping import Float
 from numpy import ndarray
-from pandas import DataFrame
 
 from .comparison import compare, measured_for, over_entries, scatter
-from .diagnosis import diagnose, diagnose_labels
+from .diagnosis import diagnose
 from .errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from .inputs import ClusterMixture, Gaussian
 from .instance import Instance
@@ -186,43 +184,4 @@ def check_data(
         save(found.centred.data, folder / "centred.zarr")
     save_figure(found.figure(), folder, "diagnosis")
     (folder / "verdict.txt").write_text(f"{found}\n{network.attrs['data_columns']}\n", encoding="utf-8")
-    return f"{found}\n\nResults: {folder}"
-
-
-def check_labels(
-    samples: DataFrame,
-    labels: ndarray,
-    folder: Path,
-    *,
-    time: float | None,
-    curve: Float[ndarray, "points 2"] | None,
-    progress: Progress,
-    **options: Any,
-) -> str:
-    """Diagnose labelled data and write everything into a folder.
-
-    Parameters
-    ----------
-    samples, labels, **options
-        See :func:`sgdlimit.diagnosis.diagnose_labels`.
-    folder
-        An empty folder; it gets ``diagnosis.zarr``, ``diagnosis.png``, ``diagnosis.pdf`` and ``verdict.txt``.
-    time
-        Length of training in units of N steps, by default one pass.
-    curve
-        The user's own curve, see :meth:`sgdlimit.diagnosis.LabelledDiagnosis.compare`.
-    progress
-        Called with a stage and the fraction of it that is done.
-
-    Returns
-    -------
-    str
-        The verdict, the numbers behind it, and where the results are.
-    """
-    found = diagnose_labels(samples, labels, length=time, progress=partial(progress, "theory and SGD"), **options)
-    if curve is not None:
-        found = found.compare(curve)
-    save(found.data, folder / "diagnosis.zarr")
-    save_figure(found.figure(), folder, "diagnosis")
-    (folder / "verdict.txt").write_text(f"{found}\n", encoding="utf-8")
     return f"{found}\n\nResults: {folder}"

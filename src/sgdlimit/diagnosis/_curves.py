@@ -246,7 +246,7 @@ def table(data: Dataset) -> str:
     """The test error of every source at five times, with the noise floor, as lines of text."""
     places = np.unique(np.searchsorted(data["samples"], np.geomspace(data["samples"][0], data["samples"][-1], 6)[1:]))
     at = data.isel(time=places)
-    lines = [f"{'test error after':28}" + "".join(f"{count:8.0f}" for count in at["samples"].values) + "    left"]
+    lines = [f"{'test error after':30}" + "".join(f"{count:8.0f}" for count in at["samples"].values) + "    left"]
     rows = {"noise floor": at["floor"]}
     for source in data["source"].values.tolist()[::-1]:
         theory = at["theory_error_rate"].sel(source=source)

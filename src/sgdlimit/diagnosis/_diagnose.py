@@ -270,11 +270,11 @@ def diagnose_labels(
     found.attrs |= {"units": net.units, "learning_rate": net.learning_rate, "epochs": float(times[-1] * N / count)}
     found.attrs["chance"] = 1 - float(np.bincount(split.test_class).max()) / len(split.test)
     data, verdict, headline, limits = judge_curves(found)
-    for rung in rungs:
-        if rung.shrunk:
-            split.notes.append(
-                f"Covariances of {len(rung.shrunk)} groups with fewer samples than columns are shrunk ({rung.name})."
-            )
+    split.notes.extend(
+        f"Groups whose covariance is shrunk, with no more samples than columns: {len(rung.shrunk)} of {rung.name}."
+        for rung in rungs
+        if rung.shrunk
+    )
     return LabelledDiagnosis(verdict, headline, (*split.notes, *limits), data, tuple(rungs), net)
 
 

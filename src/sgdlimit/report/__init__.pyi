@@ -8,4 +8,5 @@ from ._contents import (
     numbers as numbers,
     slug as slug,
 )
+from ._labelled import check_labels as check_labels
 from ._write import write_page as write_page
