@@ -235,6 +235,33 @@ def test_curves_that_are_none_are_refused():
         found.predict(source="menas")
 
 
+def test_theory_follows_sgd_on_the_surrogates_and_predicts_other_networks():
+    """Gaussian classes, where the most detailed rung is right too: within three standard errors, and 0.01 for N = 10."""
+    found = sl.diagnose(*gaussian_classes(7, shift=1.5), runs=5, units=4, chains=16)
+    data = found.data.drop_sel(source="data")
+    own = data["own_error_rate"]
+    assert (abs(data["theory_error_rate"] - own.mean("run")) < 3 * own.std("run") / np.sqrt(5) + 0.02).all()
+    loss = data["own_loss"]
+    assert (abs(data["theory_loss"] - loss.mean("run")) < 3 * loss.std("run") / np.sqrt(5) + 0.02).all()
+    again = found.predict(source="means")
+    np.testing.assert_array_equal(again["error_rate"], data["theory_error_rate"].sel(source="means"))
+    noisy = found.predict(source="means", label_noise=0.5)["error_rate"]
+    assert float(noisy[-1]) > 0.4 > 2 * float(again["error_rate"][-1])
+    # Nearly all samples are of one class, and nearly all are taken for it.
+    assert float(found.predict(source="means", weights=[0.98, 0.02])["error_rate"][-1]) < 0.03
+
+
+def test_the_recommended_rate_is_nearly_the_best_of_sgd():
+    X, y = gaussian_classes(8)
+    rates = [0.02, 0.1, 0.5]
+    runs = {rate: sl.diagnose(X, y, learning_rate=rate, **FAST) for rate in rates}
+    scan = {rate: float(found.data["error_rate"].sel(source="data").mean("run")[-1]) for rate, found in runs.items()}
+    tried = runs[0.1].best_rate(rates=rates)
+    assert tried["error_rate"].shape == (2, 3)
+    best = tried["error_rate"].sel(schedule="constant").idxmin("learning_rate").item()
+    assert scan[best] <= 1.1 * min(scan.values())
+
+
 def test_check_writes_the_curves_of_labelled_data(tmp_path):
     """A process of its own, with theory, texts as labels and the user's own curve."""
     table = pd.DataFrame(X[:300], columns=[f"x{column}" for column in range(N)])

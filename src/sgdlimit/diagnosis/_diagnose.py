@@ -266,6 +266,7 @@ def diagnose_labels(
     times = log_times(steps, N, LABELLED_TIMES) if times is None else check_times(times)
     rungs = ladder(split.train, split.train_class, seed)
     found = learning_curves(split, rungs, net, times, runs=runs, chains=chains, seed=seed, progress=progress)
+    found["clusters"] = "label", np.bincount(rungs[-1].labels)
     found.attrs |= {"input_dim": N, "training_samples": count, "test_samples": len(split.test), "seed": seed}
     found.attrs |= {"units": net.units, "learning_rate": net.learning_rate, "epochs": float(times[-1] * N / count)}
     found.attrs["chance"] = 1 - float(np.bincount(split.test_class).max()) / len(split.test)

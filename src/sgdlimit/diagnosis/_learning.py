@@ -124,7 +124,7 @@ def learning_curves(
         found = found.merge(solved.rename({each: f"theory_{each}" for each in ERRORS}))
         found["confusion"] = ("label", "predicted"), _confusion(net, weights.isel(time=-1), data)
         parts.append(found.assign_coords(source=name))
-    labels = {"label": data.classes, "predicted": data.classes, "samples": ("time", np.rint(times * N))}
+    labels = {"label": data.classes, "predicted": data.classes, "samples": ("time", np.rint(times * N).astype(int))}
     return concat(parts, "source").assign_coords(labels)
 
 

@@ -37,15 +37,8 @@ def labelled(data: Dataset) -> Figure:
         runs = data["own_error_rate"].sel(source=name)
         draw(own, samples, runs.mean("run"), runs.std("run"), name=name, lw=0.7, **style)
         if theory:
-            draw(
-                own,
-                samples,
-                data["theory_error_rate"].sel(source=name),
-                name=f"{name}, theory",
-                lw=3.5,
-                alpha=0.45,
-                **style,
-            )
+            solved = data["theory_error_rate"].sel(source=name)
+            draw(own, samples, solved, name=f"{name}, theory", color=series.color, lw=4, alpha=0.35)
         height, left = next(steps), float(data["left"].sel(source=name))
         if left > 0:
             tested.axvline(left, ymax=0.12 - height, color=series.color, lw=1.5)
@@ -65,7 +58,7 @@ def labelled(data: Dataset) -> Figure:
     handles.append(key("(a) rung is left", ls="", marker="v", ms=5))
     handles.append(shade_key("±1 deviation over runs"))
     if theory:
-        handles.append(key("(b) thick: theory, thin: SGD", lw=3.5, alpha=0.45))
+        handles.append(key("(b) thick: theory, thin: SGD", lw=4, alpha=0.35))
     tested.set(xscale="log", xlabel="samples seen", ylabel="error rate", ylim=(0, None))
     own.set(xlabel="samples seen")
     finish(panels, ["on the held-out test set", "on fresh samples of each surrogate"])
