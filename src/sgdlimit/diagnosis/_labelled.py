@@ -89,15 +89,15 @@ def prepare(
     repeated = sum(row.tobytes() in seen for row in tested)
     if repeated:
         notes.append(f"{repeated} of {len(tested)} test samples are also in the training part: their error is too low.")
-    if drop_constant is None:
-        drop_constant = images or (X.shape[1] >= 16 and X.min() >= 0 and X.max() <= 255 and not (X % 1).any())
+    pixels = X.shape[1] >= 16 and X.min() >= 0 and X.max() <= 255 and not (X % 1).any()
+    drop = bool(images or pixels) if drop_constant is None else drop_constant
     mean, deviation = train.mean(0), train.std(0)
     few = carrying_rows(train - mean) < FEW_ROWS  # false also where a column is constant
     constant = deviation <= 1e-12 * abs(train).max(0)
     names = headings if len(headings) == X.shape[1] else np.arange(X.shape[1]) + 1
-    if few.any() and not drop_constant:
+    if few.any() and not drop:
         notes.append(f"Nearly constant columns: {listed(names[few])}. Try drop_constant=True (--drop-constant).")
-    dropped = constant_columns("samples", constant | (few & drop_constant), names, drop=drop_constant)
+    dropped = constant_columns("samples", constant | (few & drop), names, drop=drop)
     if len(dropped):
         notes.append(f"{len(dropped)} of {len(names)} columns are (nearly) constant and left out.")
     kept = np.setdiff1d(np.arange(len(names)), dropped)
@@ -118,7 +118,7 @@ def _classes(labels: ArrayLike, count: int) -> tuple[list[str], Int[ndarray, "co
         )
     if values.isna().any():
         raise ProblemError(f"labels: must not be missing (got {values.isna().sum()} of {count}). Leave those out.")
-    parsed = pd.to_numeric(values, errors="coerce")
+    parsed: Any = pd.to_numeric(values, errors="coerce")
     numeric = bool(parsed.notna().all())
     names, number = np.unique(parsed if numeric else values.astype(str), return_inverse=True)
     if len(names) < 2:

@@ -25,6 +25,7 @@ RIDGE = 1e-6
 
 Rows = Float[ndarray, "row N"]
 Groups = Int[ndarray, "row"]
+Kind = Literal["isotropic", "pooled", "own"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Rung:
     group: Groups
     labels: Int[ndarray, "group"]
     """The class of each group."""
-    kind: Literal["isotropic", "pooled", "own"]
+    kind: Kind
 
     @cached_property
     def parts(self) -> list[Groups]:
@@ -113,7 +114,7 @@ def _orthonormal(z: Rows) -> Rows:
 def ladder(rows: Rows, classes: Groups, seed: int) -> list[Rung]:
     """The rungs: means; + the pooled covariance; + that of each class; several clusters of a class if there are."""
     same = np.arange(classes.max() + 1)
-    kinds = {"means": "isotropic", "pooled covariance": "pooled", "class covariances": "own"}
+    kinds: dict[str, Kind] = {"means": "isotropic", "pooled covariance": "pooled", "class covariances": "own"}
     rungs = [Rung(name, rows, classes, same, kind) for name, kind in kinds.items()]
     group, labels, rng = np.zeros_like(classes), [], np.random.default_rng(seed)
     for number, part in enumerate(rungs[0].parts):

@@ -114,9 +114,9 @@ def learning_curves(
             trained.append(sgd[["W", "head_v", "head_b"]].reindex(time=times))
             progress((number + (run + 1) / runs) / (len(rungs) + 1))
         weights = concat(trained, "run").assign_coords(run=range(runs))
-        found = _errors(instance, rung, weights, data.test, data.test_class)
+        found = _errors(instance.rule, rung, weights, data.test, data.test_class)
         own, group = rung.fresh(np.random.default_rng([seed, 3, number]), OWN_SAMPLES)
-        measured = found if real else _errors(instance, rung, weights, own, rung.labels[group])
+        measured = found if real else _errors(instance.rule, rung, weights, own, rung.labels[group])
         solved = measured.isel(run=0, drop=True) * np.nan
         if chains and not real:
             solved = predicted(instance, times, chains=chains, seed=seed)
@@ -133,9 +133,9 @@ def _order(count: int, steps: int, rng: np.random.Generator) -> Int[ndarray, "st
     return np.concatenate([rng.permutation(count) for _ in range(-(-steps // count))])[:steps]
 
 
-def _errors(instance: Instance, rung: Rung, weights: Dataset, inputs: Rows, classes: Groups) -> Dataset:
+def _errors(rule: Any, rung: Rung, weights: Dataset, inputs: Rows, classes: Groups) -> Dataset:
     """Error rate and loss on samples of known classes, dims (run, time); NaN where a run has diverged."""
-    rule, several = instance.rule, weights.stack(state=("run", "time")).transpose("state", ...)
+    several = weights.stack(state=("run", "time")).transpose("state", ...)
     W, head = several["W"].values, {name: several[f"head_{name}"].values for name in rule.head}
     first = np.unique(rung.labels, return_index=True)[1]  # any group of a class has its label
     found = metrics(rule, _fields(W, inputs), first[classes], head, np.zeros(len(W), int), [0], False)

@@ -1,6 +1,7 @@
 """Learning curves on labelled data beside those on their surrogates."""
 
 from itertools import cycle
+from typing import Any
 
 from matplotlib.figure import Figure
 from xarray import Dataset
@@ -50,7 +51,7 @@ def labelled(data: Dataset) -> Figure:
         tested, samples[every], real.mean("run")[every], spread[every], name=DATA, bars=True,
         color="black", ls="", marker="o", mfc="white", zorder=3,
     )  # fmt: skip
-    handles = [key(name, color=series.color, ls=series.linestyle) for name, series in rungs]
+    handles: list[Any] = [key(name, color=series.color, ls=series.linestyle) for name, series in rungs]
     handles.append(key(f"SGD on the data, {data.sizes['run']} runs", ls="", marker="o", mfc="white"))
     if "curve" in data:
         tested.plot(data["curve_samples"], data["curve"], "x", color=GREY, ms=5, zorder=4)

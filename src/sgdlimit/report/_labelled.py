@@ -66,7 +66,7 @@ def check_labels(
     errors = (
         data["error_rate"].mean("run").to_pandas().T.iloc[-1::-8][::-1].set_index(data["samples"].values[-1::-8][::-1])
     )
-    confusion = data["confusion"].sel(source=DATA).to_pandas()
+    confusion = data["confusion"].sel(source=DATA).to_series().unstack("predicted")
     tables = (
         numbers("Error rate on the test set after so many samples.", errors, "{:.3f}"),
         numbers("Part of each class (row) that is taken for each class (column) in the end.", confusion, "{:.3f}"),
