@@ -13,14 +13,14 @@ RUNGS = ("means", "pooled covariance", "class covariances")
 
 
 def gaussian_classes(seed, rung):
-    """Two classes of the means ±μ; isotropic, or with a covariance across which μ lies, or each with its own."""
+    """Two classes of the means ±μ; isotropic, or with a common covariance, or each with its own."""
     rng = np.random.default_rng([seed, 7])
     y, z = rng.integers(0, 2, COUNT), rng.normal(size=(COUNT, N))
     basis, scales = np.linalg.qr(rng.normal(size=(N, N))).Q, np.geomspace(0.1, 3, N)
     if rung == "means":
         return z + 0.35 * np.where(y, 1, -1)[:, None] * rng.choice([-1, 1], N), y
     if rung == "pooled covariance":
-        return (z * scales + 0.3 * np.where(y, 1, -1)[:, None] * scales[::-1]) @ basis, y
+        return (z + 0.35 * np.where(y, 1, -1)[:, None] * rng.choice([-1, 1], N)) * scales @ basis, y
     return (z * np.where(y[:, None], scales, scales[::-1]) + 0.1 * np.where(y, 1, -1)[:, None]) @ basis, y
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BEYOND, SUCCESSIVE = 2, 3
 """A rung is left where its distance from the data is above so many standard errors at so many successive times."""
 
+APART = 1.5
+"""Output times that are closer are nearly one: by chance they differ together, and the verdict would be wrong."""
+
 RATES = np.geomspace(0.02, 2, 9)
 """Learning rates that are tried."""
 
@@ -175,11 +178,18 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
     """Where each rung is left, the verdict, its sentences and what limits it.
 
     A rung is left at the first output time from which its paired difference from the data is above twice its standard
-    error at three successive times. Standard errors are those over runs, averaged over rungs and neighbouring times.
+    error at three successive times, each of them :data:`APART` times as late as the one before. Standard errors are
+    those over runs, averaged over rungs and neighbouring times.
     They include that the data are a single set: rows of a surrogate vary from run to run, those of the data do not.
     """
     errors, runs, resolution = data["error_rate"], data.sizes["run"], 1 / data.attrs["test_samples"]
+    samples, apart = data["samples"].values, [0]
+    for place, count in enumerate(samples):
+        if count >= APART * samples[apart[-1]]:
+            apart.append(place)
     surrogates, real = errors.drop_sel(source=DATA), errors.sel(source=DATA, drop=True)
+    floor = real.std("run", ddof=1)
+    surrogates, real = surrogates.isel(time=apart), real.isel(time=apart)
     difference = (surrogates - real).mean("run")
 
     def smooth(variance: DataArray) -> DataArray:
@@ -190,10 +200,9 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
     stderr = np.sqrt(paired / runs + of_set).clip(min=resolution)
     beyond = (abs(difference) > BEYOND * stderr).astype(int)
     lasting = beyond.rolling(time=SUCCESSIVE).sum().shift(time=1 - SUCCESSIVE) == SUCCESSIVE
-    left = data["samples"].where(lasting).min("time")
-    floor = real.std("run", ddof=1)
+    left = real["samples"].where(lasting).min("time")
     data = data.assign(difference=difference, difference_stderr=stderr, left=left, floor=floor)
-    chance, end = data.attrs["chance"], real.isel(time=-1)
+    chance, end = data.attrs["chance"], errors.sel(source=DATA).isel(time=-1)
     spread = max(float(end.std("run", ddof=1)), resolution)
     staying = [str(name) for name in left["source"].values if left.sel(source=name).isnull()]
     if errors.isnull().any():
@@ -203,11 +212,11 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
         headline = f"Nothing is learned: the test error ends at {end.mean():.3f}, and chance gives {chance:.3f}."
     else:
         verdict = staying[0] if staying else DATA
-        headline = " ".join(_sentences(data, staying))
+        headline = " ".join(_sentences(data))
     return data, verdict, f"Verdict: {headline}", list(_limits(data, chance, spread))
 
 
-def _sentences(data: Dataset, staying: list[str]) -> Iterator[str]:
+def _sentences(data: Dataset) -> Iterator[str]:
     """What the network uses from when on."""
     begin, total = 0.0, float(data["samples"][-1])
     for name in data["left"]["source"].values.tolist():
@@ -255,7 +264,6 @@ def table(data: Dataset) -> str:
         rows[source] = at["error_rate"].sel(source=source).mean("run")
     for name, values in reversed(rows.items()):
         left = data["left"].to_series().get(name, np.nan)
-        lines.append(
-            f"{name:24}" + "".join(f"{value:8.3f}" for value in values.values) + f"{left:8.0f}".replace("nan", " – ")
-        )
+        cells = "".join(f"{value:8.3f}" for value in values.values)
+        lines.append(f"{name:30}{cells}{left:8.0f}".replace("nan", "  –"))
     return "\n".join(lines)

@@ -63,10 +63,9 @@ def check_labels(
     figure = found.figure()
     picture = save_figure(figure, folder, "diagnosis")[0]
     (folder / "verdict.txt").write_text(f"{found}\n", encoding="utf-8")
-    errors = (
-        data["error_rate"].mean("run").to_pandas().T.iloc[-1::-8][::-1].set_index(data["samples"].values[-1::-8][::-1])
-    )
-    confusion = data["confusion"].sel(source=DATA).to_series().unstack("predicted")
+    last = data["error_rate"].mean("run").isel(time=slice(None, None, -8))
+    errors = DataFrame(last.values.T, last["samples"].values, last["source"].values)[::-1]
+    confusion = DataFrame(data["confusion"].sel(source=DATA).values, data["label"].values, data["label"].values)
     tables = (
         numbers("Error rate on the test set after so many samples.", errors, "{:.3f}"),
         numbers("Part of each class (row) that is taken for each class (column) in the end.", confusion, "{:.3f}"),
