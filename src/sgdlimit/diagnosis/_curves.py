@@ -183,10 +183,11 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
     They include that the data are a single set: rows of a surrogate vary from run to run, those of the data do not.
     """
     errors, runs, resolution = data["error_rate"], data.sizes["run"], 1 / data.attrs["test_samples"]
-    samples, apart = data["samples"].values, [0]
-    for place, count in enumerate(samples):
-        if count >= APART * samples[apart[-1]]:
-            apart.append(place)
+    samples = data["samples"].values
+    apart = [len(samples) - 1]
+    for place in reversed(range(apart[0])):
+        if APART * samples[place] <= samples[apart[0]]:
+            apart.insert(0, place)
     surrogates, real = errors.drop_sel(source=DATA), errors.sel(source=DATA, drop=True)
     floor = real.std("run", ddof=1)
     surrogates, real = surrogates.isel(time=apart), real.isel(time=apart)
@@ -245,6 +246,9 @@ def _limits(data: Dataset, chance: float, spread: float) -> Iterator[str]:
     half = float(real.interp(time=data["time"][-1] / 2))
     if half - end > 2 * spread:
         yield f"The test error still falls ({half:.3f} at half the samples, {end:.3f} now). More were not tested."
+    late = (abs(data["difference"]) / data["difference_stderr"]).isel(time=-1).where(data["left"].isnull())
+    for name, size in late.where(late > 2 * BEYOND).dropna("source").to_series().items():
+        yield f"At the end {name} differ from the data by {size:.0f} standard errors, too late for three successive times."
     gap = abs(data["theory_error_rate"] - data["own_error_rate"].mean("run")).max("time").drop_sel(source=DATA)
     for name, size in gap.dropna("source").to_series().items():
         if size > 0.05:
@@ -263,7 +267,7 @@ def table(data: Dataset) -> str:
             rows[f"  theory of {source}"] = theory
         rows[source] = at["error_rate"].sel(source=source).mean("run")
     for name, values in reversed(rows.items()):
-        left = data["left"].to_series().get(name, np.nan)
+        left = data["left"].to_series().get(name)
         cells = "".join(f"{value:8.3f}" for value in values.values)
-        lines.append(f"{name:30}{cells}{left:8.0f}".replace("nan", "  –"))
+        lines.append(f"{name:30}{cells}" + ("" if left is None else f"{left:8.0f}".replace("nan", "  –")))
     return "\n".join(lines)
