@@ -248,7 +248,7 @@ def _limits(data: Dataset, chance: float, spread: float) -> Iterator[str]:
         yield f"The test error still falls ({half:.3f} at half the samples, {end:.3f} now). More were not tested."
     late = (abs(data["difference"]) / data["difference_stderr"]).isel(time=-1).where(data["left"].isnull())
     for name, size in late.where(late > 2 * BEYOND).dropna("source").to_series().items():
-        yield f"At the end {name} differ from the data by {size:.0f} standard errors, too late for three successive times."
+        yield f"At the end {name} differ by {size:.0f} standard errors, which is too late for three successive times."
     gap = abs(data["theory_error_rate"] - data["own_error_rate"].mean("run")).max("time").drop_sel(source=DATA)
     for name, size in gap.dropna("source").to_series().items():
         if size > 0.05:
