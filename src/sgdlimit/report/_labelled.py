@@ -64,7 +64,7 @@ def check_labels(
     picture = save_figure(figure, folder, "diagnosis")[0]
     (folder / "verdict.txt").write_text(f"{found}\n", encoding="utf-8")
     last = data["error_rate"].mean("run").isel(time=slice(None, None, -8))
-    errors = DataFrame(last.values.T, last["samples"].values, last["source"].values)[::-1]
+    errors = DataFrame(last.values.T, last["samples"].values, last["source"].values).iloc[::-1]
     confusion = DataFrame(data["confusion"].sel(source=DATA).values, data["label"].values, data["label"].values)
     tables = (
         numbers("Error rate on the test set after so many samples.", errors, "{:.3f}"),
