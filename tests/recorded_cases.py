@@ -333,13 +333,13 @@ MIXTURES: dict[str, Callable[[], sl.Instance]] = {
 
 
 def ensemble(drawn: sl.Instance, **options: Any) -> Values:
-    return numbers(sl.theory.solve_mixture(drawn, TIMES, chains=3, seed=2, threads=1, **options))
+    return numbers(sl.theory.solve_mixture(drawn, TIMES, chains=3, seed=2, threads=1, fast=True, **options))
 
 
 for _name, _drawn in MIXTURES.items():
     CASES[f"mixture {_name}"] = lambda drawn=_drawn: ensemble(drawn())
 CASES["mixture through solve"] = lambda: numbers(
-    sl.solve(instance(latent=mixture(20)), TIMES, theory="mixture", chains=2, seed=1, nodes=60)
+    sl.theory.solve_mixture(instance(latent=mixture(20)), TIMES, chains=2, seed=1, nodes=60, fast=True)
 )
 CASES["mixture without finite size"] = lambda: ensemble(
     instance(latent=mixture(20)), finite_size=False, largest_step=0.1

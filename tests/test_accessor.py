@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 import sgdlimit as sl
 from sgdlimit.plotting import hover_panels, sweep_discrepancy
+from sgdlimit.trajectory import make_trajectory
 
 TIMES = sl.log_times(300, 60, 25)
 
@@ -51,6 +52,24 @@ def test_sgd_is_drawn_over_theory(theory, runs):
     assert set(drawn["Q₁,₁, SGD"]) <= {float(f"{y:.4g}") for y in runs["Q"].mean("run").values[:, 1, 1]}
 
 
+def test_a_rule_of_many_outputs_without_a_teacher():
+    """Six entries have six colours, what rounding alone moves is a flat line, and an R without entries has no panel."""
+    rng, times, ones = np.random.default_rng(0), np.geomspace(0.1, 10, 30), np.ones((30, 6))
+    theory = make_trajectory(
+        times, Q=np.ones((1, 30, 1, 1)), R=np.ones((1, 30, 1, 0)), head_b=[times[:, None] * np.arange(6)],
+        head_v=[0.7 * ones + 1e-9 * rng.normal(size=(30, 6))], leading={"run": [0]},
+    )  # fmt: skip
+    theory = theory.isel(run=0)
+    figure = theory.sgd.plot()
+    shown = {panel.get_ylabel(): panel for panel in figure.axes}
+    assert list(shown) == ["overlap $Q$", "b", "v"]
+    assert len({tuple(line.get_color()) for line in shown["b"].lines}) == 6
+    low, high = shown["v"].get_ylim()
+    assert (round(low, 6), round(high, 6)) == (0.63, 0.77)
+    with pytest.raises(sl.ProblemError, match=r"quantities: must be of 'Q', 'head_b', 'head_v' .got 'R'"):
+        theory.sgd.plot(quantities=["R"])
+
+
 def test_one_trajectory_is_drawn_as_lines(theory, runs):
     assert list(curves(theory.sgd.plot(), 3)) == ["v₀, theory", "v₁, theory"]
     alone = curves(runs.sgd.plot(quantities=["v"]), 0)
@@ -65,7 +84,7 @@ def test_axes_of_ones_own(theory, runs):
     assert theory.sgd.plot(runs, quantities=["Q", "generalization_error"], axes=[left, right]) is figure
     assert right.get_yscale() == "log"
     assert not figure.legends
-    with pytest.raises(sl.ProblemError, match="axes: 1 given for 4 quantities"):
+    with pytest.raises(sl.ProblemError, match=r"axes: must be .* each of 4 quantities .got 1\)"):
         theory.sgd.plot(runs, axes=left)
 
 
@@ -128,7 +147,7 @@ def test_theory_meets_sgd_measured_for_it(problem, theory, runs):
     assert set(drawn["Q₁,₁, SGD"]) <= {float(f"{y:.4g}") for y in own["Q"].mean("run").values[:, 1, 1]}
     with pytest.raises(sl.ProblemError, match=r"theory without a name .* \.sel\(overlaps='conventional'\)"):
         matched.drop_attrs().sgd.plot(both)
-    with pytest.raises(sl.ProblemError, match=r"was measured as 'conventional' and 'moment-matched'; choose one"):
+    with pytest.raises(sl.ProblemError, match=r"measured once .got 'conventional' and 'moment-matched'\)\. Choose one"):
         both.sgd.plot()
 
 
@@ -160,19 +179,19 @@ def test_problem_comparison_and_store(theory, runs, problem, tmp_path):
 def test_what_cannot_be_done_is_said(theory, runs, results):
     several = xr.concat([runs, runs], dim="instance")
     for act, said in (
-        (lambda: xr.Dataset().sgd.plot(), "no trajectory"),
-        (lambda: xr.Dataset().sgd.problem, "attributes of this dataset hold none"),
-        (lambda: results.sgd.problem, "a sweep has one for every condition"),
-        (lambda: theory.sgd.plot(runs["Q"]), "runs: is no trajectory"),
-        (lambda: runs.sgd.plot(theory), r"call it as theory\.sgd\.plot\(runs\)"),
-        (lambda: theory.sgd.plot(runs.isel(time=slice(5))), "runs: 5 along 'time' where theory has 25"),
-        (lambda: theory.sgd.plot(quantities=["Z"]), "quantities: 'Z' cannot be shown here; use some of .*'Q'"),
-        (lambda: theory.sgd.plot(x="spread"), "x: 'spread' is for a sweep"),
-        (lambda: several.sgd.plot(), r"has instance as well; choose one trajectory, as with \.isel\(instance=0\)"),
-        (lambda: results.sgd.plot(runs), "runs: a sweep holds its own SGD"),
-        (lambda: results.sgd.plot(x="learning_rate"), "x: 'learning_rate' is no axis .* 'kl', 'activation', 'spread'"),
-        (lambda: results.sgd.plot(quantities=["ε"]), "quantities: there is no M of"),
-        (lambda: results.sel(spread=3.0).sgd.plot(), "'kl' is the same in all of these results"),
+        (lambda: xr.Dataset().sgd.plot(), "this dataset: must be a trajectory"),
+        (lambda: xr.Dataset().sgd.problem, "must be in the attributes"),
+        (lambda: results.sgd.problem, "a sweep, which has one for every condition"),
+        (lambda: theory.sgd.plot(runs["Q"]), "runs: must be a trajectory"),
+        (lambda: runs.sgd.plot(theory), r"Call theory\.sgd\.plot\(runs\)"),
+        (lambda: theory.sgd.plot(runs.isel(time=slice(5))), r"runs: must have the 'time' of the theory, 25 \(got 5\)"),
+        (lambda: theory.sgd.plot(quantities=["Z"]), r"quantities: .* \(got 'Z'\)\. Use some of .*'Q'"),
+        (lambda: theory.sgd.plot(x="spread"), "x: must be left out for a trajectory"),
+        (lambda: several.sgd.plot(), r"several along instance\)\. Choose one, as with \.isel\(instance=0\)"),
+        (lambda: results.sgd.plot(runs), "runs: must be left out for a sweep"),
+        (lambda: results.sgd.plot(x="learning_rate"), "x: .*got 'learning_rate'.* 'kl', 'activation', 'spread'"),
+        (lambda: results.sgd.plot(quantities=["ε"]), "quantities: must be in the dataset .got 'ε'."),
+        (lambda: results.sel(spread=3.0).sgd.plot(), "'kl', which is the same in all of these results"),
     ):  # fmt: skip
         with pytest.raises(sl.ProblemError, match=said):
             act()

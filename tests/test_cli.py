@@ -79,7 +79,7 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     command("run", "small.toml")
     assert (tmp_path / "results" / "small-2" / "dynamics.png").exists()  # the first is left alone
     kept = (folder / "dynamics.png").stat().st_mtime_ns
-    refused(command("run", "small.toml", "--out", folder), 2, "--out", "not an empty folder", "name another")
+    refused(command("run", "small.toml", "--out", folder), 2, "--out", "new or empty folder", "Name another")
     assert (folder / "dynamics.png").stat().st_mtime_ns == kept
 
 
@@ -87,17 +87,17 @@ def test_run_writes_theory_sgd_figure_and_table(tmp_path, command):
     ("change", "words"),
     [
         (("input_dim = 60", "input_dim = 0"), ("input_dim", "0", "greater")),
-        (("input_dim = 60", ""), ("input_dim", "missing")),
+        (("input_dim = 60", ""), ("input_dim", "must be given")),
         (("components = 2", "components = 2\nblock_size = 7"), ("block_size", "7", "must divide", "30")),
         (("runs = 2", "runs = 0"), ("run.runs", "0")),
         (("runs = 2", "runs = 1000000000"), ("run.runs: must be less than or equal to 1000000 (got 1000000000)",)),
         (("count = 20", "count = 1000000000"), ("run.count: must be less than or equal to 100000 (got 1000000000)",)),
-        (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "not a setting")),
+        (("count = 20", "count = 20\nepochs = 3"), ("run.epochs", "3", "no such setting")),
         (("learning_rate = 0.5", "learning_rate = nan"), ("learning_rate", "nan")),
         (("spread = 2.0", "spread = 2.0\nweights = [0.5, 0.6]"), ("weights", "sum to 1")),
         (('law = "gaussian-mixture"', 'law = "cauchy"'), ("cauchy", "gaussian-mixture")),
         (("time = 5.0", "time = 1e300"), ("run.time", "1e+300")),
-        (("[latent]", "[latent"), ("not valid TOML",)),
+        (("[latent]", "[latent"), ("must be valid TOML",)),
     ],
 )
 def test_a_bad_problem_file_is_refused_with_status_2(tmp_path, command, change, words):
@@ -112,8 +112,14 @@ def test_the_wrong_kind_of_file_is_recognised(tmp_path, command):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "problem.toml").write_text(SMALL, encoding="utf-8")
     sl.save(sl.solve(sl.Problem.from_toml(tmp_path / "one.toml").draw(0), [1.0]), tmp_path / "theory.zarr")
-    refused(command("run", "grid.toml"), 2, "grid.toml: holds a sweep. Use `sgdlimit sweep grid.toml`.")
-    refused(command("sweep", "one.toml"), 2, "one.toml: holds one problem. Use `sgdlimit run one.toml`.")
+    refused(
+        command("run", "grid.toml"),
+        2,
+        "grid.toml: must hold one problem (got a sweep). Use `sgdlimit sweep grid.toml`.",
+    )
+    refused(
+        command("sweep", "one.toml"), 2, "one.toml: must hold a sweep (got one problem). Use `sgdlimit run one.toml`."
+    )
     refused(command("run", "results"), 2, "results/problem.toml")
     for name in ("run", "sweep", "explore"):
         refused(command(name, "theory.zarr"), 2, "This is a stored dataset. Open it with sl.load().")
@@ -123,12 +129,14 @@ def test_the_wrong_kind_of_file_is_recognised(tmp_path, command):
 def test_a_run_beyond_the_memory_is_refused_before_it_begins(tmp_path, command, change, monkeypatch):
     monkeypatch.setattr("sgdlimit.simulation._read.available_bytes", lambda: 1 << 30)
     (tmp_path / "large.toml").write_text(SMALL.replace(*change), encoding="utf-8")
-    refused(command("run", "large.toml"), 2, "would hold", "1.0 GiB are free. Ask for fewer runs, output times")
+    refused(command("run", "large.toml"), 2, "must fit into 1.0 GiB of free memory", "Ask for fewer runs, output times")
 
 
 def test_a_missing_file_and_an_unknown_option_are_refused_with_status_2(tmp_path, command):
-    refused(sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "cannot be read")  # a process as a user's
-    refused(command("run", "none.toml"), 2, "none.toml", "cannot be read")
+    refused(
+        sgdlimit("run", "none.toml", cwd=tmp_path), 2, "none.toml", "must be a file to read"
+    )  # a process as a user's
+    refused(command("run", "none.toml"), 2, "none.toml", "must be a file to read")
     assert command("reproduce", "--preset", "huge").returncode == 2
     assert command("paint").returncode == 2
 
@@ -139,9 +147,9 @@ def test_a_folder_that_cannot_be_used_is_refused_with_status_2(tmp_path, command
     (tmp_path / "a file").write_text("precious", encoding="utf-8")
     arguments = [name, "small.toml"] if name == "run" else [name]
     refused(command(*arguments, "--out", tmp_path / "a file"), 2, "--out", "a file")
-    refused(command(*arguments, "--out", tmp_path / "a file" / "below"), 2, "--out", "cannot be written")
+    refused(command(*arguments, "--out", tmp_path / "a file" / "below"), 2, "--out", "must be a folder to write to")
     assert (tmp_path / "a file").read_text(encoding="utf-8") == "precious"
-    refused(command(*arguments, "--out", "/proc/none"), 2, "--out", "cannot be written")
+    refused(command(*arguments, "--out", "/proc/none"), 2, "--out", "must be a folder to write to")
 
 
 def test_a_learning_rate_that_diverges_ends_with_status_1(tmp_path, command):
@@ -267,7 +275,9 @@ def test_reproduce_writes_every_figure_table_and_dataset(tmp_path, monkeypatch):
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "figures" / "figure_S2.png").read_bytes()
     redraw("lemma_V3", tmp_path, tmp_path / "again.pdf")
     assert (tmp_path / "again.pdf").read_bytes() == (tmp_path / "figures" / "lemma_V3.pdf").read_bytes()
-    with pytest.raises(sl.ProblemError, match=r"figure: 'figure_9' .* use one of figure_2, figure_3, .*, lemma_V3"):
+    with pytest.raises(
+        sl.ProblemError, match=r"figure: .*got 'figure_9'.* Use one of figure_2, figure_3, .*, lemma_V3"
+    ):
         redraw("figure_9", tmp_path, tmp_path / "other.png")
 
 
@@ -276,8 +286,8 @@ def test_figure_refuses_in_a_sentence(tmp_path, command):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "index.html").touch()
     for arguments, said in (
-        (("figure_2", "nowhere"), "folder: 'nowhere' holds no finished reproduction"),
-        (("figure_2", "old"), "'old' is of an older version or incomplete"),
+        (("figure_2", "nowhere"), "folder: must hold a finished reproduction of this version (got 'nowhere')"),
+        (("figure_2", "old"), "of this version (got 'old')"),
         (("figure_2", ".", "--out", "figure.jpeg"), "must end in .png, .pdf, .svg"),
         (("figure_2", ".", "--out", "there.png"), "nothing is overwritten"),
     ):

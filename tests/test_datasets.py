@@ -86,7 +86,7 @@ def test_wrong_arguments_are_named(problem, instance):
 def test_without_pytorch_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "sgdlimit.simulation._torch", raising=False)
-    said = r"needs PyTorch, which is not installed\. `pip install 'sgdlimit\[torch\]'`"
+    said = r"needs PyTorch, which is not installed\. Run pip install 'sgdlimit\[torch\]'"
     with pytest.raises(sl.ProblemError, match=said):
         _ = sl.datasets.HiddenManifoldDataset
     assert not hasattr(sl.datasets, "NoSuchDataset")

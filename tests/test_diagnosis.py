@@ -236,7 +236,7 @@ def test_settings_that_will_not_do():
         default_network(blocks(1), role="labels")  # type: ignore[arg-type]
     with pytest.raises(sl.ProblemError, match=r"preprocess: must be 'standardize', .* .got 'whiten'"):
         default_network(blocks(1), preprocess="whiten")  # type: ignore[arg-type]
-    with pytest.raises(sl.ProblemError, match="dim: must be given because this law fits any"):
+    with pytest.raises(sl.ProblemError, match="dim: must be given for a law that fits any"):
         default_network(sl.Gaussian())
 
 
@@ -260,7 +260,7 @@ def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkey
     assert data.attrs["data_source"] == "normals.npy"
     assert "Labels come from a random teacher; yours are not used." in done.stdout
     done = command("check", "normals.npy", "--drop-constant", "--out", folder)
-    assert (done.returncode, "not an empty folder" in done.stderr) == (2, True)
+    assert (done.returncode, "must be new or an empty folder" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_bad_values_are_explained_beside_the_field(address, open_page, screensho
     wrong = "input_dim=abc&learning_rate=-1&foo=3&latent.law=gaussian-mixture&latent.block_size=7&pin=%5B"
     here = open_page(f"{address}&{wrong}")
     solved(here)
-    for text in ("(got 'abc')", "-1", "foo: is not a setting", "must divide latent_dim 500 (got 7)"):
+    for text in ("(got 'abc')", "-1", "foo: must not be in this table", "must divide latent_dim 500 (got 7)"):
         here.get_by_role("alert").filter(has_text=text).wait_for()
     size = here.get_by_role("textbox", name="B, block size (divides D)")
     size.fill("11")
@@ -378,7 +378,7 @@ sl.explore({settings!r}).show(port={{port}}, browser=False)
 def test_no_such_sweep_is_one_sentence(command, tmp_path):
     done = command("explore", tmp_path / "none.zarr", "--no-browser")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "is not a stored sweep" in done.stderr
+    assert "must be a stored sweep" in done.stderr
 
 
 def test_taken_port_is_one_sentence(command):
@@ -388,7 +388,7 @@ def test_taken_port_is_one_sentence(command):
         port = taken.getsockname()[1]
         done = command("explore", "--no-browser", "--port", port)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"--port: {port}" in done.stderr
+    assert f"--port: must be free (got {port}" in done.stderr
 
 
 def test_only_browsers_that_were_given_the_token_are_answered(address, opened):

@@ -202,9 +202,9 @@ def test_samples_of_fast_products_obey_the_model():
             "hadamard",
             50,
             100,
-            "features: 'hadamard' needs the larger .* a power of two, such as 64 or 128 .got latent_dim 50",
+            "features: must have a power of two .*'hadamard', such as 64 or 128 .got latent_dim 50",
         ),
-        ("identity", 4, 8, "features: 'identity' needs equal dimensions .got latent_dim 4 and input_dim 8"),
+        ("identity", 4, 8, "features: must have equal dimensions for 'identity' .got latent_dim 4 and input_dim 8"),
     ],
 )
 def test_features_that_there_are_none_of(features, D, N, message):

@@ -104,7 +104,7 @@ def test_a_fitted_mixture_is_a_law_of_inputs():
 
 def test_inputs_with_a_mean_have_no_moment_matched_theory():
     data = np.random.default_rng(8).normal(size=(400, N)) + 1
-    with pytest.raises(sl.ProblemError, match=r"needs a centred latent.*centre=True"):
+    with pytest.raises(sl.ProblemError, match=r"must have a centred latent.*centre=True"):
         sl.solve(sl.Instance.from_inputs(data, *NETWORK, **SETTINGS), TIMES, theory="moment-matched")
 
 

@@ -127,11 +127,11 @@ def test_a_cut_cube_and_a_matrix_in_its_place_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (", K=2", ", K=two", "lacks K"),
-        ("lr=0.3", "lr=nan", "lacks lr"),
+        (", K=2", ", K=two", "must name K in its header"),
+        ("lr=0.3", "lr=nan", "must name lr in its header"),
         ("f=sgn", "f=lin", "function f: must be 'sgn' or 'erf' .got 'lin'"),
         ("f=sgn", "f=relu", "function f: must be 'sgn' or 'erf' .got 'relu'"),
-        ("\n0.1, 0.5", "\n0.1, nan", "row 2 of the log .* NaN"),
+        ("\n0.1, 0.5", "\n0.1, nan", "the log .* NaN in row 2"),
         ("\n0.1, 0.5", "\n0.1", "cut"),
     ],
 )
@@ -152,8 +152,8 @@ def test_runs_that_cannot_be_expressed_are_refused(tmp_path):
         sl.from_hidden_manifold_cpp(write(tmp_path, instance, scenario=1))
     prefix = write(tmp_path, instance)
     armadillo(prefix.with_name(prefix.name + "_T0.dat"), np.eye(2))
-    with pytest.raises(sl.ProblemError, match=r"T0[.]dat contradicts"):
+    with pytest.raises(sl.ProblemError, match=r"T0[.]dat must fit the other files"):
         sl.from_hidden_manifold_cpp(prefix)
     prefix.with_name(prefix.name + "_r0.dat").unlink()
-    with pytest.raises(sl.ProblemError, match=r"r0[.]dat. is not there"):
+    with pytest.raises(sl.ProblemError, match=r"must have .*r0[.]dat. beside it"):
         sl.from_hidden_manifold_cpp(prefix)

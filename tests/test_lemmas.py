@@ -6,7 +6,8 @@ from scipy.integrate import dblquad
 from scipy.special import erf
 
 import sgdlimit as sl
-from sgdlimit.papers.bae_jeong_2024 import _beyond as findings, lemma_correlation, lemma_expectation
+from sgdlimit.papers.bae_jeong_2024 import _beyond as findings
+from sgdlimit.papers.bae_jeong_2024._figure_studies import lemma_correlation, lemma_expectation
 from sgdlimit.papers.bae_jeong_2024._lemmas import CONSTRUCTIONS, Pair, function_correlation, function_expectation
 
 SHAPE = [-0.48, 0.69, -0.08]  # skewed, as three uniform draws are
@@ -128,20 +129,6 @@ def test_sums_of_many_coordinates_meet_the_lemma(expectations):
     np.testing.assert_allclose(late.sel(function=["erf", "sign"]), 0.5, atol=0.02)
     np.testing.assert_allclose(late.sel(function="relu"), 1, atol=0.02)
     np.testing.assert_allclose(late.sel(function="cube"), 0.5, atol=1e-9)  # the skewness itself
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: function_correlation([1.0, 1.0], [3.0]), "shape"),
-        (lambda: function_correlation(SHAPE, [0.0]), "spreads"),
-        (lambda: function_expectation({5: np.arange(5.0)}, [1.0]), "shapes"),
-        (lambda: function_expectation({2: [-1.0, 1.0]}, [-1.0]), "spreads"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(sl.ProblemError, match=message):
-        call()
 
 
 def test_figures_shade_what_fails(correlations, expectations):

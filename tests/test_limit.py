@@ -119,10 +119,10 @@ def test_instances_approach_the_limit(delta):
         ({"student_overlap": [1.0, 1.0]}, r"student_overlap: must be of shape .*\(got \(2,\)\)"),
         (
             {"student_overlap": [[1.0, 2.0], [2.0, 1.0]]},
-            r"student_overlap must be a covariance \(got the eigenvalue -1",
+            r"student_overlap: the matrix must be a covariance \(got the eigenvalue -1",
         ),
         ({"teacher_overlap": [[np.nan]]}, "teacher_overlap: must be finite"),
-        ({"teacher_overlap": [[1.0, 0.5], [0.0, 1.0]]}, "teacher_overlap must be symmetric"),
+        ({"teacher_overlap": [[1.0, 0.5], [0.0, 1.0]]}, "teacher_overlap: the matrix must be symmetric"),
         ({"teacher_overlap": "T"}, "teacher_overlap: must be numbers"),
         ({"nonlinearity": "cos"}, r"nonlinearity: .*\(got 'cos'\)"),
         ({"nodes": 0}, r"nodes: .*\(got 0\)"),

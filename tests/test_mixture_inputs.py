@@ -10,6 +10,7 @@ from scipy.integrate import quad
 
 import sgdlimit as sl
 from sgdlimit.errors import ProblemError
+from sgdlimit.inputs import assumed_clusters
 from sgdlimit.inputs._law import MOST_CLUSTERS, Clusters
 from sgdlimit.inputs._manifold import nonlinearity_named
 from sgdlimit.inputs._moments import root_of
@@ -268,7 +269,7 @@ def test_laws_without_components_say_so():
             raise NotImplementedError
 
     for law in (sl.Empirical(samples, standardize=True), Own()):
-        with pytest.raises(ProblemError, match=r"latent: \w+ has no Gaussian components.*from_sklearn.*moment-matched"):
+        with pytest.raises(ProblemError, match=r"latent: must have Gaussian components .*from_sklearn.*moment-matched"):
             sl.solve(drawn(latent=law), [0.0, 1.0], theory="mixture")
 
 
@@ -279,15 +280,19 @@ def test_too_many_clusters_name_the_theory_that_takes_them():
     ):
         many.clusters(14)
     wide = sl.ClusterMixture(np.zeros((MOST_CLUSTERS + 1, 2)), np.tile(np.eye(2), (MOST_CLUSTERS + 1, 1, 1)))
-    with pytest.raises(ProblemError, match=r"theory: 'mixture' follows at most 64 clusters.*65.*moment-matched"):
-        wide.clusters(2)
+    message = r"latent: must have at most 64 clusters for theory='mixture' .got 65.*moment-matched.*SGD alone"
+    with pytest.raises(ProblemError, match=message):
+        assumed_clusters(wide, 2, "mixture")
     assert len(sl.MixtureLaw(np.random.default_rng(0).normal(size=(2, 12)), block_size=2).clusters(12).weights) == 64
 
 
 def test_what_is_no_covariance_is_refused():
     bent = np.array([[1.0, 2.0], [2.0, 1.0]])  # eigenvalues 3 and −1
-    with pytest.raises(ProblemError, match="covariances: must be positive definite"):
-        sl.ClusterMixture(np.zeros((1, 2)), [bent])
+    flat = np.diag([1.0, 0.0])
+    for wrong, least in ((bent, "-1"), (flat, "0")):
+        message = rf"covariances: must be positive definite .got an eigenvalue of {least} in cluster 1.. Add a little"
+        with pytest.raises(ProblemError, match=message):
+            sl.ClusterMixture(np.zeros((2, 2)), [np.eye(2), wrong])
     with pytest.raises(ProblemError, match=r"Σ: must have a covariance without negative eigenvalues .got -1"):
         root_of("Σ", bent)
     with pytest.raises(ProblemError, match="Σ: must have a symmetric covariance"):

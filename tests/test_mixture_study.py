@@ -103,9 +103,9 @@ def test_noise_is_the_m_of_one_more_member():
 
 
 def test_blocks_ask_every_theory_that_applies(tmp_path):
-    problem = PRESETS["quick"].problem.replace(input_dim=80, latent_dim=40)
+    problem = PRESETS["quick"].problem.replace(input_dim=80, latent_dim=110)
     preset = PRESETS["quick"]._replace(
-        problem=problem, steps=800, block_instances=1, block_sizes=(1, 5, 20, 40),
+        problem=problem, steps=800, block_instances=1, block_sizes=(1, 2, 11, 55, 110),
         block_spreads=(0.0, 6.0), activations=("erf",),
     )  # fmt: skip
     data = blocks(compute_sweep(preset.block_sweep(), tmp_path / "blocks.zarr", workers=0).load())
@@ -113,10 +113,11 @@ def test_blocks_ask_every_theory_that_applies(tmp_path):
     assert applies.sel(theory="conventional").all()
     assert applies.sel(theory="moment-matched", standardized=True).all()
     assert not applies.sel(theory="moment-matched", standardized=False).any()
-    assert (applies.sel(theory="mixture") == [True, False, True, True]).all()  # 2, 2⁸ or 4 clusters, and one Gaussian
+    # One Gaussian cluster, too many blocks, 10 blocks, 4 clusters and 2.
+    assert (applies.sel(theory="mixture") == [True, False, True, True, True]).all()
     there = data["M_Q"].sel(spread=6.0).notnull().all(["instance", "activation", "student", "student_"])
     assert (there == (applies & ~data["diverged"].sel(spread=6.0).any(["instance", "activation"]))).all()
-    clusters = data.sel(spread=6.0, block_size=40).mean(["student", "student_", "instance", "activation"])
+    clusters = data.sel(spread=6.0, block_size=110).mean(["student", "student_", "instance", "activation"])
     for standardized in (False, True):
         one = clusters["M_Q"].sel(standardized=standardized)
         assert float(one.sel(theory="mixture")) < 0.5 * float(one.sel(theory="conventional"))

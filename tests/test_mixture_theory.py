@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 
 import sgdlimit as sl
 from sgdlimit._jax import own_jax
-from sgdlimit.errors import DivergenceError, DivergenceWarning, ProblemError
+from sgdlimit.errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError
 from sgdlimit.rules._activation import ACTIVATIONS
 from sgdlimit.rules._base import Integrals
 from sgdlimit.rules._polynomial import Polynomial
@@ -337,13 +337,16 @@ def test_without_means_it_is_the_conventional_theory():
     shrink: its distance from conventional theory is of order α²."""
     instance = problem().draw(seed=0)
     plain = sl.solve(instance, TIMES)
-    gaussian = sl.solve(instance, TIMES, theory="mixture", chains=128)
+    gaussian = solve_mixture(instance, TIMES, chains=128, fast=True)
     assert false_alarm_rate(gaussian, plain) > 1e-4
     assert max(largest_difference(gaussian, plain).values()) < 1e-3
+    ode = sl.solve(instance, TIMES, theory="mixture")  # over points
+    assert ode.attrs["mean_field_noise"] == 0
+    assert max(largest_difference(ode, plain).values()) < 2e-3
 
     def apart(spread, members=32):
         latent = mixture(spread=spread).draw(D, np.random.default_rng(1))
-        chains = sl.solve(instance.replace(latent=latent), TIMES, theory="mixture", chains=members)
+        chains = solve_mixture(instance.replace(latent=latent), TIMES, chains=members, fast=True)
         return largest_difference(chains, plain)["generalization_error"]
 
     near, middle, far = apart(0.03, 128), apart(0.2), apart(0.6)
@@ -526,6 +529,26 @@ def labelled_clusters():
     return sl.Instance.from_inputs(cluster_law(N, standardize=False), W, rule=rule, learning_rate=0.2)
 
 
+def labels_of_teachers_and_clusters():
+    """Two tasks: the sign of a teacher's field, turned over in the second of three clusters."""
+
+    def output(fields, head):
+        return head["v"] @ jax.lax.erf(fields / jnp.sqrt(2)) + head["b"]
+
+    rule = sl.Rule.from_loss(
+        lambda fields, target, head: jax.nn.softplus(-target * output(fields, head)),
+        head={"v": [1.0, -0.8], "b": 0.0},
+        labels=lambda teacher_fields, cluster, task: jnp.sign(teacher_fields[task]) * jnp.where(cluster == 1, -1, 1),
+        metrics={"error_rate": lambda fields, target, head: target * output(fields, head) < 0},
+    )
+    rng = np.random.default_rng(7)
+    W, first, second = rng.normal(size=(2, N)), rng.normal(size=(1, N)), rng.normal(size=(1, N))
+    instance = sl.Instance.from_inputs(
+        cluster_law(N, standardize=False), W, teacher=first, rule=rule, learning_rate=0.5
+    )
+    return instance.then(second, None, at=1.0)
+
+
 OF_CLUSTERS = {
     "features": "identity", "latent_dim": N, "nonlinearity": "identity", "activation": "relu", "student_units": 3,
     "teacher_units": 0, "outputs": 3, "loss": "cross-entropy", "labels": "clusters",
@@ -580,6 +603,8 @@ CASES = {
     ).draw(seed=17),
     "cross-entropy, labels of clusters": lambda: problem(**OF_CLUSTERS).draw(seed=18),
     "logistic, labels of clusters of other covariances": labelled_clusters,
+    "labels of a teacher and clusters, two tasks": labels_of_teachers_and_clusters,
+    "erf, near clusters": lambda: near_network(),
     "perceptron": lambda: problem(
         latent=mixture(2, 3.0), activation="linear", student_units=1, teacher_units=1, rule="perceptron", labels="sign"
     ).draw(seed=19),
@@ -599,6 +624,7 @@ SOME = (
     "momentum",
     "logistic, labels of a teacher",
     "logistic, labels of clusters of other covariances",
+    "labels of a teacher and clusters, two tasks",
 )
 """The suite's; all of them are a campaign."""
 
@@ -728,19 +754,48 @@ def near_clusters(**changes):
     return problem(**fields | changes).draw(seed=3)
 
 
-def test_near_clusters_have_an_ode_which_the_chain_agrees_with():
-    """Labels of two clusters at a distance of order 1: within standard errors of 32 chains, a false alarm in 10⁴
-    seeds. At a distance of order √N the chain is taken."""
-    instance = near_clusters()
+def near_network():
+    """An erf network on two clusters at a distance of order 1, its teacher partly along the first mean."""
+    rng = np.random.default_rng(9)
+    means = 2 * rng.normal(size=(2, N)) / np.sqrt(N)
+    W, teacher = rng.normal(size=(2, 2, N))
+    teacher[0] = np.sqrt(N) * means[0]
+    law = sl.ClusterMixture(means, [np.diag(np.repeat([1.5, 0.5], N // 2))] * 2, weights=[0.7, 0.3])
+    return sl.Instance.from_inputs(law, W, [0.7, -0.4], teacher, [0.6, 0.3], activation="erf", learning_rate=0.5)
+
+
+@pytest.mark.parametrize("of", [near_clusters, near_network], ids=["logistic", "squared loss"])
+def test_near_clusters_have_an_ode_which_the_chain_agrees_with(of):
+    """At a distance of order 1: within standard errors of 32 chains, a false alarm in 10⁴ seeds."""
+    instance = of()
     ode = sl.solve(instance, TIMES, theory="mixture")
     assert ode.attrs["mean_fields"] == "slow: equations of motion"
     assert 0 < ode.attrs["mean_field_noise"] < 0.01
     assert ode.sizes["run"] == 1
     chains = solve_mixture(instance, TIMES, fast=True)
     assert chains.attrs["mean_fields"] == "fast: chains"
-    assert false_alarm_rate(ode, chains, ("Q", "mean_field", "head_v", "head_b", "loss", "error_rate")) > 1e-4
-    far = near_clusters(latent={"law": "clusters", "count": 2, "mean_norm": 30.0}, learning_rate=0.5)
-    assert sl.solve(far, [0.1], theory="mixture", chains=2).attrs["mean_fields"] == "fast: chains"
+    names = [name for name in chains if name in ode and "time" in chains[name].dims]
+    assert {"Q", "mean_field", "generalization_error" if of is near_network else "error_rate"} < {*names}
+    assert false_alarm_rate(ode, chains, names) > 1e-4
+
+
+def test_far_clusters_have_a_chain_and_no_ode_without_a_warning():
+    """At a distance of order √N the chain is taken, which the measure above tells from the equations of motion."""
+    latent = {"law": "clusters", "count": 2, "mean_norm": 30.0, "label_noise": 0.1}
+    far = near_clusters(latent=latent, learning_rate=0.5)
+    chains = sl.solve(far, TIMES, theory="mixture")
+    assert chains.attrs["mean_fields"] == "fast: chains"
+    message = r"fast: must be true where η A_ii E\[δ²\] exceeds 0.01 \(got [\d.]+\), .* Leave it out"
+    with pytest.warns(AccuracyWarning, match=message):
+        ode = solve_mixture(far, TIMES, fast=False)
+    assert false_alarm_rate(ode, chains, ("Q", "head_v")) < 1e-6
+
+
+def test_a_rule_that_is_not_finite_at_larger_fields():
+    rule = sl.Rule(lambda fields, target, head: (jnp.where(abs(fields) > 5, jnp.nan, fields), {}), labels="clusters")
+    far = near_clusters(latent={"law": "clusters", "count": 2, "mean_norm": 100.0}).replace(rule=rule)
+    with pytest.raises(DivergenceError, match=r"Use a smaller one, or a rule that stays finite at larger fields\."):
+        solve_mixture(far, [0.1], chains=2)
 
 
 @pytest.mark.parametrize(
@@ -748,11 +803,16 @@ def test_near_clusters_have_an_ode_which_the_chain_agrees_with():
     [
         (labelled_clusters, {"fast": False}, "fast: must be true where clusters have different covariances"),
         (CASES["erf, ten blocks"], {"fast": False}, "fast: must be true where .* blocks choose"),
+        (
+            lambda: near_network(),
+            {"fast": False, "finite_size": False},
+            "fast: must be true where .* finite_size is false",
+        ),
         (lambda: of_rule(samples=3), {}, "samples: must be 1 for mixture theory .got 3."),
         (lambda: of_rule(overlaps=True), {}, "update: must not ask for Q, R or T in mixture theory"),
-        (lambda: near_clusters(training=sl.Training(sphere=True)), {}, "sphere: mixture theory does not have it"),
+        (lambda: near_clusters(training=sl.Training(sphere=True)), {}, "sphere: must be left out in mixture theory"),
     ],
-    ids=["covariances", "blocks", "samples", "overlaps", "sphere"],
+    ids=["covariances", "blocks", "no part along means", "samples", "overlaps", "sphere"],
 )
 def test_what_no_rule_can_have_there(instance, options, message):
     with pytest.raises(ProblemError, match=message):
@@ -764,10 +824,9 @@ def test_equal_students_stay_equal(route):
     """As under SGD, bit for bit. The solver of an ODE keeps exchanges that leave the start and the rule as they are."""
     if route == "equations of motion":
         instance = near_clusters()
-        W = np.repeat(instance.student[:1], 3, axis=0)
-        rule = sl.rules.network(
-            np.ones(3), activation="relu", loss="logistic", labels=instance.rule.given["labels"], bias=True
-        )
+        W, rule = np.repeat(instance.student[:1], 3, axis=0), instance.rule
+        assert rule is not None
+        rule = sl.rules.network(np.ones(3), activation="relu", loss="logistic", labels=rule.given["labels"], bias=True)
         equal = instance.replace(student=W, rule=rule)
     else:
         instance = problem(latent=mixture(2, 9.0, standardize=route == "spectrum"), **SMALL).draw(seed=1)
@@ -859,13 +918,13 @@ def test_settings_that_cannot_be_used(changes, message):
 
 def test_what_other_theories_and_times_cannot_use():
     instance = problem(latent=mixture()).draw(seed=0)
-    with pytest.raises(ProblemError, match="chains: theory='conventional' has no ensemble"):
+    with pytest.raises(ProblemError, match="chains: must be left out for theory='conventional', which has no ensemble"):
         sl.solve(instance, [1.0], chains=4)
-    with pytest.raises(ProblemError, match="seed: theory='moment-matched' has no ensemble"):
+    with pytest.raises(ProblemError, match="seed: must be left out for theory='moment-matched', which has no ensemble"):
         sl.solve(instance, [1.0], theory="moment-matched", seed=1)
-    with pytest.raises(ProblemError, match="times: 1 of 2 are different steps of SGD for N=160"):
+    with pytest.raises(ProblemError, match=r"times: must be different steps of SGD for N=160 .got 1 in 2"):
         sl.solve(instance, [1.0, 1.001], theory="mixture")
-    with pytest.raises(ProblemError, match="nodes: clusters of different covariances have no spectrum"):
+    with pytest.raises(ProblemError, match="nodes: must be left out where clusters have different covariances"):
         sl.solve(CASES["clusters of other covariances"](), [1.0], theory="mixture", nodes=50)
     with pytest.raises(ProblemError, match="must be an Instance"):
         sl.solve(problem(), [1.0], theory="mixture")  # type: ignore[arg-type]

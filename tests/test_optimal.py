@@ -87,7 +87,7 @@ def test_sgd_gains_what_theory_says(regression):
         ({"knots": 1}, r"knots: .*\(got 1\)"),
         ({"rates": [0.1, 0.2]}, "rates: "),
         ({"rates": "fast"}, "rates: must be numbers"),
-        ({"rates": [0.3, 0.5, 0.7]}, "rates: the best of 3 is the first"),
+        ({"rates": [0.3, 0.5, 0.7]}, "rates: must have the best one inside their range .got 0.3, at its end"),
     ],
 )
 def test_schedules_that_cannot_be_looked_for(changes, message):
@@ -210,7 +210,7 @@ def test_plateaus_of_known_curves():
         (
             {"learning_rate": [0.1], "student_units": [1, 2]},
             [1.0, 2, 3, 4, 5],
-            "settings: the network's size",
+            "settings: must leave the network's size as it is",
         ),
         (
             {"learning_rate": [0.1], "student_scale": [1.0]},

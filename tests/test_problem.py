@@ -76,16 +76,16 @@ def test_estimated_moments_are_close_to_exact_ones():
         ({"nonlinearity": "cos"}, "nonlinearity: must be 'sign', 'erf'"),
         ({"learning_rate": -1}, "learning_rate: must be greater than 0 (got -1)"),
         ({"learning_rate": float("nan")}, "learning_rate: must be a finite number (got nan)"),
-        ({"dropout": 0.5}, "dropout: is not a setting of this table (got 0.5). Remove it."),
+        ({"dropout": 0.5}, "dropout: must not be in this table, which has no such setting (got 0.5). Remove it."),
         (
             {"latent": {"components": 2, "spread": 3.0, "block_size": 3}},
             "latent.block_size: must divide latent_dim 20 (got 3)",
         ),
         ({"latent": {"components": 0, "spread": 3.0}}, "latent.components: must be greater than or equal to 1 (got 0)"),
-        ({"latent": {"components": 2}}, "latent.spread: is missing"),
+        ({"latent": {"components": 2}}, "latent.spread: must be given"),
         (
             {"latent": {"components": 2, "spread": 1.0, "colour": "red"}},
-            "latent.colour: is not a setting of this table (got 'red')",
+            "latent.colour: must not be in this table, which has no such setting (got 'red')",
         ),
         (
             {"latent": {"components": 2, "spread": 1.0, "weights": [1.0]}},
@@ -118,7 +118,10 @@ def test_every_wrong_setting_is_named_and_the_nearest_name_for_a_typo():
     ]  # fmt: skip
     message = str(error.value)
     assert "(got 'relue'). Did you mean 'relu'?" in message
-    assert "latent.spred: is not a setting of this table (got 1.0). Did you mean 'spread'?" in message
+    assert (
+        "latent.spred: must not be in this table, which has no such setting (got 1.0). Did you mean 'spread'?"
+        in message
+    )
 
 
 def test_features_that_do_not_fit_the_memory_are_refused():
@@ -169,7 +172,7 @@ def test_numbers_and_arrays_of_numpy_are_settings():
 
 @pytest.mark.parametrize("field", GOOD)
 def test_a_missing_setting_is_named(field):
-    with pytest.raises(sl.ProblemError, match=f"{field}: is missing. Give it a value."):
+    with pytest.raises(sl.ProblemError, match=f"{field}: must be given .got nothing.. Give it a value."):
         Problem(**{name: value for name, value in GOOD.items() if name != field})
 
 
@@ -258,10 +261,10 @@ def test_wrong_settings_of_an_instance_are_named(change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("input_dim = ", "is not valid TOML"),
-        ("\x00", "is not valid TOML"),
+        ("input_dim = ", "must be valid TOML"),
+        ("\x00", "must be valid TOML"),
         ("run = 3", "run: must be a table of settings (got 3)"),
-        ("[run]\nsteps = 3", "input_dim: is missing"),
+        ("[run]\nsteps = 3", "input_dim: must be given"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, text, message):
@@ -274,7 +277,7 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(sl.ProblemError, match="cannot be read"):
+    with pytest.raises(sl.ProblemError, match="must be a file to read"):
         Problem.from_toml(tmp_path / "none.toml")
 
 
@@ -287,8 +290,8 @@ def test_replaced_settings_are_checked_and_assigned_ones_refused():
     assert problem.replace(latent=sl.GaussianMixture(components=2, spread=3.0)).latent.spread == 3.0  # type: ignore[union-attr]
     with pytest.raises(sl.ProblemError, match="learning_rate: must be greater than 0"):
         problem.replace(learning_rate=-5.0)
-    with pytest.raises(sl.ProblemError, match="learnin_rate: is not a setting"):
+    with pytest.raises(sl.ProblemError, match="learnin_rate: must not be in this table"):
         problem.replace(learnin_rate=0.2)
-    with pytest.raises(sl.ProblemError, match=r"learning_rate: cannot be assigned .got 0\.3.. Use replace"):
+    with pytest.raises(sl.ProblemError, match=r"learning_rate: must not be assigned .got 0\.3.. Use replace"):
         problem.learning_rate = 0.3  # type: ignore[misc]
     assert problem.learning_rate == 0.1

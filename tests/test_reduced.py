@@ -273,8 +273,11 @@ def test_noise_that_cannot_be():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rate": [0.1, 0.2], "student_output": [[1.0]] * 3}, "cases: there are 3 of student_output, 2 of"),
-        ({"learning_rate": []}, "cases: there are 0 of learning_rate"),
+        (
+            {"learning_rate": [0.1, 0.2], "student_output": [[1.0]] * 3},
+            "cases: must be equally many of each .got 3 of student_output, 2 of",
+        ),
+        ({"learning_rate": []}, "cases: must be equally many of each .got 0 of learning_rate"),
         ({"learning_rate": [0.1, -0.2]}, "learning_rate: .*0.2"),
         ({"student_output": [[1.0, 2.0]]}, r"student_output: .*\(got \(2,\)\)"),
         ({"student_output": 1.0}, r"student_output: .*\(got \(\)\)"),
@@ -292,5 +295,7 @@ def test_batches_that_cannot_be(changes, message):
 
 def test_batches_of_different_networks():
     wide = spectrum(drawn(student_units=3))
-    with pytest.raises(sl.ProblemError, match=r"spectra: they have \(K, M\) of \[\(2, 2\), \(3, 2\)\]"):
+    with pytest.raises(
+        sl.ProblemError, match=r"spectra: must be of one network size \(got \(K, M\) of \[\(2, 2\), \(3, 2\)\]"
+    ):
         solve_many([spectrum(drawn()), wide], np.ones(2), np.ones(2), activation="erf", learning_rate=0.1, times=[1])

@@ -11,11 +11,15 @@ from matplotlib.figure import Figure
 
 from browser import scrolls_sideways
 from sgdlimit.inputs import MixtureLaw
-from sgdlimit.papers.bae_jeong_2024 import Study, discrepancy_against_kl, example_dynamics, write_report
+from sgdlimit.papers.bae_jeong_2024._averages import Study
+from sgdlimit.papers.bae_jeong_2024._figure_discrepancy import discrepancy_against_kl
+from sgdlimit.papers.bae_jeong_2024._figures import example_dynamics
 from sgdlimit.papers.bae_jeong_2024._grids import case_name, trajectories_of
 from sgdlimit.papers.bae_jeong_2024._lemmas import function_correlation, function_expectation
+from sgdlimit.papers.bae_jeong_2024._page import write_report
 from sgdlimit.papers.bae_jeong_2024._sample_means import sample_means
-from sgdlimit.plotting import Panel, hover_panels, named, save_figure, trajectory
+from sgdlimit.plotting import Panel, hover_panels, save_figure, trajectory
+from sgdlimit.plotting._hover import named
 from test_figures import (
     example_trajectories,
     left_out_cases,
@@ -72,7 +76,8 @@ def drawn(datasets, tmp_path_factory) -> tuple[dict, dict[str, list[Panel]]]:
 def report_path(datasets, drawn, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("report") / "index.html"
     study = Study(**datasets)
-    write_report(path, study, figures=drawn[0], readings=drawn[1], provenance={"seed": "0"}, preset="quick")
+    figures = {name: (file, drawn[1][name]) for name, file in drawn[0].items()}
+    write_report(path, study, figures=figures, provenance={"seed": "0"}, preset="quick")
     return path
 
 

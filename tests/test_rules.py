@@ -15,10 +15,12 @@ import sgdlimit as sl
 from sgdlimit._jax import own_jax
 from sgdlimit.errors import ProblemError
 from sgdlimit.rules import activation_named, network, squared_network
+from sgdlimit.rules._erf import Erf
 from sgdlimit.theory import (
     Case,
     Solver,
     Spectrum,
+    _points,
     order_parameters,
     right_hand_side,
     solve_spectrum,
@@ -130,18 +132,27 @@ V, V_TEACHER = [0.9, -0.6], [1.0, 0.7]
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu"])
-def test_the_squared_loss_over_points_has_the_errors_it_states(activation):
-    """Both layers learn; two independent sets of points scatter as half their difference, a factor of 4 is rare."""
-    t = np.linspace(0, 20, 21)
-    found = solved(squared(activation, V, V_TEACHER), one_node(*map(np.array, OVERLAPS)), t, 0.4, PLAIN)
-    exact = solve_spectrum(
-        one_node(*map(np.array, OVERLAPS)), V, V_TEACHER, activation=activation, learning_rate=0.4, times=t
-    )
-    assert found.integral_error < 2e-3
-    for name in ("Q", "R", "v"):
-        off = np.abs(getattr(found, name) - exact[name].values).mean()
-        assert off < max(4 * found.integral_error, 1e-4), (name, off, found.integral_error)
-    assert_allclose(found.metrics["generalization_error"], exact.generalization_error, atol=2e-3)
+def test_the_squared_loss_over_points_has_the_errors_it_states(monkeypatch, activation):
+    """Both layers learn. The largest error of Q, R and v is as half the difference of two sets, over eight such pairs.
+
+    One pair may be off by a factor of four, their mean square may not. Steps are small: both sets share their error.
+    """
+    monkeypatch.setattr(_points, "SOLVER_SHARE", 1e-3)
+    t, draw = np.linspace(0, 20, 21), _points.sobol_normals
+    inputs, rule = one_node(*map(np.array, OVERLAPS)), squared(activation, V, V_TEACHER)
+    exact = solve_spectrum(inputs, V, V_TEACHER, activation=activation, learning_rate=0.4, times=t)
+    stated, off = [], []
+    for pair in range(8):
+        others = [draw(4, 14, ((pair, seed),)) for seed in range(2)]
+        monkeypatch.setattr(_points, "sobol_normals", lambda dim, level, seeds, sets=others: sets[seeds[0]])
+        found = solved(rule, inputs, t, 0.4, PLAIN)
+        stated.append(found.integral_error)
+        numbers = {"Q": found.Q, "R": found.R, "v": found.head["v"]}
+        off.append([np.abs(values - exact[name].values).mean() for name, values in numbers.items()])
+        assert_allclose(found.metrics["generalization_error"], exact.generalization_error, atol=2e-3)
+    assert max(stated) < 2e-3
+    ratio = np.sqrt(np.mean(np.square(off), 0).max() / np.mean(np.square(stated)))
+    assert 1 / 3 < ratio < 2, (ratio, stated, off)
 
 
 def test_points_stay_where_they_are_until_a_teacher_is_nearly_known():
@@ -310,13 +321,51 @@ def published(name):
 COMMITTEE = sl.Training(output_learning_rate=0.0, output_normalization="1/K", label_noise=np.sqrt(1e-3))
 
 
+class WithoutSquare(Erf):
+    """Averages whose G is that of the label noise alone."""
+
+    def noise(self, S, c, K):
+        return jnp.zeros((K, K))
+
+
 def test_trajectory_of_veiga_and_others():
-    data = published("veiga_2022")
-    inputs, t = one_node(data["Q0"], data["M0"], data["P"]), (data["times"] - data["times"][0]) * 10 / 0.05
+    """Our theory is 1.8e-3 above what they stored: their file says ``quadratic_terms: false`` and ``dt: 0.001``.
+
+    So they leave η² E[Δ² g'g'] out of dQ/dt, of order η/K for η = .05, and take Euler steps of 0.001 in their time. Our
+    right-hand side without that term, in such steps, repeats their risks to rounding. In the limit of small steps it is
+    within 4.0e-4 of them at all times. The term itself changes the risk by up to 1.9e-3, which is the rest.
+    """
+    data, eta = published("veiga_2022"), 0.05
+    times, risks, scale = data["times"], data["risks"], 10 / eta
+    inputs, t = one_node(data["Q0"], data["M0"], data["P"]), (times - times[0]) * scale
     found = solve_spectrum(
-        inputs, np.ones(10), np.ones(2), activation="erf", learning_rate=0.05, times=t, training=COMMITTEE
+        inputs, np.ones(10), np.ones(2), activation="erf", learning_rate=eta, times=t, training=COMMITTEE
     )
-    assert_allclose(found.generalization_error, data["risks"], rtol=2e-3)
+    assert_allclose(found.generalization_error, risks, rtol=2e-3)
+    averages = WithoutSquare()
+    case = Case(inputs, {"v": np.ones(10)}, np.ones((1, 2)), COMMITTEE.rates(eta, 10, 2))
+    without = order_parameters(case, t, Solver(averages)).generalization_error
+    assert_allclose(without, risks, rtol=1e-3)
+    assert 1e-3 < abs(found.generalization_error.values / without - 1).max() < 2e-3
+    early = times < 11
+    assert_allclose(euler(case, averages, times[early], 0.001, scale), risks[early], rtol=1e-9)
+
+
+def euler(case, averages, times, dt, scale):
+    """ε in Euler steps, from the first time on; ``scale`` makes their unit of time ours."""
+    with own_jax():
+        state, network = start(case)
+
+        def step(_, state):
+            slope = right_hand_side(jnp.zeros(()), state, network, averages)
+            return jax.tree.map(lambda x, dx: x + dt * scale * dx, state, slope)
+
+        def until(state, count):
+            state = jax.lax.fori_loop(0, count, step, state)
+            return state, averages.metrics(moment_at(jnp.zeros(()), state, network))["generalization_error"]
+
+        counts = np.rint(np.diff(times, prepend=times[0]) / dt).astype(int)
+        return np.asarray(jax.lax.scan(until, state, counts)[1])
 
 
 def test_trajectory_of_a_phase_diagram():
@@ -350,22 +399,7 @@ def test_trajectory_on_the_sphere():
     averages = integrals_for("hermite-2")
     case = Case(start_of, {"v": np.ones(1)}, np.ones((1, 1)), training.rates(eta, 1, 1))
 
-    def euler(dt):
-        with own_jax():
-            state, network = start(case)
-
-            def step(_, state):
-                slope = right_hand_side(jnp.zeros(()), state, network, averages)
-                return jax.tree.map(lambda x, dx: x + dt / eta * dx, state, slope)
-
-            def until(state, count):
-                state = jax.lax.fori_loop(0, count, step, state)
-                return state, averages.metrics(moment_at(jnp.zeros(()), state, network))["generalization_error"]
-
-            counts = np.rint(np.diff(times, prepend=times[0]) / dt).astype(int)
-            return np.asarray(jax.lax.scan(until, state, counts)[1])
-
-    theirs, finer = euler(0.001), euler(0.0005)
+    theirs, finer = (euler(case, averages, times, dt, 1 / eta) for dt in (0.001, 0.0005))
     assert_allclose(theirs, risks, rtol=1e-9)
     assert_allclose(finer**2 / theirs, found.generalization_error, rtol=1e-3)
     assert abs(risks / found.generalization_error - 1).max() > 5e-3
@@ -462,15 +496,26 @@ def learns(delta, change=None):
 
 
 BAD_FUNCTIONS = {
-    "no JAX": (sl.Rule.from_loss(lambda x, y, head: np.sin(float(x[0]))), "loss: .* cannot be computed by JAX"),
+    "no JAX": (
+        sl.Rule.from_loss(lambda x, y, head: np.sin(float(x[0]))),
+        "loss: must be a function that JAX can trace",
+    ),
     "branches": (
         sl.Rule.from_loss(lambda x, y, head: x[0] if x[0] > 0 else -x[0]),
-        "loss: .* cannot be computed by JAX .*jax.numpy",
+        "loss: must be a function that JAX can trace .*jax.numpy",
     ),
     "no number": (sl.Rule.from_loss(lambda x, y, head: x), r"loss: must return one number \(got the shape \(2,\)\)"),
     "nothing": (sl.Rule.from_loss(lambda x, y, head: None), r"loss: must return one number \(got None\)"),
-    "not finite": (sl.Rule.from_loss(lambda x, y, head: jnp.sum(x) / 0), r"loss: .* must be finite \(got nan|inf"),
-    "NaN": (sl.Rule.from_loss(lambda x, y, head: jnp.log(-jnp.sum(x**2))), "loss: .* must be finite"),
+    "not finite": (
+        sl.Rule.from_loss(lambda x, y, head: jnp.sum(x) / 0),
+        r"loss: must be finite in .* \(got NaN or infinity for 64 of 64 ",
+    ),
+    "NaN": (sl.Rule.from_loss(lambda x, y, head: jnp.log(-jnp.sum(x**2))), "loss: must be finite in the rule"),
+    "NaN for some": (
+        learns(lambda x, y: jnp.sqrt(x)),
+        r"update: must be finite in .* \(got NaN or infinity for \d+ of 64 ",
+    ),
+    "NaN in episodes": (sl.Rule(lambda x, y, head: (jnp.log(x), {}), samples=3), "update: must be finite in the rule"),
     "other shapes": (
         learns(lambda x, y: x[:1]),
         "update: must return δ and what the head moves against, of the shapes",
@@ -479,15 +524,19 @@ BAD_FUNCTIONS = {
     "a head that is not there": (learns(lambda x, y: x, {"v": 0.0}), "update: must return δ and what the head moves"),
     "labels": (
         sl.Rule.from_loss(square, labels=lambda nu: float(nu[0])),
-        "labels: .* cannot be computed by JAX",
+        "labels: must be a function that JAX can trace",
     ),
     "labels of no shape": (sl.Rule.from_loss(square, labels=lambda nu: nu[:3] @ jnp.ones(3)), "labels: "),
     "a metric": (
         sl.Rule(lambda x, y, head: (x, {}), metrics={"both": lambda x, y, head: x}),
         r"both: must return one number \(got the shape \(2,\)\)",
     ),
-    "arguments": (sl.Rule.from_loss(lambda x, y: jnp.sum(x)), "loss: .* cannot be computed by JAX"),
-    "clusters": (sl.Rule.from_loss(square, labels="clusters"), "labels: 'clusters' are in mixture theory alone"),
+    "arguments": (sl.Rule.from_loss(lambda x, y: jnp.sum(x)), "loss: must be a function that JAX can trace"),
+    "clusters": (sl.Rule.from_loss(square, labels="clusters"), "labels: must not ask for clusters in conventional"),
+    "clusters and a teacher": (
+        sl.Rule.from_loss(square, labels=lambda nu, cluster: nu * cluster),
+        "labels: must not ask for clusters in conventional and moment-matched theory",
+    ),
 }
 
 

@@ -218,10 +218,45 @@ def test_labels_are_the_clusters_that_latents_come_from(law):
     assert abs(found["first"].item() - clusters.weights[0]) < 4.5 * found["first_stderr"].item()
 
 
+@pytest.mark.parametrize("engine", ["blocks", "jax"])
+@pytest.mark.parametrize("law", CLUSTERED[1:], ids=["blocks", "fitted"])
+def test_labels_of_a_teacher_and_a_cluster(law, engine):
+    """Which cluster, and on which side of the teacher: from the latents themselves, in data and in training."""
+    seen = sl.Rule(
+        lambda fields, target, head: (0 * fields, {"n": -jax.nn.one_hot(target, 8) * N}), head={"n": np.zeros(8)},
+        labels=lambda teacher_fields, cluster: 2 * cluster + (teacher_fields[1] > 0),
+    )  # fmt: skip
+    instance = instance_of(seen, latent=law, rate=1.0)
+    found = sl.simulate(instance, [20.0], runs=2, keep_inputs=True, test_samples=0, engine=engine)
+    for run in range(2):
+        C = found["C"].values[run]
+        nearest = ((C[:, None] - law.clusters(D).means) ** 2).sum(-1).argmin(1)
+        expected = 2 * nearest + (C @ instance.teacher[1] > 0)
+        np.testing.assert_array_equal(found["y"].values[run], expected)
+        np.testing.assert_array_equal(found["head_n"].values[run, 0], np.bincount(expected, minlength=8))
+
+
+def test_more_clusters_than_theory_follows_label_sgd():
+    means = 3 * np.random.default_rng(1).normal(size=(65, D))
+    law = sl.ClusterMixture(means, np.broadcast_to(np.eye(D), (65, D, D)))
+    rule = sl.Rule(lambda fields, target, head: (0 * fields, {}), labels="clusters")
+    instance = instance_of(rule, latent=law)
+    assert sl.simulate(instance, [20.0], keep_inputs=True)["y"].max() == 64
+    with pytest.raises(sl.ProblemError, match=r"latent: must have at most 64 clusters .*got 65.*SGD alone"):
+        sl.solve(instance, [1.0], theory="mixture")
+
+
+def test_every_cluster_is_tried():
+    rule = sl.Rule(lambda fields, target, head: (fields / (target - 2), {}), labels="clusters", name="pole")
+    message = r"update: must be finite in the rule 'pole' .got NaN or infinity for 21 of 64 samples"
+    with pytest.raises(sl.ProblemError, match=message):
+        instance_of(rule, latent=CLUSTERED[0])
+
+
 def test_clusters_are_asked_of_laws_that_have_some():
     rule = sl.Rule(lambda fields, target, head: (0 * fields, {}), labels="clusters")
     law = sl.Empirical(np.random.default_rng(0).standard_normal((100, D)))
-    with pytest.raises(sl.ProblemError, match="latent: Empirical has no Gaussian components"):
+    with pytest.raises(sl.ProblemError, match=r"latent: must have Gaussian components .*got Empirical"):
         sl.simulate(instance_of(rule, latent=law), [1.0])
 
 
@@ -282,10 +317,28 @@ def test_results_do_not_depend_on_threads_or_on_other_conditions():
         np.testing.assert_allclose(at_once[name], one[name], atol=1e-4)
 
 
+def test_another_number_of_output_times_compiles_nothing():
+    """So the time of a long run is that of a short one, measured before it, times its length."""
+    compiled, instance = [], instance_of(LOGISTIC).then(np.ones((1, D)), None, at=10.0)
+
+    def count(event: str, duration_secs: float, **_: str | int) -> None:
+        compiled.append(event.endswith("backend_compile_duration"))
+
+    sl.simulate(instance, [0.0, 0.5], test_samples=100)
+    jax.monitoring.register_event_duration_secs_listener(count)
+    try:
+        longer = sl.simulate(instance, np.arange(31) / 2, test_samples=100)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(count)
+    assert sum(compiled) == 0
+    assert longer["error_rate"].shape == (1, 31)
+    assert longer["task_error_rate"].shape == (1, 31, 2)
+
+
 def test_what_sgd_of_rules_refuses_and_how_it_diverges():
-    with pytest.raises(sl.ProblemError, match=r"engine: 'numba' does not have rule. Use 'auto' or 'jax'"):
+    with pytest.raises(sl.ProblemError, match=r"engine: must be 'auto' or 'jax' for rule .got 'numba'"):
         sl.simulate(instance_of(LOGISTIC), [1.0], engine="numba")
-    with pytest.raises(sl.ProblemError, match=r"training.gradient_flow: is for theory alone"):
+    with pytest.raises(sl.ProblemError, match=r"training.gradient_flow: must be False in SGD"):
         sl.simulate(instance_of(LOGISTIC, training=sl.Training(gradient_flow=True)), [1.0])
     with pytest.raises(sl.ProblemError, match=r"times: must be whole batches of 12 samples, of the time 0.2"):
         sl.simulate(instance_of(LOGISTIC, training=sl.Training(batch_fraction=0.2)), [0.5])

@@ -322,7 +322,7 @@ def test_divergence_cuts_the_trajectory_and_says_when():
         ({"overlaps": 3}, r"overlaps: must be .* \(got 3\)"),
         (
             {"runs": 10**12},
-            r"times, runs, test_samples: this simulation would hold .* GiB and .* are free. Ask for fewer runs",
+            r"times, runs, test_samples: must fit into .* GiB of free memory .got .* GiB.. Ask for fewer runs",
         ),
         ({"runs": True}, r"runs: must be .* \(got True\)"),
         ({"data": (np.ones((60, 30)),), "runs": 2}, r"runs: must be 1 on given data, .* \(got 2\)"),
@@ -364,7 +364,9 @@ def test_memory_is_flat_in_the_steps_and_what_does_not_fit_is_refused(monkeypatc
     needed = [predicted_bytes([instance], sl.log_times(steps, 60, 50), test_samples=0) for steps in (600, 6000)]
     assert needed[0] == needed[1]
     monkeypatch.setattr("sgdlimit.simulation._read.available_bytes", lambda: 10**6)
-    with pytest.raises(sl.ProblemError, match=r"would hold .* GiB and 0\.0 GiB are free\. Ask for fewer runs"):
+    with pytest.raises(
+        sl.ProblemError, match=r"must fit into 0\.0 GiB of free memory .got .* GiB.. Ask for fewer runs"
+    ):
         sl.simulate(instance, sl.log_times(6000, 60, 500))
 
 

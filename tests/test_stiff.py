@@ -130,10 +130,11 @@ def test_implicit_steps_of_a_logistic_loss_arrive_where_explicit_ones_do(dropout
         assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
-def test_the_jacobian_of_an_implicit_step_is_exact():
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+def test_the_jacobian_of_an_implicit_step_is_exact(momentum):
     """(1/(γh) − J) x = b against a dense Jacobian."""
     spectrum, _ = power_law(1.0, 3, K=2)
-    rates = Training(weight_decay=0.1, label_noise=0.2, batch_size=3).rates(0.3, 2, 2)
+    rates = Training(weight_decay=0.1, label_noise=0.2, batch_size=3, momentum=momentum).rates(0.3, 2, 2)
     with jax.enable_x64(True):
         state, case = start(Case(spectrum, {"v": jnp.array([1.0, 0.7])}, jnp.array([[1.0, -0.4]]), rates))
         averages, t, h = integrals_for("erf"), jnp.asarray(0.5), jnp.asarray(0.3)

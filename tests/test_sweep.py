@@ -69,7 +69,9 @@ def test_rules_are_swept_by_name(tmp_path):
     with pytest.raises(ProblemError, match=r"^grid: all conditions must have heads with the same axes \(got head_v of"):
         sl.Sweep(problem=problem, grid={"outputs": [1, 2]})
     clusters = {"law": "clusters", "count": 2, "mean_norm": 2.0}
-    with pytest.raises(ProblemError, match=r"^labels: the noise floor of a sweep is that of Gaussian inputs"):
+    with pytest.raises(
+        ProblemError, match=r"^labels: must come from a teacher, because a sweep's noise floor has Gaussian inputs"
+    ):
         sl.Sweep(problem=problem | {"teacher_units": 0, "labels": "clusters"}, grid={"latent": [clusters]})
 
 
@@ -111,12 +113,22 @@ def test_the_dataset_is_lazy_and_says_where_it_comes_from(laws):
         (sl.MixtureLaw([-2.0, 3.0]), "mixture", "mixture"),
         (sl.MixtureLaw([-2.0, 3.0]), "moment-matched", None),
         (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=30), "mixture", "mixture"),
-        (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2), "mixture", None),
+        (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2), "mixture", "mixture"),  # 15 blocks
+        (sl.MixtureLaw(np.outer([-1, 0, 1], np.ones(30)), block_size=5), "mixture", None),  # 3⁶ clusters
         (sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2), "moment-matched", "moment-matched"),
     ],
 )
 def test_the_simplest_theory_that_says_the_same_is_asked(law, theory, simplest):
-    assert applicable_theory(law, 30, theory) == simplest
+    assert applicable_theory(LAWS.first.draw(seed=0).replace(latent=law), theory) == simplest
+
+
+@pytest.mark.parametrize("change", [{"nonlinearity": "tanh"}, {"training": sl.Training(sphere=True)}], ids=str)
+def test_mixture_theory_is_asked_where_it_applies_to_the_network_too(change):
+    """Of many blocks it knows f = sign, erf and the identity, and no weights on the sphere."""
+    many = sl.MixtureLaw(np.outer([-1, 1], np.ones(30)), block_size=2)
+    instance = LAWS.first.draw(seed=0).replace(latent=many, **change)
+    assert applicable_theory(instance, "mixture") is None
+    assert not sl.Mixture().applies(instance)
 
 
 def test_the_simplest_theory_does_say_the_same():
@@ -192,7 +204,7 @@ def test_a_divergence_is_a_result(tmp_path):
 def test_large_tasks_are_split_and_have_the_same_numbers(tmp_path, laws):
     split = LAWS.replace(run=LAWS.run.replace(conditions_per_task=3))
     plan = Plan(split)
-    assert len(plan) == 6
+    assert len(plan) == 8  # of two conditions each
     data = sl.compute_sweep(split, tmp_path / "split.zarr", workers=0)
     for name in ("Q", "theory_Q", "M_R", "floor_v", "kl"):
         np.testing.assert_allclose(data[name].values, laws[name].values, rtol=1e-6, atol=1e-9)
@@ -234,8 +246,8 @@ def test_stages_are_computed_once(tmp_path):
     again = Stages(tmp_path)
     again.run(("a", "b"), compute)
     assert len(calls) == 1
-    assert again.read
-    assert again.datasets["b"]["y"].values.tolist() == [2.0]
+    assert again.resumed
+    assert sl.load(tmp_path / "b.zarr")["y"].values.tolist() == [2.0]
     (tmp_path / "b.zarr").rename(tmp_path / "elsewhere")  # interrupted between the two
     Stages(tmp_path).run(("a", "b"), compute)
     assert len(calls) == 2
@@ -250,7 +262,7 @@ def test_an_interrupted_reproduction_goes_on_and_another_one_does_not(tmp_path, 
     assert command("reproduce", "--out", "results").returncode == 1
     other = command("reproduce", "--out", "results", "--seed", "7")
     assert other.returncode == 2
-    assert "not an empty folder" in other.stderr
+    assert "must be a new or empty folder" in other.stderr
     monkeypatch.setattr("sgdlimit.papers.bae_jeong_2024.reproduce", lambda *args, **kwargs: "done")
     assert command("reproduce", "--out", "results").returncode == 0
     (tmp_path / "results" / "index.html").touch()

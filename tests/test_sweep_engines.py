@@ -440,7 +440,10 @@ def test_batch_systems_that_give_no_jobs(tmp_path, batch_system):
     with jobs_of("slurm", tmp_path), pytest.raises(ProblemError, match=r"no jobs \(invalid partition: x\)\. Correct"):
         cluster.batch_cluster("slurm", 1)
     (batch_system.parent / "bin" / "qsub").unlink()
-    with jobs_of("pbs", tmp_path), pytest.raises(ProblemError, match=r"--cluster: 'pbs' gives no jobs \(.*'qsub'\)"):
+    with (
+        jobs_of("pbs", tmp_path),
+        pytest.raises(ProblemError, match=r"--cluster: must give jobs \(got none from 'pbs': .*'qsub'\)"),
+    ):
         cluster.batch_cluster("pbs", 1)
     assert signal.getsignal(signal.SIGINT) is handler  # which dask-jobqueue would change
 
@@ -476,8 +479,8 @@ def test_tls(tmp_path, here, command, monkeypatch):
         monkeypatch.setattr(cluster, "CONNECT_SECONDS", 2)
         other_ca, other_certificate, other_key = authority(tmp_path / "others")
         for wrong, sentence in {
-            ("--tls-ca-file", ca, "--tls-cert", other_certificate, "--tls-key", other_key): "no scheduler answers at",
-            ("--tls-ca-file", other_ca, "--tls-cert", certificate, "--tls-key", key): "no scheduler answers at",
+            ("--tls-ca-file", ca, "--tls-cert", other_certificate, "--tls-key", other_key): "must be where a scheduler",
+            ("--tls-ca-file", other_ca, "--tls-cert", certificate, "--tls-key", key): "must be where a scheduler",
             ("--tls-ca-file", ca, "--tls-cert", certificate, "--tls-key", other_key): "must be usable for TLS (got",
             (
                 "--tls-ca-file",
@@ -503,7 +506,9 @@ def test_no_scheduler_answers(tmp_path, command, monkeypatch):
     assert time.monotonic() - start < 30
     assert ended.returncode == 2
     assert "There is no TLS: whoever reaches the scheduler can run code" in ended.stderr
-    assert ended.stderr.splitlines()[-1].startswith("sgdlimit: --scheduler: no scheduler answers at 'tcp://127.0.0.1:9")
+    assert ended.stderr.splitlines()[-1].startswith(
+        "sgdlimit: --scheduler: must be where a scheduler answers (got 'tcp://127.0.0.1:9"
+    )
 
 
 def test_contradictions():

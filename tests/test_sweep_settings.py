@@ -43,13 +43,13 @@ def test_files_that_are_no_toml(command, tmp_path, content):
     ("place", "value", "words"),
     [
         (("problem", "input_dim"), "1000000000", "input_dim: must be less than or equal to 1000000 (got 1000000000)"),
-        (("problem", "input_dim"), "1" * 5000, "is not valid TOML (Exceeds the limit"),
+        (("problem", "input_dim"), "1" * 5000, "must be valid TOML (got Exceeds the limit"),
         (
             ("problem", "input_dim"),
             "0x" + "f" * 5000,
             "input_dim: must be less than or equal to 1000000 (got a value too long to show)",
         ),
-        (("problem", "student_units"), "1000000", "free"),
+        (("problem", "student_units"), "1000000", "must have room for"),
         (
             ("problem", "latent"),
             "{components = 2, spread = 1.0, weights = [nan, nan]}",
@@ -60,9 +60,13 @@ def test_files_that_are_no_toml(command, tmp_path, content):
             "{components = 2, spread = nan}",
             "latent.spread: must be less than or equal to 1000000 (got nan)",
         ),
-        (("problem", "self"), "1", "self: is not a setting of this table (got 1)"),
-        (("problem", '"a\\nb"'), "1", r"'a\nb': is not a setting of this table (got 1)"),
-        (("problem", '"\\u001b[31m"'), "1", r"'\x1b[31m': is not a setting of this table (got 1)"),
+        (("problem", "self"), "1", "self: must not be in this table, which has no such setting (got 1)"),
+        (("problem", '"a\\nb"'), "1", r"'a\nb': must not be in this table, which has no such setting (got 1)"),
+        (
+            ("problem", '"\\u001b[31m"'),
+            "1",
+            r"'\x1b[31m': must not be in this table, which has no such setting (got 1)",
+        ),
         (("problem", "activation"), '"' + "x" * 5000 + '"', "x ...)."),
         (("run", "count"), "1" + "0" * 18, "run.count: must be less than or equal to 100000 (got 1000000000000000000)"),
         (
@@ -81,7 +85,7 @@ def test_files_that_are_no_toml(command, tmp_path, content):
         (("grid", "learning_rate"), "[0.1, 0.1]", "grid: learning_rate must have each value once (got 0.1 twice)"),
         (("grid", "learning_rat"), "[0.1]", "Did you mean 'learning_rate'?"),
         (("grid", "latent.components"), "[2]", "latent"),
-        (("grid", "training.schedule.times"), "[[1.0]]", "training.schedule.factors: is missing"),
+        (("grid", "training.schedule.times"), "[[1.0]]", "training.schedule.factors: must be given"),
         (
             ("grid", "training"),
             "{label_noise = [0.1], learning_rate = [1]}",

@@ -361,7 +361,9 @@ def test_tolerances_are_those_of_theories_with_steps():
     ).draw(seed=0)
     assert sl.solve(instance, [1.0], rtol=1e-9, atol=1e-12).attrs["rtol"] == 1e-9
     assert sl.solve(instance, [1.0], sl.MomentMatched(atol=1e-12)).attrs["atol"] == 1e-12
-    with pytest.raises(sl.ProblemError, match="rtol: theory='mixture' has no steps that adapt"):
+    with pytest.raises(
+        sl.ProblemError, match="rtol: must be left out for theory='mixture', which has no steps that adapt"
+    ):
         sl.solve(instance, [1.0], "mixture", rtol=1e-9)
     with pytest.raises(sl.ProblemError, match="atol: "):
         sl.Conventional(atol=-1.0)
@@ -558,7 +560,7 @@ def test_gradients_through_a_trajectory():
             moved = jax.tree.unflatten(structure, [*leaves[:2], q, r, *leaves[4:]])
             settings = {"averages": integrals, "rtol": 1e-9, "atol": 1e-9, "adjoint": dfx.ForwardMode()}
             case = case_of(moved, v, v_teacher, 1.0, learning_rate=eta, output_rate=eta)
-            final = integrate(case, jnp.array([0.5]), **settings).generalization_error[0]
+            final = integrate(case, jnp.array([0.5]), **settings).metrics["generalization_error"][0]
             return final, final
 
         @jax.jit
@@ -639,7 +641,7 @@ def test_settings_that_cannot_be_used(change, message):
         ("student", [[[np.nan]]], "student: must be finite"),
         ("eigenvalues", [-1.0], r"eigenvalues: must not be negative \(got -1\.0\)"),
         ("student", [[[0.2]]], "q, r"),  # |r|² > q p
-        ("teacher_overlap", [[-1.0]], "teacher_overlap must be a covariance"),
+        ("teacher_overlap", [[-1.0]], "teacher_overlap: the matrix must be a covariance"),
         ("teacher_overlap", [[0.5]], "T − Σ w p/ω"),
         ("eigenvalues", [0.0], "T − Σ w p/ω"),
     ],

@@ -57,11 +57,11 @@ def test_save_and_load_give_the_same_dataset_and_overwrite_nothing(tmp_path):
     dataset = trajectory([1.0, 2.0], runs=[0.0, 0.1]).assign_attrs(seed=3)
     sl.save(dataset, tmp_path / "a.zarr")
     assert sl.load(tmp_path / "a.zarr").identical(dataset)
-    with pytest.raises(sl.ProblemError, match="already exists"):
+    with pytest.raises(sl.ProblemError, match="path: must be new"):
         sl.save(dataset, tmp_path / "a.zarr")
-    with pytest.raises(sl.ProblemError, match="cannot be written"):
+    with pytest.raises(sl.ProblemError, match="path: must be a place to write to"):
         sl.save(dataset, "/proc/none/a.zarr")
-    with pytest.raises(sl.ProblemError, match="is not a stored trajectory"):
+    with pytest.raises(sl.ProblemError, match="path: must be a stored trajectory"):
         sl.load(tmp_path / "none.zarr")
 
 

@@ -34,6 +34,9 @@ OPTIONS: Mapping[str, str] = {
     "batch_fraction": "exact; a map with steps of α; refused together with what moves between the steps",
     "schedule": "exact; the solver steps onto every corner",
     "switch_times": "exact; the solver steps onto every change; refused together with labels that are given",
+    "later_latents": "exact in moment-matched theory, but for errors on the inputs of other tasks where covariances "
+    "do not commute; refused together with f that is not odd, labels of clusters, memory, the sphere, weight decay, "
+    "AdaGrad-Norm, large batches and a teacher that moves; mixture theory refuses it",
 }
 """What each option of training, and a teacher that changes, does to a cell of the table: nothing, or it is refused."""
 
@@ -115,7 +118,7 @@ def document() -> str:
     for number, reason in enumerate(dict.fromkeys(re.findall(r"refused: ([^|]*) \|", table)), 1):
         table = table.replace(f"refused: {reason} |", f"refused [{number}] |")
         notes += f"[{number}] {reason}.  \n"
-    assert {*Training.model_fields, "switch_times"} == set(OPTIONS)
+    assert {*Training.model_fields, "switch_times", "later_latents"} == set(OPTIONS)
     lacking = set(Training.model_fields) - OF_CLUSTERS
     options = "\n".join(f"| `{name}` | {what}{LATER * (name in lacking)} |" for name, what in OPTIONS.items())
     return f"{table}\n\n{notes}\n| option | in the equations |\n|---|---|\n{options}\n"

@@ -21,7 +21,7 @@ SETTINGS = dict.fromkeys(OFF, False) | {
     "numpy_rank_promotion": "allow",
     "transfer_guard": "allow",
 }
-"""What changes results, refuses code that is right, or stops a program."""
+"""Settings of a user that would change results, refuse correct code, or stop a program."""
 
 _forked = False
 """Whether JAX has run in a parent of this process."""

@@ -39,7 +39,7 @@ CODECS = ("bytes", "vlen-utf8", "zstd")
 
 PLACES_OF_CODECS = ("codecs", "index_codecs", "compressor", "filters")
 MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading a document raises that is not what it should be."""
+"""Errors that reading a malformed document raises."""
 
 PROTOTYPE = default_buffer_prototype()
 
@@ -74,7 +74,7 @@ class CheckedStore(WrapperStore[Store]):
         return RECORD
 
     def place_of(self, name: str) -> str:
-        """What a record's own digest includes, so that it counts nowhere else."""
+        """The place that a record's own digest includes, so that the record counts nowhere else."""
         return name
 
     def complaint(self, key: str, what: str) -> DamagedError:
@@ -82,7 +82,7 @@ class CheckedStore(WrapperStore[Store]):
         return DamagedError(f"path: {key} in {self.path!r} {what}. Restore it from a copy or compute it again.")
 
     async def _record(self, name: str) -> dict[str, Any]:
-        """A record, read once, of which every bit must be what was written. One that is not there lists nothing."""
+        """A record, read once, whose every bit must be as written. A record that does not exist lists nothing."""
         if name not in self._records:
             document = None
             with suppress(FileNotFoundError):  # there is no folder
@@ -91,7 +91,7 @@ class CheckedStore(WrapperStore[Store]):
         return self._records[name]
 
     async def _read(self, key: str) -> Buffer | None:
-        """An object as it is; None if there is none. A file that may never end is not opened."""
+        """An object, unchecked; None if it does not exist. A file that may never end is not opened."""
         if isinstance(self._store, LocalStore):
             with suppress(OSError):  # which reading it raises as well
                 status = (self._store.root / key).stat()
@@ -109,11 +109,11 @@ class CheckedStore(WrapperStore[Store]):
         raise self.complaint(name, "is damaged")
 
     def record(self, name: str = RECORD) -> dict[str, Any]:
-        """What a record holds; no ``digests`` if there is none."""
+        """The content of a record; without ``digests`` if the record does not exist."""
         return sync(self._record(name))
 
     def wrong(self, name: str = RECORD) -> list[str]:
-        """Read a record and all objects it lists; each that is not what was written, and what is wrong with it."""
+        """Read a record and all objects it lists. Return every damaged object, and what is wrong with it."""
         try:
             digests = self.record(name)["digests"]
         except DamagedError:
@@ -122,7 +122,7 @@ class CheckedStore(WrapperStore[Store]):
         return [f"{key} {what}" for key, what in found.items() if what]
 
     async def _checked(self, key: str, expected: str) -> tuple[Buffer | None, str]:
-        """An object and what is wrong with it, in words; nothing if it is what was written."""
+        """An object and what is wrong with it, in words; an empty string if it is as written."""
         try:
             found = await self._read(key)
         except DamagedError:
@@ -160,7 +160,7 @@ class CheckedStore(WrapperStore[Store]):
     _get_many = Store._get_many  # each by get(), where the parent asks the store inside
 
     async def list_dir(self, prefix):
-        """What the record lists there: an array whose folder is gone is missed as well."""
+        """Names that the record lists in a folder, so that an array without its folder is missed as well."""
         inside = f"{prefix}/".lstrip("/")
         keys = [key for key in (await self._record(RECORD))["digests"] if key.startswith(inside)]
         for name in dict.fromkeys(key.removeprefix(inside).partition("/")[0] for key in keys):
@@ -208,7 +208,7 @@ def put(store: Store, objects: Mapping[str, Buffer], key: str, place: str, recor
 
 
 def put_folder(path: Path, objects: Mapping[str, Buffer]) -> None:
-    """Make a folder of objects and their record: it is there whole or not at all."""
+    """Make a folder of objects and their record, whole or not at all."""
     start = f".{path.name}.{gethostname()}."
     for left in path.parent.glob(f"{escape(start)}*.*.partial"):
         if not pid_exists(int(left.name.split(".")[-3])):  # of a process that was killed while it wrote

@@ -5,13 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ENOENT
-from functools import cache, partial, wraps
-from inspect import Signature, signature
+from functools import cache, partial
 from io import TextIOWrapper
 from itertools import chain, count
 from os.path import samestat
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from typer import Argument, BadParameter, Exit, Option, Typer, echo
 
@@ -137,73 +136,8 @@ def run(
     echo(summary)
 
 
-class Columns(NamedTuple):
-    """The options of ``check`` that say what of a table is read."""
-
-    columns: str = Option("", help="Columns to use: headings, or numbers from 1; a,b or FIRST:LAST. [default: all]")
-    drop: str = Option("", help="Columns to leave out, such as labels.")
-    labels: str = Option("", help="Labels to learn: their column, 'target' of a data set by name, or their file.")
-    delimiter: str = Option("", help="What separates columns. [default: found by itself]")
-
-
-class Network(NamedTuple):
-    """The options of ``check`` that say which network learns the data, and how these are prepared for it."""
-
-    role: Literal["inputs", "latent"] = Option(
-        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
-    )
-    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared.")
-    drop_constant: bool | None = Option(
-        None, help="Leave out constant columns, which are refused. [default: for labelled images]"
-    )
-    activation: str | None = Option(None, help="Activation. [default: erf; with --labels relu]")
-    learning_rate: float | None = Option(None, help="Learning rate η. [default: 0.2; with --labels 0.1]")
-    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent.")
-
-
-class Learner(NamedTuple):
-    """The options of ``check`` that say how labels are learned."""
-
-    units: int = Option(8, min=1, help="With --labels: number K of hidden units.")
-    loss: str | None = Option(None, help="With --labels: the loss. [default: logistic; cross-entropy of classes]")
-    student_scale: float = Option(0.5, help="With --labels: deviation of the initial weights.")
-    output_scale: float = Option(0.5, help="With --labels: deviation of the initial output weights.")
-    test: float = Option(0.2, help="With --labels: part of the samples that is held out.")
-
-
-class Placement(NamedTuple):
-    """The options of ``sweep`` that say where tasks are computed."""
-
-    workers: Workers = None
-    scheduler: str | None = Option(None, help="Address of a dask scheduler, as tcp://host:8786.")
-    cluster: Literal["slurm", "pbs"] | None = Option(None, help="Ask this batch system for workers.")
-    jobs: int = Option(1, min=1, help="Number of batch jobs.")
-    tls_ca_file: str | None = Option(None, help="With tls:// or --cluster: authority that signed certificates.")
-    tls_cert: str | None = Option(None, help="With those: certificate of this sweep.")
-    tls_key: str | None = Option(None, help="With those: key of that certificate.")
-
-
-def _grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with arguments that are named tuples, of which typer sees the fields as options."""
-    groups = {name: each.annotation for name, each in signature(command).parameters.items()}
-    groups = {name: group for name, group in groups.items() if hasattr(group, "_fields")}
-
-    @wraps(command)
-    def spread(**options: Any) -> None:
-        command(**{name: group(*map(options.pop, group._fields)) for name, group in groups.items()}, **options)
-
-    shown = [each for name, each in signature(command).parameters.items() if name not in groups]
-    shown += [each for group in groups.values() for each in signature(group).parameters.values()]
-    vars(spread)["__signature__"] = Signature(shown)
-    return spread
-
-
 @app.command()
-@_grouped
 def check(
-    table: Columns,
-    network: Network,
-    learner: Learner,
     data: str = Argument(
         metavar="DATA",
         help="Samples in rows: a .npy, .npz (data.npz:name for one of several arrays), .csv, other text or .parquet "
@@ -212,7 +146,6 @@ def check(
     time: float | None = Option(
         None, help="Length of training in units of N steps. [default: 100; with --labels one pass]"
     ),
-    curve: Path | None = Option(None, help="With --labels: table of samples seen and the test error of your training."),
     runs: int = Option(5, min=3, help="SGD runs of each kind to begin with."),
     most_runs: int = Option(80, min=3, help="Up to so many are added while the verdict is open."),
     clusters: int | None = Option(
@@ -222,34 +155,55 @@ def check(
     out: Path | None = Option(
         None, help="Folder for the results, new or empty. [default: results/check-DATA, numbered]"
     ),
+    columns: str = Option("", help="Columns to use: headings, or numbers from 1; a,b or FIRST:LAST. [default: all]"),
+    drop: str = Option("", help="Columns to leave out, such as labels."),
+    labels: str = Option("", help="Labels to learn: their column, 'target' of a data set by name, or their file."),
+    delimiter: str = Option("", help="What separates columns. [default: found by itself]"),
+    role: Literal["inputs", "latent"] = Option(
+        "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
+    ),
+    preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared."),
+    drop_constant: bool | None = Option(
+        None, help="Leave out constant columns, which are refused. [default: for labelled images]"
+    ),
+    activation: str | None = Option(None, help="Activation. [default: erf; with --labels relu]"),
+    learning_rate: float | None = Option(None, help="Learning rate η. [default: 0.2; with --labels 0.1]"),
+    input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
+    units: int = Option(8, min=1, help="With --labels: number K of hidden units."),
+    loss: str | None = Option(None, help="With --labels: the loss. [default: logistic; cross-entropy of classes]"),
+    student_scale: float = Option(0.5, help="With --labels: deviation of the initial weights."),
+    output_scale: float = Option(0.5, help="With --labels: deviation of the initial output weights."),
+    test: float = Option(0.2, help="With --labels: part of the samples that is held out."),
+    curve: Path | None = Option(None, help="With --labels: table of samples seen and the test error of your training."),
 ) -> None:
     """Find which theory predicts SGD on your data, and why the others fail; with --labels the learning curve."""
     from .inputs import read_samples
 
-    samples, columns, labels = read_samples(data, **table._asdict())
-    tell(columns)
+    samples, used, found = read_samples(data, columns=columns, drop=drop, labels=labels, delimiter=delimiter)
+    tell(used)
     from .diagnosis import default_network
     from .single_run import check_data, output_times
 
     default = Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}"
-    options = {name: value for name, value in network._asdict().items() if value is not None}
-    if labels is not None:
-        if network.role == "latent":
+    chosen = {"drop_constant": drop_constant, "activation": activation, "learning_rate": learning_rate}
+    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    options["preprocess"] = preprocess
+    if found is not None:
+        if role == "latent":
             raise ProblemError("--as: must be 'inputs' with --labels (got 'latent'). Leave it out.")
-        options = {name: options[name] for name in options.keys() - {"role", "input_dim"}}
         from .report import check_labels
 
         points = curve and read_samples(str(curve)).samples.to_numpy()
         folder = _result_folder(out, default)
         with _progress(folder) as progress:
             summary = check_labels(
-                samples, labels, folder, time=time, runs=runs, seed=seed, curve=points, progress=progress, **options,
-                **learner._asdict(),
+                samples, found, folder, time=time, runs=runs, seed=seed, curve=points, progress=progress, units=units,
+                loss=loss, student_scale=student_scale, output_scale=output_scale, test=test, **options,
             )  # fmt: skip
         echo(summary)
         return
-    attrs = {"data_source": data, "data_columns": columns}
-    instance = default_network(samples, seed=seed, attrs=attrs, **options)
+    attrs = {"data_source": data, "data_columns": used}
+    instance = default_network(samples, role=role, input_dim=input_dim, seed=seed, attrs=attrs, **options)
     times = output_times("--time", 100.0 if time is None else time, instance.input_dim)
     folder = _result_folder(out, default)
     with _progress(folder) as progress:
@@ -260,9 +214,7 @@ def check(
 
 
 @app.command()
-@_grouped
 def sweep(
-    where: Placement,
     settings: Path = Argument(metavar="SWEEP.toml", help="A problem, a grid over its fields, and how to run it."),
     out: str | None = Option(
         None,
@@ -273,13 +225,21 @@ def sweep(
     verify: bool = Option(False, "--verify", help="First read all that is stored, and stop at damage."),
     repair: bool = Option(False, "--repair", help="The same, and compute what is damaged again."),
     log: Path | None = Option(None, help="File for a line of JSON per event. [default: beside the store]"),
+    workers: Workers = None,
+    scheduler: str | None = Option(None, help="Address of a dask scheduler, as tcp://host:8786."),
+    cluster: Literal["slurm", "pbs"] | None = Option(None, help="Ask this batch system for workers."),
+    jobs: int = Option(1, min=1, help="Number of batch jobs."),
+    tls_ca_file: str | None = Option(None, help="With tls:// or --cluster: authority that signed certificates."),
+    tls_cert: str | None = Option(None, help="With those: certificate of this sweep."),
+    tls_key: str | None = Option(None, help="With those: key of that certificate."),
 ) -> None:
     """Run a grid of problems into one store. Run it again to resume."""
     from .sweep import Where, sweep_from_file
 
+    where = Where(workers, scheduler, cluster, jobs, (tls_ca_file, tls_cert, tls_key))
     with _progress() as progress:
         summary = sweep_from_file(
-            settings, out, Where(*where[:4], where[4:]), dry_run=dry_run, max_failures=max_failures, verify=verify,
+            settings, out, where, dry_run=dry_run, max_failures=max_failures, verify=verify,
             repair=repair, log=log, say=tell, progress=progress,
         )  # fmt: skip
     if summary is not None:
@@ -307,7 +267,7 @@ def explore(
         raise ProblemError(
             f"explore: needs {error.name}, which is not installed. Run pip install 'sgdlimit[explorer]'."
         ) from None
-    serve(target, port=port, browser=not no_browser, say=tell)
+    serve(target, port=port, browser=not no_browser)
 
 
 @app.command()
@@ -352,7 +312,7 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
     out = out or next(filter(usable, chain([default], numbered)))
     if not usable(out):
         raise ProblemError(
-            f"--out: {str(out)!r} exists and is not an empty folder. Nothing is overwritten; name another."
+            f"--out: must be a new or empty folder (got {str(out)!r}). Name another, because nothing is overwritten."
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -362,7 +322,7 @@ def _result_folder(out: Path | None, default: Path, begun: str = "") -> Path:
             note.unlink()
     except OSError as error:
         raise ProblemError(
-            f"--out: {str(out)!r} cannot be written to ({error.strerror}). Name another folder."
+            f"--out: must be a folder to write to (got {str(out)!r}: {error.strerror}). Name another."
         ) from None
     return out
 

@@ -72,7 +72,7 @@ def discrepancy(theory: Dataset, sgd: Dataset, measure: Measure = "mean-absolute
     # Only a trajectory that was cut where it diverged may be shorter; it is compared up to there.
     same_length = theory.sizes["time"] == sgd.sizes["time"] or divergence(theory, sgd)
     if not (same_length and np.allclose(first["time"], second["time"], rtol=1e-7)):
-        raise ProblemError("times: theory and SGD have different output times. Give both the same.")
+        raise ProblemError("times: must be the same for theory and SGD (got different ones). Give both the same.")
     distance = abs(first.drop_vars("time") - second.drop_vars("time"))
     if measure == "rms":
         return (distance**2).mean("time", skipna=False) ** 0.5
@@ -126,13 +126,13 @@ def compare(
     Parameters
     ----------
     theory
-        A trajectory of :func:`sgdlimit.solve`; of an ensemble its mean is taken.
+        A trajectory of :func:`sgdlimit.solve`; for an ensemble its mean is compared.
     runs
         A trajectory of :func:`sgdlimit.simulate`, measured with the overlaps of the same theory; of several overlaps
         those of the theory are taken. Members of another ensemble of the same theory may stand for SGD.
     noise_floor
-        SGD on inputs for which this theory is exact (the same instance with ``latent=Gaussian()``): what M is from
-        noise and finite size alone.
+        SGD on inputs for which this theory is exact (the same instance with ``latent=Gaussian()``): the M that
+        noise and finite size cause alone.
     measure
         See :func:`discrepancy`.
 

@@ -43,8 +43,8 @@ def forgetting_and_transfer(trajectory: xr.Dataset, metric: str = "task_error") 
     """
     if metric not in trajectory or "switch_times" not in trajectory.attrs:
         raise ProblemError(
-            f"trajectory: must have a teacher that changes, and {metric!r}. Give one of an instance with switch_times, "
-            "or the metric 'task_loss' of a learning rule."
+            f"trajectory: must have a teacher that changes, and {metric!r} (got {', '.join(map(str, trajectory))}). "
+            "Give one of an instance with switch_times, or the metric 'task_loss' of a learning rule."
         )
     switches = np.array(json.loads(trajectory.attrs["switch_times"]))
     times = trajectory["time"].values

@@ -1,4 +1,4 @@
-"""The ways a request can fail, and what is worth a warning."""
+"""Errors and warnings, and helpers that word them."""
 
 from collections.abc import Collection
 from difflib import get_close_matches

@@ -45,7 +45,7 @@ ROUNDING = 1e-6
 
 
 class HiddenManifoldRun(NamedTuple):
-    """What one prefix holds."""
+    """The contents of the files of one prefix."""
 
     instance: Instance
     """Gaussian inputs with the stored second moments; its theory is that of the stored order parameters."""
@@ -139,7 +139,9 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
     try:
         data = path.read_bytes()
     except OSError:
-        raise ProblemError(f"prefix: {path.name!r} is not there. Run hmm_online with --store.") from None
+        raise ProblemError(
+            f"prefix: must have {path.name!r} beside it (got no such file). Run hmm_online with --store."
+        ) from None
     sizes = rf"[0-9]{{1,9}}( [0-9]{{1,9}}){{{dims - 1}}}"
     head = re.match(rf"{HEADERS[dims]}\n({sizes}) *\n".encode(), data)
     if head is None:
@@ -155,7 +157,7 @@ def read_armadillo(path: str | PathLike[str], dims: int = 2) -> ndarray:
         )
     array = np.frombuffer(values, "<f8").astype(float).reshape(shape, order="F")
     if not np.isfinite(array).all():
-        raise ProblemError(f"prefix: {path.name} must not hold NaN or infinite values. Run hmm_online again.")
+        raise ProblemError(f"prefix: {path.name} must be finite (got NaN or infinity). Run hmm_online again.")
     return array
 
 
@@ -165,10 +167,14 @@ def _settings(header: str, name: str) -> dict[str, str]:
     missing = {"D", "N", "M", "K", "lr", "f", "g"} - settings.keys()
     if missing:
         raise ProblemError(
-            f"prefix: the header of {name}.dat lacks {', '.join(sorted(missing))}. Give a log of hmm_online."
+            f"prefix: {name}.dat must name {', '.join(sorted(missing))} in its header (got none). Give a log of "
+            "hmm_online."
         )
     if "Scenario 2" not in header:
-        raise ProblemError(f"prefix: {name}.dat must be of scenario 2, where the teacher sees the coefficients.")
+        raise ProblemError(
+            f"prefix: {name}.dat must be of scenario 2, where the teacher sees the coefficients (got another). Run "
+            "that."
+        )
     layers = re.search("_(both|1st)_", name)
     if layers is None:
         raise ProblemError(
@@ -186,9 +192,9 @@ def _read_log(path: Path) -> str:
     try:
         log = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise ProblemError(f"prefix: {str(path)!r} is not there. Give the path of a log without .dat.") from None
+        raise ProblemError(f"prefix: must be the path of a log (got {str(path)!r}). Give it without .dat.") from None
     if not re.search(r"^\s*[^#\s]", log, re.MULTILINE):
-        raise ProblemError(f"prefix: {path.name} holds no rows. Let the program run on.")
+        raise ProblemError(f"prefix: {path.name} must hold rows (got none). Let the program run on.")
     return log
 
 
@@ -198,7 +204,8 @@ def _trajectory(log: str, K: int, M: int, source: str) -> tuple[xr.Dataset, dict
         rows = np.loadtxt(log.splitlines(), delimiter=",", ndmin=2)
     except ValueError:
         raise ProblemError(
-            f"prefix: {source.removesuffix('.dat')}.dat has a line that is cut or not a list of numbers. Remove it."
+            f"prefix: {source.removesuffix('.dat')}.dat must have lists of numbers (got a line that is cut or none). "
+            "Remove it."
         ) from None
     counts = {"t": 1, "error": 1, "more": 2, "Q": K * (K + 1) // 2, "R": K * M, "T": M * (M + 1) // 2, "A": M, "v": K}
     ends = np.cumsum(list(counts.values()))
@@ -210,7 +217,9 @@ def _trajectory(log: str, K: int, M: int, source: str) -> tuple[xr.Dataset, dict
     # The two columns after ε_g may be NaN: hmm_ode has no training error and no steps.
     for row, column in np.argwhere(~np.isfinite(rows[:, : ends[-1]])):
         if column not in (2, 3):
-            raise ProblemError(f"prefix: row {row + 1} of the log {source} holds NaN. Give a run that did not diverge.")
+            raise ProblemError(
+                f"prefix: the log {source} must be finite (got NaN in row {row + 1}). Give a run that did not diverge."
+            )
     upper, Q = np.triu_indices(K), np.empty((len(rows), K, K))
     Q[:, *upper] = Q[:, *upper[::-1]] = columns["Q"]
     return make_trajectory(
@@ -253,7 +262,8 @@ def _arrays(
         difference = abs(array - stored[name]).max()
         if difference > ROUNDING * abs(stored[name]).max():
             raise ProblemError(
-                f"prefix: {source}_{name}.dat contradicts the other files by {difference:.2g}. Take all from one run."
+                f"prefix: {source}_{name}.dat must fit the other files (got a difference of {difference:.2g}). Take "
+                "all from one run."
             )
     _, b, c = nonlinearity_named(NONLINEARITIES[nonlinearity]).hermite(np.ones(1))
     carried = np.eye(D, N) * (b * sqrt(rhos * N / D))[:, None]

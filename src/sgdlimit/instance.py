@@ -1,6 +1,6 @@
 """An instance: the arrays of one drawn network, teacher and feature matrix, and the law of its latent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray, sqrt
 from numpy.typing import ArrayLike
 
-from .errors import ProblemError, unknown_name
+from .errors import ProblemError, shown, unknown_name
 from .inputs import (
     THEORIES,
     Affine,
@@ -90,6 +90,8 @@ class Instance:
         Options of training, :class:`sgdlimit.Training`.
     switch_times
         When the next task begins, increasing, shape (tasks − 1,).
+    later_latents
+        Laws of the latent in the tasks after the first, or none where it stays; :meth:`then` makes them.
     attrs
         Provenance, handed on to every trajectory.
 
@@ -125,6 +127,7 @@ class Instance:
         transform: FeatureTransform | None = None,
         training: Training = PLAIN,
         switch_times: ArrayLike = (),
+        later_latents: Sequence[LatentLaw] = (),
         attrs: Mapping[str, Any] | None = None,
     ) -> None:
         self.features = numbers("features", features, ("latent_dim", "input_dim"))
@@ -137,20 +140,26 @@ class Instance:
         K, M = len(self.student), len(self.teacher)
         self.switch_times = check_switch_times(switch_times)
         self.rule = rule
-        if rule is not None:
-            rule.check(K, M)
         outputs = (1 + len(self.switch_times), M)[len(self.switch_times) == 0 :]
         own = {"student_output": student_output, "teacher_output": teacher_output, "activation": activation}
         if rule is not None:
             for name, value in own.items():  # what replace() hands on is let through
                 if value is not None and value is not NO_OUTPUT and np.any(np.asarray(value) != 0):
-                    raise ProblemError(f"{name}: belongs to a network without a rule of its own. Leave it out.")
+                    raise ProblemError(
+                        f"{name}: must be left out with a rule (got {shown(value)}). Put it into the rule."
+                    )
             own = {"student_output": np.zeros(K), "teacher_output": np.zeros(outputs), "activation": NO_OUTPUT}
             for name in training.options() & {"label_noise", "output_normalization"}:
-                raise ProblemError(f"training.{name}: belongs to a network without a rule. Put it into the rule.")
+                raise ProblemError(
+                    f"training.{name}: must be left out with a rule (got {getattr(training, name)!r}). Put it into the "
+                    "rule."
+                )
         for name, value in own.items():
             if value is None:
-                raise ProblemError(f"{name}: is missing. Give it, or a learning rule of your own, rule=sl.Rule(...).")
+                raise ProblemError(
+                    f"{name}: must be given without a rule (got none). Give it, or a learning rule of your own, "
+                    "sl.Rule(...)."
+                )
         heads = outputs[:-1] if np.ndim(own["student_output"]) > 1 else ()
         self.student_output = numbers("student_output", own["student_output"], (*heads, K))
         self.teacher_output = numbers("teacher_output", own["teacher_output"], outputs)
@@ -158,6 +167,7 @@ class Instance:
         self.teacher_activation = None if teacher_activation is None else activation_named(teacher_activation)
         nonlinearity_named(nonlinearity)
         self.nonlinearity, self.centre, self.latent = nonlinearity, bool(centre), latent
+        self.later_latents = tuple(later_latents)
         check_positive(learning_rate=learning_rate)
         self.learning_rate = float(learning_rate)
         self.training, self.transform = training, transform
@@ -165,28 +175,63 @@ class Instance:
         make_attrs(self.attrs)
         if transform is not None and transform.shape != (D, N):
             raise ProblemError(f"transform: must be the transform of {(D, N)} features (got {transform.shape}).")
-        latent.check_dim(D)
+        for law in (latent, *self.later_latents):
+            law.check_dim(D)
+        self._check_rule()
         self._check_options()
+        self._check_laws()
 
     def _check_options(self) -> None:
         """Refuse options of training that need what the network has not."""
         training, K, M = self.training, len(self.student), len(self.teacher)
         if training.sphere and not self.student.any(axis=1).all():
-            raise ProblemError("sphere: needs weights that are not 0. Give another student.")
+            raise ProblemError("sphere: must have weights that are not 0 (got a unit of zeros). Give another student.")
         if training.teacher_turn is not None:
             numbers("teacher_turn", training.teacher_turn, (M, M))
         if training.dropout and self.rule is not None and np.shape(self.rule.head.get("v", 0.0))[-1:] != (K,):
-            raise ProblemError(f"dropout: needs output weights v of {K} units in the rule's head. Name them 'v'.")
+            raise ProblemError(
+                f"dropout: must have output weights v of {K} units in the rule's head (got {shown(self.rule.head)}). "
+                "Name them 'v'."
+            )
         if not self.closed_form:
             self.as_rule(1.0)
-        labels = None if self.rule is None or self.rule.labels != CLUSTERS else self.rule.given.get("labels")
-        if labels is not None:
-            count = len(self.latent.clusters(self.latent_dim).weights)
-            if np.shape(labels) != (count,):
-                raise ProblemError(
-                    f"labels: must be {count}, one for each cluster of the inputs (got the shape {np.shape(labels)}). "
-                    "Give them in the order of the clusters."
-                )
+
+    def _check_rule(self) -> None:
+        """Try the rule, in all clusters if its labels ask for them."""
+        rule, clusters = self.rule, 1
+        if rule is None:
+            return
+        if rule.asks_for_clusters:
+            clusters = len(self.latent.clusters(self.latent_dim).weights)
+        labels = rule.given.get("labels") if rule.labels == CLUSTERS else None
+        if labels is not None and np.shape(labels) != (clusters,):
+            raise ProblemError(
+                f"labels: must be {clusters}, one for each cluster of the inputs (got the shape {np.shape(labels)}). "
+                "Give them in the order of the clusters."
+            )
+        rule.check(len(self.student), len(self.teacher), clusters)
+
+    def _check_laws(self) -> None:
+        """Refuse laws that change where the inputs have a mean, or are not one for each task."""
+        if not self.later_latents:
+            return
+        count = len(self.switch_times)
+        if len(self.later_latents) != count:
+            raise ProblemError(
+                f"later_latents: must be one for each of {count} switch_times (got {len(self.later_latents)}). Use "
+                "then(..., latent=law)."
+            )
+        if self.rule is not None and self.rule.asks_for_clusters:
+            raise ProblemError("later_latents: must be left out for labels of clusters (got some). Remove them.")
+        if any(each.input_mean() is not None for each in self.of_tasks()):
+            raise ProblemError(
+                f"later_latents: must come with a nonlinearity that is odd (got {self.f.name!r}). Use 'sign' or 'erf'."
+            )
+
+    def of_tasks(self) -> "list[Instance]":
+        """The same under the law of each task alone, or itself where the law stays."""
+        laws = (self.latent, *self.later_latents)[: len(self.later_latents) + (len(self.later_latents) > 0)]
+        return [self.replace(latent=law, later_latents=()) for law in laws] or [self]
 
     @property
     def initial_student(self) -> Float[ndarray, "K N"]:
@@ -201,7 +246,7 @@ class Instance:
 
     @property
     def beyond_basic(self) -> list[str]:
-        """What of this instance needs the equations or the loops of any rule: its rule, and options of training."""
+        """Names of all that needs the equations or loops of any rule: a rule of its own, and options of training."""
         own = {"rule": self.rule is not None, "student_output": self.student_output.ndim > 1}
         return [name for name, has in own.items() if has] + sorted(self.training.options() - BASIC)
 
@@ -269,15 +314,14 @@ class Instance:
         matrix = numbers("covariance", covariance, ("input_dim", "input_dim"))
         N = len(matrix)
         matrix = numbers("covariance", matrix, (N, N))
-        W = numbers("student", student, ("student_units", N))
-        weights = np.zeros((0, N)) if teacher is None else numbers("teacher", teacher, ("teacher_units", N))
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         constant_columns("covariance", matrix.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
         D = len(root)
+        if teacher is not None:
+            teacher = sqrt(D / N) * numbers("teacher", teacher, ("teacher_units", N)) @ root.T
         return cls(
-            sqrt(D) * root, W, student_output, sqrt(D / N) * weights @ root.T, teacher_output,
-            nonlinearity="identity", **settings,
-        )  # fmt: skip
+            sqrt(D) * root, student, student_output, teacher, teacher_output, nonlinearity="identity", **settings
+        )
 
     @classmethod
     @checked
@@ -348,7 +392,7 @@ class Instance:
         if standardize or centre:
             location, attrs["input_mean"] = mean, root_mean_square(mean)
         s = float(sqrt(np.mean(variance / scale**2)))
-        # A law that needs no change stays as it is, because the known ones are sampled fastest.
+        # A law that needs no change is kept, because known laws are sampled fastest.
         if abs(location).max() > 1e-12 or abs(s * scale - 1).max() > 1e-12:
             law = Affine(law, location, s * scale)
         else:
@@ -463,6 +507,14 @@ class Instance:
         return self.training.rates(self.learning_rate, len(self.student), M, self.switch_times)
 
     @property
+    def blocks(self) -> int:
+        """Blocks of the latent whose main effects mixture theory follows; 1 where it follows clusters."""
+        law, D = self.latent, self.latent_dim
+        if isinstance(law, MixtureLaw) and isinstance(self.f, Known) and law.has_many_blocks(D):
+            return D // law.block_size
+        return 1
+
+    @property
     def f(self) -> Known | Nonlinearity:
         """The nonlinearity f itself, where :attr:`nonlinearity` may be a name."""
         return nonlinearity_named(self.nonlinearity)
@@ -486,10 +538,12 @@ class Instance:
         """
         mean = self.input_mean() if self.centre and theory == "mixture" else None
         teacher, subtracted = self.teacher if teacher is None else teacher, 0.0 if mean is None else mean
-        law, f, D = self.latent, self.f, self.latent_dim
-        if theory == "mixture" and isinstance(law, MixtureLaw) and isinstance(f, Known) and law.has_many_blocks(D):
+        law, f = self.latent, self.f
+        if theory == "mixture" and self.blocks > 1:
+            assert isinstance(law, MixtureLaw)
+            assert isinstance(f, Known)
             return moments_of_blocks(self.features, teacher, f, law, subtracted)
-        return moments_within(self.features, teacher, f, assumed_clusters(law, D, theory), subtracted)
+        return moments_within(self.features, teacher, f, assumed_clusters(law, self.latent_dim, theory), subtracted)
 
     def input_mean(self) -> Float[ndarray, "N"] | None:
         """The mean that f itself gives the inputs, None where it is zero; see :func:`sgdlimit.inputs.input_mean`."""
@@ -511,8 +565,12 @@ class Instance:
         at: float,
         *,
         student_output: ArrayLike | None = None,
+        latent: LatentLaw | None = None,
     ) -> "Instance":
         """The same learner with another task after this one: from a time on, another teacher labels the inputs.
+
+        With ``latent`` these inputs have another law as well. Their Q and R are those on the present inputs, and errors
+        on each task are on the inputs of that task.
 
         Parameters
         ----------
@@ -523,6 +581,8 @@ class Instance:
             Time t = steps/N at which the task begins, later than every earlier task.
         student_output
             Initial v, shape (K,), of a head of its own for this task; then every task must have one.
+        latent
+            Law of the latent from then on; as before by default. Conventional theory assumes N(0, I) in every task.
 
         Returns
         -------
@@ -545,7 +605,12 @@ class Instance:
         output = numbers("teacher_output", given, ("teacher_units",))
         weights = numbers("teacher", teacher, (len(output), self.latent_dim))
         head = () if student_output is None else (numbers("student_output", student_output, (len(self.student),)),)
+        later = self.later_latents
+        if latent is not None or later:
+            before = (self.latent, *(later or [self.latent] * len(self.switch_times)))
+            later = (*before[1:], latent or before[-1])
         return self.replace(
+            later_latents=later,
             student_output=np.vstack([self.student_output, *head]) if head else self.student_output,
             teacher=np.concatenate([self.teacher, weights]),
             teacher_output=block_diag(self.teacher_output, output),
@@ -563,7 +628,7 @@ class Instance:
             "learning_rate": self.learning_rate,
             "training": self.training.model_dump_json(exclude_defaults=True),
             **({"switch_times": self.switch_times.tolist()} if len(self.switch_times) else {}),
-            "latent": repr(self.latent),
+            "latent": ", then ".join(map(repr, (self.latent, *self.later_latents))),
             "input_dim": self.input_dim,
             "latent_dim": self.latent_dim,
             "sgdlimit": version("sgdlimit"),

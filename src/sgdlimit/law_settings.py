@@ -7,13 +7,13 @@ from jaxtyping import Float
 from numpy import ndarray
 from numpy.random import Generator
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     StrictBool,
     StrictFloat,
     StrictInt,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -24,6 +24,20 @@ from .training import Scale
 
 Dimension = Annotated[StrictInt, Field(ge=1, le=10**6)]
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
+
+
+def _one_each(value: Any, info: ValidationInfo) -> Any:
+    """Weights or labels, one for each component or cluster."""
+    count = info.data.get("components", info.data.get("count"))
+    if count and value is not None:
+        if info.field_name == "weights":
+            probabilities("weights", value, count)
+        else:
+            numbers("labels", value, (count,))
+    return value
+
+
+Weights = Annotated[tuple[float, ...] | None, AfterValidator(_one_each)]
 
 
 class GaussianMixture(Settings):
@@ -52,7 +66,7 @@ class GaussianMixture(Settings):
     spread: Scale
     block_size: Dimension = 1
     standardize: Literal[True, False, "estimated"] = True
-    weights: tuple[float, ...] | None = None
+    weights: Weights = None
     shared_means: StrictBool = True
     moment_samples: StrictInt = Field(default=10_000, ge=2, le=10**7)
 
@@ -64,13 +78,6 @@ class GaussianMixture(Settings):
         if self.standardize == "estimated":
             return law.standardized_from(law.sample(rng, self.moment_samples, latent_dim))
         return law
-
-    @field_validator("weights")
-    @classmethod
-    def _weights_fit(cls, value: Any, info: ValidationInfo) -> Any:
-        if "components" in info.data:
-            probabilities("weights", value, info.data["components"])
-        return value
 
 
 class GaussianLatent(Settings):
@@ -100,8 +107,8 @@ class LabelledClusters(Settings):
     law: Literal["clusters"] = "clusters"
     count: StrictInt = Field(ge=1, le=10**4)
     mean_norm: Scale
-    weights: tuple[float, ...] | None = None
-    labels: tuple[StrictInt, ...] | None = None
+    weights: Weights = None
+    labels: Annotated[tuple[StrictInt, ...] | None, AfterValidator(_one_each)] = None
     label_noise: StrictFloat = Field(default=0.0, ge=0, le=0.5)
 
     def draw(self, latent_dim: int, rng: Generator) -> ClusterMixture:
@@ -116,15 +123,6 @@ class LabelledClusters(Settings):
         """The label of each cluster."""
         possible = [*range(outputs)] if outputs > 1 else [-1, 1]
         return [*(self.labels or (possible[i % len(possible)] for i in range(self.count)))]
-
-    @field_validator("weights", "labels")
-    @classmethod
-    def _as_many(cls, value: Any, info: ValidationInfo) -> Any:
-        if "count" in info.data and value is not None:
-            numbers(str(info.field_name), value, (info.data["count"],))
-            if info.field_name == "weights":
-                probabilities("weights", value, len(value))
-        return value
 
 
 class Covariance(Settings):
@@ -160,7 +158,7 @@ class Covariance(Settings):
     def _one_of_them(self) -> Self:
         if (self.exponent is None) == (self.eigenvalues is None):
             raise ProblemError(
-                "exponent: must be given, or eigenvalues, and not both. Use exponent=1.0 for a power law."
+                "exponent: must be given, or eigenvalues (got both or neither). Use exponent=1.0 for a power law."
             )
         if self.eigenvalues is not None:
             probabilities("shares", self.shares, len(self.eigenvalues))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +30,8 @@ from .inputs import (
     TheoryName,
     check_features,
     draw_features,
+    moments_within,
+    nonlinearity_named,
     student_with,
     with_overlap,
 )
@@ -42,9 +44,7 @@ from .signatures import checked
 from .training import PLAIN, Scale, Training, check_switch_times
 from .trajectory import HEAD, on_tasks
 
-S = TypeVar("S", bound=Settings)
-
-OF_INSTANCE = ("activation", "teacher_activation", "learning_rate", "nonlinearity", "centre", "training")
+OF_INSTANCE = ("learning_rate", "nonlinearity", "centre", "training", "switch_times")
 """Settings that an instance takes as they are."""
 
 Few = Annotated[StrictInt, Field(ge=1, le=10**5)]
@@ -54,7 +54,33 @@ Samples = Annotated[StrictInt, Field(ge=0, le=10**7)]
 Seed = Annotated[StrictInt, Field(ge=0, le=10**12)]
 
 
-class Problem(Settings):
+class FileSettings(Settings):
+    """Settings of a command that are read from its TOML file."""
+
+    @classmethod
+    @checked
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read settings from a TOML file; without its ``[run]`` table where they have none.
+
+        Raises
+        ------
+        ProblemError
+            If the file cannot be read, belongs to the other command, or a setting is wrong, naming the file.
+        """
+        tables, fields = read_toml(path), cls.model_fields
+        of_sweep = "grid" in fields
+        if not tables.keys().isdisjoint(Problem.model_fields if of_sweep else ("problem", "grid")):
+            kind, command = ("one problem", "run") if of_sweep else ("a sweep", "sweep")
+            raise ProblemError(f"{path}: holds {kind}. Use `sgdlimit {command} {path}`.")
+        if "run" not in fields:
+            tables.pop("run", None)
+        try:
+            return cls(**tables)
+        except ProblemError as error:
+            raise ProblemError(f"{path}:", *error.args) from None
+
+
+class Problem(FileSettings):
     """A teacher-student problem on the hidden manifold; :meth:`draw` makes an instance of it.
 
     Parameters
@@ -220,6 +246,7 @@ class Problem(Settings):
             (clusters and self.latent.law != CLUSTERS, "latent.law", "'clusters' where labels are"),
             (clusters and self.training.label_noise > 0, "training.label_noise", "0 beside latent.label_noise"),
             (clusters and self.switch_times, "switch_times", "empty where labels are 'clusters'"),
+            (clusters and self.student_alignment > 0, "student_alignment", "0 without a teacher"),
             (self.heads != "shared" and not self.switch_times, "heads", "'shared' without switch_times"),
             (several and self.output_weights == "equal", "output_weights", "'normal' for outputs that differ"),
             (not starts and self.R is not None, "R", "left out where Q is"),
@@ -258,19 +285,22 @@ class Problem(Settings):
     @property
     def _head(self) -> tuple[int, ...]:
         """Shape of the output weights."""
-        tasks, outputs = (1 + len(self.switch_times),), (self.outputs,)
-        return (*tasks * (self.heads == "per-task"), *outputs * (self.outputs > 1), self.student_units)
+        tasks = (1 + len(self.switch_times),)
+        return (*tasks * (self.heads == "per-task"), *self._several, self.student_units)
+
+    @property
+    def _several(self) -> tuple[int, ...]:
+        """Axis of the outputs, where there are several."""
+        return (self.outputs,) * (self.outputs > 1)
 
     def followed(self) -> dict[str, tuple[int, ...]]:
-        """What trajectories have besides Q and R: names and shapes of parameters of the head, and () of errors."""
+        """Variables of a trajectory besides Q and R: the head's parameters with their shapes, and () for errors."""
         tasks = (1 + len(self.switch_times),)
         if self.has_closed_form:
             errors = {"generalization_error": ()} | ({"task_error": tasks} if tasks > (1,) else {})
             return {(HEAD if self.heads == "per-task" else "") + "v": self._head} | errors
-        several = self._head[-2:-1] if self.outputs > 1 else ()
-        rule = self._rule(
-            np.ones(self._head), np.ones((*several, self.teacher_units)), np.ones(self._head[-1 - len(several) :])
-        )
+        several, M = self._several, tasks[0] * self.teacher_units
+        rule = self._rule(np.ones(self._head), np.ones((*tasks, *several, M)), np.ones((*several, self.student_units)))
         by_task = dict.fromkeys(map(on_tasks, rule.metrics), tasks) if tasks > (1,) else {}
         heads = {HEAD + name: value.shape for name, value in rule.head.items()}
         return heads | dict.fromkeys(rule.metrics, ()) | by_task
@@ -288,44 +318,43 @@ class Problem(Settings):
             A non-negative integer.
         """
         features, student, student_output, teacher, teacher_output, _, feedback = _streams(seed)
-        N, D, K, M, P = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.outputs
+        N, D, K, M = self.input_dim, self.latent_dim, self.student_units, self.teacher_units
+        tasks = 1 + len(self.switch_times)
         self._refuse_beyond_memory()
         matrix, transform, variances = self._features(features)
+        law, several, scale = self.draw_latent(seed), self._several, np.sqrt(variances)
         W = self.student_scale * student.standard_normal((K, N))
-        first = self.teacher_scale * teacher.standard_normal((M, D))
+        first, *later = self.teacher_scale * teacher.standard_normal((tasks, M, D))
         if self.T is not None:
             first = with_overlap(first, self._overlap_of("T"), variances, first[:0])
         if self.Q is not None:
             W = student_with(W, self._overlap_of("Q"), self._overlap_of("R"), first, variances)
-        several, heads = (P,) * (P > 1), self.heads == "per-task"
+        if self.student_alignment > 0:
+            f = nonlinearity_named(self.nonlinearity)
+            moments = moments_within(matrix, first * scale, f, Gaussian().clusters(D), 0.0).averaged()
+            W = _aligned(W, moments.cross.T[np.arange(K) % M], self.student_alignment)
+        similarity = self.task_similarity
+        if self.T is not None:
+            for task, fresh in enumerate(later):
+                beside = np.concatenate([W, first, *later[:task]])
+                later[task] = with_overlap(fresh, self._overlap_of("T"), variances, beside)
+        teachers = [first, *(similarity * first + np.sqrt(1 - similarity**2) * fresh for fresh in later)]
         v = self.student_output_scale * self._outputs(self._head, student_output)
         v_teacher = self.teacher_output_scale * self._outputs((*several, M), teacher_output)
-        closed, scale = self.has_closed_form, np.sqrt(variances)
+        by_task = np.zeros((tasks, *several, tasks * M))  # each task has units of its own
+        for task in range(tasks):
+            by_task[task, ..., task * M : (task + 1) * M] = v_teacher
         settings = {name: getattr(self, name) for name in OF_INSTANCE}
-        if not closed:
-            settings["activation"] = "linear"  # which the rule replaces
+        if self.has_closed_form:
+            settings |= {"student_output": v, "teacher_output": by_task if tasks > 1 else v_teacher}
+            settings |= {"activation": self.activation, "teacher_activation": self.teacher_activation}
+        else:  # the rule has its noise and normalisation
+            settings["rule"] = self._rule(v, by_task, self.feedback_scale * feedback.standard_normal((*several, K)))
             settings["training"] = self.training.replace(label_noise=0.0, output_normalization="1")
-        instance = Instance(
-            matrix, W, (v[0] if heads else v) if closed else np.zeros(K), first * scale if M else None,
-            v_teacher if closed else np.zeros(M), **settings, transform=transform, latent=self.draw_latent(seed),
+        return Instance(
+            matrix, W, teacher=np.concatenate(teachers) * scale, latent=law, transform=transform, **settings,
             attrs={"problem": self.model_dump_json(exclude_none=True), "instance_seed": int(seed)},
         )  # fmt: skip
-        if self.student_alignment > 0:
-            instance = instance.replace(student=_aligned(instance, self.student_alignment))
-        seen, similarity = [instance.student, first], self.task_similarity
-        for task, at in enumerate(self.switch_times, 1):
-            fresh = self.teacher_scale * teacher.standard_normal((M, D))
-            if self.T is not None:
-                fresh = with_overlap(fresh, self._overlap_of("T"), variances, np.concatenate(seen))
-                seen.append(fresh)
-            weights = similarity * first + np.sqrt(1 - similarity**2) * fresh
-            own = v[task] if heads and closed else None
-            output = v_teacher if closed else np.zeros(M)
-            instance = instance.then(weights * scale, output, at, student_output=own)
-        if closed:
-            return instance
-        rule = self._rule(v, v_teacher, self.feedback_scale * feedback.standard_normal((*several, K)))
-        return instance.replace(rule=rule, student_output=None, activation=None, teacher_activation=None)
 
     def _features(self, rng: Generator) -> tuple[ndarray, FeatureTransform | None, Float[ndarray, "D"]]:
         """F, as a transform too where it is one, and the variances of inputs without a manifold."""
@@ -339,16 +368,13 @@ class Problem(Settings):
     def _rule(
         self,
         v: Float[ndarray, "*heads K"],
-        v_teacher: Float[ndarray, "*outputs M"],
+        teachers: Float[ndarray, "tasks *outputs M"],
         feedback: Float[ndarray, "*outputs K"],
     ) -> Rule:
-        """The learning rule, with the teachers of all tasks."""
-        M, tasks, law = self.teacher_units, 1 + len(self.switch_times), self.latent
-        teachers = np.zeros((tasks, *v_teacher.shape[:-1], tasks * M))
-        for task in range(tasks):
-            teachers[task, ..., task * M : (task + 1) * M] = v_teacher
+        """The learning rule, with the output weights of the teachers of all tasks."""
+        law = self.latent
         clusters = law if isinstance(law, LabelledClusters) and self.labels == CLUSTERS else None
-        rates = self.training.rates(self.learning_rate, self.student_units, max(M, 1))
+        rates = self.training.rates(self.learning_rate, self.student_units, max(self.teacher_units, 1))
         return network(
             v, teachers, activation=self.activation, teacher_activation=self.teacher_activation, loss=self.loss,
             labels=clusters.labels_for(self.outputs) if clusters else self.labels, rule=self.rule, bias=self.bias,
@@ -357,7 +383,7 @@ class Problem(Settings):
         )  # fmt: skip
 
     def _refuse_beyond_memory(self) -> None:
-        """Refuse what does not fit, an instance and what is needed while it is made."""
+        """Refuse sizes for which the memory does not suffice, also while the instance is made."""
         N, D, K, M, latent = self.input_dim, self.latent_dim, self.student_units, self.teacher_units, self.latent
         units = M * (1 + len(self.switch_times))
         kept = 2 * N * D + K * N + units * D + K * (K + units) + units**2
@@ -384,18 +410,6 @@ class Problem(Settings):
         import tomli_w
 
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
-    @classmethod
-    @checked
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read settings from a TOML file, without its ``[run]`` table.
-
-        Raises
-        ------
-        ProblemError
-            If the file cannot be read or a setting is wrong, naming the file.
-        """
-        return read_settings(cls, path)
 
 
 class RunSettings(Settings):
@@ -444,7 +458,7 @@ class RunSettings(Settings):
 
 
 class ProblemFile(Problem):
-    """What a file of ``sgdlimit run`` holds: a problem and its ``[run]`` table."""
+    """The contents of a file of ``sgdlimit run``: a problem and its ``[run]`` table."""
 
     run: RunSettings = RunSettings()
 
@@ -458,36 +472,14 @@ def load_problem(path: str | Path) -> tuple[Problem, RunSettings]:
     ProblemError
         If the file cannot be read or settings are wrong, naming the file and all of them.
     """
-    file = read_settings(ProblemFile, path)
+    file = ProblemFile.from_toml(path)
     return Problem(**{name: getattr(file, name) for name in file.model_fields_set if name != "run"}), file.run
 
 
-def read_settings(cls: type[S], path: str | Path) -> S:
-    """Settings from a TOML file for ``sgdlimit sweep`` or ``sgdlimit run``, here without ``[run]`` unless asked for.
-
-    Raises
-    ------
-    ProblemError
-        If the file cannot be read, belongs to the other command, or a setting is wrong, naming the file.
-    """
-    tables, fields = read_toml(path), cls.model_fields
-    of_sweep = "grid" in fields
-    if not tables.keys().isdisjoint(Problem.model_fields if of_sweep else ("problem", "grid")):
-        kind, command = ("one problem", "run") if of_sweep else ("a sweep", "sweep")
-        raise ProblemError(f"{path}: holds {kind}. Use `sgdlimit {command} {path}`.")
-    if "run" not in fields:
-        tables.pop("run", None)
-    try:
-        return cls(**tables)
-    except ProblemError as error:
-        raise ProblemError(f"{path}:", *error.args) from None
-
-
-def _aligned(instance: Instance, cosine: float) -> Float[ndarray, "K N"]:
-    """The weights of an instance, turned until they have this cosine with φ_m = √N E[X ν_m] of a teacher unit."""
-    W, norm = instance.student, partial(np.linalg.norm, axis=1, keepdims=True)
-    towards = instance.moments().cross.T[np.arange(len(W)) % len(instance.teacher)]
-    towards /= norm(towards)
+def _aligned(W: Float[ndarray, "K N"], towards: Float[ndarray, "K N"], cosine: float) -> Float[ndarray, "K N"]:
+    """Weights, turned until each has this cosine with a direction φ_m = √N E[X ν_m] of a teacher unit."""
+    norm = partial(np.linalg.norm, axis=1, keepdims=True)
+    towards = towards / norm(towards)
     across = W - (W * towards).sum(1, keepdims=True) * towards
     return norm(W) * (cosine * towards + np.sqrt(1 - cosine**2) * (across / norm(across)))
 

@@ -23,7 +23,7 @@ def one_thread() -> AbstractContextManager[object]:
 
 
 def available_bytes(system: Path = Path("/")) -> int:
-    """Memory that this process may still take: what is free without swapping, or less in a container or a batch job.
+    """Memory that this process may still take: the free memory without swapping, or less in a container or batch job.
 
     Control groups of both versions and the variables of SLURM are read, for a group all those above it.
     """
@@ -49,7 +49,7 @@ def available_bytes(system: Path = Path("/")) -> int:
 
 
 def _text(path: Path) -> str:
-    """What a file of the system holds; nothing if it is not available."""
+    """The contents of a system file; empty if it is not available."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError:

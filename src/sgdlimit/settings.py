@@ -27,8 +27,8 @@ RULE = "{rule} (got {given}). "
 IN_RANGE = RULE + "Give a number in that range."
 NO_TABLE = "must be a table of settings (got {given}). In TOML write it as [{name}]."
 COMPLAINTS = {
-    "missing": "is missing. Give it a value.",
-    "extra": "is not a setting of this table (got {given}).{near}",
+    "missing": "must be given (got nothing). Give it a value.",
+    "extra": "must not be in this table, which has no such setting (got {given}).{near}",
     "greater": IN_RANGE,
     "less": IN_RANGE,
     "finite": RULE + "Write a finite number.",
@@ -59,7 +59,7 @@ class Settings(BaseModel):
             raise ProblemError(*_complaints(error, list(type(self).model_fields))) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise ProblemError(f"{name}: cannot be assigned (got {shown(value)}). Use replace({name}=...), which copies.")
+        raise ProblemError(f"{name}: must not be assigned (got {shown(value)}). Use replace({name}=...), which copies.")
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other settings, checked as new ones are.
@@ -122,7 +122,7 @@ def _explained(complaint: Mapping[str, Any], fields: list[str]) -> list[str]:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """What a TOML file holds.
+    """The tables of a TOML file.
 
     Raises
     ------
@@ -134,17 +134,19 @@ def read_toml(path: str | Path) -> dict[str, Any]:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         fix = "Give the path of a TOML file."
-        raise ProblemError(f"{path}: cannot be read ({error.strerror}). {use_of(path, fix)}") from None
+        raise ProblemError(f"{path}: must be a file to read (got {error.strerror}). {use_of(path, fix)}") from None
     if len(content) > MOST_BYTES:
-        raise ProblemError(f"{path}: is longer than {MOST_BYTES >> 20} MiB, too long for settings. Make it shorter.")
+        raise ProblemError(f"{path}: must be at most {MOST_BYTES >> 20} MiB of settings (got more). Make it shorter.")
     if max(name.count(b".") for name in re.split(rb"[\n#=,\[\]{}]", content)) > MOST_PARTS:  # tomllib takes minutes
-        raise ProblemError(f"{path}: has a name of more than {MOST_PARTS} parts. Correct it.")
+        raise ProblemError(f"{path}: must have names of at most {MOST_PARTS} parts (got more). Correct them.")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except RecursionError:
-        raise ProblemError(f"{path}: has tables or lists too deep inside each other. Leave them out.") from None
+        raise ProblemError(
+            f"{path}: must not have tables or lists so deep inside each other (got them). Leave them out."
+        ) from None
     except ValueError as error:  # tomllib's own, wrong encoding, numbers without end
-        raise ProblemError(f"{path}: is not valid TOML ({error}). Correct that place.") from None
+        raise ProblemError(f"{path}: must be valid TOML (got {error}). Correct that place.") from None
 
 
 def use_of(path: str | Path, otherwise: str) -> str:
@@ -177,12 +179,12 @@ def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nested(names: Mapping[str, Any], tables: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-    """Tables with the values that names with dots stand for; what is in the tables already is copied.
+    """Tables with values set by names with dots; the given tables are copied.
 
     Raises
     ------
     ProblemError
-        If what has to be a table is none.
+        If a name with dots goes through a value that is no table.
 
     Examples
     --------

@@ -30,7 +30,7 @@ FIXES = {
     "Activation": "Use a name such as 'erf', or sl.Activation(g) for your own function g.",
     "Nonlinearity": "Use a name such as 'sign', or sl.Nonlinearity(f) for your own function f.",
 }
-"""What to give, by the name of the type."""
+"""The fix in an error, by the name of the type."""
 
 
 def checked(function: F) -> F:

@@ -19,7 +19,6 @@ from .instance import Instance
 from .plotting import save_figure, trajectory
 from .problem import Problem, RunSettings
 from .resources import cores, memory_sentence
-from .rules import CLUSTERS
 from .simulation import refuse_memory, simulate
 from .sweep import trial
 from .theory import exactness, solve
@@ -78,14 +77,15 @@ def run_problem(
     for name in run.theories:
         can = exactness(instance, name)
         if can.kind == "refused":
-            raise ProblemError(f"run.theory: {name!r} is refused ({can.because}). Use another one.")
+            raise ProblemError(
+                f"run.theory: must apply to the problem (got {name!r}, but {can.because}). Use another one."
+            )
     (folder / "problem.toml").write_text(problem.to_toml(), encoding="utf-8")
     refuse = partial(refuse_memory, of_inputs=0)
     seconds, needed = trial([instance], times, runs=run.runs, test_samples=run.test_samples, refuse=refuse)
-    # The noise floor takes as long once more.
+    # The noise floor takes as long again.
     tell(f"{memory_sentence(needed)}\nTime: about {format_time(2 * seconds / cores())} for SGD; Ctrl-C stops it.")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         tables = _run(instance, times, run, folder, progress)
     for warning in caught:
         if issubclass(warning.category, DivergenceWarning):
@@ -106,7 +106,7 @@ def _run(
     sgd = train(instance, seed=run.seed, overlaps=run.theory, progress=partial(progress, "SGD"))
     save(sgd, folder / "sgd.zarr")
     floor, tables = None, []
-    if instance.rule is None or instance.rule.labels != CLUSTERS:  # which Gaussian inputs have not
+    if instance.rule is None or not instance.rule.asks_for_clusters:  # which Gaussian inputs have not
         gaussian = instance.replace(latent=Gaussian())
         # With the same seed the floor of a Gaussian problem would be the run itself, not another one of its kind.
         other_seed = run.seed + isinstance(instance.latent, Gaussian)

@@ -139,7 +139,7 @@ class Rates(NamedTuple):
     fraction: Any = None
     """α of batches of αN samples, or None."""
     carry: Any = None
-    """0 where the equations follow what becomes of the initial weights, for inputs that change later; else None."""
+    """When inputs change, from where on the equations follow the initial weights along training; else None."""
     drift: Any = None
     """κ, the turn S (M, M) and the ends of p_mm (node,) and T_mm (M,) for a teacher that moves; else None."""
 
@@ -232,7 +232,9 @@ class Training(Settings):
         for name, others, reason in EXCLUDED:
             for other in given.intersection(others):
                 if name in given:
-                    raise ProblemError(f"{name}: must not be given together with {other}: {reason}. Leave one out.")
+                    raise ProblemError(
+                        f"{name}: must not be given together with {other} (got both, but {reason}). Leave one out."
+                    )
         return self
 
     def options(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""The one form every result takes: a labelled trajectory of order parameters.
+"""The form of every result: a labelled trajectory of order parameters.
 
 Theory and simulation both return an :class:`xarray.Dataset` with dimensions ``time``, ``student``, ``student_`` and
 ``teacher`` (a simulation has ``run`` first) and the variables of :data:`VARIABLES`, all float64.
@@ -65,7 +65,7 @@ def on_tasks(metric: str) -> str:
 
 
 def variable(name: str, axes: int = 1) -> Variable:
-    """What a variable is: one of :data:`VARIABLES`, or of a rule a parameter of its head or a metric.
+    """The description of a variable: one of :data:`VARIABLES`, or a parameter of a rule's head, or a rule's metric.
 
     ``axes`` counts those of a parameter, with the time.
     """
@@ -80,7 +80,7 @@ def variable(name: str, axes: int = 1) -> Variable:
 
 
 def followed(trajectory: xr.Dataset) -> list[str]:
-    """Names of what theory and SGD follow in time: Q, R, the head and errors, if there are any entries.
+    """Names of the variables that theory and SGD follow in time: Q, R, the head and errors, unless they are empty.
 
     Mean fields change with single steps.
     """
@@ -91,7 +91,7 @@ def followed(trajectory: xr.Dataset) -> list[str]:
 
 
 def is_error(name: str) -> bool:
-    """Whether what is followed is an error or another metric."""
+    """Whether a variable is an error or another metric."""
     return name not in ("Q", "R", "v") and not name.startswith(HEAD)
 
 
@@ -105,7 +105,9 @@ def error_of(names: Iterable[str]) -> str:
     """
     metrics = [name for name in names if is_error(name) and not name.startswith(TASK)]
     if not metrics:
-        raise ProblemError("metrics: the rule follows no error. Give it one, as Rule(..., metrics={'loss': ...}).")
+        raise ProblemError(
+            "metrics: must follow an error (got none). Give the rule one, as Rule(..., metrics={'loss': ...})."
+        )
     return next((name for name in ("generalization_error", "loss") if name in metrics), metrics[0])
 
 
@@ -217,7 +219,7 @@ def make_trajectory(
 
 
 def make_attrs(attrs: Mapping[str, Any]) -> dict[str, str | int | float]:
-    """Attributes a store can hold: what is not a string or a number becomes JSON."""
+    """Attributes that a store can hold: all but strings and numbers become JSON."""
     try:
         return {
             name: each if isinstance(each, str | int | float) else json.dumps(each)
@@ -240,7 +242,7 @@ def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
     """
     path = Path(path)
     if path.exists():
-        raise ProblemError(f"path: {str(path)!r} already exists; nothing is overwritten, choose another name")
+        raise ProblemError(f"path: must be new (got {str(path)!r}, and nothing is overwritten). Choose another name.")
     # Version 3 of the format has no specification of fixed-length strings, which label the dimensions of a study.
     objects: dict[str, Any] = {}
     encoding = {name: {"compressors": Zstd(level=3)} for name in dataset.variables}
@@ -249,7 +251,7 @@ def save(dataset: xr.Dataset, path: "str | os.PathLike[str]") -> None:
         put_folder(path, objects)
     except OSError as error:
         raise ProblemError(
-            f"path: {str(path)!r} cannot be written to ({error.strerror or error}); name another"
+            f"path: must be a place to write to (got {str(path)!r}: {error.strerror or error}). Name another."
         ) from None
 
 
@@ -268,7 +270,7 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
         record = store.record()
         if "sweep" in record or not record["digests"]:
             otherwise = f"Give a folder with the {RECORD} that save() writes last, or read it unchecked with xarray."
-            raise ProblemError(f"path: {where!r} is not a stored trajectory. {use_of(where, otherwise)}")
+            raise ProblemError(f"path: must be a stored trajectory (got {where!r}). {use_of(where, otherwise)}")
         size = sum(
             array.nbytes for _, array in zarr.open_group(store, mode="r", use_consolidated=True, zarr_format=2).arrays()
         )
@@ -278,7 +280,8 @@ def load(path: "str | os.PathLike[str]") -> xr.Dataset:
         raise
     except Exception as error:  # zarr raises many kinds where metadata were forged
         raise ProblemError(
-            f"path: {where!r} is not a stored trajectory ({error}). {use_of(where, 'Give a folder written by save().')}"
+            f"path: must be a stored trajectory (got {where!r}: {error}). "
+            f"{use_of(where, 'Give a folder written by save().')}"
         ) from None
 
 

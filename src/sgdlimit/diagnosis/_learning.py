@@ -138,7 +138,7 @@ def _errors(rule: Any, rung: Rung, weights: Dataset, inputs: Rows, classes: Grou
     several = weights.stack(state=("run", "time")).transpose("state", ...)
     W, head = several["W"].values, {name: several[f"head_{name}"].values for name in rule.head}
     first = np.unique(rung.labels, return_index=True)[1]  # any group of a class has its label
-    found = metrics(rule, _fields(W, inputs), first[classes], head, np.zeros(len(W), int), [0], False)
+    found = metrics(rule, _fields(W, inputs), first[classes, None], head, np.zeros(len(W), int), [0], False)
     finite = several["W"].notnull().all(["student", "input"])
     return Dataset({name: finite.copy(data=found[name]).where(finite) for name in ERRORS}).unstack("state")
 

@@ -1,6 +1,5 @@
 """Theory for a page: solved to the width of a line, from parts that are kept between one setting and the next."""
 
-import copy
 import time
 import warnings
 from functools import cache, lru_cache
@@ -14,8 +13,8 @@ from ..errors import DivergenceError, ProblemError
 from ..inputs import is_centred
 from ..instance import Instance
 from ..problem import GaussianLatent, Problem
-from ..rules import activation_named
-from ..theory import Solver, Spectrum, averages_of, case_of, integrals_for, spectrum, trajectories
+from ..rules import Activation, activation_named
+from ..theory import Solver, Spectrum, averages_of, case_of, spectrum, trajectories
 from ..training import PLAIN
 from ..trajectory import error_of, log_times
 from ._view import View
@@ -25,7 +24,7 @@ NODES = 70
 """Nodes of the spectrum; they leave an error of 1e-5 in the order parameters."""
 
 FEWEST_BLOCKS = 20
-"""Independent blocks of a latent below which a page says that their sum is not Gaussian."""
+"""With fewer independent blocks in the latent, a page reports that their sum is not Gaussian."""
 
 CLOSED_RTOL, NUMERIC_RTOL = 1e-5, 1e-4
 """Tolerances of the solver, where Gaussian averages have closed forms and where they do not."""
@@ -34,26 +33,26 @@ MOST_STEPS = 4000
 """Steps of the solver, ten times what a smooth trajectory takes; one that diverges ends there."""
 
 NUMERIC_ACCURACY = 1e-2
-"""Accuracy of averages without a closed form, for which a page does not wait longer."""
+"""Accuracy of averages without a closed form; a page does not wait for more."""
 
 
 RULE: dict[str, Any] = {"activation": "erf", "teacher_activation": None, "learning_rate": 1.0, "training": PLAIN}
 NETWORK = RULE | {"loss": "squared", "outputs": 1, "bias": False, "labels": "teacher", "rule": "gradient"}
-"""A learning rule; moments do not depend on it."""
+"""Settings of the network and its learning rule; moments do not depend on them."""
 GAUSSIAN = RULE | {"latent": GaussianLatent()}
-"""With a law; arrays and the moments of the conventional theory do not depend on it either."""
+"""The rule and a law; arrays and the moments of conventional theory depend on neither."""
 
 
 class Curves(NamedTuple):
-    """Trajectories of each theory, and what the page says about them."""
+    """Trajectories of each theory, and the notes that the page shows with them."""
 
     view: Any = None
-    """The :class:`View` that they are of, once there is one."""
+    """The :class:`View` that was solved; none before the first."""
     solved: dict[str, Dataset] = {}  # noqa: RUF012  (nothing is ever put into it)
-    """By theory; with the conventional one, which is exact for the SGD of the noise floor."""
+    """By theory. The conventional one is always there, because it is exact for the SGD of the noise floor."""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
-    """How long it took to solve them."""
+    """How long solving took."""
 
     @property
     def theories(self) -> dict[str, Dataset]:
@@ -63,7 +62,7 @@ class Curves(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _arrays(problem: Problem, seed: int) -> Instance:
-    """An instance; averages of its rule without a closed form are as exact as a page waits for."""
+    """Draw an instance. Averages of its rule without a closed form get the accuracy of a page."""
     instance = problem.draw(seed)
     if instance.rule is not None:
         instance.rule.accuracy = NUMERIC_ACCURACY
@@ -76,14 +75,24 @@ def times_of(view: View) -> Float[np.ndarray, "time"]:
 
 
 def drawn(problem: Problem, seed: int) -> Instance:
-    """Draw the instance of a problem; its arrays are kept for the next one, which often has the same."""
+    """Draw the instance of a problem. Its arrays are kept, because the next problem often has the same."""
     if not problem.has_closed_form:
         return _arrays(problem, seed)  # type: ignore[arg-type]
+    rule = {name: getattr(problem, name) for name in RULE}
+    teacher = rule["teacher_activation"] and _quick(rule["teacher_activation"])
     return _arrays(problem.replace(**GAUSSIAN), seed).replace(  # type: ignore[arg-type]
-        **{name: getattr(problem, name) for name in RULE},
+        **rule | {"activation": _quick(rule["activation"]), "teacher_activation": teacher},
         latent=problem.draw_latent(seed),
         attrs={"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed},
     )
+
+
+@cache
+def _quick(name: str) -> Activation:
+    """A named activation, whose averages without a closed form are as exact as a page waits for."""
+    quick = Activation._unchecked(**vars(activation_named(name)))  # copy() would give the one that all share
+    quick.accuracy = NUMERIC_ACCURACY
+    return quick
 
 
 def curves(view: View) -> Curves:
@@ -120,14 +129,12 @@ def _solve(view: View, theory: str) -> Dataset:
     moments = NETWORK | GAUSSIAN if theory == "conventional" else NETWORK
     most = None if problem.training.teacher_drift else NODES
     nodes = _spectrum(problem.replace(**moments), seed, theory, most)  # type: ignore[arg-type]
-    if instance.closed_form:
-        solver = _solver(problem.activation, problem.teacher_activation)
-    else:
-        solver = Solver(averages_of(instance), NUMERIC_RTOL, NUMERIC_RTOL, MOST_STEPS)
+    averages = averages_of(instance)
+    rtol = NUMERIC_RTOL if np.isfinite(averages.accuracy) else CLOSED_RTOL
     case, attrs = case_of(instance, nodes, theory), instance.provenance(theory=theory)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the page says what they say
-        return trajectories(case, times_of(view), solver, attrs)
+        warnings.simplefilter("ignore")  # the page shows notes instead
+        return trajectories(case, times_of(view), Solver(averages, rtol, rtol, MOST_STEPS), attrs)
 
 
 @lru_cache(maxsize=64)
@@ -135,21 +142,9 @@ def _spectrum(problem: Problem, seed: int, theory: str, nodes: int | None) -> Sp
     return spectrum(drawn(problem, seed), theory, nodes=nodes)
 
 
-@cache
-def _solver(*names: str | None) -> Solver:
-    """Return the averages of activations, and the tolerance that these allow."""
-    activations: list[Any] = list(names)
-    rtol = CLOSED_RTOL
-    if np.isfinite(integrals_for(*activations).accuracy):  # there are no closed forms
-        rtol, activations = NUMERIC_RTOL, [name and copy.copy(activation_named(name)) for name in names]
-        for activation in filter(None, activations):
-            activation.accuracy = NUMERIC_ACCURACY
-    return Solver(integrals_for(*activations), rtol, rtol, MOST_STEPS)
-
-
 @lru_cache(maxsize=64)
 def _notes_on_law(problem: Problem, seed: int) -> list[str]:
-    """Say what the theories shown here cannot follow in a law."""
+    """List what the theories shown here cannot follow in a law."""
     notes: list[str] = []
     latent, D = problem.latent, problem.latent_dim
     if latent.law != "gaussian-mixture":

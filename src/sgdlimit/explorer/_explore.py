@@ -1,6 +1,5 @@
 """The two ways to a page: a notebook's cell, or a server on this machine."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +56,15 @@ def explore(
     return Explorer(View(problem=problem, seed=seed, time=time, runs=runs, theories=theories))  # type: ignore[arg-type]
 
 
-def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[[str], None]) -> None:
+def serve(target: str | None, *, port: int | None, browser: bool) -> None:
     """Serve the explorer on this machine until it is interrupted.
 
     Parameters
     ----------
     target
         A stored sweep, a TOML file of settings, or nothing for the paper's network.
-    port, browser, say
-        As for :meth:`~sgdlimit.explorer._shown.serve_pages`; ``say`` is called with the address.
+    port, browser
+        As for :meth:`~sgdlimit.explorer._shown.serve_pages`.
 
     Raises
     ------
@@ -76,7 +75,7 @@ def serve(target: str | None, *, port: int | None, browser: bool, say: Callable[
     if page is SweepPage:
         SweepPage(shown)  # complains about a sweep that cannot be read before there is a server
     title = f"sgdlimit: {Path(target).name}" if target else "sgdlimit explorer"
-    serve_pages(page, shown, title=title, port=port, browser=browser, say=say)
+    serve_pages(page, shown, title=title, port=port, browser=browser)
 
 
 def _page_of(target: str | None) -> tuple[type[Explorer | SweepPage], Any]:

@@ -1,4 +1,4 @@
-"""The settings of a page as widgets, each with room below it for what is wrong with its value."""
+"""The settings of a page as widgets, each with a line below it for a complaint about its value."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,12 +14,12 @@ from ._style import INLINE, LOOK, alert, column, text
 from ._view import MIXTURE_DEFAULTS, OWN_FIELDS, View
 
 GATHERED = 5
-"""Milliseconds in which changes of a widget are taken together; Panel's own 50 would delay every new curve."""
+"""Changes of a widget within this many milliseconds count as one. Panel's default of 50 would delay every new curve."""
 
 AT_ONCE = ("learning_rate", "latent.spread", "time")
-"""Sliders whose curves are there before the next pixel; the others wait for a hand to let go."""
+"""Sliders whose curves follow while they move; the others are read when you let go."""
 LARGEST = 10**9
-"""Numbers are cut to this, because a slider cannot have a range without end."""
+"""Numbers are cut to this size, because the range of a slider must be finite."""
 
 STANDARDS = {"by exact moments": True, "by estimated moments": "estimated", "not": False}
 LAWS = {"Gaussian": "gaussian", "Gaussian mixture": "gaussian-mixture"}
@@ -43,7 +43,7 @@ WIDGETS: dict[str, tuple[Any, ...]] = {
     "seed": (IntInput, "seed"),
     "theories": (CheckBoxGroup, "Theories", ["conventional", "moment-matched"]),
 }
-"""The widget of each setting, its label, and a slider's range, step and format, or what there is to choose."""
+"""The widget of each setting, its label, and the range, step and format of a slider or the choices of a list."""
 
 
 class Fields:
@@ -60,7 +60,7 @@ class Fields:
         self._rest: dict[str, Any] = {}
         self.widgets = {name: self._widget(name, *WIDGETS[name]) for name in OWN_FIELDS}
         self.messages = {name: text(margin=(0, 4)) for name in ("", *OWN_FIELDS)}
-        """What is wrong with each setting, and under "" with others."""
+        """The complaint about each setting; under "" the complaints about settings without a widget."""
         self.rows = {name: column(widget, self.messages[name]) for name, widget in self.widgets.items()}
 
     def _widget(self, name: str, make: Any, label: str, *options: Any) -> Any:
@@ -83,7 +83,7 @@ class Fields:
             self._changed()
 
     def values(self) -> dict[str, Any]:
-        """Return the settings by their names, unchecked, except that there is a value in each field.
+        """Return the settings by name. They are not checked, except that no field is empty.
 
         Raises
         ------
@@ -99,14 +99,16 @@ class Fields:
         return self._rest | shown
 
     def show(self, view: View) -> None:
-        """Set the widgets to a view; settings that have no widget are kept beside them."""
+        """Set the widgets to a view; settings that have no widget are kept as they are."""
         self._rest = {name: value for name, value in view.settings().items() if name not in OWN_FIELDS}
         values = MIXTURE_DEFAULTS | flat(view.problem.model_dump()) | view.model_dump(mode="json")
         self._quiet = True
         try:
             for name, widget in self.widgets.items():
                 with param.edit_constant(widget):
-                    for each in {"value", "value_throttled"} & {*widget.param}:  # else what it was would be no change
+                    for each in {"value", "value_throttled"} & {
+                        *widget.param
+                    }:  # else setting the old value again would be no change
                         setattr(widget, each, values[name])
         finally:
             self._quiet = False
@@ -118,8 +120,8 @@ class Fields:
             self.rows[name].visible = self.widgets["latent.law"].value == "gaussian-mixture"
 
     def explain(self, wrong: Mapping[str, str]) -> None:
-        """Say below each field what is wrong with it, and at the top what concerns no field that is shown."""
-        if not wrong:  # give sliders back their ranges, where a number that was refused has stretched them
+        """Show each complaint below its field; complaints about fields that are not shown stand at the top."""
+        if not wrong:  # a refused number has stretched the range of its slider
             for widget in self.widgets.values():
                 if slider := getattr(widget, "_slider", None):
                     slider.param.update(start=min(widget.start, widget.value), end=max(widget.end, widget.value))

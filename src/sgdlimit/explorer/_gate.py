@@ -1,4 +1,4 @@
-"""Who is answered by a server: browsers that once opened an address with its token, under the names of this machine."""
+"""Access to the server: only for browsers that opened an address with its token, under the names of this machine."""
 
 from secrets import token_urlsafe
 from urllib.parse import parse_qsl
@@ -8,16 +8,16 @@ from tornado.web import Application, OutputTransform, RequestHandler
 
 
 def guard(application: Application, hosts: set[str], cookie: str) -> tuple[str, str]:
-    """Refuse every request, of pages, files and WebSockets alike, that has no token or another host.
+    """Refuse every request without the token or for another host: pages, files and WebSockets.
 
-    Any user of this machine can reach the port, so a browser shows a token. It stands in the first address that is
-    opened, and in a cookie afterwards. A name of an attacker's may lead here as well, and then its pages would be of
-    our origin: only ``hosts`` are answered.
+    Any user of this machine can reach the port, so a browser must show a token. The token stands in the first address
+    and afterwards in a cookie. An attacker can let another name point here, and pages under it would share our origin.
+    So only requests for ``hosts`` are answered.
 
     Parameters
     ----------
     application
-        What answers.
+        The web application of the server.
     hosts
         Names of this machine, each with the port.
     cookie
@@ -26,9 +26,9 @@ def guard(application: Application, hosts: set[str], cookie: str) -> tuple[str, 
     Returns
     -------
     token
-        It opens the pages as often as it is used.
+        Opens the pages any number of times.
     ticket
-        It opens them once. Others can read the command line of a browser and come too late.
+        Opens the pages once. Other users can read the command line of a browser, but come too late.
     """
     token, ticket = token_urlsafe(), token_urlsafe()
     valid, find = {token, ticket}, application.find_handler
@@ -50,7 +50,7 @@ def guard(application: Application, hosts: set[str], cookie: str) -> tuple[str, 
 
 
 class _Refusal(RequestHandler):
-    """The answer to a stranger."""
+    """The answer to a request without the token."""
 
     def prepare(self) -> None:
         self.set_status(403)
@@ -58,7 +58,7 @@ class _Refusal(RequestHandler):
 
 
 class _Entrance(RequestHandler):
-    """The answer to a token: a cookie that holds it, and the same address without it."""
+    """The answer to a request with the token: a cookie that holds it, and the same address without it."""
 
     def initialize(self, cookie: str, token: str) -> None:
         self.kept = cookie, token
@@ -70,7 +70,7 @@ class _Entrance(RequestHandler):
 
 
 class _Unframed(OutputTransform):
-    """No page of others shows an answer as a part of it, where clicks could be led astray."""
+    """Forbid other pages to show ours in a frame, where they could misdirect clicks."""
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool

@@ -1,4 +1,4 @@
-"""The page: settings lead to curves, a button to SGD, and what is on view can be pinned, taken away and shared."""
+"""The explorer page: settings give curves, a button runs SGD, and the view can be pinned, downloaded and shared."""
 
 import tempfile
 from functools import partial
@@ -25,7 +25,7 @@ from ._view import DEFAULT, View, as_far_as_possible, by_field
 
 FILE_BYTES = 1 << 20
 PATIENCE = 0.4
-"""Seconds after which a page says that it is still solving."""
+"""Seconds after which a page reports that it is still solving."""
 
 
 class Explorer(Streaming):
@@ -36,7 +36,7 @@ class Explorer(Streaming):
     view
         What it shows first.
     address
-        What stands behind the ``?`` of the address, if anything does; it goes before ``view``.
+        The query of the address, after the ``?``. It takes precedence over ``view``.
     """
 
     subtitle = "Theory and SGD of a two-layer network, student and teacher, on structured inputs."
@@ -45,7 +45,7 @@ class Explorer(Streaming):
         super().__init__(view)
         self.fields = Fields(self._changed)
         self.pinned: dict[View, Pinned] = {}
-        """The curves of each setting that stays on view, in the order in which they were pinned."""
+        """The curves of each pinned view, in the order of pinning."""
         self.drawing, self.others, self.notes, self.pins = text(), text(margin=(0, 4)), text(), text()
         self.pin_buttons = pn.FlexBox(margin=0)
         self.upload = pn.widgets.FileInput(accept=".toml", label="Open a TOML", **LOOK)
@@ -69,10 +69,10 @@ class Explorer(Streaming):
         )  # fmt: skip
         self.fields.show(view)
         self._draw_model()
-        pn.state.onload(lambda: self._begin(address))  # what is done before a page is there is lost to it
+        pn.state.onload(lambda: self._begin(address))  # a page does not get what was done before it was loaded
 
     def _begin(self, address: str) -> None:
-        """Show what an address holds. Errors appear beside the fields, which keep their values."""
+        """Show the view of an address. Complaints appear beside the fields, which keep their values."""
         view, wrong = as_far_as_possible(address) if address else (self.view, {})
         self.fields.show(view)
         self._become(view)
@@ -103,7 +103,7 @@ class Explorer(Streaming):
             self._become(view)
 
     def _become(self, view: View) -> None:
-        """Take up new settings; the runs of SGD stay where nothing but the theories shown is new."""
+        """Switch to new settings. The runs of SGD stay if only the theories shown have changed."""
         if view.replace(theories=self.view.theories) != self.view:
             self.forget()
         self.view = view
@@ -118,7 +118,7 @@ class Explorer(Streaming):
             self.say(f"Solving{before}. The first of a K, M or activation is compiled, which takes some seconds …")
 
     def _solved(self, solved: Curves) -> None:
-        """Show the curves of settings, unless there are newer ones."""
+        """Show the curves of a view, unless the view has changed meanwhile."""
         if solved.view is self.view:
             self.curves = solved
             self.panels.show(solved.theories, self.pinned.values())
@@ -128,7 +128,7 @@ class Explorer(Streaming):
             self.compare()
 
     def _draw_model(self) -> None:
-        """Show what the settings say before they are solved, also those that have no field and are not the default."""
+        """Draw the model and name the entries before theory is solved; list the settings that have no field."""
         others = ", ".join(self.view.others)
         self.drawing.object = schematic(self.view)
         self.others.object = note(others and f"Also set: {others}.")
@@ -151,12 +151,12 @@ class Explorer(Streaming):
     def _pin(self, solved: Curves) -> None:
         view, used = solved.view, {pin.color for pin in self.pinned.values()}
         free = [color for color in PIN_COLORS if color not in used]
-        if view not in self.pinned and free:  # else the button was pressed again meanwhile
+        if view not in self.pinned and free:  # unless the button was pressed twice
             self.pinned[view] = Pinned(view.label, free[0], solved.theories)
             self._show_pins()
 
     def unpin(self, view: View) -> None:
-        """Let a setting go."""
+        """Remove a pinned view."""
         self.say("")
         del self.pinned[view]
         self._show_pins()
@@ -176,9 +176,9 @@ class Explorer(Streaming):
     # --- address, files -----------------------------------------------------------------------------------------------
 
     def address(self) -> str:
-        """Return what stands behind the ``?``: the settings, and those that are pinned."""
+        """Return the query of the address: the settings and the pinned views."""
         settings = self.view.to_query()
-        if not settings and self._target != DEFAULT:  # nothing would stand for what the page began with
+        if not settings and self._target != DEFAULT:  # an empty query would mean what the page began with
             settings = f"seed={self.view.seed}"
         return "&".join(filter(None, (settings, urlencode([("pin", view.to_query()) for view in self.pinned]))))
 
@@ -200,7 +200,7 @@ class Explorer(Streaming):
                 self.say(f"Opened {name}." + " Mixture theory is not drawn here." * ("mixture" in run.theories))
 
     def file(self, ending: str) -> BytesIO:
-        """Make a file of what is on view: ``"png"``, ``"svg"``, ``"nc"`` or ``"toml"``."""
+        """Write the view to a file: ``"png"``, ``"svg"``, ``"nc"`` or ``"toml"``."""
         view, theories, pins = self.curves.view or self.view, self.curves.theories, list(self.pinned.values())
         _, sgd, floor = self.streamed
         try:

@@ -47,7 +47,7 @@ INKED = ("axis_line", "major_tick_line", "minor_tick_line", "major_label_text", 
 
 
 class Pinned(NamedTuple):
-    """Curves in a colour of their own, kept for comparison; without label and colour, those of the settings on view."""
+    """Curves of a pinned view in its own colour. Without label and colour they are the curves on view."""
 
     label: str
     color: str
@@ -84,7 +84,7 @@ class Panels:
     def show(self, theories: Mapping[str, Dataset], pins: Iterable[Pinned] = ()) -> None:
         """Draw a curve for each entry of each theory, and thinner ones in the colour of each pin.
 
-        A trajectory that ended early is filled up with NaN.
+        A trajectory that ended early is padded with NaN.
         """
         for name, source in self.lines.items():
             rows = [
@@ -107,7 +107,7 @@ class Panels:
             source.data = columns
 
     def show_sgd(self, sgd: Dataset | None, theories: Iterable[str]) -> None:
-        """Draw the runs so far: the mean over those that got there, ±1 standard deviation of two or more.
+        """Draw the runs so far: their mean at each time and, of two or more, ±1 standard deviation.
 
         Q and R are drawn as measured for each of ``theories``. If they were measured for none of these, the first
         measurement is drawn.
@@ -213,7 +213,7 @@ return Array.from({length: count}, (_, i) => flat.subarray(i * length, (i + 1) *
 
 
 def _marks(sgd: Any, name: str, theory: str) -> Iterator[pd.DataFrame]:
-    """Give the marks of each entry, for the runs as they were measured for a theory."""
+    """Yield the marks of each entry, with Q and R as measured for a theory."""
     if (found := on_page(sgd)[name]) not in sgd:
         return
     values = sgd[found].isel(time=np.unique(np.linspace(0, sgd.sizes["time"] - 1, POINTS).astype(int)))

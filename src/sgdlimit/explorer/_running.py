@@ -24,10 +24,10 @@ TEST_SAMPLES = 4000
 
 
 class Streamed(NamedTuple):
-    """SGD of a view and its noise floor, as far as they have got."""
+    """SGD of a view and its noise floor so far."""
 
     done: float = 0.0
-    """The part that is done."""
+    """The fraction that is done."""
     sgd: Dataset | None = None
     floor: Dataset | None = None
 
@@ -35,8 +35,8 @@ class Streamed(NamedTuple):
 def stream(view: View) -> Generator[Streamed]:
     """Yield SGD of a view so far, again and again.
 
-    Whoever takes the first item draws the instance. The floor is the same network on Gaussian inputs with the same
-    noise. If the inputs are Gaussian already, it is further runs of the same kind: every other one.
+    The instance is drawn when the first item is taken. The noise floor is SGD of the same network on Gaussian inputs
+    with the same noise. If the inputs are Gaussian already, every other run serves as the floor.
     """
     instance, sgd, floor = drawn(view.problem, view.seed), None, None
     overlaps = tuple(curves(view).theories) or ("conventional",)  # the theories that apply to the law
@@ -81,7 +81,7 @@ class Streaming(Shown):
         self._follow(self.turn)
 
     def _follow(self, turn: Turn, pictures: int = 0) -> None:
-        """Draw how far a run has got, now and then with its numbers, and come back until it has ended."""
+        """Draw the run so far, at times with its numbers, and call this again until the run has ended."""
         turn.stopped |= not self.watched
         if turn.ended and turn is self.turn:
             words, sgd = "SGD is done.", self.streamed.sgd
@@ -93,7 +93,7 @@ class Streaming(Shown):
             self.apply(lambda: self._follow(turn, pictures + 1), PUSH * max(1, len(ACTIVE) / 2))
 
     def _report(self, words: str, *, busy: bool = False) -> None:
-        """Say what the run does and draw it; one button is always enabled, so that the keyboard has where to go."""
+        """Report the state of the run and draw it. One button is always enabled, so that the keyboard can reach it."""
         enabled, other = (self.stop_button, self.run_button) if busy else (self.run_button, self.stop_button)
         enabled.disabled = False
         other.disabled, self.progress.visible = True, busy
@@ -101,7 +101,7 @@ class Streaming(Shown):
         self.show_runs()
 
     def show_runs(self, *, numbers: bool = True) -> None:
-        """Draw the runs so far, and write their numbers where the theories are those of the same settings."""
+        """Draw the runs so far, and write their numbers if the theories on view have the same settings."""
         done, sgd, _ = self.streamed
         self.panels.show_sgd(sgd, self.view.theories)
         self.progress.value = int(100 * done)
@@ -109,14 +109,14 @@ class Streaming(Shown):
             self.numbers.object = table(self.curves, self.streamed) if self.curves.view is self.view else ""
 
     def compare(self) -> None:
-        """Give M of the theories that have been solved."""
+        """Show M of the theories that have been solved."""
         self.show_runs()
         sgd = self.streamed.sgd
         for name in set(self.curves.theories).difference(sgd["overlaps"].values) if sgd else ():
             self.run_status.object = note(f"SGD was not measured for the {name} theory. Run it again for that.")
 
     def stop(self) -> None:
-        """Stop SGD where it is; its points stay."""
+        """Stop SGD and keep its points."""
         if self.turn:
             self.turn.stopped = True
         self._report("SGD was stopped.")
@@ -135,9 +135,9 @@ def discrepancies(theory: Dataset, runs: Dataset, floor_theory: Dataset, floor: 
     Parameters
     ----------
     theory, floor_theory
-        Theory of the problem, and of the same network on Gaussian inputs, for which it is exact.
+        Theory of the problem, and theory of the same network on Gaussian inputs, for which it is exact.
     runs, floor
-        SGD of both, as far as it has got. All are cut to the times they have in common.
+        SGD of both so far. All four are cut to the times they have in common.
 
     Returns
     -------
@@ -151,18 +151,14 @@ def discrepancies(theory: Dataset, runs: Dataset, floor_theory: Dataset, floor: 
 
 
 def _complete(runs: Dataset) -> Dataset:
-    """Keep the runs that have got to the last output time; before there is one, the first run as far as it is."""
+    """Keep the runs that have reached the last output time. If none has, keep the first run up to its latest time."""
     reached = [error_of(map(str, runs))]
     whole = runs.dropna("run", subset=reached)
     return whole if whole.sizes["run"] else runs.isel(run=[0]).dropna("time", subset=reached)
 
 
-def _symbol(name: str) -> str:
-    return variable(name).symbol
-
-
 def table(solved: Curves, streamed: Streamed) -> str:
-    """Write M and the noise floor so far as HTML, or nothing before there are both; diverged SGD has no verdict."""
+    """Write M and the noise floor so far as HTML; nothing until there are both. Diverged SGD gets no verdict."""
     _, sgd, floor = streamed
     exact = solved.solved.get("conventional")
     if not (sgd and floor and exact):
@@ -176,7 +172,8 @@ def table(solved: Curves, streamed: Streamed) -> str:
             frames[name], attrs = result[["M", "M_stderr", "floor", "scale"]].to_dataframe(), result.attrs
     if not frames:
         return ""
-    rows: Any = pd.concat(frames, names=["theory"]).reset_index("theory").rename(index=_symbol).rename_axis(None)
+    rows: Any = pd.concat(frames, names=["theory"]).reset_index("theory").rename_axis(None)
+    rows = rows.rename(index=lambda name: variable(name).symbol)
     M, floors = rows["M"], rows["floor"]
     rows["M/floor"] = M / floors.replace(0, np.nan)
     rows["% of mean |x|"] = 100 * M / rows.pop("scale").replace(0, np.nan)

@@ -1,7 +1,8 @@
-"""What both pages are, in a notebook and on a server of this machine alone: settings, results and an address."""
+"""The base of both pages, for a notebook and for a server that only this machine can reach."""
 
 import logging
 import socket
+import sys
 import threading
 import warnings
 import webbrowser
@@ -36,34 +37,34 @@ class Shown(ABC):
     Parameters
     ----------
     target
-        What the page shows first; a server makes the same page of it.
+        What the page shows first. A server makes each of its pages of the same target.
     """
 
     subtitle: ClassVar[str]
     beside: ClassVar[dict[str, Any]] = {}
-    """What makes the pages of other paths from their addresses."""
+    """By path, functions that make further pages from the query of their address."""
     settings: pn.Column
     results_area: pn.Column
 
     def __init__(self, target: Any) -> None:
         self._target = target
         self._document: Any = pn.state.curdoc
-        """What a server keeps of the page; nothing in a notebook."""
+        """The Bokeh document of a page on a server; None in a notebook."""
         self.panels, self.status = Panels(), text()
         self.address_bar = pn.widgets.TextInput(visible=False)
-        """What stands behind the path in the address. It is replaced, so that Back leaves the page."""
+        """The query of the address. It replaces the old one, so that Back leaves the page."""
         self.address_bar.jscallback(value="history.replaceState({}, '', location.pathname + source.value)")
 
     @abstractmethod
     def address(self) -> str:
-        """Return what stands behind the ``?`` of the address: all that is on view."""
+        """Return the query of the address, which holds all that is on view."""
 
     def write_address(self) -> None:
         """Keep the address up to date."""
         self.address_bar.value = f"?{address}" if (address := self.address()) else ""
 
     def say(self, words: str, link: str = "") -> None:
-        """Say how the page is doing, with a link."""
+        """Show the state of the page in a sentence, with a link."""
         self.status.object = note(words, link)
 
     # --- threads ------------------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ class Shown(ABC):
         return not session or session.connection_count > 0
 
     def work(self, compute: Callable[[], Any], show: Callable[[Any], None]) -> None:
-        """Compute something in the threads that solve theory for all pages, then show it; at once in a notebook."""
+        """Compute something in a thread, then show it; in a notebook at once."""
         if self._document:
             _solvers.submit(compute).add_done_callback(lambda done: self.apply(lambda: show(done.result())))
         else:
@@ -84,7 +85,9 @@ class Shown(ABC):
     def apply(self, change: Callable[[], None], seconds: float = 0) -> None:
         """Change the page: as soon as possible, from any thread, or after so many seconds."""
         if self._document:
-            at_once = pn.io.hold(self._document)(change)  # all parts as one message, so the page is laid out once
+            at_once = pn.io.hold(self._document)(
+                change
+            )  # one message for all changes, so that the page is laid out once
             if seconds:
                 self._document.add_timeout_callback(at_once, round(1000 * seconds))
             else:
@@ -107,7 +110,7 @@ class Shown(ABC):
         return self.__panel__()._repr_mimebundle_(include, exclude)
 
     def show(self, *, port: int | None = None, browser: bool = True) -> None:
-        """Open it in a browser, from a script or a terminal, until that is interrupted; as ``sgdlimit explore`` does.
+        """Open the page in a browser until the script is interrupted, as ``sgdlimit explore`` does.
 
         Parameters
         ----------
@@ -116,7 +119,7 @@ class Shown(ABC):
         browser
             Whether to open a browser, or just to print the address.
         """
-        serve_pages(type(self), self._target, title="sgdlimit explorer", port=port, browser=browser, say=print)
+        serve_pages(type(self), self._target, title="sgdlimit explorer", port=port, browser=browser)
 
     def template(self) -> pn.Template:
         """Put the page into its HTML, with a switch between light and dark."""
@@ -129,16 +132,8 @@ class Shown(ABC):
         return page
 
 
-def serve_pages(
-    page: type[Shown],
-    target: Any,
-    *,
-    title: str,
-    port: int | None,
-    browser: bool,
-    say: Callable[[str], None],
-) -> None:
-    """Serve pages of a target on this machine until that is interrupted.
+def serve_pages(page: type[Shown], target: Any, *, title: str, port: int | None, browser: bool) -> None:
+    """Serve pages of a target on this machine until interrupted. The address is printed on standard error.
 
     Parameters
     ----------
@@ -148,8 +143,6 @@ def serve_pages(
         Title of the pages.
     port, browser
         As for :meth:`Shown.show`.
-    say
-        Called with the address.
 
     Raises
     ------
@@ -158,7 +151,7 @@ def serve_pages(
     """
     logging.getLogger("asyncio").addFilter(_is_no_closed_page)
     logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", DivergenceWarning)  # the pages say it themselves
+    warnings.simplefilter("ignore", DivergenceWarning)  # the pages report it themselves
     per_app_patterns[:] = [(route[0], _Prompt) if route[1] is WSHandler else route for route in per_app_patterns]
     pages: dict[str, Any] = {
         path: lambda make=make: make(urlencode(pn.state.session_args or {}, doseq=True)).template()
@@ -173,7 +166,7 @@ def serve_pages(
             reason = str(error.strerror).partition(" (")[0]
     else:
         taken = port or f"every port from {PORTS[0]} to {PORTS[-1]}"
-        raise ProblemError(f"--port: {taken} is not free ({reason}). Choose another port, or leave it out.")
+        raise ProblemError(f"--port: must be free (got {taken}: {reason}). Choose another port, or leave it out.")
     hosts = [f"{host}:{number}" for host in (HOST, "localhost")]
     server: Any = pn.serve(
         pages, port=number, address=HOST, show=False, start=False, title=title, verbose=False,
@@ -181,7 +174,7 @@ def serve_pages(
     )  # fmt: skip
     token, ticket = guard(server._tornado, set(hosts), f"sgdlimit-{number}")
     server.start()
-    say(f"Explorer: http://{hosts[0]}/?token={token}  (Ctrl-C ends it)")
+    print(f"Explorer: http://{hosts[0]}/?token={token}  (Ctrl-C ends it)", file=sys.stderr, flush=True)
     if browser:
         webbrowser.open(f"http://{hosts[0]}/?token={ticket}")
     try:
@@ -191,12 +184,12 @@ def serve_pages(
 
 
 def _is_no_closed_page(record: logging.LogRecord) -> bool:
-    """Keep the terminal free of what was on its way to a page that was closed."""
+    """Keep messages that were on their way to a closed page off the terminal."""
     return not (record.exc_info and isinstance(record.exc_info[1], WebSocketClosedError))
 
 
 class _Prompt(WSHandler):
-    """A connection that does not wait until a message is worth sending: that takes 0.04 s, twice for each new curve."""
+    """A connection without Nagle's algorithm, which delays each new curve twice by 0.04 s."""
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         self.set_nodelay(True)
@@ -206,8 +199,8 @@ class _Prompt(WSHandler):
 class Output(pn.Row):
     """What a notebook shows.
 
-    Panel's page in a notebook sends back whatever is sent to it. To take in the points of all curves again takes more
-    time than SGD does, so those are left out.
+    In a notebook Panel's page sends all data back. Reading the points of all curves again would take longer than SGD,
+    so they are left out.
     """
 
     def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
@@ -218,7 +211,7 @@ class Output(pn.Row):
 
 
 class _Page(pn.Template):
-    """A template whose models are counted once, not after each of its links: that is a third of the time it takes."""
+    """A template that counts its models once, not after each link, which saves a third of its time."""
 
     def server_doc(self, doc: Document, *args: Any, **kwargs: Any) -> Document:  # type: ignore[override]
         with doc.models.freeze():

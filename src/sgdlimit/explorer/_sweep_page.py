@@ -31,10 +31,24 @@ CHOOSE = """
 const place = source.indices[0]
 if (place !== undefined && place + 1 < list.options.length) list.value = list.options[place + 1]
 """
-"""What a click on a point does in the browser, in a notebook too: it chooses the point in the list, below "none"."""
+"""Run in the browser on a click, also in a notebook: it chooses the point in the list, below "none"."""
 
 KEY_OF_POINTS = '<p class="note">A point: M, mean over runs and entries. Grey dash: the noise floor of its runs.</p>'
 KEY_OF_MIXTURE = '<p class="note"><b>···</b> mixture theory, □ Q and R as covariances within the clusters.</p>'
+
+
+def _scatter(source: Any) -> Any:
+    """Make the figure of M, with a point and its noise floor for each row of a source."""
+    plot: Any = plain_figure(340, log=True)
+    floor = plot.scatter("x", "floor", source=source, marker="dash", size=9, line_color="#8a8a8a")
+    floor.nonselection_glyph = None
+    points = plot.scatter(
+        "x", "y", source=source, size=9, line_color="color", fill_color="color", fill_alpha=0.35,
+        nonselection_fill_alpha=0.15, nonselection_line_alpha=0.5, selection_fill_alpha=0.9,
+    )  # fmt: skip
+    tooltips = [("", "@label"), ("M", "@y{0.0000}"), ("floor", "@floor{0.0000}"), ("D_KL", "@kl{0.000}")]
+    plot.add_tools(HoverTool(renderers=[points], tooltips=tooltips), TapTool(renderers=[points]))
+    return plot
 
 
 class SweepPage(Shown):
@@ -45,8 +59,8 @@ class SweepPage(Shown):
     path
         The store: a folder or an fsspec URL.
     address
-        What stands behind the ``?`` of the address: what is chosen, by the names of the axes, ``measure``, ``theory``,
-        ``against``, ``colours``, and ``point``.
+        The query of the address: the choices by the names of the axes, ``measure``, ``theory``, ``against``,
+        ``colours`` and ``point``.
 
     Raises
     ------
@@ -63,9 +77,9 @@ class SweepPage(Shown):
         self.sweep = Sweep(**json.loads(stored.attrs["problem"]))
         completed = stored["completed"]
         if not completed.values.any():
-            raise ProblemError(f"path: no task of {str(path)!r} is finished yet. Run the sweep first.")
+            raise ProblemError(f"path: must be a sweep with a finished task (got {str(path)!r}). Run the sweep first.")
         self.axes = {str(axis): [*map(str, stored[axis].values)] for axis in completed.dims}
-        """The values of each axis, as they are written."""
+        """The values of each axis as text."""
         self.results = stored.assign_coords(self.axes)
         followed = sorted((str(name)[2:] for name in stored if str(name).startswith("M_")), key=is_error)
         self.measures = {
@@ -86,7 +100,7 @@ class SweepPage(Shown):
             "colours": list(self.axes),
         }
         self.choices = {name: select(name.capitalize(), options) for name, options in choices.items()}
-        self.choices["colours"].value = ([axis for axis in several if axis != "instance"] or ["instance"])[0]
+        self.choices["colours"].value = next((axis for axis in several if axis != "instance"), "instance")
         self.choices |= {axis: select(axis, [ALL, *self.axes[axis]]) for axis in several}
         self._at_first = {**self._chosen, "point": NONE}
         self.point = select("Point (or click one)", [NONE])
@@ -94,19 +108,10 @@ class SweepPage(Shown):
         self.source: Any = ColumnDataSource(dict.fromkeys(COLUMNS, ()))
         Callback(self.source.selected, args={"list": self.point}, code={"indices": CHOOSE})
         self.source.selected.on_change("indices", self._clicked)
-        self.scatter = self.panels.figures["M"] = plain_figure(340, log=True)
-        floor = self.scatter.scatter("x", "floor", source=self.source, marker="dash", size=9, line_color="#8a8a8a")
-        floor.nonselection_glyph = None
-        points = self.scatter.scatter(
-            "x", "y", source=self.source, size=9, line_color="color", fill_color="color", fill_alpha=0.35,
-            nonselection_fill_alpha=0.15, nonselection_line_alpha=0.5, selection_fill_alpha=0.9,
-        )  # fmt: skip
-        tooltips = [("", "@label"), ("M", "@y{0.0000}"), ("floor", "@floor{0.0000}"), ("D_KL", "@kl{0.000}")]
-        self.scatter.add_tools(HoverTool(renderers=[points], tooltips=tooltips), TapTool(renderers=[points]))
-        attrs = stored.attrs
+        self.scatter = self.panels.figures["M"] = _scatter(self.source)
         about = text(
             f"<h3>{escape(Path(self._target).name)}</h3>"
-            f"<p class='note'>{attrs['tasks_finished']} of {attrs['tasks']} tasks are finished.</p>"
+            "<p class='note'>{tasks_finished} of {tasks} tasks are finished.</p>".format_map(stored.attrs)
         )
         self.key, self.unknown = text(), text()
         key_of_curves = text(KEY + KEY_OF_MIXTURE * ("mixture" in choices["theory"]))
@@ -126,12 +131,12 @@ class SweepPage(Shown):
         return {name: widget.value for name, widget in self.choices.items()}
 
     def address(self) -> str:
-        """Return what stands behind the ``?``: what was chosen, and the point that is shown."""
+        """Return the query of the address: the choices, and the point that is shown."""
         chosen = {**self._chosen, "point": self.shown}
         return urlencode({name: value for name, value in chosen.items() if value != self._at_first[name]})
 
     def _open_address(self, address: str) -> None:
-        """Choose what an address holds; what is not in this sweep is named, and left as it is."""
+        """Choose what an address asks for; list what this sweep does not have."""
         asked, unknown = dict(parse_qsl(address)), []
         point = asked.pop("point", None)
         for name, value in asked.items():
@@ -162,7 +167,7 @@ class SweepPage(Shown):
         return table
 
     def _plot(self) -> None:
-        """Draw the points there are now; the one that was chosen stays so if it is among them."""
+        """Draw the points that the filters leave; the chosen point stays chosen if it is among them."""
         chosen = self._chosen
         try:
             table = self._table(**chosen)
@@ -173,14 +178,13 @@ class SweepPage(Shown):
         self.points = {", ".join(f"{axis} {value}" for axis, value in point.items()): point for point in points}
         labels = list(self.points)
         self.source.selected.indices = []
-        columns = table.assign(label=labels).reindex(columns=COLUMNS)
-        self.source.data = {name: columns[name].to_numpy() for name in COLUMNS}
+        self.source.data = table.assign(label=labels).reindex(columns=COLUMNS)
         self.scatter.xaxis.axis_label = chosen["against"]
         self.scatter.yaxis.axis_label = f"{chosen['measure']}, {chosen['theory']} theory"
-        colours, entries = chosen["colours"], {}
-        for place, value in enumerate(self.axes[colours]):
-            if value in table[colours].values:
-                entries[color_of(place)] = escape(f"{colours} {value}")
+        colours = chosen["colours"]
+        entries = {
+            color: escape(f"{colours} {value}") for color, value in zip(table["color"], table[colours], strict=True)
+        }
         self.key.object = "".join(map(swatch, entries, entries.values())) + KEY_OF_POINTS
         shown, listed = self.shown, [NONE, *labels[:MOST_LISTED]]
         self.point.param.update(options=listed, value=shown if shown in listed else NONE)
@@ -193,7 +197,7 @@ class SweepPage(Shown):
             self._show([*self.points][places[0]])
 
     def _show(self, label: str) -> None:
-        """Show what is behind a point, if there is one of this label: curves, numbers and a link to the explorer."""
+        """Show the curves and numbers of the point with this label, if there is one, and a link to the explorer."""
         point, places, rest = self.points.get(label), [], len(self.points) - MOST_LISTED
         said = f"{len(self.points)} points." + f" The list leaves out {rest}; filter." * (rest > 0)
         if (shown := label if point else NONE) != self.shown:
@@ -203,7 +207,7 @@ class SweepPage(Shown):
         if point:
             number = [*self.points].index(label)
             places = [number]
-            M = self.scatter.yaxis.axis_label.replace(", ", " of ")  # type: ignore[union-attr]
+            M = self.scatter.yaxis.axis_label.replace(", ", " of ")
             forms = {"y": M + " = {:.3g}", "floor": "noise floor = {:.3g}", "kl": "D_KL = {:.3g} nats"}
             values = {form: self.source.data[key][number] for key, form in forms.items()}
             known = ", ".join(form.format(value) for form, value in values.items() if np.isfinite(value))
@@ -212,7 +216,7 @@ class SweepPage(Shown):
         self.say(said, link)
 
     def _draw_point(self, point: dict[str, str] | None) -> tuple[str, str]:
-        """Draw the trajectories behind a point; return what to say about them, and a link to the explorer."""
+        """Draw the trajectories of a point; return a note about them, and a link to the explorer."""
         theories, sgd, words, link = {}, None, "", ""
         if point and "Q" not in self.results:
             words = "This sweep kept M alone: [run] trajectories = false. There is nothing to draw."

@@ -1,6 +1,6 @@
-"""Many simulations, few threads: each is advanced for a moment, then the next one.
+"""Many simulations in few threads: each advances for a moment, then the next one.
 
-Pages that stream at once share the cores evenly, and a page that is closed leaves its place.
+Pages that stream at once share the cores evenly, and a closed page frees its place.
 """
 
 import time
@@ -16,14 +16,14 @@ SLICE = 0.03
 """Seconds for which one simulation is advanced."""
 
 THREADS = Semaphore(max(1, cores() - 1))
-"""As many threads advance the turns of this process; where there are several cores, one is left to the pages."""
+"""So many threads advance the turns of this process. Of several cores one is left to the pages."""
 WAITING: deque["Turn"] = deque()
 ACTIVE: set["Turn"] = set()
 """The turns that have not ended."""
 
 
 class Turn:
-    """A generator that is advanced for a moment now and then, until it ends, fails or is stopped.
+    """A generator that advances for a moment at a time, until it ends, fails or is stopped.
 
     Parameters
     ----------
@@ -34,15 +34,15 @@ class Turn:
     def __init__(self, items: Generator[Any]) -> None:
         self._items = items
         self.latest: Any = None
-        """The item that came last."""
+        """The latest item."""
         self.stopped = False
-        """Set it to leave the generator where it is."""
+        """Set it to stop the generator."""
         self.ended = False
-        """Whether it came to its end, or failed."""
+        """Whether it has ended or failed."""
         self.error: BaseException | None = None
 
     def start(self) -> None:
-        """Wait for a thread, which ends when nothing waits."""
+        """Wait for a thread; the thread ends when nothing waits."""
         ACTIVE.add(self)
         WAITING.append(self)
         Thread(target=_work, name="sgdlimit-turns", daemon=True).start()
@@ -55,7 +55,7 @@ class Turn:
                 self.latest = next(self._items)
         except StopIteration:
             self.ended = True
-        except BaseException as error:  # whatever it is, the page hears of it and the other turns go on
+        except BaseException as error:  # of any kind: the page reports it and the other turns go on
             self.error, self.ended = error, True
         if self.stopped:
             self._items.close()
@@ -63,7 +63,7 @@ class Turn:
 
 
 def _work() -> None:
-    """Advance whichever has waited longest until none waits, once there are not too many threads that do."""
+    """When a thread is free, advance the turn that has waited longest, until none waits."""
     # One BLAS thread is set once for all turns, as it takes milliseconds.
     with THREADS, one_thread(), suppress(IndexError):
         while True:

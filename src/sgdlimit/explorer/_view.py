@@ -63,7 +63,7 @@ class View(Settings):
 
     @model_validator(mode="after")
     def _small_enough(self) -> Self:
-        """Refuse what takes too long to draw while somebody waits, and what the page has no place for."""
+        """Refuse what takes too long to draw while you wait, and what the page cannot show."""
         problem = self.problem
         for name, largest in LARGEST.items():
             if (value := getattr(problem, name)) > largest:
@@ -76,15 +76,15 @@ class View(Settings):
                 f"time: must be at least a step, 1/N = {1 / problem.input_dim:g} (got {self.time:g}). Give more."
             )
         if problem.switch_times:
-            raise ProblemError("switch_times: the explorer shows one task only. Use sgdlimit run.")
+            raise ProblemError("switch_times: must be empty in the explorer (got several tasks). Use sgdlimit run.")
         if problem.latent.law == "clusters":
-            raise ProblemError("latent.law: the explorer shows no labelled clusters. Use sgdlimit run.")
+            raise ProblemError("latent.law: must have no labels in the explorer (got 'clusters'). Use sgdlimit run.")
         if len(set(self.theories)) < len(self.theories):
             raise ProblemError(f"theories: must be different (got {', '.join(self.theories)}). Give each once.")
         return self
 
     def to_query(self) -> str:
-        """Write what stands behind the ``?`` of an address: every setting that is not the default, by its name."""
+        """Write the query of an address: every setting that is not the default, by its name."""
         plain = DEFAULT.settings()
         return urlencode({k: _text(value) for k, value in self.settings().items() if plain.get(k) != value})
 
@@ -107,7 +107,7 @@ class View(Settings):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Self:
-        """Make a view of settings by their names, as :meth:`settings` returns them; a Gaussian law has no others."""
+        """Make a view of settings by name, as :meth:`settings` returns them. A Gaussian law has no further settings."""
         tables = nested(settings)
         if settings.get("latent.law") == "gaussian" and "latent" not in settings:
             tables["latent"] = {"law": "gaussian"}
@@ -115,13 +115,13 @@ class View(Settings):
         return cls(problem=Problem(**tables), **own)
 
     def settings(self) -> dict[str, Any]:
-        """Return what is not the default of a problem, and the rest, by name: ``latent.spread`` if in a table."""
+        """Return the settings by name (``latent.spread`` in a table); of the problem those that are not the default."""
         problem = self.problem.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         run = self.model_dump(exclude={"problem"}) | {"theories": ",".join(self.theories)}
         return {"latent.law": self.problem.latent.law} | flat(problem) | run
 
     def to_toml(self) -> str:
-        """Write a file for ``sgdlimit run``, which :meth:`of_file` takes back."""
+        """Write a file for ``sgdlimit run``, which :meth:`of_file` reads."""
         run = self.model_dump(exclude={"problem", "theories"})
         run["theory"] = self.theories if self.theories[1:] else "".join(self.theories) or "conventional"
         head = "# sgdlimit run FILE, or: sgdlimit explore FILE\n"
@@ -129,7 +129,7 @@ class View(Settings):
 
     @classmethod
     def of_file(cls, problem: Problem, run: RunSettings) -> Self:
-        """Make a view of a problem and how it is to be run, with those of its theories that are shown here."""
+        """Make a view of the settings in a file, with the theories that can be shown here."""
         return cls(problem=problem, seed=run.seed, time=run.time, runs=run.runs, theories=drawable(run.theories))
 
     @property
@@ -161,14 +161,14 @@ DEFAULT = View(
 
 
 def as_far_as_possible(query: str) -> tuple[View, dict[str, str]]:
-    """Make the view of an address from the settings that are right, and say what is wrong with the others."""
+    """Make the view of an address from its valid settings; return complaints about the others by field."""
     left, wrong = View.read_query(query), {}
     while True:
         try:
             return View.from_settings(MIXTURE_DEFAULTS | DEFAULT.settings() | left), wrong
         except (ProblemError, TypeError) as error:
             for name, complaint in by_field(*map(str, error.args)).items():
-                dropped = name if name in left else next(iter(left), "")  # what does not go with a default
+                dropped = name if name in left else next(iter(left), "")  # one that contradicts a default
                 wrong[dropped] = complaint if name == dropped in OWN_FIELDS else f"{name}: {complaint}"
                 left.pop(dropped, None)
 
@@ -183,7 +183,7 @@ def by_field(*complaints: str) -> dict[str, str]:
 
 
 def drawable(theories: Iterable[str]) -> Any:
-    """Return those of some theories that are shown here, or the conventional one."""
+    """Return the theories among some that can be shown here, or the conventional one."""
     return tuple(name for name in theories if name != "mixture") or ("conventional",)
 
 

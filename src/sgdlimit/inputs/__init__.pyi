@@ -18,7 +18,7 @@ from ._manifold import (
     Nonlinearity as Nonlinearity,
     nonlinearity_named as nonlinearity_named,
 )
-from ._mixture_law import MixtureLaw as MixtureLaw
+from ._mixture_law import MOST_BLOCKS as MOST_BLOCKS, MixtureLaw as MixtureLaw
 from ._moments import (
     GAUSSIAN_THEORIES as GAUSSIAN_THEORIES,
     THEORIES as THEORIES,

@@ -9,8 +9,6 @@ W̃_b m_i,b/√D. Given all components, Gaussian equivalence holds as for cluste
 with the coefficients a, b, c of f at the mean of the preactivation that the components make.
 """
 
-from itertools import product
-
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray, sqrt
@@ -22,6 +20,9 @@ from ._moments import Features, InputMoments, InputVector, MixtureMoments, preac
 
 LISTED = 4096
 """The most choices of components that are listed; else as many times five are drawn."""
+
+PART = 1024
+"""Choices at a time."""
 
 
 def moments_of_blocks(
@@ -41,21 +42,30 @@ def moments_of_blocks(
         for columns in (features, teacher.T)
     )
     if m**blocks <= LISTED:
-        chosen = np.array(list(product(range(m), repeat=blocks)))
-        weights = law.weights[chosen].prod(axis=1)
+        chosen, weights = law.choices(blocks)
     else:
         chosen = np.random.default_rng(0).choice(m, size=(5 * LISTED, blocks), p=law.weights)
         weights = np.full(len(chosen), 1 / len(chosen))
-    where = (chosen[:, :, None] == np.arange(m)).reshape(len(chosen), -1).astype(float)
+    c = len(h)
+    gram, slopes, mean_slope, diagonal = np.zeros((c + N, c + N)), np.zeros((N, N)), np.zeros(N), np.zeros(N)
     with one_thread():
-        a, b, c = f.hermite(deviation, where @ h)
-        mean = weights @ a
-        effects = (where * weights[:, None]).T @ a / (weights @ where)[:, None] - mean
-        rest = (a - mean - where @ effects) * sqrt(weights)[:, None]
-        slopes = b * sqrt(weights)[:, None]
-        low_rank = rest.T @ rest + (slopes.T @ slopes) * (root.T @ root / D)
-    diagonal = weights @ (c - a**2 - b**2 * deviation**2)
-    cross = sqrt(N) / D * (root * (weights @ b)).T @ teacher_root.T
+        for first in range(0, len(chosen), PART):  # all at once would take gigabytes
+            part = slice(first, first + PART)
+            where = (chosen[part, :, None] == np.arange(m)).reshape(-1, c).astype(float)
+            share, values = weights[part], f.hermite(deviation, where @ h)
+            both, slope = (x * sqrt(share)[:, None] for x in (np.hstack([where, values.a]), values.b))
+            gram += both.T @ both
+            slopes += slope.T @ slope
+            mean_slope += share @ values.b
+            diagonal += share @ (values.c - values.a**2 - values.b**2 * deviation**2)
+        chances, sums = gram[:c, :c], gram[:c, c:]  # E of 1_i 1_j and of 1_i a, 1_i where a block chooses i
+        mean = sums[:m].sum(axis=0)
+        centred = sums - chances.diagonal()[:, None] * mean
+        effects = centred / chances.diagonal()[:, None]
+        with_effects = effects.T @ centred
+        rest = gram[c:, c:] - np.outer(mean, mean) - with_effects - with_effects.T + effects.T @ chances @ effects
+        low_rank = rest + slopes * (root.T @ root / D)
+    cross = sqrt(N) / D * (root * mean_slope).T @ teacher_root.T
     within = InputMoments(
         diagonal, root_of("latent", low_rank, smallest=1e-13), cross, teacher_root @ teacher_root.T / D
     )

@@ -13,7 +13,7 @@ from pandas import DataFrame, Series, to_numeric
 from ..errors import ProblemError, nearest, shown
 
 ASIDE = re.compile(r"y|index|(.*[\W_])?(label|target|class|outcome|id)(e?s)?([\W_].*)?", re.IGNORECASE)
-"""Headings of labels and of what numbers the samples."""
+"""Headings of labels and of numbers of the samples."""
 
 FEW = 20  # distinct values of labels, at most
 SEEN = 1000  # samples that are looked at to find labels without a heading
@@ -24,7 +24,7 @@ CHOSEN = "inputs"
 
 
 class Table(NamedTuple):
-    """Samples, and the sentence about the columns that they come from."""
+    """Samples, and a sentence that names their columns."""
 
     samples: DataFrame
     """Numbers, one sample in each row, under headings or numbers from 1."""
@@ -34,7 +34,7 @@ class Table(NamedTuple):
 
 
 def choose(frame: DataFrame, columns: str = "", drop: str = "") -> Table:
-    """The columns of a table that are inputs: those asked for, or all but an index in front and empty ones.
+    """The columns of a table that are inputs: those asked for, or all except a leading index and empty ones.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _places(option: str, wanted: str, headings: Sequence[str]) -> list[int]:
 
 
 def _named(headings: Sequence[object], places: Sequence[int]) -> str:
-    """Columns by their headings, of many the first and the last."""
+    """Columns by their headings; only the first and the last if there are many."""
     names = [shown(headings[place]) for place in places]
     whole = len(names) > 3 and places[-1] - places[0] == len(names) - 1
     if whole:
@@ -96,7 +96,7 @@ def _named(headings: Sequence[object], places: Sequence[int]) -> str:
 
 
 def _is_index(heading: str, column: Series) -> bool:
-    """Whether a first column is the index that pandas or R wrote, or counts the samples."""
+    """Whether a first column is an index written by pandas or R, or counts the samples."""
     values = column.to_numpy()
     return heading in ("", "Unnamed: 0") or (
         len(values) > 2
@@ -107,7 +107,7 @@ def _is_index(heading: str, column: Series) -> bool:
 
 
 def check_headings(headings: Iterable[object], field: str, fix: str) -> None:
-    """Refuse columns that are labels or indices by their headings."""
+    """Refuse columns whose headings are those of labels or indices."""
     aside = [heading for heading in headings if isinstance(heading, str) and ASIDE.fullmatch(heading)]
     if aside:
         raise ProblemError(
@@ -142,12 +142,12 @@ def _numbers(frame: DataFrame) -> Float[ndarray, "count D"]:
 
 
 def _joined(names: Iterable[object]) -> str:
-    """Headings as an option takes them, the first few."""
+    """The first few headings, in the form that an option reads."""
     return ",".join(str(name)[:100] for name in islice(names, 5))
 
 
 def _like_labels(samples: Float[ndarray, "count D"], names: Sequence[object]) -> str:
-    """A sentence where the first or last column looks like labels: few whole numbers in a row, others have more."""
+    """A sentence if the first or last column looks like labels: few consecutive whole numbers, fewer than elsewhere."""
     seen = samples[:SEEN]
     distinct = [len(np.unique(column)) for column in seen.T]
     for place in (0, len(names) - 1):

@@ -32,7 +32,7 @@ ALIKE = 1e-10  # 1 − |correlation| of columns that are copies of each other
 
 
 def _varying(samples: ArrayLike, drop_constant: bool) -> tuple[Samples, Labels, Columns]:
-    """Samples as numbers whose squares are numbers too; the labels of all columns, and those left out as constant."""
+    """Samples whose squares are finite, the labels of all columns, and places of those left out as constant."""
     columns = getattr(samples, "columns", ())
     if getattr(columns, "name", "") != CHOSEN:
         check_headings(columns, "samples", "Leave {} out.")
@@ -48,7 +48,7 @@ def _varying(samples: ArrayLike, drop_constant: bool) -> tuple[Samples, Labels, 
 
 
 class _Points(LatentLaw):
-    """Points of given probabilities, here without anything around them."""
+    """Points with given probabilities. Subclasses may add a distribution around each."""
 
     means: Samples
     weights: Float[ndarray, "count"]
@@ -179,12 +179,17 @@ class ClusterMixture(_Points):
         full = numbers("covariances", covariances, (m, dim, dim))
         self.weights, self.standardize = probabilities("weights", weights, m), bool(standardize)
         if not np.allclose(full, full.mT, rtol=1e-9, atol=1e-12):
-            raise ProblemError("covariances: must be symmetric. Give (Σ + Σᵀ)/2.")
+            raise ProblemError("covariances: must be symmetric (got Σ that is not). Give (Σ + Σᵀ)/2.")
         try:
             with one_thread():
                 self.roots = np.linalg.cholesky(full)  # lower triangular L with Σ = L Lᵀ, (m, D, D)
         except np.linalg.LinAlgError:
-            raise ProblemError("covariances: must be positive definite. Add a little to their diagonals.") from None
+            smallest = np.linalg.eigvalsh(full)[:, 0]
+            worst = int(smallest.argmin())
+            raise ProblemError(
+                f"covariances: must be positive definite (got an eigenvalue of {smallest[worst]:.3g} in cluster "
+                f"{worst}). Add a little to its diagonal."
+            ) from None
         if standardize:
             location, scale = self.mean(dim), sqrt(np.diag(self.covariance(dim)))
             self.means = (self.means - location) / scale
@@ -255,7 +260,8 @@ class ClusterMixture(_Points):
         array, labels, dropped = _varying(samples, drop_constant)
         if not 1 <= components <= len(array) // 2:
             raise ProblemError(
-                f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r})."
+                f"clusters: must be a whole number from 1 to {len(array) // 2}, half the samples (got {components!r}). "
+                "Try 2."
             )
         scale = array.std(0)
         array = array / scale  # what the fit adds to every variance is a thousandth of it, whatever the units

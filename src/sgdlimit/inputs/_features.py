@@ -67,11 +67,11 @@ def check_features(kind: str, latent_dim: int, input_dim: int) -> None:
     if kind == "hadamard" and size & (size - 1):
         below = 1 << (size.bit_length() - 1)
         raise ProblemError(
-            f"features: 'hadamard' needs the larger dimension to be a power of two, such as {below} or {2 * below} "
-            f"{given}. 'dct' takes any size."
+            f"features: must have a power of two as larger dimension for 'hadamard', such as {below} or {2 * below} "
+            f"{given}. Use 'dct', which takes any size."
         )
     if kind == "identity" and latent_dim != input_dim:
-        raise ProblemError(f"features: 'identity' needs equal dimensions {given}.")
+        raise ProblemError(f"features: must have equal dimensions for 'identity' {given}. Make them equal.")
 
 
 def draw_features(

@@ -1,4 +1,4 @@
-"""Laws of the latent sample C ∈ R^D: what a law offers, the standard normal one, and shifted and rescaled ones."""
+"""Laws of the latent sample C ∈ R^D: the base class, the standard normal law, and shifted and rescaled laws."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Clusters:
     Raises
     ------
     ProblemError
-        If shapes do not fit or there are too many clusters.
+        If shapes do not fit.
     """
 
     weights: Float[ndarray, "c"]
@@ -88,11 +88,6 @@ class Clusters:
         c, D = self.means.shape
         if self.weights.shape != (c,) or self.roots.shape not in ((c, D), (c, D, D)):
             raise ProblemError(f"roots: must be of shape {(c, D)} or {(c, D, D)} (got {self.roots.shape}).")
-        if c > MOST_CLUSTERS:
-            raise ProblemError(
-                f"theory: 'mixture' follows at most {MOST_CLUSTERS} clusters (got {c}). Use theory='moment-matched', "
-                "standardised if the law has a mean."
-            )
 
     def rescaled(self, location: Float[ndarray, "..."], scale: Float[ndarray, "..."]) -> "Clusters":
         """The clusters of (C − location)/scale."""
@@ -121,7 +116,7 @@ class Divergence(NamedTuple):
 
 
 class LatentLaw(ABC):
-    """What a law of the latent C must offer. Subclass it to bring your own.
+    """Base class for laws of the latent C. Subclass it for your own law.
 
     ``dim`` is the latent dimension D where the law fixes one, else None (it fits any).
     """
@@ -143,7 +138,7 @@ class LatentLaw(ABC):
             If the law has none, or too many.
         """
         raise ProblemError(
-            f"latent: {type(self).__name__} has no Gaussian components, and theory='mixture' needs some. Fit them, "
+            f"latent: must have Gaussian components for theory='mixture' (got {type(self).__name__}). Fit some, "
             "ClusterMixture.from_sklearn(fitted), or use theory='moment-matched'."
         )
 
@@ -155,7 +150,10 @@ class LatentLaw(ABC):
         ProblemError
             If the law does not tell.
         """
-        raise ProblemError(f"labels: clusters need a law that tells them (got {type(self).__name__}). Use another law.")
+        raise ProblemError(
+            f"latent: must be a mixture for labels of its clusters (got {type(self).__name__}). Use "
+            "sl.ClusterMixture(means, covariances)."
+        )
 
     def reweighted(self, rng: Generator) -> "LatentLaw":
         """A finite set of samples with random probabilities, as for a bootstrap.
@@ -190,7 +188,7 @@ class LatentLaw(ABC):
             If the law does not know it.
         """
         if self.distinct_samples is None:
-            raise ProblemError(f"latent: the divergence of {self!r} is not known.")
+            raise ProblemError(f"latent: must be a law whose divergence is known (got {self!r}). Use a mixture.")
         return Divergence(np.inf, 0.0, np.inf, np.inf)
 
     def check_dim(self, dim: int | None) -> int:
@@ -203,7 +201,9 @@ class LatentLaw(ABC):
         """
         size = self.dim if dim is None else dim
         if size is None:
-            raise ProblemError("dim: must be given because this law fits any. For example sample(rng, count, dim=500).")
+            raise ProblemError(
+                "dim: must be given for a law that fits any (got none). Try sample(rng, count, dim=500)."
+            )
         if self.dim not in (None, size):
             raise ProblemError(f"latent: must have latent_dim {size} coordinates (got a law of {self.dim}).")
         return size
@@ -266,7 +266,7 @@ class Affine(LatentLaw):
         self.dropped, self.headings = law.dropped, law.headings
         self.location, self.scale = numbers("location", location), numbers("scale", scale)
         if (self.scale <= 0).any():
-            raise ProblemError(f"scale: must be positive (got {self.scale}).")
+            raise ProblemError(f"scale: must be positive (got {shown(self.scale)}). Give deviations.")
 
     @property
     def samples(self) -> Samples:

@@ -117,7 +117,8 @@ class Nonlinearity(TracedFunction):
                 return Coefficients(a, b / given[0], c)
             coarse = fine
         raise ProblemError(
-            f"nonlinearity: {self.name!r} varies too fast for its Hermite coefficients. Smooth it, or give its kinks."
+            f"nonlinearity: must vary slowly enough for Hermite coefficients (got {self.name!r}). Smooth it, or give "
+            "its kinks."
         )
 
     def _integrals(self, pairs: Float[ndarray, "2 s 1 1"], panels: int) -> Float[ndarray, "3 s"]:
@@ -135,7 +136,7 @@ class Nonlinearity(TracedFunction):
         largest = squares.max()
         if not np.isfinite(largest) or squares[:, [0, -1]].max() > 1e-14 * largest:
             raise ProblemError(
-                f"nonlinearity: {self.name!r} grows too fast for E f(U)² to exist. Give one that grows slower."
+                f"nonlinearity: must grow slowly enough for E f(U)² to exist (got {self.name!r}). Give another one."
             )
         return np.stack([x.sum((1, 2)) for x in (weight * values, weight * z * values, squares)])
 

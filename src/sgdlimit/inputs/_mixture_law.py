@@ -69,7 +69,8 @@ class MixtureLaw(LatentLaw):
         self.means = numbers("means", means)
         if self.means.ndim not in (1, 2) or self.means.size == 0:
             raise ProblemError(
-                f"means: must be of shape (components,) or (components, latent_dim) (got {self.means.shape})."
+                f"means: must be of shape (components,) or (components, latent_dim) (got {self.means.shape}). Reshape "
+                "them."
             )
         self.components, *rest = self.means.shape
         self.dim = rest[0] if rest else None  # a scalar mixture fits any
@@ -101,10 +102,10 @@ class MixtureLaw(LatentLaw):
             Samples of this law as it is, un-standardised; at least two.
         """
         if self.standardize or self.location.any():
-            raise ProblemError("standardize: must be False (this law is standardised already).")
+            raise ProblemError("standardize: must be False (got a law that is standardised already). Use it as it is.")
         samples = numbers("samples", samples, ("count", self.dim or "latent_dim"))
         if len(samples) < 2:
-            raise ProblemError("samples: must be at least two. Draw more with sample().")
+            raise ProblemError(f"samples: must be at least two (got {len(samples)}). Draw more with sample().")
         constant_columns("samples", unvaried(samples), fix="Draw them with sample().")
         law = MixtureLaw(self._rows(samples.shape[1]), weights=self.weights, block_size=self.block_size)
         law.location, law.scale = samples.mean(0), samples.std(0)
@@ -139,6 +140,11 @@ class MixtureLaw(LatentLaw):
         """Mean of every coordinate in every component, (μ − location)/scale."""
         return (self._rows(dim) - self.location) / self.scale
 
+    def choices(self, blocks: int) -> tuple[Int[ndarray, "n blocks"], Float[ndarray, "n"]]:
+        """All choices of a component for every block, and their probabilities."""
+        chosen = np.array(list(product(range(self.components), repeat=blocks)))
+        return chosen, self.weights[chosen].prod(1)
+
     def has_many_blocks(self, dim: int) -> bool:
         """Whether theory follows main effects of the blocks, because there are too many clusters to list."""
         blocks = dim // self.block_size
@@ -160,16 +166,15 @@ class MixtureLaw(LatentLaw):
         size = self.block_size if m > 1 else dim
         blocks = dim // size
         if m**blocks <= MOST_CLUSTERS:
-            choices = np.array(list(product(range(m), repeat=blocks)))
+            choices, weights = self.choices(blocks)
             means = self._chosen(choices, dim)
-            weights = self.weights[choices].prod(1)
             return Clusters(weights, means, np.ones_like(means)).rescaled(self.location, self.scale)
         if size == 1:
             return Clusters(np.ones(1), self.mean(dim)[None], sqrt(self.covariance(dim).diagonal())[None])
         raise ProblemError(
             f"block_size: must make at most {MOST_CLUSTERS} clusters for theory='mixture' (got {m}^{blocks}, {blocks} "
-            f"blocks of {m} components), or {FEWEST_BLOCKS} to {MOST_BLOCKS} blocks and f = sign or the identity. Use "
-            "theory='moment-matched', standardised if the law has a mean."
+            f"blocks of {m} components), or {FEWEST_BLOCKS} to {MOST_BLOCKS} blocks and f = sign, erf or the identity. "
+            "Use theory='moment-matched', standardised if the law has a mean."
         )
 
     def kl_to_standard_normal(self, *, samples: int = 20_000, seed: int = 0) -> Divergence:
@@ -224,7 +229,7 @@ def _information(
     if points.shape[1] == 1:
         return float(_WEIGHTS @ _surprise(_NODES[:, None], points, weights)), 0.0
     if samples < 4:
-        raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}).")
+        raise ProblemError(f"samples: must be at least 4 for a standard error (got {samples!r}). Try 20000.")
     z = rng.standard_normal((samples // 2, points.shape[1]))
     # Antithetic: for close components the odd part is most of the noise.
     draws = (_surprise(z, points, weights) + _surprise(-z, points, weights)) / 2

@@ -17,7 +17,7 @@ from numpy import ndarray, sqrt
 from ..errors import ProblemError
 from ..resources import one_thread
 from ..settings import numbers
-from ._law import Clusters, Gaussian, LatentLaw, Matrix, Vector
+from ._law import MOST_CLUSTERS, Clusters, Gaussian, LatentLaw, Matrix, Vector
 from ._manifold import Coefficients, Known, Nonlinearity
 
 InputVector = Float[ndarray, "N"]
@@ -138,11 +138,17 @@ def assumed_clusters(law: LatentLaw, dim: int, theory: TheoryName) -> Clusters:
     if theory == "conventional":
         law = Gaussian()
     if theory == "mixture" or isinstance(law, Gaussian):
-        return law.clusters(dim)
+        clusters = law.clusters(dim)
+        if len(clusters.weights) > MOST_CLUSTERS:
+            raise ProblemError(
+                f"latent: must have at most {MOST_CLUSTERS} clusters for theory='mixture' (got {len(clusters.weights)})"
+                ". Use theory='moment-matched', standardised if the law has a mean, or SGD alone."
+            )
+        return clusters
     mean, covariance = _moments_of(law, dim)
     if not is_centred(mean, covariance):
         raise ProblemError(
-            f"theory: 'moment-matched' needs a centred latent (got means up to {abs(mean).max():.3g}, which no "
+            f"theory: must have a centred latent for 'moment-matched' (got means up to {abs(mean).max():.3g}, which no "
             "Gaussian theory can follow). Use standardize=True, for given inputs centre=True, or "
             "theory='conventional'."
         )
@@ -175,28 +181,25 @@ def moments_within(
     subtracted
         What is subtracted from all inputs, see :func:`input_mean`.
     """
-    h, teacher_mean = (clusters.means @ columns / sqrt(len(features)) for columns in (features, teacher.T))
+    both = features, teacher.T
+    h, teacher_mean = (clusters.means @ columns / sqrt(len(features)) for columns in both)
     means, kind, kinds, seen = [], [], [], []
     previous = root = teacher_root = deviation = np.empty(0)
     for i, half in enumerate(clusters.roots):
         # Neighbours often share their covariance, and with it all that does not depend on the mean.
         if not np.array_equal(half, previous):
-            root, teacher_root = (
-                half[:, None] * columns if half.ndim == 1 else half.T @ columns for columns in (features, teacher.T)
-            )
+            root, teacher_root = (half[:, None] * x if half.ndim == 1 else half.T @ x for x in both)
             previous, deviation = half, preactivation_deviation(root)
         coefficients = a, b, c = f.hermite(deviation, h[i])
         means.append(a - subtracted)
         slope = np.stack([b, c - a**2])
         # The kind of an earlier cluster with the same covariances, else a new one.
         within = EQUAL * abs(slope).max()
-        alike = (
-            k for k, (s, r) in enumerate(seen) if np.allclose(slope, s, rtol=0, atol=within) and np.array_equal(root, r)
-        )
-        kind.append(next(alike, len(kinds)))
-        if kind[-1] == len(kinds):
+        alike = [np.allclose(slope, s, rtol=0, atol=within) and np.array_equal(root, r) for s, r in seen]
+        if not any(alike):
             kinds.append(moments_of(root, teacher_root.T, deviation, coefficients))
             seen.append((slope, root))
+        kind.append([*alike, True].index(True))
     return MixtureMoments(np.array(clusters.weights), np.stack(means), teacher_mean, np.array(kind), tuple(kinds))
 
 
@@ -256,7 +259,7 @@ def root_of(name: str, covariance: Matrix, smallest: float = 1e-12) -> Float[nda
         If the matrix is not symmetric or has a negative eigenvalue.
     """
     if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-10 * abs(covariance).max()):
-        raise ProblemError(f"{name}: must have a symmetric covariance Σ. Give (Σ + Σᵀ)/2.")
+        raise ProblemError(f"{name}: must have a symmetric covariance Σ (got another one). Give (Σ + Σᵀ)/2.")
     with one_thread():
         variances, directions = np.linalg.eigh(covariance)
     if variances[0] < -1e-10 * variances[-1] * len(variances):
@@ -279,5 +282,5 @@ def _moments_of(law: LatentLaw, dim: int) -> tuple[Vector, Matrix]:
     mean = numbers(f"{name}.mean", law.mean(dim), (dim,))
     covariance = numbers(f"{name}.covariance", law.covariance(dim), (dim, dim))
     if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=1e-12):
-        raise ProblemError(f"{name}.covariance: must be symmetric. Give (Σ + Σᵀ)/2.")
+        raise ProblemError(f"{name}.covariance: must be symmetric (got Σ that is not). Give (Σ + Σᵀ)/2.")
     return mean, covariance

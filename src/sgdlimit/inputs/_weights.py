@@ -1,4 +1,4 @@
-"""Weights with given overlaps, exactly so at finite N."""
+"""Weights with given overlaps, exact at finite N."""
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,7 @@ Variances = Float[ndarray, "N"]
 def with_overlap(rows: Rows, overlap: Overlap, variances: Variances, beside: Float[ndarray, "m N"]) -> Rows:
     """Rows A with A diag(variances) Aᵀ/N = overlap, and orthogonal to the rows ``beside`` them.
 
-    Given rows are changed as little as that needs: random ones stay random.
+    Given rows are changed as little as possible, so that random rows stay random.
     """
     n, N = rows.shape
     if len(beside) + n > N:

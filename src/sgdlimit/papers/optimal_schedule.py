@@ -5,6 +5,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from xarray import Dataset
 
+from ..comparison import mean_and_error
 from ..simulation import simulate_together
 from ..theory import Optimum, solve
 from ..training import Schedule
@@ -63,7 +64,6 @@ def schedule_against_constant(
     best = {"gain": names[final[1:].mean("run").values.argmin()], "gain_over_theory": names[FACTORS.index(1.0)]}
     attrs: dict[str, str | float] = {"theory_constant": best["gain_over_theory"], "best_constant": best["gain"]}
     for name, constant in best.items():
-        difference = (final.sel(rate=constant) - final.sel(rate="schedule")).values
-        attrs[name] = float(difference.mean())
-        attrs[f"{name}_stderr"] = float(difference.std(ddof=1) / np.sqrt(runs)) if runs > 1 else np.inf
+        mean, stderr = mean_and_error(final.sel(rate=constant) - final.sel(rate="schedule"), "run")
+        attrs |= {name: float(mean), f"{name}_stderr": float(stderr.fillna(np.inf))}
     return data.assign_attrs(attrs)

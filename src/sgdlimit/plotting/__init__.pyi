@@ -31,7 +31,7 @@ from ._dynamics import (
     saturation_time as saturation_time,
     trajectory as trajectory,
 )
-from ._hover import Panel as Panel, hover_panels as hover_panels, named as named
+from ._hover import Panel as Panel, hover_panels as hover_panels
 from ._labelled import labelled as labelled
 from ._settings import (
     optimal_schedule as optimal_schedule,

@@ -22,7 +22,7 @@ from ._settings import sweep_discrepancy
 
 
 class TrajectoryAccessor:
-    """What can be done with a trajectory, or with the results of a sweep.
+    """Methods of a trajectory, and of the results of a sweep.
 
     Examples
     --------
@@ -56,10 +56,13 @@ class TrajectoryAccessor:
             settings = dict(json.loads(self._dataset.attrs["problem"]))
         except (KeyError, TypeError, ValueError):
             raise ProblemError(
-                "problem: the attributes of this dataset hold none; it is there for instances that Problem.draw made"
+                "problem: must be in the attributes of the dataset (got none). Use a dataset of an instance that "
+                "Problem.draw made."
             ) from None
         if "grid" in settings or "problem" in settings:
-            raise ProblemError("problem: a sweep has one for every condition; its settings are in attrs['problem']")
+            raise ProblemError(
+                "problem: must be one (got a sweep, which has one for every condition). Read attrs['problem']."
+            )
         return Problem(**settings)
 
     def plot(
@@ -100,31 +103,30 @@ class TrajectoryAccessor:
         wrong = {"runs": runs, "axes": axes} if sweep else {"x": None if x == "kl" else x, "along": along}
         for name, given in wrong.items():
             if given is not None:
-                raise ProblemError(
-                    f"{name}: a sweep holds its own SGD and draws a figure of its own; leave it out"
-                    if sweep
-                    else f"{name}: {given!r} is for a sweep, and this is a trajectory; leave it out"
-                )
+                kind = "sweep, which draws its own SGD" if sweep else "trajectory"
+                raise ProblemError(f"{name}: must be left out for a {kind} (got a value). Remove it.")
         if sweep:
             return sweep_discrepancy(theory, x, quantities=quantities, along=along)
         _check("this dataset", theory)
         if runs is not None:
             _check("runs", runs)
             if runs.attrs.get("kind") == "theory" or theory.attrs.get("kind") == "simulation":
-                raise ProblemError("runs: SGD is drawn over theory; call it as theory.sgd.plot(runs)")
+                raise ProblemError(
+                    "runs: must be SGD, drawn over theory (got another order). Call theory.sgd.plot(runs)."
+                )
             runs = measured_for(theory, runs)
             for dim in ("student", "teacher", "time"):
                 cut = dim == "time" and divergence(theory, runs)
                 if theory.sizes.get(dim) != runs.sizes.get(dim) and not cut:
                     raise ProblemError(
-                        f"runs: {runs.sizes.get(dim)} along {dim!r} where theory has {theory.sizes.get(dim)}; give SGD "
-                        "of the same problem at the same times"
+                        f"runs: must have the {dim!r} of the theory, {theory.sizes.get(dim)} (got "
+                        f"{runs.sizes.get(dim)}). Give SGD of the same problem at the same times."
                     )
         elif "overlaps" in theory.dims:
             names = theory["overlaps"].values.tolist()
             raise ProblemError(
-                f"this dataset: was measured as {' and '.join(map(repr, names))}; choose one, as with "
-                f".sel(overlaps={names[0]!r})"
+                f"this dataset: must be measured once (got {' and '.join(map(repr, names))}). Choose one, as with "
+                f".sel(overlaps={names[0]!r})."
             )
         return trajectory(theory, runs, quantities=quantities, axes=axes)
 
@@ -147,12 +149,15 @@ class TrajectoryAccessor:
 
 
 def _check(name: str, dataset: object) -> None:
-    """Refuse what is not one trajectory."""
+    """Refuse anything but one trajectory."""
     if not isinstance(dataset, Dataset) or "time" not in dataset.dims or "Q" not in dataset:
         raise ProblemError(
-            f"{name}: is no trajectory, which has Q and R along time; use what solve, simulate or load return"
+            f"{name}: must be a trajectory, with Q and R along time. Use what solve, simulate or load returns."
         )
     further = sorted(map(str, set(dataset["Q"].dims) - {"run", "overlaps", "time", "student", "student_"}))
     if further:
         choice = ", ".join(f"{dim}=0" for dim in further)
-        raise ProblemError(f"{name}: has {', '.join(further)} as well; choose one trajectory, as with .isel({choice})")
+        raise ProblemError(
+            f"{name}: must be one trajectory (got several along {', '.join(further)}). Choose one, as with "
+            f".isel({choice})."
+        )

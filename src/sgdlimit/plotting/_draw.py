@@ -1,4 +1,4 @@
-"""What every figure is made of: one style, lettered panels, series that stay apart, curves, legends and the files."""
+"""The parts of every figure: its style, lettered panels, series that stay apart, curves, legends and files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, cycle, repeat
@@ -126,9 +126,9 @@ def each(values: Iterable[Any]) -> Iterator[tuple[Any, Series]]:
 
 
 def draw(panel: Axes, x: Any, y: Any, error: Any = None, *, name: str = "", bars: bool = False, **style: Any) -> Line2D:
-    """A curve with a band of ±``error``, or with ``bars``; its values can be read off the page under ``name``.
+    """A curve with a band of ±``error``, or with ``bars``. A page shows its values at the pointer under ``name``.
 
-    ``style`` is that of matplotlib's ``plot``.
+    ``style`` goes to matplotlib's ``plot``.
     """
     if bars:
         container = panel.errorbar(x, y, error, **{"lw": 1.2, **style})
@@ -148,7 +148,7 @@ def draw_marks(panel: Axes, x: ndarray, y: ndarray, filled: ndarray, series: Ser
 
 
 def shade(panel: Axes, low: float, high: float, line: float | None = None) -> None:
-    """A grey band behind the curves, what noise explains or where a claim fails, with a line at a value in it."""
+    """A grey band behind the curves, where noise explains M or a claim fails, and a line at one value."""
     panel.axhspan(low, high, color=FLOOR, alpha=0.7, lw=0, zorder=0)
     if line is not None:
         panel.axhline(line, color=GREY, lw=0.8, zorder=0.5)
@@ -176,14 +176,13 @@ def add_legend(figure: Figure, handles: list[Any], title: str = "", ncols: int |
     )
 
 
-def chosen(quantities: Sequence[str] | None, default: Sequence[str], known: Sequence[str], missing: str) -> list[str]:
-    """The quantities to show, checked against those there are; ``missing`` is the complaint about others."""
+def chosen(quantities: Sequence[str] | None, default: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The quantities to show, which must be among the known ones."""
     names = np.atleast_1d(default if quantities is None else quantities).tolist()
     wrong = [name for name in names if name not in known]
     if wrong or not names:
-        complaint = missing.format(", ".join(map(repr, wrong)) or "none")
-        there = ", ".join(map(repr, known)) or "a trajectory, which has Q, R and v"
-        raise ProblemError(f"quantities: {complaint}; use some of {there}")
+        got, there = (", ".join(map(repr, some)) or "none" for some in (wrong, known))
+        raise ProblemError(f"quantities: must be in the dataset (got {got}). Use some of {there}.")
     return names
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,7 +18,7 @@ from ..trajectory import TASK, followed, is_entry, is_error, on_tasks, variable
 from ._draw import DARK, SERIES, TIME, add_legend, chosen, draw, finish, key, log_ticks, new_figure, shade_key, styled
 
 SATURATION_FACTOR = 2.0
-"""Saturation begins where the theory's ε_g stays within this factor of its final value."""
+"""In saturation the theory's ε_g stays within this factor of its final value."""
 
 QUANTITIES = ("generalization_error", "Q", "R", "v")
 LABELS = {
@@ -31,6 +32,8 @@ LABELS = {
 SATURATED = "#ececec"
 MARKS = 13  # symbols along a curve
 MOST_ENTRIES = 8  # that a legend names
+FLAT, LEAST = 1e-5, 0.1
+"""What moves by less than this part of its size, or of the least size, does not move; it is drawn within ±10 %."""
 SYMBOLS: tuple[dict[str, Any], ...] = (
     {"ls": "", "marker": "o", "mfc": "white", "mew": 1.1, "ms": 4.5, "zorder": 4},
     {"ls": (0, (3.5, 1.6)), "lw": 1.1, "marker": "^", "mec": "white", "mew": 0.6, "ms": 5.5, "zorder": 3.5},
@@ -69,14 +72,14 @@ def trajectory(
     runs
         SGD to draw over it.
     quantities
-        Variables to show; by default ε_g, Q, R and v, those that are there. Of several tasks the error of each.
+        Variables to show. By default ε_g, Q, R and v, if the dataset has them; of several tasks the error on each.
     axes
         Axes to draw in, one for each quantity; by default a new figure, which has a legend.
 
     Returns
     -------
     matplotlib.figure.Figure
-        The new figure, or that of the axes.
+        The new figure, or the figure of the axes.
 
     Raises
     ------
@@ -85,17 +88,18 @@ def trajectory(
     """
     first, *others = (each.sel(time=each["time"] > 0) for each in (first, runs) if each is not None)
     groups = [Runs("SGD", each) for each in others]
-    known = [str(name) for name in first if "time" in first[name].dims and all(name in each for each in others)]
+    known = [str(name) for name, x in first.items() if "time" in x.dims and x.size and all(name in y for y in others)]
     order = [name for name in followed(first) if name in known and on_tasks(name) not in known]
     default = sorted(order, key=lambda name: not is_error(name))  # errors first
-    names = chosen(quantities, default, known, "{} cannot be shown here")
+    names = chosen(quantities, default, known)
     if axes is None:
         figure, panels = new_panels(len(names))
     else:
         panels = np.ravel(np.array(axes, dtype=object)).tolist()
         if len(panels) != len(names) or not all(isinstance(panel, Axes) for panel in panels):
             raise ProblemError(
-                f"axes: {len(panels)} given for {len(names)} quantities; give matplotlib axes, one for each"
+                f"axes: must be matplotlib axes, one for each of {len(names)} quantities (got {len(panels)}). Give "
+                "as many as quantities."
             )
         figure = panels[0].get_figure(root=True)
         for panel in panels:
@@ -119,8 +123,12 @@ def draw_quantity(panel: Axes, name: str, first: Dataset, groups: Sequence[Runs]
         draw_entries(panel, data[name], label, marks=marks_along(data["time"].values)[symbol], **SYMBOLS[symbol])
     scale = "log" if name.endswith("error") else "linear"
     panel.set(xscale="log", xlim=times[[0, -1]], yscale=scale, ylabel=LABELS.get(name, variable(name).long_name))
+    low, high = panel.get_ylim()
+    size = max(abs(low), abs(high), LEAST)
+    if scale == "linear" and high - low < FLAT * size:  # rounding would fill the panel
+        panel.set_ylim(low - size / 10, high + size / 10)
     if len(lines) > MOST_ENTRIES:
-        panel.set_title(f"{len(lines)} entries", loc="right", fontsize="medium")
+        panel.set_title(f"{len(lines)} entries, dark to light", loc="right", fontsize="medium")
     elif len(lines) > 1 and named:  # the entries by colour, beside the panel, where no curve runs
         panel.legend(
             lines.values(),
@@ -138,17 +146,23 @@ def draw_entries(
     name: str = "",
     *,
     marks: Int[ndarray, "mark"] | slice | None = None,
-    colors: Sequence[str] = COLORS,
+    colors: Sequence[Any] = (),
     **style: Any,
 ) -> dict[str, Line2D]:
     """The entries of a variable, each in a colour of its own; returns their curves by their labels.
 
+    By default many entries have colours from dark to light.
+
     A trajectory is a line; of several it is the mean, with dotted lines ±1 standard deviation. With ``marks``, places
     along time, it is the mean over runs as symbols there, with a band of ±1 standard deviation.
     """
-    time, lines = values["time"], {}
+    time, lines, parts = values["time"], {}, entries(values)
+    if not colors:
+        colors = (
+            COLORS if len(parts) <= len(COLORS) else colormaps["viridis"](np.linspace(0, 0.92, len(parts))).tolist()
+        )
     shown, every = (slice(None), marks) if style.get("ls", "-") else (marks, None)
-    for (entry, curve), color in zip(entries(values), cycle(colors), strict=False):
+    for (entry, curve), color in zip(parts, cycle(colors), strict=False):
         if "run" in curve.dims:
             curve, deviation = curve.mean("run"), curve.std("run")
             edges = curve - deviation, curve + deviation

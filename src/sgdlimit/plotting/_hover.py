@@ -1,7 +1,7 @@
 """What can be read off a figure on a page: where its panels are, how their axes are scaled, and the points drawn.
 
-The values are those of the artists themselves, so the drawing is described in one place. A curve is found by its label:
-that of the legend, or one given by :func:`named`, which no legend shows.
+The values come from the artists themselves, so a drawing is described in one place. A curve is found by its label in
+the legend, or by the label that :func:`named` gives, which no legend shows.
 """
 
 import re
@@ -84,13 +84,9 @@ def hover_panels(figure: Figure) -> list[Panel]:
 
 def _panel(figure: Figure, axes: Axes) -> Panel:
     """One pair of axes with its named curves in data units."""
-    place = axes.get_subplotspec()
-    row = [
-        other for other in figure.axes if place and (spec := other.get_subplotspec()) and spec.rowspan == place.rowspan
-    ]
     # Before the curves: asking for the view is what makes matplotlib scale it.
     x_axis = _axis(axes.xaxis, [other.xaxis for other in axes.get_shared_x_axes().get_siblings(axes)])
-    y_axis = _axis(axes.yaxis, [other.yaxis for other in (*axes.get_shared_y_axes().get_siblings(axes), *row)])
+    y_axis = _axis(axes.yaxis, [other.yaxis for other in axes.get_shared_y_axes().get_siblings(axes)])
     curves = []
     for line in axes.lines:
         label = str(line.get_label())
@@ -113,7 +109,7 @@ def _panel(figure: Figure, axes: Axes) -> Panel:
 
 
 def _axis(axis: XAxis | YAxis, others: Sequence[XAxis | YAxis]) -> Axis:
-    """An axis with the first label there is: its own, of one that it is shared with, or of the panel on its left."""
+    """An axis with the first label there is: its own, or of one that it is shared with."""
     label = next(filter(None, (each.get_label_text() for each in (axis, *others))), "")
     return Axis(plain(label), axis.get_scale() == "log", *axis.get_view_interval())
 

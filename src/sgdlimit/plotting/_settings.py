@@ -32,10 +32,10 @@ from ._draw import (
 
 MOST_CURVES = 2 * len(SERIES)
 PANELS = 3.1
-"""Height of the panels, in inches, to which that of the legend is added."""
+"""Height of the panels in inches; the height of the legend is added."""
 MARGIN = 0.1
 LONGEST_LABEL = 90
-"""Letters that a line of the legend has room for."""
+"""The longest line of the legend, in letters."""
 LABELS = {
     "learning_rate": r"learning rate $\eta$",
     "latent_dim": "latent dimension $D$",
@@ -81,7 +81,7 @@ def sweep_discrepancy(
         If an axis or quantity is not there, or there would be more than ten curves.
     """
     known = [str(name)[2:] for name in results if str(name).startswith("M_")]
-    names = chosen(quantities, [name for name in known if not is_error(name)], known, "there is no M of {}")
+    names = chosen(quantities, [name for name in known if not is_error(name)], known)
     kl = results["kl"]
     along = _followed(kl, x, along)
     M = over_entries(results[[f"M_{name}" for name in names]])
@@ -89,8 +89,8 @@ def sweep_discrepancy(
     settings = list(product(*(results[dim].values for dim in curves)))
     if len(settings) > MOST_CURVES:
         raise ProblemError(
-            f"results: {len(settings)} curves, of {', '.join(curves)}, are more than {MOST_CURVES}; choose some first, "
-            f"as results.sel({curves[0]}={results[curves[0]].values[0]!r})"
+            f"results: must make at most {MOST_CURVES} curves (got {len(settings)}, of {', '.join(curves)}). Choose "
+            f"some first, as results.sel({curves[0]}={results[curves[0]].values[0]!r})."
         )
     kept = {"quantity", along, *curves}
     mean, error = mean_and_error(M, set(M.dims) - kept)
@@ -131,19 +131,19 @@ def _followed(kl: DataArray, x: str, along: str | None) -> str:
         return axis
     if axis is not None:
         choices = ", ".join(map(repr, wide if field == "along" else ["kl", *wide]))
-        raise ProblemError(f"{field}: {axis!r} is no axis with more than one value; use {choices}")
+        raise ProblemError(f"{field}: must be an axis with more than one value (got {axis!r}). Use {choices}.")
     kl = kl.mean(set(kl.dims) & {"instance"})
     if kl.max() > kl.min():
         return max(wide, key=lambda dim: float((kl.max(dim) - kl.min(dim)).max()))
     axes = ", ".join(["the grid", *map(repr, wide)])
-    raise ProblemError(f"x: 'kl' is the same in all of these results; use an axis of {axes}")
+    raise ProblemError(f"x: must vary (got 'kl', which is the same in all of these results). Use an axis of {axes}.")
 
 
 @styled
 def phase_diagram(diagram: Dataset) -> Figure:
     """Heat maps of the final error and of the time to leave the plateau; hatched cells diverge.
 
-    Cells in plain grey are not seen to leave a plateau.
+    Grey cells do not leave a plateau within the output times.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ def explored(
     theories
         Trajectories by the name of the theory.
     sgd
-        Runs with dimensions (overlaps, run, time, ...), NaN where a run has not got to.
+        Runs with dimensions (overlaps, run, time, ...), NaN at times that a run has not reached.
     label
         The settings, for the title.
     pinned

@@ -4,9 +4,7 @@ from ._contents import (
     Picture as Picture,
     Report as Report,
     Section as Section,
-    Table as Table,
     numbers as numbers,
-    slug as slug,
 )
 from ._labelled import check_labels as check_labels
 from ._write import write_page as write_page

@@ -1,4 +1,4 @@
-"""What a page is made of: sections with a claim, what was measured, figures and tables."""
+"""The parts of a page: sections with a claim and the measurements, figures and tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ class Picture(NamedTuple):
     """A figure on the page."""
 
     caption: str
-    file: Path | bytes
-    """A PNG file, or its content."""
-    command: str = ""
+    file: Path
+    """A PNG file."""
+    command: str
     """The command that draws it again, in the folder of the report."""
-    panels: Sequence[Panel] = ()
-    """What can be read off it, see :func:`sgdlimit.plotting.hover_panels`."""
-    width: int | None = None
-    """Its largest width in pixels, for pictures that are many."""
+    panels: Sequence[Panel]
+    """The values to show at the pointer, see :func:`sgdlimit.plotting.hover_panels`."""
+    width: int | None
+    """Its largest width in pixels, to keep a page with many pictures small."""
 
 
 class Table(NamedTuple):
@@ -32,26 +32,26 @@ class Table(NamedTuple):
     columns: list[str]
     rows: list[list[str]]
     text: bool = False
-    """Whether it is words rather than numbers."""
+    """Whether the cells are words rather than numbers."""
 
 
 class Finding(NamedTuple):
-    """A sentence about what was measured, with the table that it follows from, or one of both."""
+    """A sentence about a measurement, the table behind it, or both."""
 
     text: str = ""
     table: Table | None = None
 
 
 class Section(NamedTuple):
-    """A heading, what is claimed, what was found, and the figures that show it."""
+    """A heading, a claim, the findings, and the figures that show them."""
 
     title: str
     claim: str = ""
-    """What it is measured against, under the heading :attr:`source`."""
+    """The claim to compare with, under the heading :attr:`source`."""
     found: Sequence[Finding] = ()
     figures: Sequence[str] = ()
     pages: bool = False
-    """Whether it lists the pages about single cases."""
+    """Whether the section lists the pages about single cases."""
     source: str = "The paper claims"
 
     @property
@@ -101,7 +101,7 @@ class Report(NamedTuple):
     sections: Sequence[Section]
     pages: Sequence[Page]
     pictures: Mapping[str, Picture]
-    """The figures by the names that sections and pages use. Those that none of them shows come at the end."""
+    """The figures by the names that sections and pages use."""
     provenance: Mapping[str, str]
     """What it was computed with: versions, seeds, wall time, command."""
 

@@ -79,7 +79,7 @@ def check_labels(
         settings={name.replace("_", " "): f"{attrs[name]:g}" for name in attrs},
         sections=[Section("Learning curves", found=[Finding("", table) for table in tables], figures=["diagnosis"])],
         pages=[],
-        pictures={"diagnosis": Picture(CAPTION, picture, panels=hover_panels(figure))},
+        pictures={"diagnosis": Picture(CAPTION, picture, command="", panels=hover_panels(figure), width=None)},
         provenance={"sgdlimit": version("sgdlimit")},
     )
     write_page(folder / "index.html", report)

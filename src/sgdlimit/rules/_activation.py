@@ -14,7 +14,7 @@ from ..settings import numbers
 from ..signatures import checked
 from . import _erf
 from ._base import Integrals
-from ._functions import TracedFunction
+from ._functions import Function, TracedFunction
 from ._later import jax, jnp
 from ._relu import ReLU
 
@@ -76,19 +76,19 @@ class Activation(TracedFunction):
     @checked
     def __init__(
         self,
-        function: Callable[[Any], Any],
+        function: Function,
         *,
         name: str | None = None,
         kinks: ArrayLike | None = None,
         accuracy: float = ACCURACY,
     ) -> None:
-        if not (np.ndim(accuracy) == 0 and 0 < accuracy < 1):
+        if not 0 < accuracy < 1:
             raise ProblemError(f"accuracy: must be between 0 and 1 (got {accuracy!r}). Try 2e-3.")
         super().__init__(function, name=name, kinks=kinks)
         self.accuracy = float(accuracy)
 
     @classmethod
-    def _unchecked(cls, name: str, function: Callable[[Any], Any], **known: Any) -> "Activation":
+    def _unchecked(cls, name: str, function: Function, **known: Any) -> "Activation":
         """An activation that is known to be fine, so that JAX is imported only when it is used."""
         activation = cls.__new__(cls)
         vars(activation).update(known, name=name, function=function, accuracy=ACCURACY)
@@ -138,7 +138,7 @@ class Activation(TracedFunction):
 
     @cached_property
     def digest(self) -> str:
-        """Tells functions of different values apart, from one process to another."""
+        """A digest that differs between functions of different values, and is the same in every process."""
         if self.code is not Code.TABLE:
             return self.name
         x = np.linspace(-8.01, 8.0, 999)
@@ -228,7 +228,7 @@ def student_activation(activation: str | Activation) -> Activation:
     student = activation_named(activation)
     if student.name == "sign" or student.jumps:
         raise ProblemError(
-            f"activation: {student.name!r} jumps, and the derivative that SGD follows does not see it. Use it for the "
+            f"activation: must not jump where a student follows its derivative (got {student.name!r}). Use it for the "
             "teacher, with teacher_activation, or with a rule that is no gradient, such as 'perceptron'."
         )
     return student

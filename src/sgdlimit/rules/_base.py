@@ -1,9 +1,9 @@
-"""What theory needs of a learning rule: Gaussian averages over the local fields."""
+"""Gaussian averages over the local fields, which theory needs for a learning rule."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,7 @@ Quartets = Float[Array, "K K n n"]
 
 
 class Moment(NamedTuple):
-    """What averages may depend on: a network at one time, with the students first in its units."""
+    """A network at one time, on which averages may depend. Its units begin with the students."""
 
     Q: Float[Array, "K K"]
     R: Float[Array, "K M"]
@@ -33,7 +33,7 @@ class Moment(NamedTuple):
     """Number of the task."""
     time: Any
     points: Any
-    """What :meth:`Averages.points` gives."""
+    """A set of points from :meth:`Averages.points`."""
 
     @property
     def S(self) -> Covariance:
@@ -62,7 +62,11 @@ class Averages(ABC):
     known_error: ClassVar[float] = 0.0
     """Error of averages whose accuracy is fixed; 0 for closed forms."""
     prefix = ""
-    """What the names of the head's parameters in a trajectory begin with."""
+    """Prefix of the head's parameters in a trajectory."""
+    level: int
+    """Logarithm to base 2 of the points of a set, where there are points."""
+    highest: ClassVar[int] = 0
+    """The largest level."""
     gradient: ClassVar[bool] = True
     """Whether the rule follows the gradient of one function, so that H is symmetric."""
 
@@ -72,7 +76,7 @@ class Averages(ABC):
 
     @abstractmethod
     def metrics(self, at: Moment) -> dict[str, Any]:
-        """What is followed besides Q, R and the head: numbers, or one for each task."""
+        """Further quantities besides Q, R and the head: numbers, or one for each task."""
 
     @abstractmethod
     def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
@@ -82,9 +86,9 @@ class Averages(ABC):
         """
 
     def keeps_apart(self, case: Any, K: int, M: int) -> bool:
-        """Whether students without any overlap with the teachers never get one, and averages do not find that exactly.
+        """Whether students without any overlap with the teachers never get one, which averages here miss by an error.
 
-        Closed forms do.
+        Closed forms have no such error.
         """
         return False
 
@@ -109,9 +113,15 @@ class Averages(ABC):
         """Estimated error of an average in the equations of motion, relative to max(1, |average|)."""
         return jnp.zeros(())
 
-    def reaching(self, error: float) -> "Averages":
-        """Refine averages that have this error until they reach the accuracy, as far as possible."""
-        return self
+    def reaching(self, error: float) -> Self:
+        """Take more points until this error becomes the accuracy, as far as possible.
+
+        It is assumed to fall as the number of points to the power −0.7.
+        """
+        if not error > self.accuracy:
+            return self
+        level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
+        return replace(self, level=int(min(level, self.highest)))  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)

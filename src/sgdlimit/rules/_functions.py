@@ -21,12 +21,14 @@ REACH = 24.0
 SEARCH_CELLS = 8192
 OFFSET = 0.381966  # a node on a kink would have neither of its two slopes
 SHARPEST = 1e-7
-"""A change of value or slope, relative to what is around it, that no bisection down to rounding makes smaller."""
+"""Relative change of value or slope that bisection down to rounding does not make smaller."""
 
 TABLE_START, CELL_WIDTH, CELLS = -64.0 + OFFSET / 64, 1 / 64, 8192
 """A table has these cells, and one on either side of them for what lies outside."""
 
 Values = Float[ndarray, "*shape"]
+Function = Callable[..., Any]
+"""A function in JAX code, of the user's or of ours."""
 
 
 class Kinks(NamedTuple):
@@ -39,7 +41,24 @@ class Kinks(NamedTuple):
     """g'(κ+) − g'(κ−)."""
 
 
-class TracedFunction:
+class Portable:
+    """A named object with functions that can be sent to another process, even lambdas and functions of a notebook."""
+
+    name: str
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
+    def __getstate__(self) -> Any:
+        import cloudpickle
+
+        return {"pickled": cloudpickle.dumps({name: x for name, x in vars(self).items() if name != "in_jax"})}
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(pickle.loads(state["pickled"]))
+
+
+class TracedFunction(Portable):
     """A function g of one real variable given as JAX code.
 
     Parameters
@@ -65,15 +84,15 @@ class TracedFunction:
     """
 
     what = "activation"
-    """What it is, for errors."""
-    _in_numpy: tuple[Callable[[Any], Any], ...] = ()
+    """Its name in errors."""
+    _in_numpy: tuple[Function, ...] = ()
     """Value and slope without JAX, where they are known."""
     _given_kinks: Values | None = None
 
     @checked
     def __init__(
         self,
-        function: Callable[[Any], Any],
+        function: Function,
         *,
         name: str | None = None,
         kinks: ArrayLike | None = None,
@@ -90,8 +109,8 @@ class TracedFunction:
                 traced = jax.eval_shape(lambda x: self.function(x), jax.ShapeDtypeStruct((), np.float64))
             except Exception as error:  # whatever the user's code raises
                 raise ProblemError(
-                    f"{self.what}: {self.name!r} cannot be traced by JAX ({reason(error)}). Write it with jax.numpy, "
-                    "and use jnp.where(x > 0, ...) for a branch."
+                    f"{self.what}: {self.name!r} must be what JAX can trace (got {reason(error)}). Write it with "
+                    "jax.numpy, and use jnp.where(x > 0, ...) for a branch."
                 ) from None
         if getattr(traced, "shape", None) != () or not np.issubdtype(traced.dtype, np.floating):
             raise ProblemError(
@@ -104,20 +123,6 @@ class TracedFunction:
                     f"{self.what}: {called}{self.name!r} must be finite (got {values[bad]} at {x[bad]:.3g}). "
                     "Give a function with finite values and slopes."
                 )
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: the function itself, which may stand in a notebook or be a lambda."""
-        import cloudpickle
-
-        return {key: x for key, x in vars(self).items() if key != "in_jax"} | {
-            "function": cloudpickle.dumps(self.function)
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, function=pickle.loads(state["function"]))
 
     def value(self, x: ArrayLike) -> Values:
         """g(x), float64."""
@@ -177,7 +182,7 @@ class TracedFunction:
             return np.asarray(self.in_jax[order](x), float)
 
     @cached_property
-    def in_jax(self) -> list[Callable[[Any], Any]]:
+    def in_jax(self) -> list[Function]:
         """g, g' and g'' as functions of JAX arrays, elementwise."""
         import jax
 

@@ -1,7 +1,7 @@
 """JAX, and the averages written in it, imported when they are first used.
 
-SGD with a built-in activation needs neither, and JAX takes 1.2 s to import. (``lazy_loader.load`` does not help: it
-imports the parent of ``jax.numpy`` at once.)
+SGD with a built-in activation needs neither, and JAX takes 1.2 s to import. (``lazy_loader.load`` does not help,
+because it imports the parent of ``jax.numpy`` at once.)
 """
 
 from importlib import import_module

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import ProblemError, unknown_name
+from ..errors import ProblemError, shown, unknown_name
 from ..settings import numbers
 from ..signatures import checked
 from . import _erf
@@ -72,21 +72,21 @@ def check_network(*, activation: str | Activation, loss: str, outputs: int, bias
     if rule in UNIT_RULES:
         if several or labels not in ("sign", CLUSTERS):
             raise ProblemError(
-                f"rule: {rule!r} needs one output and labels 'sign' or 'clusters' (got {outputs} and {labels!r}). Use "
-                "rule 'gradient'."
+                f"rule: must have one output and labels 'sign' or 'clusters' for {rule!r} (got {outputs} and "
+                f"{labels!r}). Use rule 'gradient'."
             )
         for field, given, default in (("loss", loss, "squared"), ("bias", bias, False)):
             if given != default:
-                raise ProblemError(f"{field}: has no part in rule {rule!r} (got {given!r}). Leave it out.")
+                raise ProblemError(f"{field}: must be left out with rule {rule!r} (got {given!r}). Remove it.")
     classes = labels == "argmax" or (several and labels == CLUSTERS)
     if targets == "classes" and not classes:
         raise ProblemError(
-            f"loss: 'cross-entropy' needs at least 2 outputs and labels 'argmax' or 'clusters' (got {outputs} and "
-            f"{labels!r}). Use 'logistic' for signs."
+            f"loss: must have at least 2 outputs and labels 'argmax' or 'clusters' for 'cross-entropy' (got {outputs} "
+            f"and {labels!r}). Use 'logistic' for signs."
         )
     if targets == "signs" and (classes or labels == "teacher"):
         fix = "Use 'cross-entropy'." if classes else "Use labels 'sign', or loss 'squared'."
-        raise ProblemError(f"loss: {loss!r} needs labels that are signs (got labels {labels!r}). {fix}")
+        raise ProblemError(f"loss: must have labels that are signs for {loss!r} (got labels {labels!r}). {fix}")
 
 
 @checked
@@ -163,10 +163,10 @@ def network(
         )
     kind = labels if isinstance(labels, str) else CLUSTERS
     if teacher_output is None and kind != CLUSTERS:
-        raise ProblemError(f"teacher_output: is missing, and labels are {kind!r}. Give it, of the shape (tasks, M).")
+        raise ProblemError(f"teacher_output: must be given for labels {kind!r} (got none). Give the shape (tasks, M).")
     check_network(activation=activation, loss=loss, outputs=P, bias=bias, labels=kind, rule=rule)
     if (feedback is None) != (rule != "dfa"):
-        raise ProblemError("feedback: belongs to rule 'dfa', which needs it. Give both or neither.")
+        raise ProblemError(f"feedback: must be given with rule 'dfa' alone (got rule {rule!r}). Give both or neither.")
     given: dict[str, Any] = {"student_scale": student_scale, "label_noise": label_noise}
     if kind == CLUSTERS:
         given["labels"] = _labels_of_clusters(labels, P, label_noise)
@@ -228,19 +228,19 @@ class _TwoLayers:
         """Whether labels are numbers of classes."""
         return self.labels == "argmax" or (self.labels == CLUSTERS and self.outputs > 1)
 
-    def output(self, fields: Any, head: Any, given: Any, task: Any) -> Any:
+    def output(self, fields, head, given, task):
         """ŷ = s_K v g(λ) + b with the head of the task."""
         head = {name: x[task] for name, x in head.items()} if self.own_heads else head
         return given["student_scale"] * (head["v"] @ self.g.in_jax[0](fields)) + head.get("b", 0.0)
 
-    def label_of_teacher(self, teacher_fields: Any, noise: Any, given: Any, task: Any) -> Any:
+    def label_of_teacher(self, teacher_fields, noise, given, task):
         """The target."""
         y = given["teacher_output"][task] @ self.g_teacher.in_jax[0](teacher_fields)
         if self.noisy:
             y = y + given["label_noise"] * noise.reshape(y.shape)
         return jnp.argmax(y) if self.classes else y if self.labels == "teacher" else _sign(y)
 
-    def label(self, target: Any, noise: Any, given: Any) -> Any:
+    def label(self, target, noise, given):
         """The label of a target, which is the number of a cluster or the label itself."""
         if self.labels != CLUSTERS:
             return target
@@ -252,29 +252,29 @@ class _TwoLayers:
             found = jnp.where(chance < 1, wrong, found)
         return found.astype(int) if self.classes else found
 
-    def compare(self, y: Any, label: Any) -> Any:
+    def compare(self, y, label):
         """ℓ(ŷ, label)."""
         loss = LOSSES[self.loss]
         one_hot = self.classes and loss.targets == "numbers"
         return loss.of(y, jax.nn.one_hot(label, self.outputs) if one_hot else label)
 
-    def loss_of(self, fields: Any, target: Any, head: Any, noise: Any, given: Any, task: Any) -> Any:
+    def loss_of(self, fields, target, head, noise, given, task):
         """The loss of a sample."""
         return self.compare(self.output(fields, head, given, task), self.label(target, noise, given))
 
-    def error_rate(self, fields: Any, target: Any, head: Any, noise: Any, given: Any, task: Any) -> Any:
+    def error_rate(self, fields, target, head, noise, given, task):
         """Which part of the outputs is wrong."""
         y = self.output(fields, head, given, task)
         return jnp.mean((jnp.argmax(y) if self.classes else _sign(y)) != self.label(target, noise, given))
 
-    def of_units(self, fields: Any, target: Any, head: Any, noise: Any, given: Any, task: Any) -> Any:
+    def of_units(self, fields, target, head, noise, given, task):
         """The update of a rule without a loss, δ_k = −v_k σ f(σŷ)."""
         sign = self.label(target, noise, given)
         strength = UNIT_RULES[self.rule](sign * self.output(fields, head, given, task))
         v = head["v"][task] if self.own_heads else head["v"]
         return -sign * strength * v, {"v": jnp.zeros_like(head["v"])}
 
-    def with_feedback(self, fields: Any, target: Any, head: Any, noise: Any, given: Any, task: Any) -> Any:
+    def with_feedback(self, fields, target, head, noise, given, task):
         """Direct feedback alignment (Nøkland 2016): the gradient, but with fixed weights in the place of v for δ."""
         y, back = jax.vjp(lambda head: self.output(fields, head, given, task), head)
         error = jax.grad(self.compare)(y, self.label(target, noise, given))
@@ -287,20 +287,22 @@ _two_layers = lru_cache(maxsize=64)(_TwoLayers)
 """Methods are equal only where they belong to one object."""
 
 
-def _sign(y: Any) -> Any:
+def _sign(y):
     return jnp.where(y > 0, 1.0, -1.0)
 
 
-def _huber(error: Any) -> Any:
+def _huber(error):
     return jnp.where(abs(error) < 1, error**2 / 2, abs(error) - 0.5)
 
 
-def _labels_of_clusters(labels: Any, outputs: int, label_noise: float) -> Any:
+def _labels_of_clusters(labels, outputs: int, label_noise: float):
     """The label of each cluster, if they fit the outputs."""
     found = numbers("labels", labels, ("clusters",))
     possible = np.arange(outputs) if outputs > 1 else np.array([-1, 1])
     if not np.isin(found, possible).all():
-        raise ProblemError(f"labels: of clusters must be of {possible.tolist()} (got {found.tolist()}). Correct them.")
+        raise ProblemError(
+            f"labels: must be of {possible.tolist()} for clusters (got {shown(found.tolist())}). Correct them."
+        )
     if not 0 <= label_noise <= 0.5:
-        raise ProblemError(f"label_noise: of clusters must be a probability up to 1/2 (got {label_noise}). Try 0.1.")
+        raise ProblemError(f"label_noise: must be a probability up to 1/2 for clusters (got {label_noise}). Try 0.1.")
     return found

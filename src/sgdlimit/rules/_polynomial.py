@@ -1,7 +1,7 @@
 """Averages of polynomials: Wick sums."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from itertools import combinations, zip_longest
 from typing import final
 
@@ -19,7 +19,7 @@ Powers = Float[Array, "power n"]
 """Coefficients of the Wick powers :x^r: for every field."""
 
 
-@lru_cache(maxsize=64)
+@cache
 def _pairings(
     highest: tuple[int, int, int, int],
 ) -> tuple[Int[np.ndarray, "4 term"], Int[np.ndarray, "6 term"], Float[np.ndarray, "term"]]:

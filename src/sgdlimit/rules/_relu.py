@@ -1,6 +1,6 @@
 """g(x) = max(x, 0): value and slope in compiled loops, and averages, which are truncated moments of orthants."""
 
-from functools import lru_cache
+from functools import cache
 from itertools import groupby
 from math import tau
 from typing import ClassVar, final, no_type_check
@@ -32,7 +32,7 @@ def relu_and_slope(x: float) -> tuple[float, float]:
     return max(x, 0.0), (1.0 if x > 0 else 0.0)
 
 
-@lru_cache(maxsize=64)
+@cache
 def _index_sets(students: int, fields: int) -> tuple[list[Int[np.ndarray, "size count"]], Int[np.ndarray, "K K n n"]]:
     """Sets of distinct fields {k, l, a, b}, by size, and where the moment of (k, l, a, b) stands among theirs.
 

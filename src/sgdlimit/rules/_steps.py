@@ -1,7 +1,6 @@
 """Steps whose length depends on the sample: gradients that are clipped by norm, and Polyak's step."""
 
 from copy import copy
-from typing import Any
 
 import numpy as np
 
@@ -24,22 +23,19 @@ def limited(rule: Rule, variance: float, *, clip: float | None, polyak: tuple[fl
         If an update sees several samples, or Polyak's step has no loss to go by.
     """
     if rule.samples > 1:
-        raise ProblemError(f"{rule.name}: must see one sample in an update with clip or polyak. Use samples=1.")
+        raise ProblemError(f"samples: must be 1 with clip or polyak (got {rule.samples}). Leave one of them out.")
     gradient = rule.update
     if polyak is not None and not isinstance(gradient, Gradient):
-        raise ProblemError(f"polyak: needs a loss, which the rule {rule.name!r} has not. Use Rule.from_loss.")
+        raise ProblemError(f"polyak: must have a rule with a loss (got {rule.name!r}). Use Rule.from_loss.")
     stepped = copy(rule)
-    stepped.given = rule.given | {"limits": np.array([variance, *([clip] if polyak is None else polyak)])}
+    stepped.given = rule.given | {"limits": np.array([variance, *(polyak or [clip])])}
 
-    def update(
-        fields: Any, target: Any, head: Any, noise: Any, given: Any, task: Any, time: Any,
-        Q: Any = None, R: Any = None, T: Any = None,
-    ):  # fmt: skip
+    def update(fields, target, head, noise, given, task, time, Q=None, R=None, T=None):
         extras = {"noise": noise, "given": given, "task": task, "time": time, "Q": Q, "R": R, "T": T}
         delta, change = rule.learn(fields, target, head, **extras)
         variance, *limits = given["limits"]
         square = variance * jnp.sum(delta**2)
-        if isinstance(gradient, Gradient) and polyak is not None:
+        if polyak is not None:
             largest, scale, best = limits
             excess = jnp.maximum(gradient.value(fields, target, head, **extras) - best, 0)
             factor = jnp.minimum(largest, excess / (scale * jnp.maximum(square, TINY)))

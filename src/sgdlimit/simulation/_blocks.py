@@ -5,9 +5,9 @@ the block begins with. What the updates make of W is a combination of these weig
 
     W = Σ_j w_j e_j,    (e_j) = (W, X_1/√N, ..., X_B/√N),
 
-so that the rule runs on K (1 + B) numbers: an update subtracts η δ from the coefficient of its sample, and the field of
-a later sample is Σ_j w_j e_j·X/√N. One more product gives the weights after the block. Nothing is left out: this is
-SGD sample by sample, to rounding. Momentum and the gradients of an unfinished batch are further weights e_j.
+so that the rule runs on K (1 + B) numbers. An update subtracts η δ from the coefficient of its sample, and the field of
+a later sample is Σ_j w_j e_j·X/√N. One more product gives the weights after the block. This is SGD sample by sample,
+to rounding. Momentum and the gradients of an unfinished batch are further weights e_j.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +28,7 @@ from ._stream import SIZE, Kept, Rows, Stream
 
 @dataclass(frozen=True)
 class Setting:
-    """What a program is compiled for."""
+    """The rule for which a program is compiled, and whether it reads given targets."""
 
     rule: Rule = field(compare=False, repr=False)
     digest: str
@@ -43,7 +43,7 @@ class Setting:
 
 
 class Fixed(NamedTuple):
-    """What does not change while a condition is trained."""
+    """Arrays that stay the same while a condition is trained."""
 
     given: Any
     rates: Any
@@ -57,7 +57,7 @@ Weights = tuple[Any, Any]
 
 
 class State(NamedTuple):
-    """What a sample changes."""
+    """Weights and sums that each sample changes."""
 
     weights: Weights
     momentum: Weights | None
@@ -71,18 +71,18 @@ class State(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """What the number of a sample says, for each row of a chunk."""
+    """Task, factor of the rates, time and end of a batch, for each row of a chunk."""
 
     task: Int[Array, "row"]
     factor: Float32[Array, "row"]
-    """What the schedule multiplies both rates with."""
+    """Factor of both rates, from the schedule."""
     time: Float32[Array, "row"]
     ends: Bool[Array, "row"]
     """Whether a batch ends with this sample."""
 
 
 def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequence[Rows]]) -> Iterator[int]:
-    """Train every condition on streams that differ in their keys alone, and yield the samples taken after every chunk.
+    """Train every condition on streams that differ only in their keys, and yield the samples taken after every chunk.
 
     Weights are kept at the output samples.
     """
@@ -94,7 +94,7 @@ def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequ
         stop = max(sample, min(chunk[0].stop, total))
         numbers = np.arange(start, start + chunk[0].inputs.shape[1])
         # Made by NumPy, whose calls take a fraction of the time of JAX's.
-        task = np.searchsorted(stream.chains.switch_samples, numbers, side="right").astype(np.int32)
+        task = stream.task(numbers).astype(np.int32)
         factors, time = (x.astype(np.float32) for x in (stream.factors(numbers), stream.time(numbers)))
         ends = (numbers + 1) % stream.samples_a_step == 0
         arrays = [jax.device_put(rows[:3]) for rows in chunk]
@@ -117,7 +117,7 @@ def train(streams: Sequence[Stream], kept: Sequence[Kept], chunks: Iterable[Sequ
 
 
 def _begun(stream: Stream, c: int, runs: int) -> tuple[Setting, Fixed, State]:
-    """A condition as it begins, its state with an axis of runs."""
+    """The initial state of a condition, with an axis of runs."""
     rule, instance, single = stream.rules[c], stream.instances[c], partial(jnp.asarray, dtype=jnp.float32)
     rates = instance.rates._replace(schedule_times=None, schedule_factors=None, switch_times=None, fraction=None)
     rates = rates._replace(weight_decay=rates.weight_decay * stream.times_a_step)
@@ -149,15 +149,13 @@ def _keep(weights: Weights, kept: Sequence[Kept], c: int, place: int) -> None:
 
 
 @partial(jax.jit, static_argnames="setting")
-def _advance(
-    state: State, arrays: Any, clock: Clock, fixed: Fixed, first: Any, stop: Any, *, setting: Setting
-) -> State:
+def _advance(state: State, arrays, clock: Clock, fixed: Fixed, first, stop, *, setting: Setting) -> State:
     """Take the rows from ``first`` to ``stop`` of a chunk, in all runs."""
     rule, size = setting.rule, setting.size
 
     def of_run(state, inputs, teacher, noise):
         def label(teacher, noise, task):
-            return rule.target(teacher, noise=noise, given=fixed.given, task=task)
+            return rule.target_seen(teacher, noise=noise, given=fixed.given, task=task)
 
         target = teacher if setting.given else jax.vmap(label)(teacher, noise[:, : rule.noise], clock.task)
 
@@ -173,9 +171,7 @@ def _advance(
     return jax.vmap(of_run)(state, *arrays)
 
 
-def _block(
-    setting: Setting, fixed: Fixed, state: State, X: Float32[Array, "sample N"], samples: Any, row: Any, count: Any
-) -> State:
+def _block(setting: Setting, fixed: Fixed, state: State, X: Float32[Array, "sample N"], samples, row, count) -> State:
     """Take ``count`` updates on the samples of a block, which begins at this row of the chunk."""
     n, rates, exact = setting.rule.samples, fixed.rates, lax.Precision.HIGHEST
     size, N = X.shape
@@ -213,7 +209,8 @@ def _block(
         return jax.tree.map(lambda x, y: jnp.where(clock.ends[-1], x, y), after, before)
 
     units = iter(jnp.repeat(jnp.eye(m, m + size)[:, None], K, axis=1))
-    ended = lax.fori_loop(0, count, update, _with(state, *(w and (next(units), w[1]) for w in state[:3])))
+    as_coefficients = State._make([*(w and (next(units), w[1]) for w in state[:3]), *state[3:]])
+    ended = lax.fori_loop(0, count, update, as_coefficients)
 
     def whole(weights):
         """Weights from their coefficients."""
@@ -222,32 +219,23 @@ def _block(
 
     finite = jnp.isfinite(sum(jnp.sum(x) for x in jax.tree.leaves(ended.weights)))
     diverged = jnp.where((state.diverged < 0) & ~finite, row, state.diverged)
-    return _with(ended, *(w and whole(w) for w in ended[:3]))._replace(diverged=diverged)
+    return State._make([*(w and whole(w) for w in ended[:3]), ended.square, diverged])
 
 
-def _with(state: State, weights: Any, momentum: Any, batch: Any) -> State:
-    """The state with other weights."""
-    return state._replace(weights=weights, momentum=momentum, batch=batch)
-
-
-def _learned(
-    setting: Setting, fixed: Fixed, fields: Any, target: Any, noise: Any, head: Any, clock: Clock, overlaps: Any
-) -> tuple[Any, Any]:
-    """δ of an update, shape (samples, K), and what the head moves against."""
+def _learned(setting: Setting, fixed: Fixed, fields, target, noise, head, clock: Clock, overlaps):
+    """δ of an update, shape (samples, K), and γ, the change of the head."""
     rule, keep, own, kept = setting.rule, fixed.rates.keep, noise[:, : setting.rule.noise], None
     if keep is not None:  # a mask for each update
         kept = jnp.where(noise[0, rule.noise :] < jax.scipy.special.ndtri(keep), 1 / keep, 0)
         head = head | {"v": head["v"] * kept}
-    if rule.samples == 1:
-        fields, target, own = jax.tree.map(lambda x: x[0], (fields, target, own))
-    extras = {"noise": own, "given": fixed.given, "task": clock.task[0], "time": clock.time[0], **overlaps}
-    delta, change = rule.learn(fields, target, head, **extras)
+    extras = {"given": fixed.given, "task": clock.task[0], "time": clock.time[0], **overlaps}
+    delta, change = rule.learn_from(fields, target, own, head, **extras)
     if kept is not None:
         change = change | {"v": change["v"] * kept}
     return jnp.reshape(delta, (rule.samples, -1)), dict(change)
 
 
-def _step(rates: Any, state: State, gradient: Weights, factor: Any, N: int, norms: Any) -> State:
+def _step(rates, state: State, gradient: Weights, factor, N: int, norms) -> State:
     """Move the weights against a gradient, with the options of training."""
     (w, head), momentum = state.weights, state.momentum
     if rates.norm is not None:
@@ -264,7 +252,7 @@ def _step(rates: Any, state: State, gradient: Weights, factor: Any, N: int, norm
     return state._replace(weights=(w, head), momentum=momentum)
 
 
-def _overlaps(W: Any, diagonal: Any, factor: Any, cross: Any, T: Any) -> dict[str, Any]:
+def _overlaps(W, diagonal, factor, cross, T):
     """Q, R and T of the weights that a block begins with."""
     N, projected = W.shape[1], W @ factor.T
     return {"Q": ((W * diagonal) @ W.T + projected @ projected.T) / N, "R": W @ cross / N, "T": T}
@@ -282,41 +270,35 @@ def formed(stream: Stream, chunks: Iterable[Sequence[Rows]]) -> Iterator[Sequenc
     """Chunks whose inputs are latent vectors (run, row, source, D), multiplied and put through f on the device."""
     projection, chains = stream.projection, stream.chains
     matrices = [jnp.asarray(projection.triangle if each.isotropic else projection.matrix) for each in stream.sources]
-    parts = [
-        jax.tree.map(
-            jnp.asarray, (chains.sources[c], chains.coefficients[c], chains.gains[c], chains.shifts[c], centre)
-        )
-        for c, centre in enumerate(chains.centres)
-    ]
+    of_conditions = chains.sources, chains.coefficients, chains.gains, chains.shifts, chains.centres
+    parts = [jax.tree.map(jnp.asarray, part) for part in zip(*of_conditions, strict=True)]
     for chunk in chunks:
         products = _products(jnp.asarray(chunk[0].inputs), matrices)
-        made = [_formed(products, *part, f=stream.f, N=stream.input_dim) for part in parts]
         yield [
-            rows._replace(
-                inputs=X, teacher=fields[..., : stream.teacher_units] if rows.teacher is None else rows.teacher
-            )
-            for rows, (X, fields) in zip(chunk, made, strict=True)
+            _labelled(stream, c, rows, *_formed(products, *part, f=stream.f, N=stream.input_dim))
+            for c, (rows, part) in enumerate(zip(chunk, parts, strict=True))
         ]
+
+
+def _labelled(stream: Stream, c: int, rows: Rows, X: Any, columns: Any) -> Rows:
+    """A chunk with its inputs, and with the teacher's fields, which are the first of the columns after them."""
+    if len(stream.labels) or stream.instances[c].training.moves_teacher:
+        return rows._replace(inputs=X)
+    teacher = jnp.concatenate([columns[..., : stream.teacher_units], rows.teacher], axis=2)
+    return rows._replace(inputs=X, teacher=teacher)
 
 
 @jax.jit
 def _products(
     latents: Float32[Array, "run row source D"], matrices: Sequence[Float32[Array, "rank width"]]
 ) -> Float32[Array, "run row source width"]:
-    """What :meth:`Stream.products` makes for every run."""
-    return jnp.stack(
-        [
-            jnp.matmul(latents[:, :, source, : len(matrix)], matrix, precision=lax.Precision.HIGHEST)
-            for source, matrix in enumerate(matrices)
-        ],
-        axis=2,
-    )
+    """The products of :meth:`Stream.products`, for every run."""
+    each = zip(jnp.moveaxis(latents, 2, 0), matrices, strict=True)
+    return jnp.stack([jnp.matmul(C[..., : len(F)], F, precision=lax.Precision.HIGHEST) for C, F in each], axis=2)
 
 
 @partial(jax.jit, static_argnames=("f", "N"))
-def _formed(
-    products: Any, sources: Any, coefficient: Any, gain: Any, shifts: Any, centre: Any, *, f: Any, N: int
-) -> tuple[Any, Any]:
+def _formed(products, sources, coefficient, gain, shifts, centre, *, f, N):
     """Inputs X (run, row, N) of a condition, and the columns after them, which begin with the teacher's fields."""
     U = gain * (products[:, :, sources[0]] + coefficient * products[:, :, sources[1]] + shifts)
     X = KNOWN[f.name](U[..., :N]) if isinstance(f, Known) else jnp.vectorize(f.function)(U[..., :N])

@@ -16,14 +16,14 @@ from ..rules import FAST, Code, Tables, activation_and_slope, erf_and_gauss, smo
 from ..training import Rates
 
 SUB_BLOCK = 128
-"""All chains take this many samples of a block before any goes on: their products stay in the second-level cache."""
+"""All chains take this many samples of a block before any continues. So the products stay in the second-level cache."""
 
 FIRST_CACHE = 1 << 14
-"""Bytes of weights of the chains that take one sample after each other, on one input."""
+"""Most bytes of weights of chains that share an input, and take each sample one after the other."""
 
 
 class Chains(NamedTuple):
-    """What does not change while the chains train.
+    """Arrays that stay the same while the chains train.
 
     The input is X = f(U) − centre, U = gain (products[first] + coefficient products[second] + shift).
     """
@@ -63,7 +63,7 @@ class Block(NamedTuple):
     noise: Float[ndarray, "sample"]
     """Normals for the labels, or given labels: their teacher has no units and their noise is 1."""
     factors: Float[ndarray, "chain sample"]
-    """What the schedules multiply the rates with."""
+    """Factors of the rates, from the schedules."""
 
 
 class Students(NamedTuple):
@@ -278,7 +278,7 @@ def inputs_and_labels(products, chains, c, X, y):
 def losses(fields, activation, tables, output, labels):
     """Mean Δ²/2 over samples for every output time and task, and its standard error: (2, time, task).
 
-    ``fields`` (time, K, sample) float32, ``output`` (time, K) normalised, ``labels`` (task, sample).
+    ``fields`` (time, K, sample) float32, ``output`` (time, task, K) normalised, ``labels`` (task, sample).
     """
     times, K, samples = fields.shape
     result = np.empty((2, times, len(labels)))
@@ -291,7 +291,7 @@ def losses(fields, activation, tables, output, labels):
                 difference[s] = -labels[task, s]
             for k in range(K):
                 for s in range(samples):
-                    difference[s] += output[t, k] * hidden[k, s]
+                    difference[s] += output[t, task, k] * hidden[k, s]
             total, squares = 0.0, 0.0
             for s in range(samples):
                 loss = 0.5 * difference[s] * difference[s]

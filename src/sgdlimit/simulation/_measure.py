@@ -13,11 +13,11 @@ from numpy import ndarray
 from xarray import Dataset
 
 from .._jax import own_jax
-from ..errors import DivergenceWarning
+from ..errors import DivergenceWarning, ProblemError
 from ..inputs import InputMoments
 from ..instance import Instance
 from ..rules import Rule
-from ..trajectory import HEAD, make_trajectory, on_tasks
+from ..trajectory import HEAD, TASK, make_trajectory, on_tasks
 from ._kernel import losses
 from ._sources import BLOCK
 from ._stream import Kept, Products, Stream
@@ -31,23 +31,24 @@ KEPT = {
     "y": ("run", "step"),
     "W": ("run", "time", "student", "input"),
 }
-"""Dimensions of what a trajectory keeps besides order parameters."""
+"""Dimensions of the samples and weights that a trajectory can keep."""
 
 TestSet = tuple[Float32[ndarray, "sample N"], Shaped[ndarray, "..."]]
 """Inputs and labels (task, sample); or what a rule makes its targets of; or the latent, for a teacher that moves."""
 
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
-"""What Q and R are measured with, and for mean fields the mean of the inputs in each cluster."""
+"""Moments that give Q and R, and for mean fields the mean of the inputs in each cluster."""
 
 
 @dataclass
 class Record:
-    """What is measured of one condition: NaN at output times that a run has not reached, or after it diverged."""
+    """Measurements of one condition. They are NaN at output times that a run has not reached, or after it diverged."""
 
     instance: Instance
     condition: int
     overlaps: str | tuple[str, ...]
-    moments: Sequence[Moments]
+    moments: Sequence[Sequence[Moments]]
+    """For each law of the inputs, those of each name in ``overlaps``."""
     times: Float[ndarray, "time"]
     reached: Int[ndarray, "run"]
     """How many output times each run reached with finite weights."""
@@ -59,93 +60,95 @@ class Record:
     variables: dict[str, Float[ndarray, "run time ..."]] = field(default_factory=dict)
     """Q and R with an axis of overlaps after the time, v, mean fields, and errors with their standard errors."""
     kept: dict[str, list[ndarray]] = field(default_factory=dict)
-    """What else is kept of each run."""
+    """Samples and weights of each run."""
 
-    def measure(self, run: int, stream: Stream, students: Kept, until: int, tests: Products, pool: Executor) -> None:
+    def measure(
+        self, run: int, tests: Sequence[tuple[Stream, Products]], students: Kept, until: int, pool: Executor
+    ) -> None:
         """Measure a run at the next output times, ``until`` in all, or until it diverged.
 
-        ``tests`` are the products of a test set, of which ``stream`` has the keys.
+        ``tests`` are, for each law of the inputs, a stream and the products of a test set that has its keys.
         """
-        test_set, count = stream.formed(self.condition, tests, tests.shape[1]), tests.shape[1]
-        if self.instance.training.moves_teacher:
-            latents = (stream.latent(self.condition, first) for first in range(0, count, BLOCK))
-            test_set = test_set[0], np.concatenate([stream.locations[:0], *latents])[:count]
-        elif not self.instance.closed_form and count:
-            test_set = test_set[0], stream.sees(self.condition, 0, tests)
         self.runs, start = run + 1, int(self.reached[run])
-        self._reach(run, stream, students, until)
-        stop = int(self.reached[run])
+        stop = self._reach(run, tests[0][0], students, until)
         starts = range(start, max(stop, start + 1), TIMES_AT_ONCE)
-        slices = (slice(first, min(first + TIMES_AT_ONCE, stop)) for first in starts)
-        parts = [*pool.map(partial(self._part, stream, students, test_set), slices)]
-        for name in parts[0]:
-            values = np.concatenate([part[name] for part in parts])
+        slices = [slice(first, min(first + TIMES_AT_ONCE, stop)) for first in starts]
+        by_law = []
+        for (stream, products), moments in zip(tests, self.moments, strict=True):
+            part = partial(self._part, stream, students, self._test_set(stream, products), moments)
+            parts = [*pool.map(part, slices)]
+            by_law.append({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        task = np.searchsorted(tests[0][0].chains.switch_samples, students.output_samples[start:stop], side="right")
+        for name in by_law[0]:
+            each = np.stack([values[name] for values in by_law])
+            if name.startswith(TASK):  # on the inputs of each task
+                values = np.moveaxis(each, 0, 2).diagonal(axis1=1, axis2=2) if len(each) > 1 else each[0]
+            else:
+                values = each[task % len(each), range(len(task))]
             empty = np.full((len(self.reached), len(self.times), *values.shape[1:]), np.nan)
             self.variables.setdefault(name, empty)[run, start:stop] = values
 
-    def _reach(self, run: int, stream: Stream, students: Kept, until: int) -> None:
+    def _test_set(self, stream: Stream, products: Products) -> TestSet:
+        """Inputs of a test set, and what labels are made of."""
+        count = products.shape[1]
+        inputs, labels = stream.formed(self.condition, products, count)
+        if self.instance.training.moves_teacher:
+            latents = (stream.latent(self.condition, first) for first in range(0, count, BLOCK))
+            return inputs, np.concatenate([stream.locations[:0], *latents])[:count]
+        return inputs, labels if self.instance.closed_form or not count else stream.sees(self.condition, 0, products)
+
+    def _reach(self, run: int, stream: Stream, students: Kept, until: int) -> int:
         """Find how many output times up to ``until`` have weights with finite squares, and when the run diverged."""
-        start, sample = self.reached[run], students.diverged_sample[self.condition]
-        if not np.isnan(self.diverged_at[run]):
-            return
-        stop = until
-        if sample >= 0:
-            stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
-            self.diverged_at[run] = stream.time(sample)
-        kept = students.student[self.condition, start:stop]
-        finite = (kept.max(axis=(1, 2)) < LARGEST_WEIGHT) & (kept.min(axis=(1, 2)) > -LARGEST_WEIGHT)  # false for NaN
-        if not finite.all():
-            stop = start + int(np.argmin(finite))
-        if stop < until and np.isnan(self.diverged_at[run]):
-            self.diverged_at[run] = self.times[stop]
-        self.reached[run] = stop
+        start, sample, stop = self.reached[run], students.diverged_sample[self.condition], until
+        if np.isnan(self.diverged_at[run]):
+            if sample >= 0:
+                stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
+                self.diverged_at[run] = stream.time(sample)
+            largest = abs(students.student[self.condition, start:stop]).max(axis=(1, 2))
+            self.reached[run] = stop = start + np.argmin([*(largest < LARGEST_WEIGHT), False])  # false for NaN
+            if stop < until and np.isnan(self.diverged_at[run]):
+                self.diverged_at[run] = self.times[stop]
+        return int(self.reached[run])
 
     def _part(
-        self, stream: Stream, students: Kept, test_set: TestSet, part: slice
+        self, stream: Stream, students: Kept, test_set: TestSet, measured_with: Sequence[Moments], part: slice
     ) -> dict[str, Float[ndarray, "time ..."]]:
         """The variables at some output times."""
-        condition, chains = self.condition, stream.chains
-        student, head = students.student[condition, part], students.heads[condition]
-        head = {name: values[part] for name, values in head.items()}
-        overlaps = zip(*(moments.overlaps(student) for moments, _ in self.moments), strict=True)
+        condition, chains, rule = self.condition, stream.chains, stream.rules[self.condition]
+        student, (inputs, labels) = students.student[condition, part], test_set
+        head = {name: values[part] for name, values in students.heads[condition].items()}
+        overlaps = zip(*(moments.overlaps(student) for moments, _ in measured_with), strict=True)
         variables = {name: np.stack(each, axis=1) for name, each in zip("QR", overlaps, strict=True)}
-        moves, labels = self.instance.training.moves_teacher, test_set[1]
+        moves = self.instance.training.moves_teacher
         if moves:  # R with all D coordinates of the latent becomes that with the teacher, and so do its fields
             teacher = students.teachers[condition][part]
             variables["R"] = variables["R"] @ teacher[:, None].mT
             labels = (labels @ teacher.mT / np.sqrt(self.instance.latent_dim)).astype(np.float32)
-        prefix = stream.rules[condition].prefix
-        variables |= {prefix + name: values for name, values in head.items()}
-        for _, mean in self.moments:
+        variables |= {rule.prefix + name: values for name, values in head.items()}
+        for _, mean in measured_with:
             if mean is not None:
                 variables["mean_field"] = student @ mean.T / np.sqrt(stream.input_dim)
-        inputs = test_set[0]
-        if len(inputs):
-            times, K, N = student.shape
-            fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
-            task = np.searchsorted(chains.switch_samples, students.output_samples[part], side="right")
-            if moves or not self.instance.closed_form:
-                tasks = range(len(chains.switch_samples) + 1)
-                return variables | metrics(stream.rules[condition], fields, labels, head, task, tasks, moves)
-            # ε_g = E Δ²/2 (S48) over the test set, and its standard error.
-            v, network = (
-                chains.rates.student_scale[condition] * head["v"],
-                (chains.activations[condition], chains.tables),
-            )
-            if v.ndim == 2:
-                by_task = losses(fields, *network, v, labels)
-            else:  # a head of its own for each task
-                each = (losses(fields, *network, v[:, s].copy(), labels[s : s + 1]) for s in range(len(labels)))
-                by_task = np.concatenate([*each], axis=2)
-            errors = {"generalization_error": by_task[:, range(times), task]}
-            if len(labels) > 1:
-                errors["task_error"] = by_task
-            for name, both in errors.items():
-                variables[name], variables[f"{name}_stderr"] = both
+        if not len(inputs):
+            return variables
+        times, K, N = student.shape
+        fields = (student.reshape(-1, N) @ inputs.T / np.float32(np.sqrt(N))).reshape(times, K, len(inputs))
+        task = stream.task(students.output_samples[part])
+        if moves or not self.instance.closed_form:
+            tasks = range(len(chains.switch_samples) + 1)
+            return variables | metrics(rule, fields, labels, head, task, tasks, moves)
+        # ε_g = E Δ²/2 (S48) over the test set, and its standard error; with one head for all tasks or one for each.
+        v = chains.rates.student_scale[condition] * head["v"]
+        v = np.repeat(v[:, None], len(labels), axis=1) if v.ndim == 2 else v
+        by_task = losses(fields, chains.activations[condition], chains.tables, v, labels)
+        errors = {"generalization_error": by_task[:, range(times), task]}
+        if len(labels) > 1:
+            errors["task_error"] = by_task
+        for name, both in errors.items():
+            variables[name], variables[f"{name}_stderr"] = both
         return variables
 
     def whole(self) -> Dataset:
-        """The trajectory of whole runs with what was kept of them, cut to the shortest run; a cut is reported."""
+        """The trajectory of whole runs, cut to the shortest one; a warning reports a cut."""
         diverged, attrs = self.diverged_at[~np.isnan(self.diverged_at)], {}
         if len(diverged):
             attrs["diverged_at"] = float(min(diverged))
@@ -196,23 +199,33 @@ def metrics(
     """
     import jax
 
-    noise = np.zeros(rule.noise, np.float32)
+    noise, count = np.zeros(rule.noise, np.float32), len(fields)
+    size = TIMES_AT_ONCE * max(1, -(-count // TIMES_AT_ONCE))
+
+    def filled(x):  # JAX compiles each operation for each shape, so that most calls have as many times
+        return np.resize(x, (size, *np.shape(x)[1:]))
+
+    fields, head, task = jax.tree.map(filled, (fields, head, task))
+    teacher = filled(teacher) if moves else teacher
 
     def at_time(fields, teacher, head, task):
         given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
         extras = {"noise": noise, "given": given, "task": task}
-        measure = jax.vmap(lambda fields, teacher: rule.measure(fields, rule.target(teacher, **extras), head, **extras))
+        measure = jax.vmap(
+            lambda fields, teacher: rule.measure(fields, rule.target_seen(teacher, **extras), head, **extras)
+        )
         return measure(fields.T, teacher)
 
+    def measured(task):
+        found = jax.vmap(at_time, (0, 0 if moves else None, 0, 0))(fields, teacher, head, task)
+        return {name: np.asarray(value, float)[:count] for name, value in found.items()}
+
     with own_jax(accelerated=True):
-        measured = partial(jax.vmap(at_time, (0, 0 if moves else None, 0, 0)), fields, teacher)
         head = jax.tree.map(np.float32, head)
-        values = {name: np.asarray(value, float) for name, value in measured(head, task).items()}
+        values = measured(task)
         if len(tasks) > 1:
-            by_task = [measured(head, np.full_like(task, s)) for s in tasks]
-            values |= {
-                on_tasks(name): np.stack([each[name] for each in by_task], axis=2, dtype=float) for name in values
-            }
+            by_task = [measured(np.full_like(task, s)) for s in tasks]
+            values |= {on_tasks(name): np.stack([each[name] for each in by_task], axis=2) for name in values}
     errors = {f"{name}_stderr": value.std(axis=1) / np.sqrt(value.shape[1]) for name, value in values.items()}
     return {name: value.mean(axis=1) for name, value in values.items()} | errors
 
@@ -236,6 +249,9 @@ def records_of(
 
     records = []
     for condition, (instance, names) in enumerate(zip(instances, overlaps, strict=True)):
-        measured = [moments(instance, theory) for theory in ([names] if isinstance(names, str) else names)]
+        several = [names] if isinstance(names, str) else names
+        if instance.later_latents and "mixture" in several:
+            raise ProblemError("overlaps: must not be 'mixture' where inputs change (got it). Use 'moment-matched'.")
+        measured = [[moments(each, theory) for theory in several] for each in instance.of_tasks()]
         records.append(Record(instance, condition, names, measured, times, np.zeros(runs, int), np.full(runs, np.nan)))
     return records

@@ -1,4 +1,4 @@
-"""What a simulation is asked for, checked once."""
+"""Checks of the arguments of a simulation."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -13,7 +13,6 @@ from .._jax import own_jax
 from ..errors import ProblemError, unknown_name
 from ..instance import Instance
 from ..resources import available_bytes, cores
-from ..rules import CLUSTERS
 from ..settings import numbers
 from ..trajectory import check_times
 from ._measure import TIMES_AT_ONCE
@@ -29,7 +28,7 @@ Data = tuple[ArrayLike] | tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
 def check_engine(name: str, instances: Sequence[Instance]) -> str:
-    """The engine to use: that of the blocks has all runs at once as ``"jax"``, on the CPU one by one as ``"blocks"``.
+    """The engine to use: for any rule ``"jax"``, all runs at once, or on the CPU ``"blocks"``, one by one.
 
     ``auto`` imports JAX only where a plugin for an accelerator is installed.
     """
@@ -37,20 +36,21 @@ def check_engine(name: str, instances: Sequence[Instance]) -> str:
         raise unknown_name("engine", name, ENGINES)
     for instance in instances:
         if instance.training.gradient_flow:
-            raise ProblemError("training.gradient_flow: is for theory alone, and SGD does not have it. Leave it out.")
+            raise ProblemError(
+                "training.gradient_flow: must be False in SGD, which has noise (got True). Leave it out."
+            )
         rule = instance.rule
-        if instance.training.moves_teacher and rule and (rule.asks_for_overlaps or rule.labels == CLUSTERS):
+        if instance.training.moves_teacher and rule and (rule.asks_for_overlaps or rule.asks_for_clusters):
             raise ProblemError(
                 f"rule: must not ask for Q, R, T or clusters where the teacher moves in SGD (got {rule.name!r}). Leave "
                 "out teacher_drift and teacher_turn."
             )
-    compiled = not any(instance.beyond_basic for instance in instances)
-    if name == "numba" and not compiled:
-        beyond = ", ".join(dict.fromkeys(each for instance in instances for each in instance.beyond_basic))
-        raise ProblemError(f"engine: 'numba' does not have {beyond}. Use 'auto' or 'jax'.")
+    beyond = dict.fromkeys(each for instance in instances for each in instance.beyond_basic)
+    if name == "numba" and beyond:
+        raise ProblemError(f"engine: must be 'auto' or 'jax' for {', '.join(beyond)} (got 'numba'). Use one of them.")
     if name != "auto":
         return name
-    on_cpu = "numba" if compiled else BY_BLOCKS
+    on_cpu = BY_BLOCKS if beyond else "numba"
     if not any(map(find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "libtpu"))):
         return on_cpu
     import jax
@@ -143,27 +143,28 @@ def predicted_bytes(
     >>> predicted_bytes([problem.draw(seed=0)], sl.log_times(100_000, 1000)) < 2**28
     True
     """
-    stream, threads = stream_of(instances), threads or cores()
+    stream, threads, times = stream_of(instances), threads or cores(), check_times(times)
     D, (K, N) = instances[0].latent_dim, instances[0].student.shape
     block = 4 * BLOCK * stream.width * len(stream.sources)
-    weights = 4 * len(instances) * K * N * len(check_times(times))
+    weights = 4 * len(instances) * K * N * len(times)
     students = weights + 4 * len(instances) * K * stream.width + block
     # The test set's products and inputs, and for each thread the local fields of some output times.
-    test_set = -(-test_samples // BLOCK) * block + 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
+    test_set = -(-test_samples // BLOCK) * block * (1 + len(instances[0].later_latents))
+    test_set += 4 * test_samples * (N + TIMES_AT_ONCE * K * threads)
     matrices = (4 + 8) * D * N + (16 * D * stream.width if instances[0].transform is None else 0)
     engine = check_engine(engine, instances)
     at_once = runs if engine == "jax" else 1
     working = (threads + 2) * block + 4 * BLOCK * D * threads + test_set + matrices
     if engine != "numba":  # inputs of chunks, which are kept until they are trained on
         working += (threads + 4) * at_once * len(instances) * 4 * (BLOCK + 2 * stream.rules[0].samples) * N
-    moving = 8 * instances[0].teacher.size * (len(check_times(times)) + 2 * BLOCK) + 4 * BLOCK * D * (threads + 4)
+    moving = 8 * instances[0].teacher.size * (len(times) + 2 * BLOCK) + 4 * BLOCK * D * (threads + 4)
     working += at_once * moving * sum(instance.training.moves_teacher for instance in instances)
-    results = runs * len(instances) * (1000 + 8 * len(check_times(times)) * K * (K + len(instances[0].teacher) + 2))
+    results = runs * len(instances) * (1000 + 8 * len(times) * K * (K + len(instances[0].teacher) + 2))
     return students * at_once + working + weights * runs * keep_weights + results
 
 
 def refuse_memory(needed: int, of_inputs: int) -> None:
-    """Refuse a simulation that needs more memory than there is, or keeps more inputs than the memory is for."""
+    """Refuse a simulation that needs more than the free memory, or keeps more inputs than the limit."""
     free = available_bytes()
     if of_inputs > KEPT_INPUTS_LIMIT:
         raise ProblemError(
@@ -172,7 +173,7 @@ def refuse_memory(needed: int, of_inputs: int) -> None:
         )
     if needed > free:
         raise ProblemError(
-            f"times, runs, test_samples: this simulation would hold {needed / 2**30:.1f} GiB and "
-            f"{free / 2**30:.1f} GiB are free. Ask for fewer runs, output times, conditions or test_samples, or a "
+            f"times, runs, test_samples: must fit into {free / 2**30:.1f} GiB of free memory (got "
+            f"{needed / 2**30:.1f} GiB). Ask for fewer runs, output times, conditions or test_samples, or a "
             "smaller input_dim or student_units."
         )

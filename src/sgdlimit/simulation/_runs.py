@@ -7,13 +7,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from threadpoolctl import threadpool_limits
 from xarray import Dataset
 
 from ..errors import DivergenceError, ProblemError
 from ..inputs import GAUSSIAN_THEORIES, THEORIES
 from ..instance import Instance
-from ..resources import cores
+from ..resources import cores, one_thread
 from ..settings import check_whole
 from ..signatures import checked
 from ..trajectory import check_times
@@ -153,7 +152,7 @@ def simulate_together(
     threads = cores() if threads is None else threads
     check_whole(1, threads=threads)
     kept, records = "CXy" * keep_inputs + "W" * keep_weights, []
-    with threadpool_limits(limits=1, user_api="blas"), workers(threads) as pool:
+    with one_thread(), workers(threads) as pool:
         for done, measured in _recorded(
             instances, times, runs=runs, seed=seed, overlaps=overlaps, test_samples=test_samples, kept=kept, data=data,
             pool=pool, threads=threads, engine=engine,
@@ -202,31 +201,28 @@ def _recorded(
     given = read_data(data, instances, samples)
     stream = stream_of(instances, given[1:] or given) if given else drawn
     streams = [stream.with_keys(seed, run, TRAINING) for run in range(runs)]
-    attrs = {
-        "kind": "simulation",
-        "exactness": EXACTNESS,
-        "seed": seed,
-        "engine": engine,
-        "test_samples": test_samples,
-        "data": "given" if given else "drawn",
-    }
     records = records_of(instances, overlaps, times, runs)
     for record in records:
         distinct = None if given else record.instance.latent.distinct_samples
         reuse = {} if distinct is None else {"distinct_samples": distinct, "epochs": samples / distinct}
-        record.attrs = record.instance.provenance(**attrs, **reuse)
-    reached, tests = [0] * runs, np.empty((1, 0, 0), np.float32)
+        record.attrs = record.instance.provenance(
+            kind="simulation", exactness=EXACTNESS, seed=seed, engine=engine, test_samples=test_samples,
+            data="given" if given else "drawn", **reuse,
+        )  # fmt: skip
+    by_law = [*zip(*(instance.of_tasks() for instance in instances), strict=True)]
+    laws = [stream_of(each) for each in by_law] if by_law[1:] else [drawn]
+    reached, tests = [0] * runs, [np.empty((1, 0, 0), np.float32)] * len(laws)
     for run, students, trained, done in trained_blocks(streams, output_samples, pool, threads=threads, engine=engine):
         until = int(np.searchsorted(output_samples, trained, side="right"))
         if until == reached[run] or not (live or until == len(times)):
             yield done, None
             continue
-        test = drawn.with_keys(seed, run, TEST)
+        streams_of_tests = [law.with_keys(seed, run, TEST) for law in laws]
         if reached[run] == 0 < test_samples:
-            blocks = pool.map(test.products, range(0, test_samples, BLOCK))
-            tests = np.concatenate([*blocks], axis=1)[:, :test_samples].copy()
+            blocks = [pool.map(law.products, range(0, test_samples, BLOCK)) for law in streams_of_tests]
+            tests = [np.concatenate([*each], axis=1)[:, :test_samples].copy() for each in blocks]
         for record in records:
-            record.measure(run, test, students, until, tests, pool)
+            record.measure(run, [*zip(streams_of_tests, tests, strict=True)], students, until, pool)
             if not live:
                 _keep(record, run, students, kept, streams[run].samples(record.condition, end=samples), given)
         reached[run] = until
@@ -259,7 +255,7 @@ def simulate_live(
     overlaps: Sequence[str] = ("conventional",),
     test_samples: int = 1000,
 ) -> Iterator[tuple[float, list[Dataset] | None]]:
-    """What :func:`~sgdlimit.simulation.simulate_together` does, handed out as it goes, on the caller's thread.
+    """Train as :func:`~sgdlimit.simulation.simulate_together` on the caller's thread, and yield results meanwhile.
 
     Parameters
     ----------

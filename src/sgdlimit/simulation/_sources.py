@@ -1,7 +1,7 @@
 """Where latent vectors come from: each source fills blocks of them, and a row depends on the key and the step alone."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt32
@@ -12,7 +12,7 @@ from ..inputs import Gaussian, LatentLaw, MixtureLaw
 from ..random import fill_normals, fill_offsets, key_of
 
 BLOCK = 512
-"""Steps of a block. Results are reproducible bit for bit because this never changes."""
+"""Steps of a block. Results are reproducible bit for bit because it never changes."""
 
 NORMALS, COMPONENTS, OTHER, LABELS, TEACHER = range(5)  # what a key is for
 
@@ -25,7 +25,7 @@ class Source(NamedTuple):
     """What fills blocks with latent vectors."""
 
     name: Hashable
-    """Sources of one name are one source."""
+    """Sources with the same name are the same source."""
     fill: Callable[[Keys, int, Latents], None]
     """Takes the keys of the random numbers, the first step and the block to write to."""
     isotropic: bool = False
@@ -107,15 +107,36 @@ def _given(samples: Latents) -> Source:
     return Source("given", fill)
 
 
-def condition_of(
-    law: LatentLaw, dim: int, given: Sequence[ndarray]
-) -> tuple[Source, Source, float, float, Float[ndarray, "D"]]:
+Condition = tuple[Source, Source, float, float, Float[ndarray, "D"]]
+"""First, second, coefficient, gain, location of C = gain (first + coefficient second − location)."""
+
+
+def _changing(conditions: Sequence[Condition], changes: Sequence[int]) -> Source:
+    """Laws that follow each other, each from a sample on."""
+    edges = [0, *changes, np.inf]
+
+    def fill(keys, first, block):
+        drawn: Any = np.empty((2, *block.shape), float32)
+        for (*both, coefficient, gain, location), begin, end in zip(conditions, edges[:-1], edges[1:], strict=True):
+            start, stop = (int(np.clip(edge - first, 0, len(block))) for edge in (begin, end))
+            if start < stop:
+                for source, part in zip(both, drawn, strict=True):
+                    source.fill(keys, first, part)
+                block[start:stop] = (gain * (drawn[0] + coefficient * drawn[1] - location))[start:stop]
+
+    return Source(fill, fill)
+
+
+def condition_of(laws: Sequence[LatentLaw], changes: Sequence[int], dim: int, given: Sequence[ndarray]) -> Condition:
     """A latent as an affine function of two sources, which proportional laws share; of the given samples if any.
 
-    C = gain (first + coefficient second − location): first, second, coefficient, gain, location.
+    Each of several laws begins at a sample.
     """
+    law = laws[0]
     if given:
         alone = _given(given[0])
+    elif len(laws) > 1:
+        alone = _changing([condition_of([each], (), dim, ()) for each in laws], changes)
     elif isinstance(law, Gaussian):
         alone = Z
     elif not isinstance(law, MixtureLaw):

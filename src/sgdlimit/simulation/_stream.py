@@ -1,9 +1,9 @@
 """The reproducible stream of samples, made block by block and shared by all conditions on one instance.
 
-A condition (a law, standardised or not, an activation) needs the preactivations U = CF/√D and the teacher's fields
+A condition (a law, standardised or not, and an activation) needs the preactivations U = CF/√D and the teacher's fields
 ν = CW̃ᵀ/√D of its own latent C. Most laws are affine in a few *sources* that many conditions share: the normals z and,
 for a mixture, the offsets μ̂ of unit spread, C = (z + α μ̂ − location)/scale. So the matrix products, which are the
-cost of the whole computation, are taken once per source, and every condition is
+cost of the whole computation, are taken once per source. Every condition is
 
     U = gain (products[first] + coefficient products[second] + shift).
 """
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int, Shaped
 from numpy import float32, ndarray
+from numpy.typing import ArrayLike
 
 from .._jax import own_jax
 from ..errors import ProblemError
@@ -24,7 +25,7 @@ from ..inputs import FeatureTransform, Known, Nonlinearity, nonlinearity_named
 from ..instance import Instance
 from ..random import fill_normals, key_of
 from ..resources import one_thread
-from ..rules import CLUSTERS, Activation, Rule, Tables, codes_of
+from ..rules import Rule, Tables, codes_of
 from ..training import Rates
 from ._kernel import Block, Chains, inputs_and_labels
 from ._projection import Projection
@@ -35,7 +36,7 @@ TRAINING, TEST = 0, 1
 
 
 SIZE = 8
-"""Samples of a block of any rule, more where a single update sees more.
+"""Samples of a block of any rule; more where a single update sees more.
 
 For so few numbers XLA compiles the loop over updates into one function, which takes a quarter less time than for 16.
 """
@@ -55,10 +56,6 @@ class Samples(NamedTuple):
         """Several as one."""
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def part(self, where: slice) -> "Samples":
-        """Some of them."""
-        return Samples(*(values[where] for values in self))
-
 
 class Rows(NamedTuple):
     """Consecutive samples as blocks of any rule take them, with an axis of runs in front; the last ones are padding."""
@@ -66,7 +63,7 @@ class Rows(NamedTuple):
     inputs: Any
     """X (run, row, N), or for accelerators latent vectors (run, row, source, D)."""
     teacher: Any
-    """The teacher's fields (run, row, M), numbers of clusters (run, row) or given targets (run, row, ...).
+    """What a rule makes its targets of (run, row, ...): :meth:`Stream.sees`, or given targets.
 
     Latent vectors (run, row, D) while the fields of a teacher that moves are not known.
     """
@@ -79,7 +76,7 @@ class Rows(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept of a run in training."""
+    """Weights of a run that are kept at the output samples."""
 
     diverged_sample: Int[ndarray, "chain"]
     """The sample at which a chain left the finite numbers, else −1."""
@@ -88,13 +85,13 @@ class Kept(NamedTuple):
     student: Float32[ndarray, "chain time K N"]
     heads: Sequence[dict[str, Float[ndarray, "time ..."]]]
     """Parameters by name, of each chain; the output weights are ``v``."""
-    teachers: Sequence[Float[ndarray, "time M D"]] = ()
+    teachers: Sequence[Float[ndarray, "time M D"]]
     """W̃ of each chain, with no times where it does not move."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The samples of all conditions, and everything else that does not change while they are trained on."""
+    """The samples of all conditions, and all that stays the same during training."""
 
     instances: Sequence[Instance]
     sources: Sequence[Source]
@@ -103,10 +100,12 @@ class Stream:
     """The shifts in latent space: shift = −location projection."""
     f: Known | Nonlinearity
     chains: Chains
-    functions: Sequence[Activation]
-    """Activations that are not built in, in the order of their codes."""
     labels: Shaped[ndarray, "sample *target"]
     """Given labels y, or empty where the teacher labels."""
+    samples_a_step: int
+    """Samples of the updates that a step averages."""
+    times_a_step: int
+    """Time of a step in units of 1/N: more than 1 for batches of αN samples."""
     keys: tuple[int, ...] = ()
 
     def with_keys(self, *keys: int) -> "Stream":
@@ -128,19 +127,13 @@ class Stream:
         """M."""
         return self.chains.teacher_output.shape[2]
 
-    @property
-    def samples_a_step(self) -> int:
-        """Samples of the updates that a step averages."""
-        return _step(self.instances[0])[0]
-
-    @property
-    def times_a_step(self) -> int:
-        """Time of a step in units of 1/N: more than 1 for batches of αN samples."""
-        return _step(self.instances[0])[1]
-
     def time(self, numbers: Any) -> Any:
         """Times at which the steps begin that samples, by their numbers, belong to."""
         return numbers // self.samples_a_step * self.times_a_step / self.input_dim
+
+    def task(self, numbers: ArrayLike) -> Int[ndarray, "*sample"]:
+        """Tasks that samples, by their numbers, belong to."""
+        return np.asarray(np.searchsorted(self.chains.switch_samples, numbers, side="right"))
 
     @cached_property
     def rules(self) -> list[Rule]:
@@ -166,18 +159,16 @@ class Stream:
         return out
 
     def block(self, first: int, size: int, products: Float32[ndarray, "..."]) -> Block:
-        """Products with what else the compiled loop needs of their samples."""
-        noise = self.label_noise(first, size) if self.chains.rates.label_noise.any() else np.zeros(size)
+        """Products with the noise and the factors that the compiled loop needs for their samples."""
+        noise = self.given_labels(first, size)
+        if noise is None:
+            noisy = self.chains.rates.label_noise.any()
+            noise = self.noise(first, size, 1)[:, 0].astype(float) if noisy else np.zeros(size)
         return Block(first, products, noise, self.factors(np.arange(first, first + size)))
 
     def factors(self, numbers: Int[ndarray, "sample"]) -> Float[ndarray, "condition sample"]:
-        """What the schedules multiply the rates with at some samples."""
+        """Factors of the rates at some samples, from the schedules."""
         return np.array([instance.training.factor(self.time(numbers)) for instance in self.instances])
-
-    def label_noise(self, first: int, count: int) -> Float[ndarray, "count"]:
-        """Independent normals for the labels of some samples, the same for all conditions; or labels that are given."""
-        given = self.given_labels(first, count)
-        return self.noise(first, count, 1)[:, 0].astype(float) if given is None else given
 
     def given_labels(self, first: int, count: int) -> Shaped[ndarray, "count *target"] | None:
         """Given labels of some samples, zero after the last; None where the teacher labels."""
@@ -199,39 +190,37 @@ class Stream:
 
     def teacher(self, condition: int, products: Products) -> Float32[ndarray, "step M"]:
         """The teacher's fields."""
-        chains, columns = self.chains, slice(self.input_dim, self.input_dim + self.teacher_units)
-        one, other = (products[source, :, columns] for source in chains.sources[condition])
-        return chains.gains[condition] * (
-            one + chains.coefficients[condition] * other + chains.shifts[condition, columns]
-        )
+        columns = slice(self.input_dim, self.input_dim + self.teacher_units)
+        return self._affine(condition, products[:, :, columns], self.chains.shifts[condition, columns])
 
-    def sees(self, condition: int, first: int, products: Products) -> Shaped[ndarray, "step ..."]:
-        """What a rule makes its targets of: the teacher's fields, or numbers of clusters, from the start of a block."""
-        clustered = self.rules[condition].labels == CLUSTERS
-        return self.clusters(condition, first, products.shape[1]) if clustered else self.teacher(condition, products)
+    def latent(self, condition: int, first: int) -> Float32[ndarray, "step D"]:
+        """The latent vectors C themselves, of one condition and a whole block."""
+        turned = [
+            self.projection.unrotated(latent) if source.isotropic else latent
+            for source, latent in zip(self.sources, self.latents(first), strict=True)
+        ]
+        return self._affine(condition, turned, -self.locations[condition])
+
+    def _affine(self, condition: int, of_sources: Any, shift: Any) -> Any:
+        """The latent or field of a condition from those of the sources: gain (first + coefficient second + shift)."""
+        chains, (first, second) = self.chains, self.chains.sources[condition]
+        mixed = of_sources[first] + chains.coefficients[condition] * of_sources[second]
+        return chains.gains[condition] * (mixed + shift)
+
+    def sees(self, condition: int, first: int, products: Products | None) -> Float32[ndarray, "step columns"]:
+        """What a rule makes its targets of, from the start of a block: see :meth:`~sgdlimit.Rule.target_seen`.
+
+        Without products the teacher's fields are missing.
+        """
+        count = BLOCK if products is None else products.shape[1]
+        seen = np.zeros((count, 0), float32) if products is None else self.teacher(condition, products)
+        if not self.rules[condition].asks_for_clusters:
+            return seen
+        return np.column_stack([seen, self.clusters(condition, first, count).astype(float32)])
 
     def form(self, condition: int, products: Products, inputs: Float32[ndarray, "step N"]) -> None:
         """Write the inputs."""
         inputs_and_labels(products, self.chains, condition, inputs, np.empty((0, len(inputs))))
-
-    def targets(
-        self, condition: int, first: int, products: Products, noise: Float32[ndarray, "sample columns"]
-    ) -> Shaped[ndarray, "sample *target"]:
-        """Targets of a rule for some samples, from the start of a block."""
-        import jax
-
-        rule, count = self.rules[condition], len(noise)
-        if (given := self.given_labels(first, count)) is not None:
-            return given
-        teacher = self.sees(condition, first, products[:, :count])
-        task = np.searchsorted(self.chains.switch_samples, np.arange(first, first + count), side="right")
-
-        def target(teacher, noise, task):
-            given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
-            return rule.target(teacher, noise=noise, given=given, task=task)
-
-        with own_jax(accelerated=True):
-            return np.asarray(jax.vmap(target)(teacher, noise, task))
 
     def formed(
         self, condition: int, products: Products, count: int
@@ -248,30 +237,35 @@ class Stream:
         Blocks ``first``, ``first + step``, … are drawn, so that several readers can share them. The stream stops at
         ``end``, which cuts its last block short; by default it never stops.
         """
-        chains, rule = self.chains, self.instances[condition].rule
         for start in takewhile(lambda start: start < end, count(first * BLOCK, step * BLOCK)):
             size = int(min(BLOCK, end - start))
+            task = self.task(np.arange(start, start + size))
             with one_thread():  # of BLAS, for the bits of the simulation
                 products = self.products(start)
-                inputs, tasks = self.formed(condition, products, size)
+                inputs, labels = self.formed(condition, products, size)
                 latent = self.latent(condition, start)[:size]
-            if rule is not None:
-                targets = self.targets(condition, start, products, self.noise(start, size, rule.noise))
-                yield Samples(latent, inputs, targets.astype(float))
-                continue
-            task = np.searchsorted(chains.switch_samples, np.arange(start, start + size), side="right")
-            noise = chains.rates.label_noise[condition] * self.label_noise(start, size)
-            yield Samples(latent, inputs, tasks[task, range(size)] + noise)
+            if self.instances[condition].rule is None:
+                noise = self.chains.rates.label_noise[condition] * self.noise(start, size, 1)[:, 0]
+                labels = labels[task, range(size)] + noise
+            else:
+                labels = self._targets(condition, self.sees(condition, start, products[:, :size]), start, task)
+            yield Samples(latent, inputs, labels)
 
-    def latent(self, condition: int, first: int) -> Float32[ndarray, "step D"]:
-        """The latent vectors C themselves, of one condition and a whole block."""
-        turned = [
-            self.projection.unrotated(latent) if source.isotropic else latent
-            for source, latent in zip(self.sources, self.latents(first), strict=True)
-        ]
-        one, other = (turned[source] for source in self.chains.sources[condition])
-        gain, coefficient = self.chains.gains[condition], self.chains.coefficients[condition]
-        return gain * (one + coefficient * other - self.locations[condition])
+    def _targets(
+        self, condition: int, teacher: Shaped[ndarray, "sample ..."], first: int, task: Int[ndarray, "sample"]
+    ) -> Float[ndarray, "sample *target"]:
+        """Targets of a rule for some samples."""
+        import jax
+
+        rule = self.rules[condition]
+
+        def target(teacher, noise, task):
+            given = jax.tree.map(partial(jax.numpy.asarray, dtype="float32"), rule.given)
+            return rule.target_seen(teacher, noise=noise, given=given, task=task)
+
+        with own_jax(accelerated=True):
+            noise = self.noise(first, len(task), rule.noise)
+            return np.asarray(jax.vmap(target)(teacher, noise, task), float)
 
 
 def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> Stream:
@@ -291,18 +285,22 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         If the instances cannot share a stream.
     """
     if not instances:
-        raise ProblemError("instances: must not be empty. Give at least one.")
-    first = _check_alike(instances)
+        raise ProblemError("instances: must be at least one (got none). Give some.")
+    first, (samples, units) = _check_alike(instances), _step(instances[0])
     f, features, teacher, transform = first.f, first.features, first.teacher, first.transform
     if len(given) == 2:  # inputs that stay as they are
         transform = FeatureTransform.scaled_identity(first.input_dim, np.sqrt(first.input_dim))
         f, features, teacher = nonlinearity_named("identity"), transform.dense(), np.zeros((0, first.input_dim))
-    projection, (samples, units) = Projection(features, teacher, transform), _step(first)
-    conditions = [condition_of(instance.latent, len(features), given) for instance in instances]
+    projection = Projection(features, teacher, transform)
+    # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
+    switches = samples * np.ceil(first.switch_times * first.input_dim / units - 1e-6).astype(np.int64)
+    conditions = [
+        condition_of((i.latent, *i.later_latents), switches.tolist(), len(features), given) for i in instances
+    ]
     firsts, seconds, coefficients, gains, exact = zip(*conditions, strict=True)
     sources = {source.name: source for source in firsts + seconds}
     places = {name: place for place, name in enumerate(sources)}
-    chosen = np.array([[places[source.name] for source in side] for side in (firsts, seconds)]).T.copy()
+    chosen = np.array([[places[source.name] for source in side] for side in zip(firsts, seconds, strict=True)])
     coefficients, gains = np.array([coefficients, gains], float32)
     exact = np.array(exact)
     locations = exact.astype(float32)
@@ -311,9 +309,7 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
     codes, functions = codes_of([*(instance.activation for instance in instances), *teachers])
     activations, teacher_activations = np.array(codes).reshape(2, -1)
     numbers = np.array([instance.rates[:6] for instance in instances], float).T.copy()
-    batch_size = first.training.batch_size
-    momentum = np.array([instance.rates.momentum for instance in instances])
-    rates = Rates(*numbers, batch_size=batch_size, momentum=momentum)
+    rates = Rates(*numbers, batch_size=first.training.batch_size)
     outputs = np.array([np.atleast_2d(i.teacher_output) for i in instances]) * rates.teacher_scale[:, None, None]
     labels = np.empty(0)
     if len(given) == 2:  # in the place of a teacher without units and of its noise
@@ -331,15 +327,14 @@ def stream_of(instances: Sequence[Instance], given: Sequence[ndarray] = ()) -> S
         teacher_activations=teacher_activations,
         tables=Tables.of(functions),
         teacher_output=outputs,
-        # Step n is taken at the time n/N; a task begins with the first step that is not before its time.
-        switch_samples=samples * np.ceil(first.switch_times * first.input_dim / units - 1e-6).astype(np.int64),
+        switch_samples=switches,
         rates=rates,
     )
-    return Stream(instances, list(sources.values()), projection, locations, f, chains, functions, labels)
+    return Stream(instances, [*sources.values()], projection, locations, f, chains, labels, samples, units)
 
 
 def check_labels(instance: Instance) -> None:
-    """Refuse a teacher that moves where its labels are asked for, which training alone knows."""
+    """Refuse to give out labels of a teacher that moves, because only training knows where it is."""
     if instance.training.moves_teacher:
         raise ProblemError(
             "training: must not move the teacher where labels are kept or given out (got teacher_drift or "
@@ -370,15 +365,25 @@ def _check_alike(instances: Sequence[Instance]) -> Instance:
             one, other = getattr(first, name), getattr(instance, name)
             if one is not other and not np.array_equal(one, other):
                 raise ProblemError(
-                    f"{name}: must be the same for instances simulated together (it differs). Simulate them one by one."
+                    f"{name}: must be the same for instances simulated together (got another). Simulate them one by "
+                    "one."
                 )
     kinds = {
-        (i.student.shape, i.teacher_output.shape, i.nonlinearity, i.centre, _step(i), *i.switch_times)
+        (
+            i.student.shape,
+            i.teacher_output.shape,
+            i.nonlinearity,
+            i.centre,
+            _step(i),
+            len(i.later_latents),
+            *i.switch_times,
+        )
         for i in instances
     }
     if len(kinds) > 1:
         raise ProblemError(
-            "instances: must have the same K, M, nonlinearity, centre, samples a step and switch_times (they differ). "
+            "instances: must have the same K, M, nonlinearity, centre, samples a step, switch_times and number of "
+            "later_latents (got others). "
             "Simulate them apart."
         )
     return first

@@ -1,4 +1,4 @@
-"""A PyTorch dataset of the samples that SGD sees; imported when it is used, for PyTorch is an extra."""
+"""A PyTorch dataset of the samples that SGD sees; imported when it is used, because PyTorch is an extra."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,7 +1,7 @@
 """Samples of the hidden manifold for your own networks: exactly those that :func:`sgdlimit.simulate` trains on.
 
-``make_hidden_manifold`` gives arrays, ``batches`` goes on for ever in constant memory, and ``HiddenManifoldDataset`` is
-a PyTorch dataset, for which the extra ``torch`` is needed.
+``make_hidden_manifold`` gives arrays. ``batches`` never ends and needs constant memory. ``HiddenManifoldDataset`` is a
+PyTorch dataset, which needs the extra ``torch``.
 """
 
 from collections.abc import Iterator
@@ -44,11 +44,13 @@ class HiddenManifold(NamedTuple):
 
 
 @overload
-def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[True] = ..., **settings: Any) -> Pairs: ...
+def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[True] = ..., **settings: Any) -> Pairs:
+    """Inputs X, shape (n_samples, N), and labels y, shape (n_samples,)."""
 
 
 @overload
-def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[False], **settings: Any) -> HiddenManifold: ...
+def make_hidden_manifold(n_samples: int = ..., *, return_X_y: Literal[False], **settings: Any) -> HiddenManifold:
+    """X and y with the latent C, shape (n_samples, D), and the instance that they come from."""
 
 
 @checked
@@ -128,16 +130,16 @@ def make_hidden_manifold(
 def batches(
     instance: Instance, batch_size: int, *, samples: int | None = None, seed: int = 0, run: int = 0
 ) -> Iterator[Samples]:
-    """The samples that SGD sees, in its order and in batches, without an end and in constant memory.
+    """The samples that SGD sees, in its order and in batches. They never end and need constant memory.
 
     Parameters
     ----------
     instance
         From :meth:`sgdlimit.Problem.draw`, or made of your own arrays.
     batch_size
-        Samples in each batch; of a stream that ends the last may have fewer.
+        Samples in each batch. If the stream ends, the last batch may have fewer.
     samples
-        After how many it ends; by default never.
+        Number of samples after which it ends; by default never.
     seed, run
         Those of :func:`sgdlimit.simulate`: its run ``run`` sees the same samples, bit for bit.
 
@@ -167,15 +169,12 @@ def _cut(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
     """Blocks as batches of another size."""
     waiting = next(blocks)
     while True:
-        while len(waiting.labels) >= size:
-            yield waiting.part(slice(size))
-            waiting = waiting.part(slice(size, None))
-        block = next(blocks, None)
-        if block is None:
-            break
-        waiting = Samples.joined([waiting, block])
-    if len(waiting.labels):
-        yield waiting
+        while len(waiting.labels) < size and (block := next(blocks, None)):
+            waiting = Samples.joined([waiting, block])
+        if not len(waiting.labels):
+            return
+        yield Samples(*(values[:size] for values in waiting))
+        waiting = Samples(*(values[size:] for values in waiting))
 
 
 def blocks_of(
@@ -202,6 +201,6 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] != "torch":
             raise
         raise ProblemError(
-            "datasets.HiddenManifoldDataset: needs PyTorch, which is not installed. "
-            "`pip install 'sgdlimit[torch]'` adds it, and datasets.batches does without."
+            "datasets.HiddenManifoldDataset: needs PyTorch, which is not installed. Run pip install 'sgdlimit[torch]', "
+            "or use datasets.batches, which does without."
         ) from None

@@ -42,8 +42,8 @@ def running_scheduler(address: str, files: Sequence[str | None] = ()) -> DaskEng
         return DaskEngine(Client(address, timeout=CONNECT_SECONDS, security=security, set_as_default=False))
     except (OSError, TypeError, ValueError) as error:
         raise ProblemError(
-            f"--scheduler: no scheduler answers at {address!r} ({_one_line(error)}). Start one with `dask scheduler`, "
-            "or correct the address or the TLS files."
+            f"--scheduler: must be where a scheduler answers (got {address!r}: {_one_line(error)}). Start one with "
+            "`dask scheduler`, or correct the address or the TLS files."
         ) from None
 
 
@@ -95,7 +95,7 @@ def batch_cluster(system: str, jobs: int, files: Sequence[str | None] = ()) -> D
             import dask_jobqueue
     except ImportError:
         raise ProblemError(
-            f"--cluster: {system!r} needs dask-jobqueue. Install it with pip install 'sgdlimit[cluster]'."
+            f"--cluster: {system!r} needs dask-jobqueue, which is not installed. Run pip install 'sgdlimit[cluster]'."
         ) from None
     from dask import config
     from distributed import Client
@@ -107,7 +107,7 @@ def batch_cluster(system: str, jobs: int, files: Sequence[str | None] = ()) -> D
     lacking = [f"jobqueue.{system}.{name}" for name in needed if settings[name] is None]
     if lacking:
         raise ProblemError(
-            f"--cluster: {system!r} needs {' and '.join(lacking)} in ~/.config/dask/jobqueue.yaml. Describe a job "
+            f"--cluster: must have {' and '.join(lacking)} in ~/.config/dask/jobqueue.yaml (got none). Describe a job "
             "there: cores, memory, walltime, queue, and as interface the network between the nodes."
         )
     cluster, security = None, _security(files) if any(files) else None
@@ -131,7 +131,7 @@ def batch_cluster(system: str, jobs: int, files: Sequence[str | None] = ()) -> D
                 job.status = Status.failed  # or close() is surprised that some did not begin
             cluster.close(timeout=10)
         raise ProblemError(
-            f"--cluster: {system!r} gives no jobs ({_one_line(error)}). Correct jobqueue.{system} in "
+            f"--cluster: must give jobs (got none from {system!r}: {_one_line(error)}). Correct jobqueue.{system} in "
             "~/.config/dask/jobqueue.yaml: cores, memory, walltime, queue, interface."
         ) from None
     return DaskEngine(client, cluster, _renewal(cluster, jobs))

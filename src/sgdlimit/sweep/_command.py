@@ -1,4 +1,4 @@
-"""What `sgdlimit sweep` does: from a TOML file to a store, with all that it reports on the way."""
+"""The command `sgdlimit sweep`: from a TOML file to a store, with its reports on the way."""
 
 import json
 import os
@@ -31,7 +31,7 @@ two cores they never pay: this process alone computes as many tasks in a minute.
 
 @dataclass(frozen=True)
 class Where:
-    """Where tasks are to be computed, as the command line says; see :mod:`sgdlimit.sweep._cluster`.
+    """Where tasks are computed, by the options of the command line; see :mod:`sgdlimit.sweep._cluster`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class Where:
         pays = cores() > 2 and found.tasks > 1 and found.seconds > PAYS and not current_process().daemon
         return pays * min(cores(), found.tasks) if self.workers is None else self.workers
 
-    def engine(self, found: Cost, part: Callable[[int, float], None]) -> Engine:
+    def engine(self, found: Cost, part: Progress) -> Engine:
         """The engine, started."""
         from . import _cluster as cluster
 
@@ -96,7 +96,7 @@ def sweep_from_file(
     say: Callable[[str], None],
     progress: Callable[[str, float, str], None],
 ) -> Summary | None:
-    """Run the sweep of a TOML file, or what is missing of it.
+    """Run the sweep of a TOML file, or resume it.
 
     Parameters
     ----------
@@ -107,13 +107,13 @@ def sweep_from_file(
     where
         Where to compute.
     dry_run
-        Only say what it will cost.
+        Only report what it will cost.
     max_failures, log
         See :func:`sgdlimit.sweep.run_sweep`; the log lies beside a local store by default.
     verify, repair
         First read all that is stored: stop at damage, or compute it again.
     say
-        Gets what is to be read.
+        Called with each message.
     progress
         Called with a stage, the fraction of it that is done, and a note.
 
@@ -157,7 +157,7 @@ def sweep_from_file(
             say(f"Damaged: {damage}")
         summary = Summary(len(plan), len(store.finished))
         if not summary.complete:
-            with where.engine(found, lambda index, done: progress("this task", done, "")) as engine:
+            with where.engine(found, lambda done: progress("this task", done, "")) as engine:
                 if engine.link:
                     say(f"Dashboard: {engine.link}")
                 if not engine.parallel:
@@ -187,7 +187,7 @@ def compute_sweep(
     max_failures: int = 3,
     progress: Progress = lambda done: None,
 ) -> Dataset:
-    """Run a sweep, or what is missing of it, and open it.
+    """Run a sweep, or resume it, and open its results.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def compute_sweep(
     with SweepStore(path, plan) as store:
         if missing := store.missing():
             with where.engine(
-                cost(plan, missing), lambda index, done: progress((len(store.finished) + done) / len(plan))
+                cost(plan, missing), lambda done: progress((len(store.finished) + done) / len(plan))
             ) as engine:
                 summary = run_sweep(
                     store,
@@ -264,5 +264,5 @@ def _check_log(path: Path) -> None:
         path.open("a").close()
     except OSError as error:
         raise ProblemError(
-            f"--log: {str(path)!r} cannot be written to ({error.strerror}). Name another file."
+            f"--log: must be a file to write to (got {str(path)!r}: {error.strerror}). Name another."
         ) from None

@@ -1,4 +1,4 @@
-"""What a sweep will cost, told before it begins."""
+"""The cost of a sweep, reported before it begins."""
 
 import shutil
 import time
@@ -38,7 +38,7 @@ class Cost(NamedTuple):
         Numbers of tasks, of conditions on instances, and of SGD runs with those of the noise floor.
     seconds
         On one core of this machine, measured on the first steps of one task of each kind, and known for theory from
-        docs/benchmarks.md. Times of clusters and laws differ; half or twice as much is within its error.
+        docs/benchmarks.md. It is accurate to a factor of two, because times of clusters and laws differ.
     memory
         Bytes that a process which computes the largest task will hold.
     disk
@@ -62,9 +62,10 @@ class Cost(NamedTuple):
 
 
 def cost(plan: Plan, missing: Sequence[int]) -> Cost:
-    """What computing the missing tasks of a plan takes, from a short trial of every kind of task.
+    """The cost of the missing tasks of a plan, from a short trial of every kind of task.
 
-    Kinds differ in anything but the instance. At most four are tried, and the others are taken for their mean.
+    Tasks of one kind differ only in the instance. At most four kinds are tried. The others are assumed to take the mean
+    of these.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def refuse_disk(plan: Plan, missing: int, path: str) -> None:
     room = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.exists())).free
     if "://" not in path and needed > room:
         raise ProblemError(
-            f"--out: {path!r} may take {format_bytes(needed)} more and {format_bytes(room)} are free there. Name "
+            f"--out: must have room for {format_bytes(needed)} more (got {format_bytes(room)} at {path!r}). Name "
             "another disk, or set run.trajectories = false."
         )
 
@@ -143,8 +144,7 @@ def trial(
         """Seconds of a run up to a step, with outputs at the last steps."""
         outputs_at = np.arange(max(last - outputs, 0) + 1, last + 1) / N
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DivergenceWarning)
+        with warnings.catch_warnings(action="ignore", category=DivergenceWarning):
             simulate_together(instances, np.append(0.0, outputs_at), test_samples=test_samples, threads=1)
         return time.perf_counter() - start
 
@@ -170,10 +170,12 @@ def _trial(plan: Plan, index: int) -> tuple[int, float, int]:
 
 
 def _theory_seconds(plan: Plan, theory: str, instance: Instance) -> float:
-    """Seconds of one solution."""
+    """Seconds of one solution; two blocks take as long as a cluster."""
     run, N = plan.sweep.run, instance.input_dim
     if theory != "mixture":
         return GAUSSIAN_THEORY * max(1.0, (N / 1000) ** 3)
+    if instance.blocks > 1:
+        return run.chains * run.time * N * SHARED * (1 + instance.blocks / 2)
     moments = instance.mixture_moments()
     if len(moments.kinds) == 1:
         return run.chains * run.time * N * SHARED * (1 + len(moments.weights))

@@ -48,7 +48,7 @@ def handlers_kept() -> Iterator[dict[int, Any]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A task that is done: its arrays, or what went wrong."""
+    """A finished task: its arrays, or what went wrong."""
 
     index: int
     arrays: dict[str, np.ndarray] | None
@@ -56,7 +56,7 @@ class Outcome:
     where: dict[str, str]
     error: str = ""
     notes: tuple[str, ...] = ()
-    """What is known of its accuracy."""
+    """Warnings about its accuracy."""
 
 
 class Engine:
@@ -67,13 +67,13 @@ class Engine:
     count
         How many tasks run at the same time.
     progress
-        Called with the number of a task and the fraction of it that is done.
+        Called with the fraction of a task that is done.
     """
 
     link: str | None = None
     """Address of the cluster's dashboard."""
 
-    def __init__(self, count: int = 1, progress: Callable[[int, float], None] = lambda index, done: None) -> None:
+    def __init__(self, count: int = 1, progress: Progress = lambda done: None) -> None:
         self._count, self._progress = count, progress
 
     @property
@@ -93,7 +93,7 @@ class Engine:
         def report(done: float) -> None:
             if stop.drop:
                 raise KeyboardInterrupt
-            self._progress(index, done)
+            self._progress(done)
 
         for index in indices:
             try:
@@ -107,8 +107,7 @@ class Engine:
 def run_task(plan: Plan, index: int, threads: int = 1, progress: Progress = lambda done: None) -> Outcome:
     """Compute a task here; an error is an outcome too."""
     start, arrays, text = perf_counter(), None, ""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AccuracyWarning)
+    with warnings.catch_warnings(record=True, action="always", category=AccuracyWarning) as caught:
         try:
             arrays = compute(plan, index, threads=threads, progress=progress)
         except Exception as error:
@@ -145,7 +144,7 @@ class DaskEngine(Engine):
 
     @property
     def parallel(self) -> int:
-        """Threads of all workers there are now."""
+        """Threads of all workers at present."""
         return sum(self.client.nthreads().values())
 
     def __exit__(self, *_: object) -> None:

@@ -83,7 +83,7 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
     record = CheckedStore(path).record()
     if "sweep" not in record or not record["digests"]:
         otherwise = "Give the store that `sgdlimit sweep` wrote."
-        raise ProblemError(f"path: {str(path)!r} is not a stored sweep. {use_of(path, otherwise)}")
+        raise ProblemError(f"path: must be a stored sweep (got {str(path)!r}). {use_of(path, otherwise)}")
     try:
         plan = Plan(Sweep(**record["sweep"]))
     except MALFORMED as error:
@@ -93,8 +93,7 @@ def open_sweep(path: str | Path, *, records: bool = False) -> Dataset:
         ) from None
     tasks = Tasks(path, plan)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
             group: Any = open_group(tasks, mode="r", use_consolidated=False)
             wrong = [name for name, array in plan.template.variables.items() if group[name].shape != array.shape]
             if wrong:  # found before xarray reads coordinates of any length

@@ -1,4 +1,4 @@
-"""How a sweep falls into tasks, and what arrays its results are: one chunk of each for a task."""
+"""How a sweep is divided into tasks, and the arrays of its results: a task writes one chunk of each."""
 
 import json
 from collections.abc import Hashable, Sequence
@@ -30,8 +30,8 @@ KINDS = {
     "floor_scale_": ((), ("run",), "noise_floor", "mean |x| of SGD on Gaussian inputs, {}"),
     "noise_": ((), (), "mixture", "M from the scatter of the mixture theory alone, {}"),
 }
-"""What is stored of each quantity, by prefix: dimensions before and after those of the grid, which option of the sweep
-asks for it, and what it is."""
+"""Arrays that are stored for each quantity, by prefix: dimensions before and after those of the grid, the option of the
+sweep that asks for them, and a description."""
 
 OTHERS = {
     "kl": ((), "D_KL(law ‖ N(0, I)), in nats; of one coordinate for a scalar mixture"),

@@ -28,11 +28,11 @@ class Summary:
     """Conditions of the tasks just computed in which SGD or a theory diverged."""
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What is known of the accuracy of the tasks just computed."""
+    """Warnings about the accuracy of the tasks just computed."""
     interrupted: bool = False
     started: float = field(default_factory=monotonic)
     text: str = ""
-    """All of it in words."""
+    """The summary in words."""
 
     @property
     def complete(self) -> bool:
@@ -41,7 +41,7 @@ class Summary:
 
     @property
     def accuracy(self) -> str:
-        """In how many of the tasks just computed theory is not as accurate as asked for, and why in the first."""
+        """In how many of the tasks just computed theory misses the requested accuracy, and why in the first."""
         return f"Theory is not accurate in {len(self.notes)} of {self.computed} tasks, first in {self.notes[0]}"
 
     @property

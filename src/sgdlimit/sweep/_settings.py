@@ -1,11 +1,10 @@
-"""What a sweep is: a problem, a grid over any of its fields, and how every condition is run."""
+"""Settings of a sweep: a problem, a grid over any of its fields, and how every condition is run."""
 
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import product
 from math import gcd, prod
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
@@ -15,10 +14,9 @@ from pydantic import Field, StrictBool, field_validator, model_validator
 from ..errors import ProblemError, nearest, shown
 from ..inputs import THEORIES, TheoryName
 from ..law_settings import Covariance, GaussianMixture, LabelledClusters
-from ..problem import Dimension, Duration, Few, Problem, Samples, Seed, Times, read_settings
+from ..problem import Dimension, Duration, Few, FileSettings, Problem, Samples, Seed, Times
 from ..rules import CLUSTERS
 from ..settings import Settings, flat, nested
-from ..signatures import checked
 from ..training import Schedule, Training
 from ..trajectory import log_times
 
@@ -95,7 +93,7 @@ class SweepRun(Settings):
         return tuple(sorted(value, key=THEORIES.index))
 
 
-class Sweep(Settings):
+class Sweep(FileSettings):
     """A grid over fields of a problem, on several instances, each condition with theory and SGD.
 
     Parameters
@@ -135,7 +133,7 @@ class Sweep(Settings):
         **unknown: Any,
     ) -> None:
         try:
-            super().__init__(problem=problem, grid=grid, run=run, **unknown)
+            super().__init__(problem=problem, grid=grid, run=run, **unknown)  # type: ignore[call-arg]
         except ProblemError as error:
             if not run:
                 raise
@@ -199,7 +197,8 @@ class Sweep(Settings):
             raise ProblemError(f"run.time: must be at least a step (got {self.run.time:g}). Give it more.")
         if CLUSTERS in self.values_of("labels"):
             raise ProblemError(
-                "labels: the noise floor of a sweep is that of Gaussian inputs, without clusters. Use sl.simulate."
+                "labels: must come from a teacher, because a sweep's noise floor has Gaussian inputs (got 'clusters'). "
+                "Use sgdlimit run."
             )
         if others := [name for name, shapes in self._shapes.items() if len({*map(len, shapes)}) > 1]:
             raise ProblemError(
@@ -219,7 +218,7 @@ class Sweep(Settings):
 
     @cached_property
     def followed(self) -> dict[str, tuple[int, ...]]:
-        """What trajectories have besides Q and R, and the largest shape of each; a condition fills a part of it."""
+        """Variables besides Q and R, each with its largest shape, of which a condition fills a part."""
         return {name: tuple(np.max([*shapes], axis=0, initial=1)) for name, shapes in self._shapes.items()}
 
     @property
@@ -261,21 +260,9 @@ class Sweep(Settings):
         settings = {"problem": problem, "grid": self.grid, "run": self.run.model_dump(mode="json")}
         return json.loads(json.dumps(settings, default=str))
 
-    @classmethod
-    @checked
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read a sweep from a TOML file.
-
-        Raises
-        ------
-        ProblemError
-            If the file cannot be read or a setting is wrong, naming the file.
-        """
-        return read_settings(cls, path)
-
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """What differs between two canonical settings, a phrase for each field."""
+    """Differences between two canonical settings, a phrase for each field."""
     one, two = ({path: repr(value) for path, value in flat(settings).items()} for settings in (here, there))
     pairs = {path: (one.get(path, "nothing"), two.get(path, "nothing")) for path in one | two}
     found = [f"{path} is {ours} here and {theirs} there" for path, (ours, theirs) in pairs.items() if ours != theirs]
@@ -285,7 +272,7 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
 
 
 def _wrong_values(path: str, values: Any) -> list[str]:
-    """Complaints about what is no list of different values."""
+    """Complaints about the values of an axis, which must be a list of different ones."""
     if not isinstance(values, list) or not values:
         return [f"grid: {path} must be a list of at least one value (got {shown(values)}). Write {path} = [...]."]
     seen = set()

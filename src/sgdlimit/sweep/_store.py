@@ -82,8 +82,8 @@ class SweepStore(Tasks):
             raise DamagedError(f"store: the settings in {self.path!r} cannot be read. Name another --out.") from None
         if different:
             raise ProblemError(
-                f"store: {self.path!r} is of other settings ({_first(different, 5)}). Name another --out, or go back "
-                "to those."
+                f"store: must be of the same settings (got {self.path!r}, where {_first(different, 5)}). Name another "
+                "--out, or go back to those."
             )
         if self.repaired and not self._repair:
             raise self.complaint(*self.repaired[0].split(" ", 1))
@@ -165,12 +165,12 @@ class SweepStore(Tasks):
         )
 
     def damage(self) -> dict[int, list[str]]:
-        """Read every chunk of every finished task; for each damaged task, what is wrong with it."""
+        """Read every chunk of every finished task. Return for each damaged task what is wrong with it."""
         found = {index: self.wrong(record_of_task(index)) for index in sorted(self.finished)}
         return {index: wrong for index, wrong in found.items() if wrong}
 
     def settle_damage(self) -> list[str]:
-        """Verify all tasks: say what is or was damaged; to repair them, forget those tasks, so that they are computed.
+        """Verify all tasks and report damage. With repair, forget the damaged tasks, so that they are computed again.
 
         Raises
         ------
@@ -181,8 +181,8 @@ class SweepStore(Tasks):
         phrases = [f"task {index} ({self.plan.name(index)}): {', '.join(wrong)}" for index, wrong in found.items()]
         if phrases and not self._repair:
             raise ProblemError(
-                f"store: {self.path!r} has {len(phrases)} damaged tasks, {_first(phrases, 3)}. Use --repair to compute "
-                "them again."
+                f"store: must be whole (got {len(phrases)} damaged tasks in {self.path!r}, {_first(phrases, 3)}). Use "
+                "--repair to compute them again."
             )
         for index in found:
             sync(self._store.delete(record_of_task(index)))
@@ -191,12 +191,11 @@ class SweepStore(Tasks):
 
 
 def _layout(plan: Plan) -> dict[str, Buffer]:
-    """What a store has before its first task: metadata of all arrays and coordinates, and the coordinates."""
+    """The objects of a store before its first task: metadata of all arrays and coordinates, and the coordinates."""
     objects: dict[str, Buffer] = {}
     store, coordinates = MemoryStore(objects), plan.template.coords.to_dataset()
     encoding = {name: {"compressors": COMPRESSORS} for name in coordinates.variables}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of other readers, about strings
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of other readers, about strings
         coordinates.to_zarr(store, consolidated=False, encoding=encoding)
         group = zarr.open_group(store, mode="r+", use_consolidated=False)
         for name, array in plan.template.items():
@@ -219,14 +218,17 @@ def _locked(root: Path, path: str) -> FileLock:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ProblemError(f"store: {path!r} cannot be written to ({error.strerror}). Name another.") from None
+        raise ProblemError(
+            f"store: must be a place to write to (got {path!r}: {error.strerror}). Name another."
+        ) from None
     lock = FileLock(root / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         who = (root / LOCK).read_text(encoding="utf-8")
         raise ProblemError(
-            f"store: another process{who} is writing to {path}. Wait for it, end it, or give another --out."
+            f"store: must have one writer (got another process{who} at {path}). Wait for it, end it, or give another "
+            "--out."
         ) from None
     who = f" (number {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')})"
     (root / LOCK).write_text(who, encoding="utf-8")
@@ -234,7 +236,7 @@ def _locked(root: Path, path: str) -> FileLock:
 
 
 def _is_free(store: Store) -> bool:
-    """Whether nothing is there but what a process leaves that is killed before it began."""
+    """Whether a place is empty, but for what a process leaves if it is killed at its very beginning."""
     if isinstance(store, LocalStore) and store.root.exists() and not store.root.is_dir():
         return False
     return all(name == LOCK or name.endswith(".partial") for name in sync(names_in(store, "")))

@@ -1,23 +1,25 @@
 """One task of a sweep: all its conditions trained together, and every theory they are compared with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
-from warnings import catch_warnings, simplefilter
+from functools import cache, cached_property, partial
+from itertools import chain
+from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
 from numpy import ndarray
 from xarray import Dataset
 
 from ..comparison import discrepancy, magnitude
-from ..errors import DivergenceError, DivergenceWarning, ProblemError
-from ..inputs import Gaussian, LatentLaw, is_centred
+from ..errors import DivergenceError, DivergenceWarning
+from ..inputs import Gaussian, is_centred
 from ..instance import Instance
 from ..law_settings import GaussianLatent, GaussianMixture
 from ..problem import Problem
 from ..resources import one_thread
 from ..simulation import Progress, simulate_together
-from ..theory import solve, solve_mixture
+from ..theory import Mixture, solve, solve_mixture
 from ..trajectory import followed
 from ._plan import Plan
 from ._settings import SweepRun
@@ -25,9 +27,9 @@ from ._settings import SweepRun
 KL_SAMPLES = 2000
 
 Key = tuple[str, str]
-"""What is trained: the settings without the law, and the law; "" is N(0, I)."""
+"""A trained instance: the settings without the law, and the law; "" is N(0, I)."""
 Case = tuple[str, str, str]
-"""What a solution depends on: the theory, and such a key."""
+"""A solution: the theory, and such a key."""
 
 
 def compute(plan: Plan, index: int, *, threads: int = 1, progress: Progress = lambda done: None) -> dict[str, ndarray]:
@@ -55,25 +57,23 @@ def compute(plan: Plan, index: int, *, threads: int = 1, progress: Progress = la
     AccuracyWarning
         As :func:`sgdlimit.solve` does.
     """
-    with catch_warnings(), one_thread():
-        simplefilter("ignore", DivergenceWarning)
+    with catch_warnings(action="ignore", category=DivergenceWarning), one_thread():
         return Conditions(plan, index).results(threads, progress)
 
 
-def applicable_theory(law: LatentLaw, dim: int, theory: str) -> str | None:
-    """The simplest theory that says the same about a law as the one asked for; None where that cannot be asked.
+def applicable_theory(instance: Instance, theory: str) -> str | None:
+    """The simplest theory that says the same about an instance as the one asked for; None where that does not apply.
 
     Moment-matched theory of Σ_C = I is the conventional one; mixture theory of one Gaussian cluster without a mean is
     the moment-matched one.
     """
+    law, dim = instance.latent, instance.latent_dim
     if theory == "conventional" or isinstance(law, Gaussian):
         return "conventional"
     if theory == "mixture":
-        try:
-            clusters = law.clusters(dim)
-        except ProblemError:
+        if not Mixture().applies(instance):
             return None
-        if len(clusters.weights) > 1 or clusters.means.any():
+        if instance.blocks > 1 or len(law.clusters(dim).weights) > 1 or law.clusters(dim).means.any():
             return theory
     covariance = law.covariance(dim)
     if not is_centred(law.mean(dim), covariance):
@@ -82,7 +82,7 @@ def applicable_theory(law: LatentLaw, dim: int, theory: str) -> str | None:
 
 
 class Conditions:
-    """What a task trains and solves: its conditions, and Gaussian inputs for the noise floor, each once.
+    """All that a task trains and solves: its conditions, and Gaussian inputs for the noise floor, each once.
 
     Parameters
     ----------
@@ -107,15 +107,15 @@ class Conditions:
 
     @property
     def instances(self) -> list[Instance]:
-        """What is trained."""
+        """All trained instances."""
         return list(self.trained.values())
 
     @cached_property
     def asked(self) -> dict[Key, list[Case | None]]:
-        """By key, for each theory of the sweep the simplest case that says the same; None if it does not apply."""
+        """For each key and theory of the sweep the simplest equivalent case; None if the theory does not apply."""
         asked = {}
         for (network, law), instance in self.trained.items():
-            names = (applicable_theory(instance.latent, instance.latent_dim, name) for name in self.run.theories)
+            names = (applicable_theory(instance, name) for name in self.run.theories)
             asked[network, law] = [
                 (name, network, "" if name == "conventional" else law) if name else None for name in names
             ]
@@ -141,15 +141,16 @@ class Conditions:
             progress=progress,
         )
         runs = dict(zip(self.trained, trajectories, strict=True))
+        alike: dict[Any, dict[Case, Instance]] = {}  # mixture theory of one law needs its moments once
+        for case, instance in cases.items():
+            alike.setdefault(id(instance.latent) if case[0] == "mixture" else case, {})[case] = instance
         with ThreadPoolExecutor(threads) as pool:
-            solutions = dict(
-                zip(cases, pool.map(lambda case: _solved(cases[case], case[0], times, run), cases), strict=True)
-            )
+            solutions = dict(chain(*pool.map(lambda group: list(_solved(group, times, run)), alike.values())))
         kl = cache(lambda key: float(self.trained[key].latent.kl_to_standard_normal(samples=KL_SAMPLES)))
 
         @cache
         def compared(key: Key, case: Case | None) -> dict[str, Dataset]:
-            """What is stored of a run and the theory it is compared with, by the prefix of the names."""
+            """Datasets that are stored for a run and the theory it is compared with, by the prefix of their names."""
             whole = runs[key].sel(overlaps=case[0], drop=True) if case else runs[key].isel(overlaps=0, drop=True)
             stored = [name for name in followed(whole) if case or name not in ("Q", "R")]
             sgd = whole[stored].reindex(time=times)
@@ -161,7 +162,7 @@ class Conditions:
             diverged_at = whole.attrs.get("diverged_at", np.nan)
             return found | {"": sgd.assign(diverged_at=diverged_at, kl=kl(key), applies=case is not None)}
 
-        # What is not filled in, as units that a condition does not have, stays NaN.
+        # Entries that a condition does not have, such as further units, stay NaN.
         empty = plan.template.isel(plan.region(self.index))
         arrays = {str(name): empty.variables[name].copy() for name in empty}
 
@@ -188,14 +189,14 @@ class Conditions:
 
 
 def _drawn(problems: Sequence[Problem], seed: int) -> Iterator[Instance]:
-    """Draw the conditions of a task, which share their arrays where they can."""
-    first = problems[0].draw(seed)
+    """Draw the conditions of a task, which share their arrays and laws where they can."""
+    first, laws = problems[0].draw(seed), {}
     for problem in problems:
         if problem.student_alignment or first.rule is not None:  # the start or rule depends on more than the seed
             yield problem.draw(seed)
         else:
             yield first.replace(
-                latent=problem.draw_latent(seed),
+                latent=laws.setdefault(problem.latent.model_dump_json(), problem.draw_latent(seed)),
                 activation=problem.activation,
                 teacher_activation=problem.teacher_activation,
                 learning_rate=problem.learning_rate,
@@ -204,14 +205,28 @@ def _drawn(problems: Sequence[Problem], seed: int) -> Iterator[Instance]:
             )
 
 
-def _solved(instance: Instance, theory: str, times: ndarray, run: SweepRun) -> tuple[Dataset, Dataset]:
-    """Solve one case on one thread: what it predicts, NaN from where it diverges, and the M of its scatter alone."""
-    try:
-        if theory == "mixture":
-            chains = run.chains if len(instance.mixture_moments().kinds) == 1 else run.chains_by_weights
-            found = solve_mixture(instance, times, chains=chains, largest_step=run.largest_step, threads=1)
+def _solved(
+    cases: Mapping[Case, Instance], times: ndarray, run: SweepRun
+) -> Iterator[tuple[Case, tuple[Dataset, Dataset]]]:
+    """Solve cases of one theory and law on one thread: see :func:`_with_scatter`."""
+    moments = None
+    for case, instance in cases.items():
+        if case[0] == "mixture":
+            moments = moments or instance.mixture_moments()
+            chains = run.chains if len(moments.kinds) == 1 else run.chains_by_weights
+            settings = {"largest_step": run.largest_step, "threads": 1, "moments": moments}
+            ask = partial(solve_mixture, chains=chains, **settings)
         else:
-            found = solve(instance, times, theory=theory)
+            ask = partial(solve, theory=case[0])
+        yield case, _with_scatter(ask, instance, times)
+
+
+def _with_scatter(ask: Callable[..., Dataset], instance: Instance, times: ndarray) -> tuple[Dataset, Dataset]:
+    """What a theory predicts, NaN from where it diverges, and the M of its scatter alone."""
+    try:
+        found = ask(instance, times)
+        if "mean_field_noise" in found.attrs:  # equations of motion, which do not scatter
+            found = found.isel(run=0, drop=True)
     except DivergenceError:  # before the first output
         found = solve(instance, [0.0]).isel(time=slice(0)).assign_attrs(diverged_at=float(times[0]))
     diverged_at, members = found.attrs.get("diverged_at", np.nan), found.sizes.get("run", 0)

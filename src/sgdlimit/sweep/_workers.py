@@ -36,7 +36,7 @@ KILLED = (
 )
 
 POLL_SECONDS = 0.1
-"""After which a stop is noticed that is no signal."""
+"""Interval at which a stop without a signal is noticed."""
 
 
 class Worker(NamedTuple):
@@ -48,7 +48,7 @@ class Worker(NamedTuple):
 
 
 class LocalEngine(Engine):
-    """So many workers on this machine, a task at a time for each; no more are started than there are tasks."""
+    """Workers on this machine, each with one task at a time. No more of them start than there are tasks."""
 
     def outcomes(self, plan: Plan, indices: Sequence[int], stop: Stop) -> Iterator[Outcome]:
         """See :meth:`Engine.outcomes`.
@@ -106,7 +106,7 @@ def _worker(plan: Plan) -> Worker:
 
 
 def _serve(plan: Plan, tasks: Connection, outcomes: Connection) -> None:
-    """What a worker does."""
+    """Compute tasks for ever."""
     while True:
         outcomes.send(run_task(plan, tasks.recv()))
 

@@ -54,8 +54,6 @@ SMALLEST = 1e-12
 
 ALIKE = 1e-13
 RANDOMISATIONS = 8
-HIGHEST_LEVEL = 15
-"""Logarithm to base 2 of the most points of one randomisation."""
 
 Kinks = Float[Array, "n kink"]
 
@@ -152,6 +150,7 @@ class Quadrature(Expansions):
     level: int = 10
     """Logarithm to base 2 of the points of one randomisation."""
     method: ClassVar[str] = "quasi-Monte Carlo"
+    highest: ClassVar[int] = 15
 
     def __repr__(self) -> str:
         functions = f"{self.student.name}:{self.student.digest}, {self.teacher.name}:{self.teacher.digest}"
@@ -166,13 +165,6 @@ class Quadrature(Expansions):
     def finest_tolerance(self) -> float:
         """With a kink in g' the noise has steps where points cross it."""
         return 1e-6 if len(self.student.kinks.positions) else 0.0
-
-    def reaching(self, error: float) -> Integrals:
-        """Take more points; the error is assumed to fall as their number to the power −0.7."""
-        if not error > self.accuracy:
-            return self
-        level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
-        return Quadrature(self.student, self.teacher, int(min(level, HIGHEST_LEVEL)))
 
     # --- two fields ---
 

@@ -1,4 +1,4 @@
-"""What a theory made from finite data is uncertain by: the bootstrap with random weights (Rubin 1981)."""
+"""The uncertainty of a theory made from finite data: the bootstrap with random weights (Rubin 1981)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,12 +22,12 @@ LARGEST = 10
 def bootstrap(
     instance: Instance, times: ArrayLike, *, resamples: int = 20, seed: int = 0, nodes: int | None = None
 ) -> Dataset:
-    """Moment-matched theory of finite data, with the standard errors that the data leave it.
+    """Moment-matched theory of finite data, with its standard errors.
 
-    Ω, Φ and T are those of the samples; of the law that the samples came from they are estimates. Each resample gives
-    the samples random probabilities, uniform among all, and has a spectrum and a trajectory of its own. Their deviation
-    is the standard error of the theory; what their mean is off by is its bias, for a covariance of few samples has its
-    eigenvalues too far apart. It is of order N/count, and is subtracted from what is returned.
+    Ω, Φ and T of the samples are estimates for the law that the samples came from. Each resample gives the samples
+    random probabilities, uniform among all, and has a spectrum and a trajectory of its own. The deviation of the
+    resamples is the standard error of the theory. The offset of their mean is its bias, because a covariance of few
+    samples has its eigenvalues too far apart. The bias is of order N/count, and is subtracted from the result.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def bootstrap(
     times
         Output times t = step/N, shape (time,), increasing, from 0 on.
     resamples
-        How many, at least 2. With 20 the standard errors are good to a sixth.
+        Number of resamples, at least 2. With 20, the standard errors are accurate to a sixth.
     seed
         Seed of the resampling.
     nodes

@@ -4,8 +4,8 @@ A program is kept whole, because tracing it again would take a second, and witho
 not call Python back: see how :mod:`sgdlimit.theory._integrate` avoids that.
 
 The folder is ``$SGDLIMIT_CACHE_DIR``, or else ``$XDG_CACHE_HOME/sgdlimit`` or ``~/.cache/sgdlimit``; set to nothing,
-the variable turns the cache off. Whatever is wrong with the folder or a file in it, the program is compiled as without
-it. Kept programs are machine code: they are loaded from files and folders that only this user can write.
+the variable turns the cache off. If anything is wrong with the folder or a file in it, the program is compiled as
+without it. Kept programs are machine code: they are loaded from files and folders that only this user can write.
 """
 
 import gzip
@@ -74,36 +74,32 @@ _programs: dict[tuple, tuple[Program, int]] = {}
 def _program(function: Program, tree: Any, shapes: tuple, static: tuple, device: Any, *, anew: bool = False) -> Program:
     """A program from memory, from the disk, or compiled and kept there. Threads may enter at the same time."""
 
-    def flat(*leaves):
-        return function(*tree.unflatten(leaves), **dict(static))
-
     key = function, tree, shapes, static, device
     with _making[key]:  # of several threads one compiles
-        return _made(key, flat, anew=anew)
-
-
-def _made(key: tuple, flat: Callable, *, anew: bool) -> Program:
-    function, tree, shapes, static, device = key
-    made = None if anew else _programs.get(key)
-    if made is None:
-        known = function.__module__, function.__qualname__, tree, shapes, static
-        path = _path(known) if device.platform == "cpu" else None
-        made = None if anew or path is None else _load(path, device)
+        made = None if anew else _programs.get(key)
         if made is None:
-            closed = any(getattr(value, "method", None) == "closed form" for _, value in static)
-            program = _compile(flat, shapes, {} if closed or device.platform != "cpu" else QUICKLY)
-            made = program, _store(path, program)
-        _programs[key] = made
-        while len(kept := list(_programs)) > 1 and sum(size for _, size in list(_programs.values())) > IN_MEMORY:
-            _programs.pop(kept[0], None)
-    return made[0]
+            known, on_cpu = (function.__module__, function.__qualname__, *key[1:4]), device.platform == "cpu"
+            path = _path(known) if on_cpu else None
+            made = None if anew or path is None else _load(path, device)
+            if made is None:
+                closed = any(getattr(value, "method", None) == "closed form" for _, value in static)
+                program = _compile(
+                    lambda *leaves: function(*tree.unflatten(leaves), **dict(static)),
+                    shapes,
+                    {} if closed or not on_cpu else QUICKLY,
+                )
+                made = program, _store(path, program)
+            _programs[key] = made
+            while len(kept := list(_programs)) > 1 and sum(size for _, size in list(_programs.values())) > IN_MEMORY:
+                _programs.pop(kept[0], None)
+        return made[0]
 
 
 def _compile(flat: Callable, shapes: tuple, options: dict[str, Any]) -> jax.stages.Compiled:
     return jax.jit(flat).lower(*shapes).compile(compiler_options=options)
 
 
-# --- on disk: nothing that goes wrong here may be seen ---------------------------------------------------------------
+# --- on disk: errors here stay silent ---
 
 
 def _sources() -> str:
@@ -127,7 +123,7 @@ def _path(program: tuple) -> Path | None:
         import llvmlite.binding as llvm
 
         settings = jax.config.values
-        # What JAX read from its cache it cannot write again, and what runs may not be what an edited file says.
+        # JAX cannot write again what it read from its own cache; and edited sources may differ from the running ones.
         if chosen == "" or settings["jax_compilation_cache_dir"] or _sources() != IMPORTED:
             return None
         folder = Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit")
@@ -144,7 +140,7 @@ def _path(program: tuple) -> Path | None:
 
 
 def _load(path: Path, device: Any) -> tuple[Program, int] | None:
-    """A program that was kept by this user under this name, and its size; what is damaged does not decompress."""
+    """A program that this user kept under this name, and its size. Damaged files do not decompress."""
     no_link = getattr(os, "O_NOFOLLOW", 0)
     with suppress(Exception), open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_link)) as file:
         info = os.fstat(file.fileno())

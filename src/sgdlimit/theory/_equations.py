@@ -63,19 +63,14 @@ class Case(NamedTuple):
     head: Any
     """Initial further parameters, as {"v": output weights (K,)}."""
     given: Any
-    """What does not move, as ṽ of the shape (tasks, M)."""
+    """Arrays that do not move, such as ṽ of the shape (tasks, M)."""
     rates: Rates
     points: Any = ()
-    """What the averages take their means over, where they have no closed forms."""
-
-    @property
-    def v(self) -> Any:
-        """Initial output weights of the network."""
-        return self.head["v"]
+    """The points that averages without closed forms are means over."""
 
 
 class State(NamedTuple):
-    """What moves: overlaps resolved over the spectrum (nodes last, where they vectorise), their sums, the head.
+    """All that moves: overlaps resolved over the spectrum (nodes last, where they vectorise), their sums, the head.
 
     Q = Σ w ω q and R = Σ w r are linear in q and r, so a Runge-Kutta step keeps them exactly. Carrying them along lets
     output times be interpolated without the nodes.
@@ -89,7 +84,7 @@ class State(NamedTuple):
     error: Scalar
     """ε as its derivative adds it up. Only its local error is of use: where ε is small it bounds the solver's steps."""
     more: dict[str, Any]
-    """What an option of training adds, by its name in the equations."""
+    """Variables that options of training add, by their names in the equations."""
 
 
 def start(case: Case) -> tuple[State, Case]:
@@ -97,20 +92,17 @@ def start(case: Case) -> tuple[State, Case]:
     (omega, weights, *products, T, noise), structure = jax.tree.flatten(jax.tree.map(jnp.asarray, case.spectrum))
     q, r, p = (jnp.moveaxis(array, 0, -1) for array in products)
     rates, more = case.rates, {}
+    no_q, no_r = jnp.zeros_like(q), jnp.zeros_like(r)
     if rates.sphere is not None:
         norm = jnp.sqrt(jnp.diagonal(q @ weights))[:, None, None]
         q, r = q / (norm * transposed(norm)), r / norm
     if rates.memory is not None:
-        more |= {"c": jnp.zeros_like(q), "s": jnp.zeros_like(q), "u": jnp.zeros_like(r)}
+        more |= {"c": no_q, "s": no_q, "u": no_r}
         more["V"] = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x)), case.head)
     if rates.norm is not None:
         more["B"] = jnp.asarray(rates.norm, float)
     if rates.carry is not None:
-        more |= {
-            "alpha": jnp.zeros_like(q) + np.eye(len(q))[..., None],
-            "beta": jnp.zeros_like(r),
-            "n": jnp.zeros_like(q),
-        }
+        more |= {"alpha": no_q + np.eye(len(q))[..., None], "beta": no_r, "n": no_q}
     if rates.drift is not None:
         more |= {"p": p, "T": T}
         kappa, turn, p_end, T_end = rates.drift

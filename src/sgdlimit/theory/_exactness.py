@@ -21,14 +21,14 @@ HERMITE_ERROR = 1e-10
 
 
 class Exactness(NamedTuple):
-    """How something is evaluated, and to what error."""
+    """A kind of evaluation, and its error."""
 
     kind: str
     """One of :data:`KINDS`."""
     error: float
     """Relative; 0 where exact, NaN where refused."""
     because: str
-    """What the error comes from, or why it is refused."""
+    """The source of the error, or the reason of the refusal."""
 
     def __str__(self) -> str:
         if self.kind == "exact":
@@ -40,7 +40,7 @@ ENSEMBLE = Exactness("Monte Carlo", np.nan, "an ensemble, with its spread")
 
 
 def refused(error: ProblemError) -> Exactness:
-    """What is refused with an error."""
+    """The exactness of a theory that is refused with an error."""
     return Exactness("refused", np.nan, str(error).split(". ")[0])
 
 

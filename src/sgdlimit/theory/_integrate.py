@@ -1,4 +1,4 @@
-"""One compiled solve of the equations of motion for one case, with Gaussian averages as accurate as asked for."""
+"""One compiled solve of the equations of motion for one case, with Gaussian averages of the requested accuracy."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,18 +35,18 @@ RELATIVE = 1e-4
 """Local error allowed to ε, relative to ε + the larger of atol and FINEST."""
 
 RARELY = 3e-3
-"""Likewise to what students do not know of their teachers, where a rule rarely learns."""
+"""Relative local error allowed to what students do not know of their teachers, where a rule rarely learns."""
 
 FINEST = 1e-11
-"""Below atol of this size the rounding of ε would stop the solver."""
+"""Smallest atol for ε. Below it, rounding would stop the solver."""
 
 SMALLEST_STEP = 1e-12
 
 STIFF = 10_000
-"""Explicit steps that the largest eigenvalue may ask for; with more, the step is implicit, at the price of ten."""
+"""Most explicit steps that the largest eigenvalue may need. Beyond that steps are implicit, which cost ten each."""
 
 SPREAD = 1e3
-"""Implicit steps resolve eigenvalues that are smaller by this than the time asks for, because forces may grow."""
+"""Implicit steps resolve eigenvalues this many times smaller than the time needs, because forces may grow."""
 
 MAX_STEPS = 100_000
 TIMES_AT_ONCE = 64
@@ -77,7 +77,7 @@ class Solver(NamedTuple):
 
 
 class OrderParameters(NamedTuple):
-    """Order parameters at the output times, infinite where the solver did not get; and the steps it took."""
+    """Order parameters at the output times, infinite where the solver did not arrive, and the steps it took."""
 
     Q: Float[Array, "time K K"]
     R: Float[Array, "time K M"]
@@ -90,21 +90,6 @@ class OrderParameters(NamedTuple):
     """Number of output times before the first at which the trajectory has diverged."""
     integral_error: float = 0.0
     """Largest error of the Gaussian averages estimated along the trajectory, see :meth:`Averages.error`."""
-
-    @property
-    def v(self) -> Any:
-        """Output weights, shape (time, K)."""
-        return self.head["v"]
-
-    @property
-    def generalization_error(self) -> Any:
-        """ε on the present task, shape (time,)."""
-        return self.metrics["generalization_error"]
-
-    @property
-    def task_error(self) -> Any:
-        """ε on every task, shape (time, task)."""
-        return self.metrics["task_error"]
 
 
 class _TimesChecked(dfx.AbstractAdjoint):
@@ -148,7 +133,7 @@ def integrate(
     >>> one = Spectrum([1.0], [1.0], [[[1.0]]], [[[0.0]]], [[[1.0]]], [[1.0]])
     >>> with jax.enable_x64(True):
     ...     case = Case(one, {"v": jnp.ones(1)}, jnp.ones((1, 1)), PLAIN.rates(0.1, K=1, M=1))
-    ...     print(integrate(case, jnp.ones(1), averages=integrals_for("linear")).v.dtype)
+    ...     print(integrate(case, jnp.ones(1), averages=integrals_for("linear")).Q.dtype)
     float64
     """
     state, case = start(case)
@@ -204,7 +189,7 @@ def integrate(
     solution = dfx.diffeqsolve(
         dfx.ODETerm(slope),
         Rosenbrock(case, averages, level, average) if stiff else dfx.Tsit5(),
-        t0=0.0,
+        t0=0.0 if rates.carry is None else rates.carry,
         t1=times[-1],
         dt0=None,
         y0=average(state),
@@ -220,7 +205,7 @@ def integrate(
 def _by_batches(
     step: Callable[[Any, State], State], observe: Callable[..., Any], alpha: Any, state: State, times: Any
 ) -> OrderParameters:
-    """What is observed at given times of a state that moves at multiples of α."""
+    """Observations at given times of a state that changes at multiples of α."""
 
     def batch(place):
         number, state = place
@@ -235,7 +220,7 @@ def _by_batches(
 
 
 def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) -> OrderParameters:
-    """What :func:`integrate` finds, compiled, as NumPy arrays, with Gaussian averages as accurate as asked for."""
+    """Results of :func:`integrate` as NumPy arrays, compiled, with Gaussian averages of the requested accuracy."""
     inputs, averages, rates = case.spectrum, solver.averages, case.rates
     K, M = inputs.overlap.shape[1:]
     start = inputs.Q[None], inputs.R[None], jax.tree.map(lambda x: np.asarray(x)[None], case.head)
@@ -251,8 +236,8 @@ def order_parameters(case: Case, times: Float[ndarray, "time"], solver: Solver) 
     stiff = plain and explicit_steps > STIFF
     if rates.fraction is not None and times[-1] / rates.fraction > solver.max_steps:
         raise ProblemError(
-            f"batch_fraction: {rates.fraction:g} takes more than {solver.max_steps} steps until t={times[-1]:g}. Use "
-            "larger batches, or batch_size."
+            f"batch_fraction: must make at most {solver.max_steps} steps until t={times[-1]:g} (got "
+            f"{rates.fraction:g}). Use larger batches, or batch_size."
         )
     more_times = np.append(times, np.repeat(times[-1], -len(times) % TIMES_AT_ONCE))
     rest = more_times, *solver.tolerances().values()

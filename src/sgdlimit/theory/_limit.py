@@ -92,5 +92,5 @@ def marchenko_pastur(
 def _overlap(name: str, value: ArrayLike) -> Float[np.ndarray, "d d"]:
     """The overlap of every pair of units, checked."""
     array = numbers(name, value, 2 * np.shape(value)[:1] or ("d", "d"))
-    check_covariance(name, array)
+    check_covariance(f"{name}: the matrix", array)
     return array

@@ -38,7 +38,7 @@ ITERATIONS = 60
 
 
 class Optimum(NamedTuple):
-    """The best schedule and the best constant rate, as theory has them."""
+    """The best schedule and the best constant rate according to theory."""
 
     scheduled: Instance
     """The instance with the best schedule, for :func:`sgdlimit.solve` and :func:`sgdlimit.simulate`."""
@@ -51,7 +51,7 @@ class Optimum(NamedTuple):
     evaluations: int
     """Trajectories solved, most of them with their derivatives."""
     converged: bool
-    """Whether the optimiser came to a point where the gradient vanishes, or improvement does."""
+    """Whether the optimiser stopped where the gradient or the improvement vanishes."""
 
     @property
     def schedule(self) -> Schedule:
@@ -66,7 +66,7 @@ class Optimum(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """By what factor the schedule lowers the final error."""
+        """Factor by which the schedule lowers the final error."""
         return self.constant_error / self.error
 
     def __str__(self) -> str:
@@ -136,7 +136,7 @@ def optimal_schedule(
         raise ProblemError("training.schedule: must be None (got a schedule). Give an instance without one.")
     scanned = numbers("rates", np.geomspace(0.005, 20, 25) if rates is None else rates, ("rate",))
     if len(scanned) < 3 or (np.diff(scanned, prepend=0) <= 0).any():
-        raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}).")
+        raise ProblemError(f"rates: must be at least 3 positive numbers that increase (got {shown(rates)}). Sort them.")
     times = np.linspace(0, duration, knots)
     case, averages = case_of(instance, reduced_spectrum(instance, theory, nodes), theory), averages_of(instance)
     points = averages.points(*case.spectrum.overlap.shape[1:])[0]
@@ -156,10 +156,13 @@ def optimal_schedule(
     errors = [*map(log_error, log_factors)]
     least = int(np.argmin(errors))
     if errors[least] >= LOST:
-        raise DivergenceError("rates: theory diverges with every one. Give smaller ones.")
+        raise DivergenceError(
+            f"rates: must include one with which theory converges (got {shown(scanned.tolist())}). Give smaller ones."
+        )
     if least in (0, len(errors) - 1):
-        end = "last" if least else "first"
-        raise ProblemError(f"rates: the best of {len(errors)} is the {end} one. Give a range beyond it.")
+        raise ProblemError(
+            f"rates: must have the best one inside their range (got {scanned[least]:g}, at its end). Extend it."
+        )
     around = log_factors[least - 1], log_factors[least + 1]
     constant: Any = minimize_scalar(log_error, bounds=around, method="bounded", options={"xatol": 1e-3})
 
@@ -199,5 +202,5 @@ def log_final_error(
 
 def _with(instance: Instance, times: Float[ndarray, "knot"], log_factors: Float[ndarray, "knot"]) -> Instance:
     """The instance with a schedule."""
-    schedule = Schedule.of(lambda t: np.exp(log_factors), times)
+    schedule = Schedule(times=times, factors=np.exp(log_factors))  # type: ignore[arg-type]
     return instance.replace(training=instance.training.replace(schedule=schedule))

@@ -20,12 +20,12 @@ from ._solve import describe, trajectories
 from ._theories import Theory, averages_of, case_of, reduced_spectrum, theory_of
 
 PROMINENCE = 0.1
-"""By how much −d ln ε/d ln t is below its values on both sides, on a plateau."""
+"""How far −d ln ε/d ln t on a plateau lies below its values on both sides."""
 DEEPEST = 10.0
-"""A fall from the plateau by more than this factor counts as one by this factor."""
+"""A larger fall from the plateau counts as a fall by this factor."""
 
 RESOLVED = 1e-6
-"""Errors below this one are not told apart; there the solver's own would make slopes."""
+"""Smaller errors are not told apart, because the solver's own error would make slopes there."""
 
 RTOL = ATOL = 1e-7
 
@@ -37,10 +37,10 @@ def plateau_exit(times: ArrayLike, error: ArrayLike) -> tuple[float, float]:
     """When a trajectory leaves its plateau, and the generalisation error there.
 
     The plateau is where the fall of the error, s(t) = −d ln ε/d ln t, has its most prominent minimum between two
-    maxima: between the first fall and the one that ends the plateau. A minimum that is less than 0.1 below either
-    side is none. The plateau is left when ε first falls below √(ε_plateau ε_end), half way on a logarithmic scale. An
-    ε_end below ε_plateau/10 counts as ε_plateau/10, because it would depend on when training ends. Errors below 1e-6
-    or NaN count as 1e-6.
+    maxima: between the first fall and the one that ends the plateau. A minimum less than 0.1 below either
+    side does not count. The plateau is left when ε first falls below √(ε_plateau ε_end), half way on a logarithmic
+    scale. An ε_end below ε_plateau/10 counts as ε_plateau/10, because it would depend on when training ends. Errors
+    below 1e-6 or NaN count as 1e-6.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def phase_diagram(
     given = problem.model_dump(exclude_unset=True)
     cells = [Problem(**nested(dict(zip(axes, cell, strict=True)), given)) for cell in product(*axes.values())]
     if not cells:
-        raise ProblemError("settings: must have values for both (got none for one).")
+        raise ProblemError("settings: must have values for both (got none for one). Give a list of each.")
 
     theory, known = theory_of(theory), {}
     cases: list[Case] = []
@@ -153,9 +153,13 @@ def phase_diagram(
         cases.append(case_of(instance, known[drawn], theory))
         rules.add(averages_of(instance))
     if len({case.spectrum.overlap.shape[1:] for case in cases}) > 1:
-        raise ProblemError("settings: the network's size must not vary. Draw one diagram for each number of units.")
+        raise ProblemError(
+            "settings: must leave the network's size as it is (got several). Draw one diagram for each number of units."
+        )
     if len(rules) > 1:
-        raise ProblemError("settings: the learning rule must not vary. Draw one diagram for each.")
+        raise ProblemError(
+            f"settings: must leave the learning rule as it is (got {len(rules)}). Draw one diagram for each."
+        )
     functions = problem.activation, problem.teacher_activation
     attrs = {"problem": problem.model_dump_json(exclude_none=True), "instance_seed": seed, "theory": str(theory)}
     attrs |= describe(*functions, [cell.training for cell in cells])

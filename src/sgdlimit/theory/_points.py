@@ -7,9 +7,9 @@ give two trajectories, whose mean is the result and half of whose difference is 
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from ..errors import ProblemError
-from ..rules import CLUSTERS, Averages, Forces, Moment, Rule
+from ..rules import Averages, Forces, Moment, Rule
 from ..trajectory import on_tasks
 from ._averages import SMALLEST, lower_root, single, sobol_normals, times_inverse
 
-LOWEST_LEVEL, HIGHEST_LEVEL = 14, 18
-"""Logarithms to base 2 of the fewest and the most points of a set."""
+LOWEST_LEVEL = 14
+"""Logarithm to base 2 of the fewest points of a set."""
 
 NEAREST = 1e-5
 """Smallest σ of points that are placed near a teacher's ν = 0."""
@@ -31,7 +31,7 @@ WIDTH = 2.0
 """Points lie so many σ around it. Where that is 1 or more they stay where they are, and no label flips."""
 
 SOLVER_SHARE = 1 / 20
-"""Part of the accuracy asked for that is left to a step of the solver."""
+"""Share of the requested accuracy that is left to a step of the solver."""
 
 TRIED = 64
 """Samples on which two units are compared. Labels that are signs agree by chance on one."""
@@ -46,6 +46,7 @@ class OfRule(Averages):
     """Stands for the rule in the name of a program."""
     level: int = LOWEST_LEVEL
     method: ClassVar[str] = "quasi-Monte Carlo"
+    highest: ClassVar[int] = 18
 
     @property
     def gradient(self) -> bool:  # type: ignore[override]
@@ -67,13 +68,6 @@ class OfRule(Averages):
         """The right-hand side has steps where points cross a jump of δ."""
         return SOLVER_SHARE * self.rule.accuracy
 
-    def reaching(self, error: float) -> Self:
-        """Take more points; the error is assumed to fall as their number to the power −0.7."""
-        if not error > self.accuracy:
-            return self
-        level = self.level + np.ceil(np.log2(error / self.accuracy) / 0.7)
-        return replace(self, level=int(min(level, HIGHEST_LEVEL)))
-
     def metrics(self, at: Moment) -> dict[str, Any]:
         """The rule's metrics, on the present task and, of several, on each."""
         if at.rates.switch_times is None:
@@ -89,25 +83,18 @@ class OfRule(Averages):
 
     def permuted(self, case: Any, s: Any, t: Any) -> dict[str, Any] | None:
         """Where the head's entries go, if the update treats the units alike; found by trying it in every task."""
-        K, units, teachers = len(s), np.eye(len(s)), np.eye(len(t))
-
-        def places(shape):
-            index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
-            return [index, *(index.take(s, axis) for axis, size in enumerate(shape) if size == K)]
-
+        units, teachers = np.eye(len(s)), np.eye(len(t))
         (delta, change), (moved, moved_change) = self.tried(case, (units, teachers), (units[:, s], teachers[:, t]))
-        if not np.allclose(moved, delta[..., s], rtol=1e-4, atol=1e-5):
+        if not _alike(moved, delta[..., s]):
             return None
         found = {}
         for name, value in change.items():
-            each = value.reshape(len(value), -1)
-            fits = [
-                where for where in places(value.shape[1:])
-                if np.allclose(moved_change[name].reshape(each.shape), each[:, where.ravel()], rtol=1e-4, atol=1e-5)
-            ]  # fmt: skip
-            if not fits:
+            places = np.arange(value[0].size).reshape(value.shape[1:])
+            of_units = [axis for axis, size in enumerate(places.shape) if size == len(s)]
+            fits = [axis for axis in of_units if _alike(moved_change[name], value.take(s, axis + 1))]
+            if not fits and not _alike(moved_change[name], value):
                 return None
-            found[name] = fits[-1]
+            found[name] = places.take(s, fits[-1]) if fits else places
         return found
 
     def tried(self, case: Any, *maps: Any) -> list[Any]:
@@ -121,12 +108,8 @@ class OfRule(Averages):
 
         def once(fields, teacher, number, noise, task):
             extras = {"given": self.given(case), "task": task, "time": 1.0}
-            target = number
-            if rule.labels != CLUSTERS:
-                target = jax.vmap(lambda x, z: rule.target(x, noise=z, **extras))(teacher, noise)
-            if rule.samples == 1:
-                fields, target, noise = jax.tree.map(lambda x: x[0], (fields, target, noise))
-            return rule.learn(fields, target, case.head, noise=noise, **extras, **overlaps)
+            target = jax.vmap(lambda x, i, z: rule.target(x, cluster=i, noise=z, **extras))(teacher, number, noise)
+            return rule.learn_from(fields, target, noise, case.head, **extras, **overlaps)
 
         def learn(fields, teacher):
             each = [jax.vmap(partial(once, task=task))(fields, teacher, number, noise) for task in range(tasks)]
@@ -162,10 +145,10 @@ class Points(OfRule):
     @classmethod
     def of(cls, rule: Rule, K: int, M: int) -> "Points":
         """For a network of K students and M teachers."""
-        if rule.labels == CLUSTERS:
+        if rule.asks_for_clusters:
             raise ProblemError(
-                "labels: 'clusters' are in mixture theory alone, not in conventional and moment-matched theory. Use "
-                "theory='mixture', or SGD."
+                "labels: must not ask for clusters in conventional and moment-matched theory (got the rule "
+                f"{rule.name!r}). Use theory='mixture', or SGD."
             )
         if M == 0:
             raise ProblemError("teacher: must have a unit in theory (got none). Give one, which labels need not use.")
@@ -218,11 +201,8 @@ class Points(OfRule):
     def keeps_apart(self, case: Any, K: int, M: int) -> bool:
         """Whether the update is the same for −ν, or turned over for −λ."""
         maps = [(a * np.eye(K), b * np.eye(M)) for a, b in ((1, 1), (1, -1), (-1, 1))]
-        (delta, change), even, (odd, other) = self.tried(case, *maps)
-        return any(
-            all(np.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in zip(*map(jax.tree.leaves, both), strict=True))
-            for both in (((delta, change), even), ((delta, change), (-odd, other)))
-        )
+        update, even, (odd, change) = self.tried(case, *maps)
+        return any(all(jax.tree.leaves(jax.tree.map(_alike, update, other))) for other in (even, (-odd, change)))
 
     def unknown(self, at: Moment) -> Any:
         """Which part of the variance of each teacher's field the students do not know, shape (M,)."""
@@ -264,6 +244,11 @@ class Points(OfRule):
             labels = jax.vmap(lambda teacher, noise: self.rule.target(teacher, noise=noise, **extras))
             target = jax.vmap(labels, -1, -1)(both[:, :M], normals[:, n:])
         return both[:, M:], target, head, extras
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two updates are the same to single precision."""
+    return np.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def _mean(weights: Any, values: Any) -> Any:

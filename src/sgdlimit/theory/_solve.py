@@ -1,8 +1,8 @@
 """Solve the equations of motion for any number of cases on all cores.
 
 A :class:`Case` is checked where it comes in, by :func:`check_case` or as an :class:`~sgdlimit.Instance`. Below that
-there are only arrays. Threads solve several cases side by side, each with its own steps: one vectorised solve would
-take the steps of its slowest case for all, and took twice as long.
+there are only arrays. Threads solve several cases side by side, each with its own steps. One vectorised solve
+takes the steps of its slowest case for all cases, and took twice as long.
 """
 
 import warnings
@@ -40,14 +40,23 @@ VERSIONS = {package: version(package) for package in ("sgdlimit", "jax", "diffra
 """Versions of the packages that a solution depends on."""
 
 
-def trajectories(cases: Case | Sequence[Case], times: ArrayLike, solver: Solver, attrs: Mapping[str, Any]) -> Dataset:
-    """A case as a trajectory that ends where it diverges; or several of one network size, solved on all cores.
+def trajectories(
+    cases: Case | Sequence[Case],
+    times: ArrayLike,
+    solver: Solver,
+    attrs: Mapping[str, Any],
+    by_task: Callable[..., OrderParameters] | None = None,
+) -> Dataset:
+    """Solve a case, whose trajectory ends where it diverges, or several cases of one network size on all cores.
 
-    Several have a first dimension ``case``, and are NaN from ``diverged_at`` on.
+    The result of several cases has a first dimension ``case``, and is NaN from ``diverged_at`` on. Where inputs change,
+    ``by_task`` finds the order parameters of the case, instead of :func:`order_parameters`.
     """
     several: Sequence[Case] = [cases] if isinstance(cases, Case) else cases
     times = check_times(times)
-    solve = partial(order_parameters, times=times, solver=solver)
+    solve = (
+        partial(order_parameters, times=times, solver=solver) if by_task is None else lambda _: by_task(times, solver)
+    )
     with ThreadPoolExecutor(cores()) as pool:
         results = [solve(several[0]), *pool.map(solve, several[1:])]  # the first one compiles
     _warn_of_symmetry(several, solver.averages, results, solve)
@@ -100,7 +109,7 @@ def _warn_of_symmetry(
     results: Sequence[OrderParameters],
     solve: Callable[[Case], OrderParameters],
 ) -> None:
-    """Warn where theory stays on a symmetric start for ever that SGD at finite N leaves."""
+    """Warn where theory stays for ever on a symmetric start that SGD at finite N leaves."""
     for case, found in zip(cases, results, strict=True):
         if case.spectrum.overlap.any() and symmetry_of(case, averages) is None:
             continue
@@ -122,7 +131,8 @@ def _warn_of_symmetry(
 def _resolved(errors: Sequence[ndarray], times: Float[ndarray, "time"], solver: Solver) -> list[ndarray]:
     """Generalisation errors (case, time, ...), NaN where they fall below what the solver resolves, with a warning.
 
-    What the solver has not integrated, at t = 0 or where the error is 0 all along, is rounding and becomes 0.
+    At t = 0, or where the error is 0 at all times, the solver has integrated nothing. There the error is rounding, and
+    becomes 0.
     """
     found = []
     for error in errors:
@@ -305,12 +315,12 @@ def solve_many(
     lengths = {name: len(values) for name, (values, axes) in given.items() if np.ndim(values) > axes}  # type: ignore[arg-type]
     if len({*lengths.values()}) > 1 or 0 in lengths.values():
         listed = ", ".join(f"{number} of {name}" for name, number in lengths.items())
-        raise ProblemError(f"cases: there are {listed}. Give one for all, or equally many.")
+        raise ProblemError(f"cases: must be equally many of each (got {listed}). Give one for all, or as many.")
     count = max(lengths.values(), default=1)
     columns: list[Any] = [values if name in lengths else [values] * count for name, (values, _) in given.items()]
     shapes = {spectrum.overlap.shape[1:] for spectrum in columns[0]}
     if len(shapes) > 1:
-        raise ProblemError(f"spectra: they have (K, M) of {sorted(shapes)}. Give cases of one network size.")
+        raise ProblemError(f"spectra: must be of one network size (got (K, M) of {sorted(shapes)}). Solve them apart.")
     cases = [check_case(*values, switch_times) for values in zip(*columns, strict=True)]  # type: ignore[call-arg]
     described = describe(activation, teacher_activation, columns[-1])
     return trajectories(cases, times, solver, {**(attrs or {}), **described})
@@ -339,6 +349,7 @@ def check_case(
     v_teacher = numbers("teacher_output", teacher_output, (len(switches) + 1, M) if len(switches) else (M,))
     check_positive(learning_rate=learning_rate)
     if lacking := training.options() & OF_INSTANCE:
-        raise ProblemError(f"{min(lacking)}: needs an instance, not a spectrum alone. Use sl.solve.")
+        name = min(lacking)
+        raise ProblemError(f"{name}: must be left out for a spectrum (got {getattr(training, name)!r}). Use sl.solve.")
     rates = training.rates(float(learning_rate), K, task_units(v_teacher), switches)
     return Case(spectrum, {"v": v}, np.atleast_2d(v_teacher), rates)

@@ -44,7 +44,7 @@ FEWEST_NODES = 64
 """Nodes of a padded spectrum at least. A solution takes 5 ms with them, and 2 with a program for one node alone."""
 
 NODES_PER_E_FOLD = 12
-"""Of eigenvalues in an interpolated spectrum; the error is exp(−12 π)."""
+"""Density of the nodes of an interpolated spectrum; the error is exp(−12 π)."""
 
 EQUAL = 1e-13
 """Neighbouring eigenvalues closer than this part of the largest are one: float64 does not tell them apart."""
@@ -116,7 +116,7 @@ class Spectrum(eqx.Module):
                 raise ProblemError(f"{field}: must not be negative (got {array.min()}). Clip rounding errors to 0.")
             setattr(self, field, array)
         check_covariance("student, overlap, teacher: [[q, r], [rᵀ, p]]", self.products)
-        check_covariance("teacher_overlap", self.teacher_overlap)
+        check_covariance("teacher_overlap: the matrix", self.teacher_overlap)
         # Cov[X, ν] is a covariance if T is at least what linear regression of ν on X explains.
         largest = self.eigenvalues.max() or 1
         variances = np.where(self.eigenvalues > ROUNDING * largest, self.eigenvalues, ROUNDING**0.5 * largest)
@@ -146,7 +146,7 @@ class Spectrum(eqx.Module):
 
 
 def padded(spectrum: Spectrum) -> Spectrum:
-    """The same with nodes that carry nothing (ω = w = q = r = p = 0), so that many spectra have one shape.
+    """The spectrum with added nodes that carry nothing (ω = w = q = r = p = 0), so that many spectra have one shape.
 
     There are 64 nodes or (4, 5, 6, 7) × 2^k of them, at most a quarter more than before.
 
@@ -167,7 +167,7 @@ def padded(spectrum: Spectrum) -> Spectrum:
 
 
 def interpolated(spectrum: Spectrum, spread: float) -> Spectrum:
-    """The same Q and R on fewer nodes, until eigenvalues relax that are 1/spread of the largest.
+    """A spectrum of fewer nodes with the same Q and R, until eigenvalues relax that are 1/spread of the largest.
 
     Q and R are linear in the (q, r, p, G) of the nodes, with coefficients that are analytic in
     x = ln(1 + spread ω/ω_max): exp(−ωt), for example, is of the form exp(−exp(x)). So a coefficient is interpolated
@@ -202,10 +202,10 @@ def interpolated(spectrum: Spectrum, spread: float) -> Spectrum:
 def check_covariance(
     name: str, matrices: Float[ndarray, "*batch d d"], reference: Float[ndarray, "*batch d d"] | None = None
 ) -> None:
-    """Refuse with a ProblemError what is not symmetric or has an eigenvalue below 0 by more than rounding."""
+    """Refuse matrices that are not symmetric, or have an eigenvalue below 0 by more than rounding."""
     rounding = ROUNDING * abs(matrices if reference is None else reference).max()
     if not np.allclose(matrices, matrices.mT, rtol=0, atol=rounding):
-        raise ProblemError(f"{name} must be symmetric. Give (x + xᵀ)/2.")
+        raise ProblemError(f"{name} must be symmetric (got a matrix that is not). Give (x + xᵀ)/2.")
     smallest = np.linalg.eigvalsh(matrices).min()
     if smallest < -rounding:
         raise ProblemError(
@@ -299,11 +299,6 @@ def _spectrum(
     return Spectrum(clipped(eigenvalues), weights, student, overlap, teacher, T, noise)
 
 
-def _products(projections: Float[ndarray, "d n"]) -> Products:
-    """Products of every two vectors on every node."""
-    return np.einsum("at,bt->tab", projections, projections)
-
-
 def reduce(spectrum: Spectrum, nodes: int | None = None) -> Spectrum:
     """The same inputs and overlaps on fewer nodes, by Gauss quadrature.
 
@@ -350,6 +345,6 @@ def _gauss_spectrum(
     (theta, components), (omega, weights) = overlaps, noise
     n, s, d = len(theta), len(omega), len(components)
     # The weights of nodes without noise are free: equal ones, which leave the products of order one.
-    products = np.concatenate([n * _products(components), np.zeros((s, d, d))])
+    products = np.concatenate([n * np.einsum("at,bt->tab", components, components), np.zeros((s, d, d))])
     weights = np.append(np.full(n, 1 / max(n, 1)), weights)
     return _spectrum(K, np.append(theta, omega), weights, products, T, np.repeat([0.0, 1.0], [n, s]))

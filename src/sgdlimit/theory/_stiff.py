@@ -95,7 +95,7 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
     """As from :func:`~sgdlimit.theory._equations.start`."""
     averages: Averages
     level: Callable[[Scalar, State], Scalar]
-    """What takes the place of the error's own derivative: its change by the local error is bounded too."""
+    """Takes the place of the error's own derivative: its change by the local error is bounded too."""
     average: Callable[[State], State]
     """Over the symmetry of the start."""
     term_structure: ClassVar = dfx.ODETerm
@@ -134,13 +134,13 @@ class Rosenbrock(dfx.AbstractAdaptiveSolver):
         return y1, error._replace(error=of_level), between, None, dfx.RESULTS.successful
 
     def solver(self, t: Scalar, h: Scalar, state: State, coupled: Callable[[Sums], State]) -> Callable[[State], State]:
-        """What solves (1/(γh) − J) x = b, given B as a function of a change of (Q, R, θ).
+        """A function that solves (1/(γh) − J) x = b, given B as a function of a change of (Q, R, θ).
 
         The sums E x solve a small system, and then x is (1/(γh) − D)⁻¹ (b + B E x).
         """
         spectrum, rule = self.case.spectrum, self.case.rates
         omega, weights = jnp.asarray(spectrum.eigenvalues), jnp.asarray(spectrum.weights)
-        eta, z = rule.learning_rate * schedule_at(rule, t) / (1 - rule.momentum), 1 / (GAMMA * h)
+        eta, z = rule.learning_rate * schedule_at(rule, t), 1 / (GAMMA * h)
         H, A, *_ = forces_at(moment_at(t, state, self.case), self.averages)
         rates, modes = jnp.linalg.eigh(H)
         rates = eta * (omega * rates[:, None] + rule.weight_decay)

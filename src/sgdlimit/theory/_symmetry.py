@@ -21,13 +21,13 @@ EQUAL = 1e-12
 """Entries that differ by less than this part of the largest are equal up to rounding."""
 
 SMALL = 1e-4
-"""How much of a teacher's weights is added to a student's where a symmetric start is tried."""
+"""Share of a teacher's weights that is added to a student's, to test a symmetric start."""
 
 
 class Symmetry(NamedTuple):
     """Matrices that average the entries of q, r and the head over the permutations of units.
 
-    That of r is 0 where students never get any overlap with the teachers.
+    The matrix of r is 0 where students never gain any overlap with the teachers.
     """
 
     q: Float[ndarray, "KK KK"]
@@ -35,22 +35,19 @@ class Symmetry(NamedTuple):
     head: dict[str, Any]
 
     def average(self, state: State) -> State:
-        """A state, or its derivative, with equal numbers wherever a permutation asks for it."""
+        """A state, or its derivative, with equal numbers for all entries that permutations exchange."""
+
+        means = dict.fromkeys("qQcs", self.q) | dict.fromkeys("rRu", self.r) | dict.fromkeys(("head", "V"), self.head)
 
         def over(mean: Any, entries: Any) -> Any:
+            if isinstance(entries, dict):
+                return {name: over(mean[name], each) for name, each in entries.items()}
             return (mean @ entries.reshape(len(mean), -1)).reshape(entries.shape)
 
-        def heads(head: Any) -> Any:
-            return {name: over(self.head[name], entries) for name, entries in head.items()}
+        def averaged(named: dict[str, Any]) -> dict[str, Any]:
+            return {name: over(means[name], each) if name in means else each for name, each in named.items()}
 
-        more = dict(state.more)
-        for name, mean in (("c", self.q), ("s", self.q), ("u", self.r)):
-            if name in more:
-                more[name] = over(mean, more[name])
-        if "V" in more:
-            more["V"] = heads(more["V"])
-        q, r, Q, R, head, error, _ = state
-        return State(over(self.q, q), over(self.r, r), over(self.q, Q), over(self.r, R), heads(head), error, more)
+        return State(**averaged(state._asdict()))._replace(more=averaged(state.more))
 
 
 def symmetry_of(case: Case, averages: Averages) -> Symmetry | None:
@@ -62,21 +59,14 @@ def symmetry_of(case: Case, averages: Averages) -> Symmetry | None:
     K, M = spectrum.overlap.shape[1:]
     R, T = spectrum.R, spectrum.teacher_overlap
     q, r, p = spectrum.student, spectrum.overlap, spectrum.teacher
-
-    def moved(s, t):
-        """What a start consists of, and the same with other units; the small and telling arrays first."""
-        yield R, R[s][:, t]
-        yield T, T[t][:, t]
-        if case.rates.drift is not None:
-            turn = case.rates.drift[1]
-            yield turn, turn[t][:, t]
-        yield r, r[:, s][:, :, t]
-        yield q, q[:, s][:, :, s]
-        yield p, p[:, t][:, :, t]
+    turn = T if case.rates.drift is None else case.rates.drift[1]
 
     def places(s, t):
         """Where the head's entries go if the permutation leaves everything as it is, else None."""
-        if all(_alike(one, other) for one, other in moved(s, t)):
+        students, both, teachers = (s[:, None], s), (s[:, None], t), (t[:, None], t)
+        # The small and telling arrays first.
+        start = (R, both), (T, teachers), (turn, teachers), (r, both), (q, students), (p, teachers)
+        if all(_alike(x, x[..., *units]) for x, units in start):
             found = averages.permuted(case, s, t)
             if found and all(_alike(head[name], head[name].ravel()[found[name]]) for name in head):
                 return found
@@ -85,18 +75,17 @@ def symmetry_of(case: Case, averages: Averages) -> Symmetry | None:
     students, teachers = _exchanges(K), _exchanges(M)
     tried = [*product(students, teachers)][1:]
     if case.rates.keep is None:  # masks of their own tell equal units apart
-        tried += [(s, teachers[0]) for s in _copies(students)]
-    tried += [(students[0], t) for t in _copies(teachers)]
+        tried += [(np.minimum(students[0], s), teachers[0]) for s in students[1:]]  # both as the first
+    tried += [(students[0], np.minimum(teachers[0], t)) for t in teachers[1:]]
     found = [(s, t, where) for s, t in tried if (where := places(s, t)) is not None]
     apart = r.size > 0 and not r.any() and averages.keeps_apart(case, K, M)
     if apart:  # what stays as it is
         found.append((students[0], teachers[0], {name: np.arange(x.size).reshape(x.shape) for name, x in head.items()}))
     if not found:
         return None
-    each = np.arange(K * K).reshape(K, K), np.arange(K * M).reshape(K, M)
-    q_ends, r_ends = zip(*((each[0][s][:, s], each[1][s][:, t]) for s, t, _ in found), strict=True)
-    heads = {name: _means(np.arange(value.size), [where[name] for *_, where in found]) for name, value in head.items()}
-    return Symmetry(_means(each[0], q_ends), _means(each[1], r_ends) * (not apart), heads)
+    heads = {name: _means([where[name] for *_, where in found]) for name in head}
+    q_mean = _means([K * s[:, None] + s for s, *_ in found])
+    return Symmetry(q_mean, _means([M * s[:, None] + t for s, t, _ in found]) * (not apart), heads)
 
 
 def asymmetric(case: Case) -> Case:
@@ -123,21 +112,17 @@ def _alike(one: ndarray, other: ndarray) -> bool:
 
 def _exchanges(count: int) -> list[ndarray]:
     """The identity and every exchange of two."""
-    every = [np.arange(count) for _ in range(1 + count * (count - 1) // 2)]
-    for order, (i, j) in zip(every[1:], combinations(range(count), 2), strict=True):
-        order[[i, j]] = j, i
+    every = [np.arange(count)]
+    for i, j in combinations(range(count), 2):
+        every.append(every[0].copy())
+        every[-1][[i, j]] = j, i
     return every
 
 
-def _copies(exchanges: list[ndarray]) -> list[ndarray]:
-    """For every exchange of two, the map of both to the first."""
-    return [np.minimum(exchanges[0], order) for order in exchanges[1:]]
-
-
-def _means(start: ndarray, ends: Any) -> Float[ndarray, "n n"]:
-    """Averages over all places that the permutations connect."""
-    n, ends = start.size, np.concatenate([end.ravel() for end in ends])
-    links = coo_array((np.ones(len(ends)), (np.resize(start, len(ends)), ends)), (n, n))
+def _means(ends: list[ndarray]) -> Float[ndarray, "n n"]:
+    """Averages over all places that the permutations connect, of which each gives where the entries in order go."""
+    n, count = ends[0].size, len(ends)
+    links = coo_array((np.ones(count * n), (np.tile(np.arange(n), count), np.ravel(ends))), (n, n))
     _, label = connected_components(links)
     same = (label[:, None] == label).astype(float)
     return same / same.sum(axis=1, keepdims=True)

@@ -1,10 +1,11 @@
 """Theories as objects: what each assumes of the inputs, when it applies, and how it solves.
 
-A theory has a name, and wherever a theory is asked for the name stands for the object with its defaults.
+Each theory has a name. Wherever a theory is expected, its name stands for the object with default options.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
@@ -28,11 +29,11 @@ from ._solve import trajectories
 from ._spectrum import Spectrum, node_means, spectrum_of
 
 MOST_DROPPED = 10
-"""Units that may drop out at most: theory averages over 2^K masks of them."""
+"""Most student units with dropout: theory averages over their 2^K masks."""
 
 
 class Theory(ABC):
-    """What predicts trajectories for an instance; concrete theories are final."""
+    """A prediction of trajectories for an instance; concrete theories are final."""
 
     name: ClassVar[str]
 
@@ -57,7 +58,8 @@ class Theory(ABC):
     def exactness(self, instance: Instance) -> Exactness:
         """How exactly the equations of an instance are evaluated, or why they are refused."""
         try:
-            self.moments(instance)
+            for each in instance.of_tasks():
+                self.moments(each)
         except ProblemError as error:
             return refused(error)
         return exactness_of_instance(instance, self.name, averages_of(instance))
@@ -84,18 +86,26 @@ class _GaussianTheory(Theory):
         mean = None if instance.centre else instance.input_mean()
         if mean is not None:
             raise ProblemError(
-                f"centre: without it the inputs have a mean (root mean square {root_mean_square(mean):.3g}), an "
-                "eigenvalue of order N, and theory no limit. Use centre=True, or an odd nonlinearity."
+                f"centre: must be True for inputs with a mean, of which theory has no limit (got a root mean square of "
+                f"{root_mean_square(mean):.3g}). Use centre=True, or an odd nonlinearity."
             )
         return super().moments(instance)
 
     @checked
     def solve(self, instance: Instance, times: ArrayLike, *, nodes: int | None = None) -> Dataset:
-        integrals = averages_of(instance)
-        case = case_of(instance, spectrum(instance, self, nodes=nodes), self)
+        integrals, changes = averages_of(instance), self.name != "conventional" and instance.later_latents
+        if changes and nodes is not None:
+            raise ProblemError(f"nodes: must be left out where inputs change (got {nodes}). Remove it.")
+        first = instance.of_tasks()[0] if changes else instance
+        case = case_of(instance, spectrum(first, self, nodes=nodes), self)
         grade = str(exactness_of_instance(instance, self.name, integrals))
         solver = Solver(integrals, self.rtol, self.atol, self.max_steps)
-        return trajectories(case, times, solver, instance.provenance(theory=self.name, exactness=grade))
+        attrs = instance.provenance(theory=self.name, exactness=grade)
+        if not changes:
+            return trajectories(case, times, solver, attrs)
+        from ._handover import order_parameters_by_task  # which needs theories
+
+        return trajectories(case, times, solver, attrs, partial(order_parameters_by_task, instance, self))
 
 
 @final
@@ -160,9 +170,14 @@ class Mixture(Theory):
 
     @checked
     def exactness(self, instance: Instance) -> Exactness:
-        """That of an ensemble, or why it is refused."""
+        """That an ensemble evaluates the theory, or why the theory is refused."""
+        from ._mean_fields import rule_of
+
         try:
-            self.moments(instance)
+            if instance.blocks > 1:  # their moments always exist, and take seconds
+                rule_of(instance)
+            else:
+                self.moments(instance)
         except ProblemError as error:
             return refused(error)
         return ENSEMBLE
@@ -182,7 +197,7 @@ THEORIES = {theory.name: theory for theory in (Conventional(), MomentMatched(), 
 
 
 def theory_of(theory: str | Theory, **options: float | None) -> Theory:
-    """A theory by its name or as it is, with other options where they are given.
+    """The theory of a name, or the given theory, with the options that are given.
 
     Raises
     ------
@@ -197,12 +212,15 @@ def theory_of(theory: str | Theory, **options: float | None) -> Theory:
         if hasattr(found, name):
             continue
         lacks, use = ("steps that adapt", "moment-matched") if isinstance(found, Mixture) else ("ensemble", "mixture")
-        raise ProblemError(f"{name}: theory={found.name!r} has no {lacks}. Leave it out, or use theory={use!r}.")
+        raise ProblemError(
+            f"{name}: must be left out for theory={found.name!r}, which has no {lacks} (got {given[name]}). Use "
+            f"{use!r}."
+        )
     return replace(found, **given) if given else found  # type: ignore[type-var]
 
 
 def case_of(instance: Instance, inputs: Spectrum, theory: str | Theory = "conventional") -> Case:
-    """An instance, which was checked when it was made, with a spectrum of its inputs.
+    """The case to solve: an instance, which was checked when it was made, with a spectrum of its inputs.
 
     Raises
     ------
@@ -212,7 +230,8 @@ def case_of(instance: Instance, inputs: Spectrum, theory: str | Theory = "conven
     training, K = instance.training, len(instance.student)
     if training.dropout and K > MOST_DROPPED:
         raise ProblemError(
-            f"dropout: theory averages over all 2^K masks, for at most {MOST_DROPPED} student units (got {K}). Use SGD."
+            f"dropout: must be of at most {MOST_DROPPED} student units, because theory averages over 2^K masks (got "
+            f"{K}). Use SGD."
         )
     rates = instance.rates
     if rates.drift is not None:
@@ -230,7 +249,7 @@ def _moving(instance: Instance, inputs: Spectrum, theory: str) -> tuple[float, n
     if kappa == 0:
         return kappa, turn, ends, np.zeros(M)
     if not inputs.noise.all():
-        raise ProblemError(f"teacher_drift: needs all eigenvalues (got {len(ends)} nodes). Leave nodes out.")
+        raise ProblemError(f"teacher_drift: must have all eigenvalues (got {len(ends)} nodes). Leave nodes out.")
     each = instance.mixture_moments(theory, np.eye(D)).averaged()  # type: ignore[arg-type]
     *_, ends = node_means(each, each.cross.T, "at,at->t")
     return kappa, turn, ends, np.full(M, np.trace(each.teacher_overlap))
@@ -277,6 +296,9 @@ def spectrum(instance: Instance, theory: str | Theory = "conventional", *, nodes
     >>> spectrum(problem.draw(seed=0)).overlap.shape  # 5 eigenvalues above 1 − 2/π, and 15 copies of it
     (6, 2, 3)
     """
+    if instance.later_latents and str(theory) != "conventional":
+        count = 1 + len(instance.later_latents)
+        raise ProblemError(f"later_latents: must be left out for one spectrum (got {count} laws). Use sl.solve.")
     return spectrum_of(theory_of(theory).moments(instance), instance.student, nodes)
 
 

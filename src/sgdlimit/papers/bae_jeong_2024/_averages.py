@@ -1,4 +1,4 @@
-"""The datasets of a reproduction, and their means over matrix entries (20), relative to the scale of Q, R and v."""
+"""The datasets of a reproduction, and means of M over matrix entries (20), relative to the scale of Q, R and v."""
 
 from typing import Any, NamedTuple
 
@@ -37,14 +37,9 @@ class Study(NamedTuple):
 
 
 def keep(dataset: Dataset, activation: str, **law: Any) -> Dataset:
-    """The part of a dataset for one activation, law and the kept instances: all of them, where it does not say."""
+    """Select an activation, a law and the kept instances; all instances if the dataset has no selection."""
     chosen = dataset.sel(activation=activation, **law, drop=True)
     return chosen.isel(instance=chosen.get("kept", slice(None)))
-
-
-def diverged(dataset: Dataset) -> DataArray:
-    """Whether an SGD run left the finite numbers, by instance and condition."""
-    return dataset.get("diverged", dataset["M_v"].isnull().any("student"))
 
 
 def entry_means(dataset: Dataset, prefix: str = "") -> DataArray:
@@ -67,7 +62,7 @@ def relative_floor(dataset: Dataset) -> DataArray:
 
 
 def theory_floor(blocks: Dataset) -> DataArray:
-    """M over the scale that noise alone makes in each theory: that of Gaussian SGD, mean over instances.
+    """M over the scale from noise alone, for each theory: M of Gaussian SGD, mean over instances.
 
     For the mixture theory the scatter between members of its ensemble adds to it, in quadrature: a single run does not
     average over the mean fields, whatever N.

@@ -1,5 +1,7 @@
 """The names of the figures, and what stands below each: its message, then what it shows how."""
 
+from ...inputs import MOST_BLOCKS
+
 FIGURES = {
     "relu": ("figure_2", "figure_3", "figure_4", "figure_5", "universality_relu"),
     "erf": ("figure_2_erf", "figure_S3", "figure_4_erf", "figure_S4", "universality_erf"),
@@ -23,7 +25,9 @@ FLAT = "M(Q), M(R) and M(v) against D_KL; grey is the noise floor, dotted the me
 BLOCKS = (
     "Where universality ends, {}: the error of each theory against the number of coordinates that share a component. "
     "M is a share of the mean size of Q, R and v. Where a marker is filled, noise explains M; for the mixture theory "
-    "that includes the scatter between members of its ensemble (bars). A theory has no marker where it does not apply."
+    "that includes the scatter between members of its ensemble (bars). A theory has no marker where it does not apply. "
+    f"Mixture theory ends beyond {MOST_BLOCKS} blocks of more than one coordinate. There moment-matched theory takes "
+    "over, if inputs have no mean."
 )
 LEFT_OUT = (
     "Gaussian SGD, circles, beside the equations, lines: ε_g, Q, R and v against time. ε_g of SGD is computed from its "

@@ -31,7 +31,7 @@ from ...plotting import (
     styled,
     value_ticks,
 )
-from ._averages import METRICS, diverged, entry_means, keep, relative, relative_floor, theory_floor
+from ._averages import METRICS, entry_means, keep, relative, relative_floor, theory_floor
 from ._findings import LAWS
 
 INSET_ROOM = 0.52  # share of the panel's height kept free for the inset
@@ -62,39 +62,38 @@ def discrepancy_against_kl(
 
     Each point is the mean over the kept instances (and over matrix entries (20)) at one α, with a band of ±1 standard
     error. The grey band is the noise floor: M of SGD on Gaussian inputs. Standardised, a dotted line shows the mean
-    scale E|Q|, E|R|, E|v|. Runs that diverged are left out of the means. A hollow marker says that there were some, and
-    the number beside it in panel a how many; a cross at the top says that none was left. Un-standardised, where the
-    data has it, a second row shows M of the mixture theory, full, beside M of the conventional theory, faint. Both are
-    relative to the mean |x| of SGD's Q, R or v as the theory measures it, because the two do so in different units; its
-    count includes theories that diverged.
+    scale E|Q|, E|R|, E|v|. Runs that diverged are left out of the means. A hollow marker shows that there were some,
+    and the number beside it in panel a how many; a cross at the top shows that none was left. Un-standardised, a second
+    row shows M of the mixture theory, full, beside M of the conventional theory, faint. Both are relative to the mean
+    |x| of SGD's Q, R or v as the theory measures it, because theories measure in different units; its count includes
+    theories that diverged.
 
     Parameters
     ----------
     grid
         ``M_Q`` (instance, activation, standardized, components, spread, student, student_), ``M_R``, ``M_v``, the
-        scales ``scale_Q`` …, ``kl`` (instance, components, spread), the floors ``floor_Q`` (instance, activation, …)
-        and optionally ``kept`` (instance, activation) and ``diverged``; for the second row ``M_mixture_Q``,
-        ``scale_mixture_Q`` … (instance, activation, components, spread, …), ``mixture_diverged`` and
-        ``floor_scale_Q``.
+        scales ``scale_Q`` …, ``kl`` (instance, components, spread), the floors ``floor_Q`` (instance, activation, …),
+        ``kept`` (instance, activation) and ``diverged``; for the second row ``M_mixture_Q``, ``scale_mixture_Q`` …
+        (instance, activation, components, spread, …), ``mixture_diverged`` and ``floor_scale_Q``.
     activation
         ``"relu"`` or ``"erf"``.
     standardized
         Whether the mixtures are standardised (19).
     theory, sgd
-        Example trajectories as for :func:`~sgdlimit.papers.bae_jeong_2024.example_dynamics`; given both, each panel
-        gets an inset with the evolution of the last entry on a standardised (or un-standardised) mixture.
+        Example trajectories as for ``example_dynamics``; given both, each panel
+        gets an inset with the evolution of the last entry on a standardised mixture.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     chosen, law = keep(grid, activation, standardized=standardized), LAWS[standardized]
-    kl, lost = chosen["kl"].mean("instance"), diverged(chosen)
+    kl, lost = chosen["kl"].mean("instance"), chosen["diverged"]
     scales = entry_means(chosen, "scale_").groupby("quantity").mean(...)
     # For each row of panels M, its noise floor, which runs diverged, and the curves of another theory behind.
     rows: list[Any] = [(entry_means(chosen, "M_"), entry_means(chosen, "floor_"), lost, None)]
     titles, where, more = [], "a", ""
-    if not standardized and "M_mixture_Q" in chosen:
+    if not standardized:
         lost = lost | chosen["mixture_diverged"]
         M, floor = relative(chosen, "M_mixture_", "scale_mixture_"), relative(chosen, "floor_", "floor_scale_")
         rows.append((M, floor, lost, relative(chosen).mean("instance")))
@@ -102,8 +101,7 @@ def discrepancy_against_kl(
         more = f"; {int(lost.sum())} with those where the mixture theory did"
     insets = []
     if theory is not None and sgd is not None:
-        mixture = "standardized mixture" if standardized else "mixture"
-        insets = [theory.sel(activation=activation), sgd.sel(activation=activation, law=mixture)]
+        insets = [theory.sel(activation=activation), sgd.sel(activation=activation, law="standardized mixture")]
     figure = new_figure(5.4 if titles else 3.9 if insets else 3.2)
     panels: Any = figure.subplots(len(rows), 3, squeeze=False, sharex="col")
     for row, column in np.ndindex(panels.shape):

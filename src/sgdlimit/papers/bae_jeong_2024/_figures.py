@@ -80,9 +80,10 @@ def example_dynamics(
     -------
     matplotlib.figure.Figure
     """
-    setting = [ACTIVATION_LABELS[activation]]
-    if "components" in sgd.attrs:
-        setting.append(rf"$m={sgd.attrs['components']}$, $\alpha={sgd.attrs['spread']:g}$")
+    setting = [
+        ACTIVATION_LABELS[activation],
+        rf"$m={sgd.attrs['components']}$, $\alpha={sgd.attrs['spread']:g}$",
+    ]
     gaussian, own = (sgd.sel(activation=activation, law=name) for name in ("gaussian", law))
     runs = Runs(f"SGD, {law.replace('ized', 'ised')}", own, 1)
     groups = [Runs("SGD, Gaussian", gaussian), runs]
@@ -104,7 +105,7 @@ def example_dynamics(
         for panel, column in zip(row, columns, strict=True):
             draw_quantity(panel, name, *column, named=panel is row[-1])
         for panel in row[1:]:
-            panel.set_ylabel("")
+            panel.yaxis.label.set_visible(False)  # for those who read values off
     finish(panels, titles)
     dynamics_legend(figure, [drawn for drawn, _ in columns], groups, setting)
     return figure
@@ -117,7 +118,7 @@ def sample_mean_law(data: Dataset) -> Figure:
     Parameters
     ----------
     data
-        From :func:`sgdlimit.papers.bae_jeong_2024.sample_means`.
+        From :func:`~sgdlimit.papers.bae_jeong_2024._sample_means.sample_means`.
 
     Returns
     -------
@@ -142,7 +143,7 @@ def sample_mean_law(data: Dataset) -> Figure:
         verdict = difference if abs(P - N) >= 1e-12 else r"E_P f = E_{\mathcal{N}} f"
         panel.text(0.5, 0.96, f"${verdict}$", transform=panel.transAxes, ha="center", va="top")
         panel.set(xlabel=r"sample mean of $f(x)$", ylim=(0, 1.25 * panel.get_ylim()[1]))
-    panels[0].set_ylabel("probability density")
+        panel.set_ylabel("probability density").set_visible(panel is panels[0])
     finish(panels, [FUNCTION_LABELS[name] for name in functions])
     handles = [
         shade_key(LABELS["mixture"], **BARS["mixture"]),

@@ -9,6 +9,7 @@ from pandas import DataFrame
 from xarray import DataArray, Dataset
 
 from ...comparison import AGREEMENT, compare
+from ...inputs import MOST_BLOCKS
 from ...plotting import ACTIVATION_LABELS, SATURATION_FACTOR, saturation_time
 from ...report import Finding, numbers
 from ._averages import METRICS, entry_means, keep, relative, relative_floor, theory_floor
@@ -236,15 +237,15 @@ def claim_and_replacement(grid: Dataset, blocks: Dataset, activation: str) -> li
         if pairs:
             lines.insert(1, f"{where}: {'; '.join(pairs)}.")
     between = [
-        f"{ratio(worst['moment-matched', size])} × instead of {ratio(worst['conventional', size])} × at B = {size}"
+        f"{ratio(worst[theory, size])} × ({theory}) instead of {ratio(worst['conventional', size])} × at B = {size}"
         for size in sizes
-        if size > 1 and ("moment-matched", size) in worst
+        for theory in ("mixture", "moment-matched")
+        if size > 1 and (theory, size) in worst
     ]
     if between:
         lines.append(
-            "Between the two, blocks of a few coordinates have too many clusters for the mixture theory. The "
-            f"moment-matched theory, with the true covariance of the inputs, has an error of {', '.join(between)}, in "
-            "noise floors."
+            f"Between the two, mixture theory follows up to {MOST_BLOCKS} blocks. Beyond that moment-matched theory, "
+            f"with the true covariance of the inputs, takes over. The error is {', '.join(between)}, in noise floors."
         )
     return [*map(Finding, lines)]
 

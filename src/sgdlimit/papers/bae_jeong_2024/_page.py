@@ -12,10 +12,10 @@ from ...comparison import AGREEMENT, discrepancy, magnitude
 from ...plotting import ACTIVATION_LABELS, Panel, entries
 from ...report import Finding, Page, Picture, Report, Section, numbers, write_page
 from . import _findings as findings
-from ._averages import METRICS, Study, diverged
+from ._averages import METRICS, Study
 from ._captions import CAPTIONS, LEFT_OUT
-from ._grids import case_name, trajectories_of
-from ._sections import sections
+from ._grids import AGREEMENT_OF_GAUSSIAN, case_name, trajectories_of
+from ._sections import BLOCKS_TITLE, DISCREPANCY_TITLE, sections
 from ._tables import flatness, flatness_statement
 
 PAGE_WIDTH = 900
@@ -39,10 +39,9 @@ def write_report(
     path: Path,
     study: Study,
     *,
-    figures: Mapping[str, Path | bytes],
+    figures: Mapping[str, tuple[Path, Sequence[Panel]]],
     provenance: Mapping[str, str],
     preset: str,
-    readings: Mapping[str, Sequence[Panel]] | None = None,
 ) -> None:
     """Write one HTML file that needs nothing else: figures and a small script are in it, and no outside resources.
 
@@ -53,22 +52,20 @@ def write_report(
     study
         The datasets the figures were drawn from; every number in the text comes from them.
     figures
-        PNG files, or their bytes, under the names of :func:`~sgdlimit.papers.bae_jeong_2024.paper_figures`; any others
-        go at the end.
+        PNG files under the names of ``paper_figures``, and what can be read off them, see
+        :func:`sgdlimit.plotting.hover_panels`. Figures without readings are plain pictures.
     provenance
         Versions, seeds, wall time, command: shown as they are.
     preset
         Name of the preset.
-    readings
-        By the name of a figure what can be read off it, see :func:`sgdlimit.plotting.hover_panels`. Figures without
-        readings are plain pictures.
     """
-    grid, names = study.grid, study.activations
+    grid, names, parts = study.grid, study.activations, [*sections(study), _left_out(study)]
     flat = [name for name in names if 2 in grid["components"].values]
-    standardized, raw = ([findings.discrepancy(grid, name, law).text for name in names] for law in findings.LAWS)
+    measured = {section.title: section.measured for section in parts}
+    standardized, raw = (measured[DISCREPANCY_TITLE.format(law)] for law in findings.LAWS.values())
     about = [_page(grid, study.cases, place) for place in range(study.cases.sizes["case"])]
     small = {page.figure: f"{page.title}. {LEFT_OUT}" for page in about}
-    captions, readings = {**CAPTIONS, **small}, readings or {}
+    captions = CAPTIONS | small
     report = Report(
         title=f"SGD on Gaussian mixtures: a reproduction ({preset})",
         heading="Learning dynamics on Gaussian mixtures, theory beside SGD",
@@ -77,26 +74,18 @@ def write_report(
         summary={
             "Standardised mixtures": standardized,
             "Flat in α?": [f"{ACTIVATION_LABELS[name]}: {flatness_statement(flatness(grid, name))}" for name in flat],
-            "Un-standardised mixtures": raw,
-            "Un-standardised, with the mixture theory": [
-                findings.mixture_discrepancy(grid, name).text for name in names
-            ],
-            "Blocks of correlated coordinates": [
-                findings.block_sizes(study.blocks, name, law).text for law in findings.LAWS for name in names
-            ],
+            "Un-standardised mixtures": raw[: len(names)],
+            "Un-standardised, with the mixture theory": raw[len(names) :],
+            "Blocks of correlated coordinates": measured[BLOCKS_TITLE],
         },
         settings=_settings(study),
-        sections=[*sections(study), _left_out(study)],
+        sections=parts,
         pages=about,
         pictures={
             name: Picture(
-                captions.get(name, name),
-                figure,
-                f"sgdlimit figure {name} ." if name in captions else "",
-                readings.get(name, ()),
-                PAGE_WIDTH if name in small else None,
+                captions[name], file, f"sgdlimit figure {name} .", panels, PAGE_WIDTH if name in small else None
             )
-            for name, figure in figures.items()
+            for name, (file, panels) in figures.items()
         },
         provenance=provenance,
     )
@@ -109,11 +98,11 @@ def _settings(study: Study) -> dict[str, str]:
     kept = ", ".join(
         f"{count} ({ACTIVATION_LABELS[str(name)]})" for name, count in grid["kept"].sum("instance").to_series().items()
     )
-    example = ", ".join(f"{key} {sgd.attrs[key]}" for key in ("components", "spread", "instance") if key in sgd.attrs)
-    problem, times = json.loads(grid.attrs.get("problem", "{}")), theory["time"].values
+    example = ", ".join(f"{key} {sgd.attrs[key]}" for key in ("components", "spread", "instance"))
+    problem, times = json.loads(grid.attrs["problem"]), theory["time"].values
     symbols = {"input_dim": "N", "latent_dim": "D", "learning_rate": "η", "nonlinearity": "f"}
-    network = ", ".join(f"{symbol} = {problem[key]}" for key, symbol in symbols.items() if key in problem)
-    return ({"Network": network} if network else {}) | {
+    return {
+        "Network": ", ".join(f"{symbol} = {problem[key]}" for key, symbol in symbols.items()),
         "Student and teacher": f"K = {theory.sizes['student']}, M = {theory.sizes['teacher']} hidden units",
         "Activations": ", ".join(ACTIVATION_LABELS[name] for name in study.activations),
         "Time": f"t = steps/N from {times[0]:g} to {times[-1]:g}, {len(times)} log-spaced points",
@@ -157,7 +146,7 @@ def _left_out(study: Study) -> Section:
 
 def _divergences(name: str, dataset: Dataset) -> Finding:
     """How many SGD runs diverged, by condition, kept instances or not."""
-    rows = diverged(dataset).sum("instance").rename("diverged").to_dataframe().query("diverged > 0").reset_index()
+    rows = dataset["diverged"].sum("instance").to_dataframe().query("diverged > 0").reset_index()
     if rows.empty:
         return Finding(f"No SGD runs of the {name} diverged.")
     words = {"activation": ACTIVATION_LABELS, "standardized": {True: "yes", False: "no"}}
@@ -181,7 +170,7 @@ def _page(grid: Dataset, cases: Dataset, place: int) -> Page:
         "Activation": label,
         "Why": str(case["reason"].values),
         "Rule": "an instance counts where M(Q) of Gaussian SGD is at most "
-        f"{grid.attrs.get('agreement_of_gaussian', 'a set share')} of the mean |Q|, and is among the first ten that do",
+        f"{AGREEMENT_OF_GAUSSIAN} of the mean |Q|, and is among the first ten that do",
         "Not in the means of": f"all {len(laws)} conditions of {label}: standardised and not, "
         f"m = {_listed(grid['components'])}, α = {_listed(grid['spread'])}",
         "SGD that diverged": "; ".join(lost) or "none of its runs",

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from xarray import Dataset
 
-from ...errors import DivergenceError, DivergenceWarning
+from ...errors import DivergenceWarning
 from ...inputs import THEORIES, Gaussian, MixtureLaw
-from ...instance import Instance
 from ...problem import GaussianMixture, Problem
 from ...simulation import simulate_together
 from ...sweep import Sweep, SweepRun
@@ -37,7 +36,7 @@ class Preset(NamedTuple):
     spreads: tuple[float, ...]
     block_instances: int
     block_spreads: tuple[float, ...] = (0.0, 3.0, 6.0, 9.0)
-    block_sizes: tuple[int, ...] = (1, 5, 20, 500)
+    block_sizes: tuple[int, ...] = (1, 5, 50, 500)
     activations: tuple[str, ...] = ("relu", "erf")
     example_runs: int = 10
     example_chains: int = 32
@@ -112,7 +111,7 @@ PRESETS = {
         components=(2, 3, 4, 5),
         spreads=tuple(map(float, range(10))),
         block_instances=10,
-        block_sizes=(1, 5, 20, 250, 500),
+        block_sizes=(1, 5, 20, 50, 250, 500),
         sizes={250: 24, 500: 16, 1000: 12, 2000: 8, 4000: 2},
         mixture_study=MixtureStudy(
             sizes={500: 48, 1000: 32, 2000: 16, 4000: 4}, sizes_time=10.0, step_chains=256, step_size=1000, runs=32
@@ -143,7 +142,9 @@ def examples(preset: Preset, progress: Progress) -> list[Dataset]:
         warnings.simplefilter("ignore", DivergenceWarning)
         theory = [solve(instance, times) for instance in bare]
         simulated = simulate_together(conditions, times, seed=seed, **settings)
-        ensembles = [_ensemble(instance.replace(latent=mixture), times, preset.example_chains) for instance in bare]
+        ensembles = [
+            solve_mixture(instance.replace(latent=mixture), times, chains=preset.example_chains) for instance in bare
+        ]
     runs = stacked([run.drop_vars("mean_field") for run in simulated], activation=activations, law=laws)
     within = runs[["Q", "R"]].sel(overlaps="mixture", drop=True).rename(Q="Q_mixture", R="R_mixture")
     solved = (
@@ -152,12 +153,3 @@ def examples(preset: Preset, progress: Progress) -> list[Dataset]:
         stacked(ensembles, activation=activations),
     )
     return [dataset.assign_attrs(**EXAMPLE, instance=seed) for dataset in solved]
-
-
-def _ensemble(instance: Instance, times: np.ndarray, chains: int) -> Dataset:
-    """The mixture theory of an example, without output times where it diverges before the first."""
-    try:
-        return solve_mixture(instance, times, chains=chains)
-    except DivergenceError:
-        start = solve_mixture(instance, [0.0], chains=chains)
-        return start.isel(time=slice(0)).assign_attrs(diverged_at=float(times[0]))

@@ -30,7 +30,7 @@ from ._studies import finite_size, mixture_theory
 from ._tables import discrepancy_table, flatness, write_table
 
 RESULT = "index.html"
-"""What a reproduction writes last."""
+"""The file that a reproduction writes last."""
 
 LEMMA_SPREADS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0)  # the same in every preset: they cost seconds
 
@@ -60,8 +60,8 @@ def reproduce(
     first_instance
         Seed of the first instance; the others follow.
     workers
-        Processes for the grids; 0 for this one alone, which else has another that draws. By default as for
-        ``sgdlimit sweep``.
+        Processes for the grids. With 0 this process does everything; otherwise a second one helps to draw. By default
+        as for ``sgdlimit sweep``.
     progress
         Called with a stage and the fraction of it that is done.
 
@@ -81,11 +81,9 @@ def reproduce(
         with stages.timed(label):
             stages.run(names, partial(compute, partial(progress, label)))
         progress(label, 1.0)
-    study = Study(**stages.datasets)
+    study = _study(folder / "data")
     with stages.timed("figures"):
-        names = list(paper_figures(study))
-        drawn = _draw_all(folder, study, names, partial(progress, "figures"), alone=workers == 0 or cores() == 1)
-        pictures, readings = {name: drawn[name][0] for name in names}, {name: drawn[name][1] for name in names}
+        figures = _draw_all(folder, study, partial(progress, "figures"), alone=workers == 0 or cores() == 1)
         for number, activation in (("I", "erf"), ("II", "relu")):
             write_table(discrepancy_table(study.grid, activation), folder / "tables", f"table_{number}_{activation}")
             write_table(flatness(study.grid, activation), folder / "tables", f"flatness_{activation}", digits=5)
@@ -99,9 +97,9 @@ def reproduce(
         "versions": f"{', '.join(f'{name} {versions[name]}' for name in names)}, Python {versions['python']}",
         "machine": versions["machine"],
     }
-    write_report(folder / RESULT, study, figures=pictures, readings=readings, provenance=about, preset=preset_name)
+    write_report(folder / RESULT, study, figures=figures, provenance=about, preset=preset_name)
     summary = f"{stages}.\nReport: {folder / RESULT}"
-    if preset_name == "quick" and not stages.read:
+    if preset_name == "quick" and not stages.resumed:
         grown, work = PRESETS["paper"].work(), preset.work()
         seconds = sum(s * grown.get(label, 1) / work.get(label, 1) for label, s in stages.seconds.items())
         summary += (
@@ -112,26 +110,22 @@ def reproduce(
 
 
 class Stages:
-    """The datasets of the figures by stage, and the wall time of each.
-
-    A dataset is written as soon as it is computed. Where an earlier attempt finished a stage, its datasets are read.
-    """
+    """Writes the datasets of each stage as they are computed, and measures its wall time."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.datasets, self.seconds = folder, {}, {}
-        self.read = False
+        self.folder, self.seconds = folder, {}
+        self.resumed = False
         """Whether an earlier attempt had finished a stage."""
 
     def run(self, names: Sequence[str], compute: Callable[[], Iterable[Dataset]]) -> None:
-        """Compute or read the datasets of a stage; the stage counts as finished when all of them are written."""
+        """Compute and write the datasets of a stage, unless all of them are there."""
         paths = [self.folder / f"{name}.zarr" for name in names]
         if all(path.exists() for path in paths):
-            self.read = True
+            self.resumed = True
         else:
             for path, dataset in zip(paths, compute(), strict=True):
                 shutil.rmtree(path, ignore_errors=True)  # of an attempt that was interrupted in this stage
                 save(dataset, path)
-        self.datasets |= zip(names, map(load, paths), strict=True)
 
     @contextmanager
     def timed(self, label: str) -> Iterator[None]:
@@ -177,26 +171,23 @@ def _stages(preset: Preset, sweeps: Path, workers: int | None) -> Mapping[str, t
     }
 
 
-def _draw_all(folder: Path, study: Study, names: Sequence[str], progress: Progress, *, alone: bool) -> dict[str, Drawn]:
-    """Draw figures, every other one in a second process."""
+def _draw_all(folder: Path, study: Study, progress: Progress, *, alone: bool) -> dict[str, Drawn]:
+    """Draw all figures, every other one in a second process."""
+    drawings, drawn = paper_figures(study), {}
+    names = list(drawings)
     theirs = [] if alone else names[1::2]
     receive, send = get_context("spawn").Pipe(duplex=False)
     helper = start(_draw_there, folder, theirs, send) if theirs else None
     send.close()  # the helper has it
-    drawn, drawings = {}, paper_figures(study)
-
-    def draw(some: Sequence[str]) -> None:
-        for name in some:
+    for name in names:
+        if name not in theirs:
             drawn[name] = _draw(folder, name, drawings[name])
             progress(len(drawn) / (len(names) - len(theirs)))
-
-    draw([name for name in names if name not in theirs])
     if helper is not None:
         with suppress(EOFError, OSError):  # it was killed
             drawn |= receive.recv()
         helper.join()
-        draw([name for name in names if name not in drawn])
-    return drawn
+    return {name: drawn.get(name) or _draw(folder, name, drawings[name]) for name in names}
 
 
 def _draw_there(folder: Path, names: Sequence[str], send: Connection) -> None:
@@ -220,7 +211,7 @@ def redraw(name: str, folder: Path, out: Path) -> None:
     Parameters
     ----------
     name
-        As :func:`sgdlimit.papers.bae_jeong_2024.paper_figures` names it.
+        As :func:`sgdlimit.papers.bae_jeong_2024._figures.paper_figures` names it.
     folder
         What :func:`reproduce` wrote.
     out
@@ -232,15 +223,14 @@ def redraw(name: str, folder: Path, out: Path) -> None:
         If there is no such figure or reproduction.
     """
     data = folder / "data"
-    if not (folder / RESULT).is_file():
+    if not ((folder / RESULT).is_file() and (data / "cases.zarr").exists()):
         raise ProblemError(
-            f"folder: {str(folder)!r} holds no finished reproduction. Give a folder that `sgdlimit reproduce` wrote."
+            f"folder: must hold a finished reproduction of this version (got {str(folder)!r}). Give a folder that "
+            "`sgdlimit reproduce` wrote."
         )
-    if not (data / "cases.zarr").exists():
-        raise ProblemError(f"folder: {str(folder)!r} is of an older version or incomplete. Reproduce into a new one.")
     drawings = paper_figures(_study(data))
     if name not in drawings:
-        raise ProblemError(f"figure: {name!r} is not in this reproduction; use one of {', '.join(drawings)}")
+        raise ProblemError(f"figure: must be in this reproduction (got {name!r}). Use one of {', '.join(drawings)}.")
     save_figure(drawings[name](), out.parent, out.stem, suffixes=[out.suffix])
 
 

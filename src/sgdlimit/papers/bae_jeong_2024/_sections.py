@@ -22,6 +22,8 @@ DYNAMICS = {
     True: "Except in the saturation region, where randomness has a large effect, the dynamics almost align with the "
     "conventional prediction (Figure 4, ReLU).",
 }
+DISCREPANCY_TITLE = "Discrepancy against D_KL, {} mixtures"
+BLOCKS_TITLE = "Where universality holds and where it ends"
 DISCREPANCY = {
     False: "As D_KL grows, Q and v tend to an asymptotic limit although P departs from N(0, I) (Figures 3 and S3).",
     True: "M is minimal relative to the scale of Q, R and v, at every D_KL and for every m (Figures 5 and S4).",
@@ -54,7 +56,7 @@ def sections(study: Study) -> list[Section]:
             ["figure_S2"],
         ),
         Section(
-            "Where universality holds and where it ends",
+            BLOCKS_TITLE,
             "Not varied. Equation (17) leaves open whether each coordinate draws its component by itself "
             "(block size B = 1, which Lemma V.1 supports) or all together (B = D, a clustered data set).",
             [findings.block_sizes(blocks, name, law) for law in findings.LAWS for name in names],
@@ -76,7 +78,7 @@ def _dynamics_and_discrepancy(study: Study, standardized: bool) -> Iterator[Sect
         found += [findings.mixture_discrepancy(grid, name) for name in names]
     dynamics, discrepancy = zip(*(FIGURES[name][2 * standardized :][:2] for name in names), strict=True)
     yield Section(f"Example dynamics, {kind} mixture", DYNAMICS[standardized], examples, dynamics)
-    yield Section(f"Discrepancy against D_KL, {kind} mixtures", DISCREPANCY[standardized], found, discrepancy)
+    yield Section(DISCREPANCY_TITLE.format(kind), DISCREPANCY[standardized], found, discrepancy)
 
 
 def _distance(grid: Dataset) -> Finding:

@@ -95,17 +95,14 @@ def flatness_statement(table: DataFrame) -> str:
     )
 
 
-def write_table(table: DataFrame, folder: Path, name: str, digits: int = 3) -> tuple[Path, Path]:
-    """Write ``name.csv``, in full precision, and ``name.md``, rounded, into ``folder``; returns both paths."""
-    folder = Path(folder)
+def write_table(table: DataFrame, folder: Path, name: str, digits: int = 3) -> None:
+    """Write ``name.csv``, in full precision, and ``name.md``, rounded, into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    csv, md = folder / f"{name}.csv", folder / f"{name}.md"
-    table.to_csv(csv)
+    table.to_csv(folder / f"{name}.csv")
     rows = [["", *table.columns], ["---"] + ["---:"] * table.shape[1]]
     for label, *row in table.map(f"{{:.{digits}f}}".format).itertuples():
         rows.append([label.replace("|", r"\|"), *row])
-    md.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
-    return csv, md
+    (folder / f"{name}.md").write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
 
 
 def _by_entry(grid: Dataset, prefix: str, activation: str) -> DataArray:

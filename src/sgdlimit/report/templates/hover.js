@@ -41,16 +41,12 @@ for (const card of document.querySelectorAll(".card")) {
 
   const read = () => {
     if (panels) return;
-    const data = JSON.parse(source.textContent);
-    panels = data.panels.map(([title, box, x, y, curves]) => ({
+    panels = JSON.parse(source.textContent).map(([title, box, x, y, curves]) => ({
       title, box, x, y,
-      curves: curves.map(([name, points, values]) => ({
+      curves: curves.map(([name, at, values]) => ({
         name,
-        points: values.map((value, k) => {
-          const at = data.x[points][k];
-          return { x: at, y: value,
-            left: box[0] + box[2] * share(x, at), top: box[1] + box[3] * (1 - share(y, value)) };
-        }),
+        points: values.map((value, k) => ({ x: at[k], y: value,
+          left: box[0] + box[2] * share(x, at[k]), top: box[1] + box[3] * (1 - share(y, value)) })),
       })),
     }));
   };

@@ -30,7 +30,7 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float, Float32, Int
 
-from ...rules import CLUSTERS, Rule
+from ...rules import Rule
 from ...training import Rates
 from .._averages import SMALLEST, lower_root, single, times_inverse
 
@@ -294,14 +294,14 @@ def _samples(setting: Setting, law: Law, normals: Any, extras: dict[str, Any]) -
     z, chosen = normals[: len(law.points)], normals[len(law.points) :]
     clusters = jnp.sum(chosen[:, None] > law.thresholds[:, None], axis=1, dtype=np.int32)
     where = (clusters[:, None] == np.arange(each)[:, None]).reshape(len(law.weights), -1).astype(jnp.float32)
-    target = cluster = clusters[0]
-    if rule.labels != CLUSTERS:
+    cluster, fields = clusters[0], _product(law.teacher_mean.T, where)
+    if M:
         roots = single(jax.vmap(lower_root)(jnp.asarray(law.teacher_overlap)))
-        fields = _of_kind(law, cluster, [_product(root, z[:M]) for root in roots]) + _product(law.teacher_mean.T, where)
-        noise, extras = z[len(z) - rule.noise :], extras | {"given": single(extras["given"])}
-        with jax.enable_x64(False):
-            label = jax.vmap(lambda teacher, noise: rule.target(teacher, noise=noise, **extras), -1, -1)
-            target = label(fields, noise)
+        fields += _of_kind(law, cluster, [_product(root, z[:M]) for root in roots])
+    noise, extras = z[len(z) - rule.noise :], extras | {"given": single(extras["given"])}
+    with jax.enable_x64(False):
+        label = jax.vmap(lambda x, i, noise: rule.target(x, cluster=i, noise=noise, **extras), -1, -1)
+        target = label(fields, cluster, noise)
     return Samples(z, cluster, where, _product(law.overlap, where), target)
 
 
@@ -425,7 +425,7 @@ def averages_around(
     teacher, fields = fields_around(law, roots, means, z)
 
     def learn(fields, teacher, number, noise):
-        target = number if rule.labels == CLUSTERS else rule.target(teacher, noise=noise, **extras)
+        target = rule.target(teacher, cluster=number, noise=noise, **extras)
         return rule.learn(fields, target, head, noise=noise, **extras)
 
     each = jax.vmap(jax.vmap(learn, (-1, -1, None, -1), -1), (0, 0, 0, None))
@@ -464,7 +464,7 @@ def metrics_around(
     extras = extras | {"noise": jnp.zeros(rule.noise, jnp.float32)}
 
     def measure(teacher, fields, number):
-        target = number if rule.labels == CLUSTERS else rule.target(teacher, **extras)
+        target = rule.target(teacher, cluster=number, **extras)
         return rule.measure(fields, target, head, **extras)
 
     each = jax.vmap(jax.vmap(measure, (-1, -1, None), -1))

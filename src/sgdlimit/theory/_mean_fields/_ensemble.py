@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
-from ...errors import DivergenceError, DivergenceWarning, ProblemError, shown
+from ...errors import AccuracyWarning, DivergenceError, DivergenceWarning, ProblemError, shown
 from ...inputs import MixtureMoments
 from ...instance import Instance
 from ...resources import cores, one_thread, refuse_beyond_memory
@@ -52,6 +52,7 @@ def solve_mixture(
     nodes: int | None = None,
     threads: int | None = None,
     fast: bool | None = None,
+    moments: MixtureMoments | None = None,
 ) -> xr.Dataset:
     """Trajectories that theory predicts for inputs in Gaussian clusters, standardised or not (docs/mixture.md).
 
@@ -82,12 +83,15 @@ def solve_mixture(
     fast
         Whether the mean fields are followed step by step. With ``False``, for clusters of one covariance, they are part
         of the equations of motion, which is right where their means are of order 1 and one sample moves M by little.
-        By default, η A_ii E[δ²] decides, for rules other than the squared loss; ``attrs["mean_fields"]`` says which.
+        By default, η A_ii E[δ²] at the start decides, with finite_size; ``attrs["mean_fields"]`` says which.
+    moments
+        ``instance.mixture_moments()``, where that is known: instances that differ in their activation share it.
 
     Returns
     -------
     xarray.Dataset
-        A trajectory with a leading ``run`` dimension, of the chains. Q and R are means over the clusters; beside them
+        A trajectory with a leading ``run`` dimension, of the chains, or of one run of the equations of motion. Q and R
+        are means over the clusters; beside them
         ``mean_field`` M (run, time, student, cluster), ``frozen`` (run, student), units that have stopped to learn, and
         ``mode`` (run,), different for chains that have settled apart from each other; ``attrs["modes"]`` and
         ``attrs["frozen_units"]`` count them. See :func:`over_ensemble`. The generalisation error is that of a chain at
@@ -119,19 +123,27 @@ def solve_mixture(
     chains, seed = int(chains), int(seed)  # NumPy's have no place in attributes
     if not (np.ndim(largest_step) == 0 and 0 < largest_step <= 1):
         raise ProblemError(f"largest_step: must be above 0, up to 1 (got {shown(largest_step)}). Try 0.2.")
-    moments = instance.mixture_moments()
+    moments = moments or instance.mixture_moments()
     rule, shared = rule_of(instance, moments), len(moments.kinds) == 1
-    possible = shared and moments.blocks == 1
-    noise = (
-        noise_of_means(instance, moments, rule) if possible and fast is None and not instance.closed_form else np.inf
-    )
+    possible = shared and moments.blocks == 1 and finite_size
     if fast is False and not possible:
         raise ProblemError(
-            "fast: must be true where clusters have different covariances, or blocks choose. Leave it out."
+            "fast: must be true where clusters have different covariances, blocks choose, or finite_size is false. "
+            "Leave it out."
+        )
+    noise = noise_of_means(instance, moments, rule) if possible and not fast else np.inf
+    if fast is False and not noise < FAST:
+        warnings.warn(
+            f"fast: must be true where η A_ii E[δ²] exceeds {FAST} (got {noise:.2g}), because one sample moves the "
+            "mean fields by much. Leave it out.",
+            AccuracyWarning,
+            stacklevel=2,
         )
     if fast is False or noise < FAST:
-        more = {"mean_fields": "slow: equations of motion"} | ({} if fast is False else {"mean_field_noise": noise})
-        attrs = instance.provenance(theory="mixture", kind="theory", seed=seed, chains=1, **more)
+        attrs = instance.provenance(
+            theory="mixture", kind="theory", mean_fields="slow: equations of motion", mean_field_noise=noise, seed=seed,
+            chains=1, modes=1, frozen_units=0,
+        )  # fmt: skip
         return solve_slow(instance, moments, rule, times, nodes=nodes, attrs=attrs)
     steps, task, output = time_grid(instance, times, float(largest_step))
     process = Process.of(instance, moments, rule, steps, task, output, seed, finite_size=bool(finite_size), nodes=nodes)
@@ -161,7 +173,7 @@ def solve_mixture(
         )
         message = (
             f"learning_rate: with {instance.learning_rate:g} the mean fields diverge before t={times[-missing]:g}."
-            f"{edge} Use a smaller one."
+            f"{edge} Use a smaller one{', or a rule that stays finite at larger fields' if instance.rule else ''}."
         )
         if missing == len(times):
             raise DivergenceError(message)
@@ -178,12 +190,19 @@ def rule_of(instance: Instance, moments: MixtureMoments | None = None) -> Rule:
         Naming what the theory lacks.
     """
     for name in sorted(instance.training.options() - OF_CLUSTERS):
-        raise ProblemError(f"{name}: mixture theory does not have it. Leave it out, or use another theory.")
+        raise ProblemError(
+            f"{name}: must be left out in mixture theory (got {getattr(instance.training, name)!r}). Use another "
+            "theory."
+        )
+    if instance.later_latents:
+        raise ProblemError("later_latents: must be left out in mixture theory (got some). Use 'moment-matched'.")
     rule = instance.as_rule(1.0 if moments is None else moments.mean_square)
     if rule.samples > 1:
         raise ProblemError(f"samples: must be 1 for mixture theory (got {rule.samples}). Use another theory, or SGD.")
     if rule.asks_for_overlaps:
-        raise ProblemError("update: must not ask for Q, R or T in mixture theory. Use another theory, or SGD.")
+        raise ProblemError(
+            f"update: must not ask for Q, R or T in mixture theory (got {rule.name!r}). Use another theory, or SGD."
+        )
     return rule
 
 
@@ -206,7 +225,7 @@ def _trajectory(process: Process, kept: Kept, times: Float[ndarray, "time"], att
             variables["task_error"] = errors
         attrs["integrals"] = integrals.method
     else:
-        variables |= metrics_of(process.setting, process.law, kept, times, task)
+        variables |= metrics_of(process.setting, process.law, kept, times, task, 1 + len(instance.switch_times))
         attrs["integrals"] = "quasi-Monte Carlo"
     attrs |= {"exactness": str(ENSEMBLE), "modes": int(apart.max()) + 1, "frozen_units": int(frozen.sum())}
     result = make_trajectory(times, attrs=attrs, leading={"run": np.arange(len(kept.M))}, **variables)

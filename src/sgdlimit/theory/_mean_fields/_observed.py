@@ -14,6 +14,7 @@ from ...errors import ProblemError
 from ...inputs import MixtureMoments
 from ...instance import Instance
 from ...rules import Activation, Integrals
+from ...trajectory import on_tasks
 from .._averages import lower_root, single
 from .._compiled import call
 from ._chain import Kept, Law, Setting, clusters_of, metrics_around
@@ -77,15 +78,24 @@ def _in_parts(function: Any, *states: Any, fixed: tuple[Any, ...], **static: Any
 
 
 def metrics_of(
-    setting: Setting, law: Law, kept: Kept, times: Float[ndarray, "time"], task: Int[ndarray, "time"]
-) -> dict[str, Float[ndarray, "chain time"]]:
-    """The metrics of a rule in every state that was kept, without noise."""
+    setting: Setting, law: Law, kept: Kept, times: Float[ndarray, "time"], task: Int[ndarray, "time"], tasks: int
+) -> dict[str, Float[ndarray, "chain time *task"]]:
+    """The metrics of a rule in every state that was kept, without noise, and of several tasks on each."""
     shape = kept.M.shape[:2]
-    several = kept.S, kept.head, kept.M, *(np.broadcast_to(x, shape) for x in (task.astype(np.int32), times))
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), several)
-    places = (np.arange(len(flat[2])) * METRIC_POINTS % law.points.shape[1]).astype(np.int32)
-    found = _in_parts(measured, *flat, places, fixed=(law, setting.rule.given), setting=setting)[0]
-    return {name: values.reshape(shape) for name, values in found.items()}
+
+    def at(task):
+        several = kept.S, kept.head, kept.M, *(np.broadcast_to(x, shape) for x in (task.astype(np.int32), times))
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), several)
+        places = (np.arange(len(flat[2])) * METRIC_POINTS % law.points.shape[1]).astype(np.int32)
+        found = _in_parts(measured, *flat, places, fixed=(law, setting.rule.given), setting=setting)[0]
+        return {name: values.reshape(shape) for name, values in found.items()}
+
+    if tasks == 1:
+        return at(task)
+    each = [at(np.full_like(task, s)) for s in range(tasks)]
+    by_task = {name: np.stack([values[name] for values in each], axis=2) for name in each[0]}
+    now = {name: values[:, range(len(times)), task] for name, values in by_task.items()}
+    return now | {on_tasks(name): values for name, values in by_task.items()}
 
 
 def measured(

@@ -193,7 +193,8 @@ def time_grid(
     outputs, switches = (np.rint(t * N).astype(int) for t in (times, instance.switch_times))
     if (np.diff(outputs) == 0).any():
         raise ProblemError(
-            f"times: {len(np.unique(outputs))} of {len(times)} are different steps of SGD for N={N}. Use log_times."
+            f"times: must be different steps of SGD for N={N} (got {len(np.unique(outputs))} in {len(times)}). Use "
+            "log_times."
         )
     edges = [0]
     for end in np.union1d(outputs, switches[switches < outputs[-1]]).tolist():
@@ -228,7 +229,9 @@ def _as_they_are(
 ) -> tuple[ndarray, dict[str, Any]]:
     """Γ, and what belongs to it, where no basis makes all covariances diagonal: the weights."""
     if nodes is not None:
-        raise ProblemError("nodes: clusters of different covariances have no spectrum. Leave it out.")
+        raise ProblemError(
+            f"nodes: must be left out where clusters have different covariances (got {nodes}). Remove it."
+        )
     root, most = np.sqrt(W.shape[1]), max(len(kind.factor) for kind in moments.kinds)
     factors = [np.pad(kind.factor, ((0, most - len(kind.factor)), (0, 0))) for kind in moments.kinds]
     factor = np.concatenate(factors).astype(np.float32)
