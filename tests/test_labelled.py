@@ -208,7 +208,7 @@ X, Y = gaussian_classes(6)
         (X, Y, {"test": 1.0}, "test: must leave each class a sample"),
         (X, Y, {"unitz": 3}, "network: must be 'units'.*Did you mean 'units'"),
         (X, Y, {"runs": 2}, "runs: must be a whole number of at least 3"),
-        (X, Y, {"loss": "cross-entropy"}, "loss: 'cross-entropy' needs at least 2 outputs"),
+        (X, Y, {"loss": "cross-entropy"}, "loss: must have at least 2 outputs"),
         (X, "digit", {}, "labels: must be the heading of a column"),
     ],
 )
