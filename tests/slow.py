@@ -191,6 +191,14 @@ SLOW: dict[str, tuple[float, str]] = {
         3,
         "test_integrals.py::test_four_dimensional_orthants_by_another_path[collinear]",
     ),
+    "test_labelled.py::test_theory_follows_sgd_on_the_surrogates_and_predicts_other_networks": (
+        40,
+        "test_labelled.py::test_check_writes_the_curves_of_labelled_data",
+    ),
+    "test_labelled.py::test_the_recommended_rate_is_nearly_the_best_of_sgd": (
+        40,
+        "test_labelled.py::test_classes_that_differ_in_their_means",
+    ),
     "test_limit.py::test_instances_approach_the_limit": (12, "test_limit.py::test_gauss_rule_against_the_density"),
     "test_mixture_page.py::test_examples_of_the_page_run": (
         34,

@@ -82,7 +82,7 @@ def in_folder(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_tables_are_read_by_their_headings(write, options, sentence):
     write("data.csv")
-    samples, columns = read_samples("data.csv", **options)
+    samples, columns, _ = read_samples("data.csv", **options)
     np.testing.assert_array_equal(samples, X)
     for part in sentence.split(" .* "):
         assert part in columns
@@ -131,8 +131,36 @@ def test_labels_are_named_whatever_their_place_and_heading():
             with pytest.raises(sl.ProblemError, match=f"must not hold labels or indices .got '{heading}' among"):
                 refuse()
     assert "labels" not in read_samples("wine").columns
-    with pytest.raises(sl.ProblemError, match=r"--labels: must be left out, because labels are not used yet .got 'y'"):
-        read_samples("data.csv", labels="y")
+
+
+def test_labels_are_a_column_another_array_or_a_file_of_their_own():
+    X, label = DIGITS.iloc[:, 1:], DIGITS["label"].to_numpy()
+    DIGITS.to_csv("data.csv", index=False)
+    DIGITS.iloc[:, ::-1].to_csv("bare.csv", index=False, header=False)
+    DIGITS.assign(label=[f"digit {number}" for number in label]).to_csv("text.csv", index=False)
+    np.savez("data.npz", X=X, y=label)
+    np.save("y.npy", label)
+    pixels = np.arange(200 * 12, dtype="u1").reshape(200, 3, 4)
+    for name, array in (("images-idx3-ubyte.gz", pixels), ("labels-idx1-ubyte", label.astype("u1"))):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        with gzip.open(name, "wb") if name.endswith("gz") else open(name, "wb") as file:
+            file.write(header + array.tobytes())
+    for source, labels in (("data.csv", "label"), ("bare.csv", "6"), ("data.npz:X", "y"), ("data.npz:X", "y.npy")):
+        found = read_samples(source, labels=labels)
+        np.testing.assert_array_equal(found.labels, label)
+        assert found.samples.shape == X.shape
+    assert read_samples("text.csv", labels="label").labels[0] == f"digit {label[0]}"
+    found = read_samples("images-idx3-ubyte.gz", labels="labels-idx1-ubyte")
+    np.testing.assert_array_equal(found.samples, pixels.reshape(200, 12))
+    np.testing.assert_array_equal(found.labels, label)
+    assert set(read_samples("wine", labels="target").labels) == {"class_0", "class_1", "class_2"}
+    np.save("short.npy", label[:-1])
+    for labels, complaint in (
+        ("lable", r"--labels: must be the heading of a column or a file .got 'lable'.*Did you mean 'label'"),
+        ("short.npy", "--labels: must be one column of 200 labels"),
+    ):
+        with pytest.raises(sl.ProblemError, match=complaint):
+            read_samples("data.csv", labels=labels)
 
 
 def in_gzip(path, save):
@@ -183,7 +211,8 @@ BAD = {
     "a.mat": (NO_WRITE, r"Convert it in Python: np.save\(\"data.npy\", scipy.io.loadmat\('a.mat'\)"),
     "a.pt": (NO_WRITE, "torch.load"),
     "a.h5": (NO_WRITE, "h5py.File"),
-    "train-images-idx3-ubyte.gz": (NO_WRITE, "np.frombuffer.gzip.open.*offset=16"),
+    "floats-idx2-ubyte": (data(bytes([0, 0, 13, 2]) + bytes(16)), "cannot be read .it is no idx file of bytes"),
+    "short-idx1-ubyte": (data(bytes([0, 0, 8, 1, 0, 0, 0, 9])), "cannot be read .cannot reshape"),
     "two.npz": (lambda path: np.savez(path, a=X, b=X), "must name one of the arrays 'a', 'b' of .*got none.*NAME"),
     "three.npz:c": (lambda path: np.savez(path, a=X, b=X), "must name one of the arrays .*got 'c'"),
     "words.csv": (text("1,2\n3,many\n"), "1 of 2 are not; 2 has 'many' in sample 2.*--drop 2"),

@@ -143,7 +143,9 @@ def check(
         help="Samples in rows: a .npy, .npz (data.npz:name for one of several arrays), .csv, other text or .parquet "
         "file, or a data set of scikit-learn: digits, iris, wine, breast_cancer, diabetes.",
     ),
-    time: float = Option(100.0, help="Length of training in units of N steps."),
+    time: float | None = Option(
+        None, help="Length of training in units of N steps. [default: 100; with --labels one pass]"
+    ),
     runs: int = Option(5, min=3, help="SGD runs of each kind to begin with."),
     most_runs: int = Option(80, min=3, help="Up to so many are added while the verdict is open."),
     clusters: int | None = Option(
@@ -155,32 +157,55 @@ def check(
     ),
     columns: str = Option("", help="Columns to use: headings, or numbers from 1; a,b or FIRST:LAST. [default: all]"),
     drop: str = Option("", help="Columns to leave out, such as labels."),
-    labels: str = Option("", help="Column of the labels: not used yet."),
+    labels: str = Option("", help="Labels to learn: their column, 'target' of a data set by name, or their file."),
     delimiter: str = Option("", help="What separates columns. [default: found by itself]"),
     role: Literal["inputs", "latent"] = Option(
         "inputs", "--as", help="inputs: the network sees the data; latent: inputs are sign(CF/√D), C the data."
     ),
     preprocess: Literal["standardize", "centre", "none"] = Option("standardize", help="How each column is prepared."),
-    drop_constant: bool = Option(False, "--drop-constant", help="Leave out constant columns, which are refused."),
-    activation: str = Option("erf", help="Activation of student and teacher."),
-    learning_rate: float = Option(0.2, help="Learning rate η."),
+    drop_constant: bool | None = Option(
+        None, help="Leave out constant columns, which are refused. [default: for labelled images]"
+    ),
+    activation: str | None = Option(None, help="Activation. [default: erf; with --labels relu]"),
+    learning_rate: float | None = Option(None, help="Learning rate η. [default: 0.2; with --labels 0.1]"),
     input_dim: int = Option(1000, min=1, help="Number N of inputs, for --as latent."),
+    units: int = Option(8, min=1, help="With --labels: number K of hidden units."),
+    loss: str | None = Option(None, help="With --labels: the loss. [default: logistic; cross-entropy of classes]"),
+    student_scale: float = Option(0.5, help="With --labels: deviation of the initial weights."),
+    output_scale: float = Option(0.5, help="With --labels: deviation of the initial output weights."),
+    test: float = Option(0.2, help="With --labels: part of the samples that is held out."),
+    curve: Path | None = Option(None, help="With --labels: table of samples seen and the test error of your training."),
 ) -> None:
-    """Find which theory predicts SGD on your data, and why the others fail."""
+    """Find which theory predicts SGD on your data, and why the others fail; with --labels the learning curve."""
     from .inputs import read_samples
 
-    samples, used = read_samples(data, columns=columns, drop=drop, labels=labels, delimiter=delimiter)
+    samples, used, found = read_samples(data, columns=columns, drop=drop, labels=labels, delimiter=delimiter)
     tell(used)
     from .diagnosis import default_network
     from .single_run import check_data, output_times
 
-    instance = default_network(
-        samples, role=role, preprocess=preprocess, drop_constant=drop_constant, activation=activation,
-        learning_rate=learning_rate, input_dim=input_dim, seed=seed,
-        attrs={"data_source": data, "data_columns": used},
-    )  # fmt: skip
-    times = output_times("--time", time, instance.input_dim)
-    folder = _result_folder(out, Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}")
+    default = Path("results") / f"check-{Path(data.split('.npz:')[0]).stem}"
+    chosen = {"drop_constant": drop_constant, "activation": activation, "learning_rate": learning_rate}
+    options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    options["preprocess"] = preprocess
+    if found is not None:
+        if role == "latent":
+            raise ProblemError("--as: must be 'inputs' with --labels (got 'latent'). Leave it out.")
+        from .report import check_labels
+
+        points = curve and read_samples(str(curve)).samples.to_numpy()
+        folder = _result_folder(out, default)
+        with _progress(folder) as progress:
+            summary = check_labels(
+                samples, found, folder, time=time, runs=runs, seed=seed, curve=points, progress=progress, units=units,
+                loss=loss, student_scale=student_scale, output_scale=output_scale, test=test, **options,
+            )  # fmt: skip
+        echo(summary)
+        return
+    attrs = {"data_source": data, "data_columns": used}
+    instance = default_network(samples, role=role, input_dim=input_dim, seed=seed, attrs=attrs, **options)
+    times = output_times("--time", 100.0 if time is None else time, instance.input_dim)
+    folder = _result_folder(out, default)
     with _progress(folder) as progress:
         summary = check_data(
             instance, times, folder, runs=runs, most_runs=most_runs, seed=seed, clusters=clusters, progress=progress

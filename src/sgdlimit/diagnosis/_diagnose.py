@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import fields
+from typing import Any, Literal, overload
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 from xarray import DataArray, Dataset, concat
 
 from ..comparison import discrepancy, divergence, over_entries, scatter
-from ..errors import DivergenceWarning, ProblemError, shown
+from ..errors import DivergenceWarning, ProblemError, unknown_name
 from ..inputs import (
     THEORIES,
     Affine,
@@ -28,7 +29,11 @@ from ..settings import Settings, check_whole
 from ..signatures import checked
 from ..simulation import Progress, simulate, simulate_together
 from ..theory import Mixture, solve
-from ..trajectory import followed, log_times
+from ..trajectory import check_times, followed, log_times
+from ._curves import LabelledDiagnosis, judge_curves
+from ._labelled import prepare
+from ._ladder import ladder
+from ._learning import Network, learning_curves
 from ._structure import structure
 from ._verdict import Diagnosis, judge
 
@@ -43,13 +48,21 @@ GROWTH = 4
 SETS = 8
 """Sets of as many samples as the data."""
 
+LABELLED_TIMES = 40
+"""Output times of learning curves."""
+
 NODES = 70  # of the reduced spectrum; an error of 1e-5, a hundredth of the smallest noise floor
 
 
+@overload
+def diagnose(source: Instance | LatentLaw | ArrayLike, labels: None = None, **settings: Any) -> Diagnosis: ...
+@overload
+def diagnose(source: Any, labels: Any, **settings: Any) -> LabelledDiagnosis: ...
 @checked
 def diagnose(
-    source: Instance | LatentLaw | ArrayLike,
-    *labels: Any,
+    source: Any,
+    labels: Any = None,
+    *,
     times: Float[ArrayLike, "time"] | None = None,
     runs: int = 5,
     most_runs: int = 80,
@@ -58,10 +71,14 @@ def diagnose(
     field_samples: int = 10_000,
     test_samples: int = 4000,
     clusters: LatentLaw | None = None,
-    drop_constant: bool = False,
+    drop_constant: bool | None = None,
     progress: Progress = lambda done: None,
-) -> Diagnosis:
+    **network: Any,
+) -> Diagnosis | LabelledDiagnosis:
     """Find the simplest theory that predicts SGD on given data, and why the others fail.
+
+    With labels, find which statistics of the classes make the learning curve, and until when, see
+    :func:`sgdlimit.diagnosis.diagnose_labels`.
 
     Each theory is compared with SGD on the data, and with SGD on the inputs it assumes. Conventional theory assumes
     isotropic Gaussian inputs, moment-matched theory Gaussian inputs with the covariance of the data, and mixture theory
@@ -78,7 +95,7 @@ def diagnose(
         An :class:`sgdlimit.Instance`; or samples, shape (count, D), or a :class:`sgdlimit.LatentLaw`, which get the
         network of :func:`sgdlimit.diagnosis.default_network`.
     labels
-        Refused: they are not used yet. The labels come from a random teacher.
+        A class for each sample. Without them, labels come from a random teacher.
     times
         Output times t = step/N, increasing; 200 log-spaced ones up to t = 100 by default.
     runs
@@ -101,15 +118,17 @@ def diagnose(
         Leave out constant columns of samples instead of refusing them.
     progress
         Called with the fraction done.
+    **network
+        Options of :func:`sgdlimit.diagnosis.diagnose_labels`, such as ``units``.
 
     Returns
     -------
-    Diagnosis
+    Diagnosis or LabelledDiagnosis
 
     Raises
     ------
     ProblemError
-        If labels are given, samples are not finite, constant, copies of each other or too few, or a setting cannot be
+        If samples are not finite, constant, copies of each other or too few, or a setting cannot be
         used.
     DivergenceError
         If theory or SGD diverges before the first output time.
@@ -122,11 +141,11 @@ def diagnose(
     >>> sl.diagnose(problem.draw(seed=0), times=sl.log_times(2000, 200, 60), runs=3, field_samples=500).verdict
     'conventional'
     """
-    if labels:
-        raise ProblemError(
-            f"labels: must be left out, because they are not used yet (got {shown(labels[0])}). A random teacher gives "
-            "the labels. If these are output times, write times=..."
-        )
+    if labels is not None:
+        given = {"times": times, "runs": runs, "seed": seed, "drop_constant": drop_constant, "progress": progress}
+        return diagnose_labels(source, labels, **given, **network)
+    if network:
+        raise ProblemError(f"{next(iter(network))}: belongs to labelled data. Give labels=..., or leave it out.")
     if isinstance(source, Settings):
         raise ProblemError(
             f"source: must be samples, a law or an instance (got a {type(source).__name__}). Give problem.draw(seed=0)."
@@ -135,7 +154,9 @@ def diagnose(
     check_whole(1, field_times=field_times)
     check_whole(100, field_samples=field_samples)
     instance = (
-        source if isinstance(source, Instance) else default_network(source, drop_constant=drop_constant, seed=seed)
+        source
+        if isinstance(source, Instance)
+        else default_network(source, drop_constant=bool(drop_constant), seed=seed)
     )
     if times is None:
         times = log_times(100 * instance.input_dim, instance.input_dim)
@@ -155,9 +176,9 @@ def diagnose(
             raise
         notes["without_mixture"] = str(error).partition(": ")[2].split(". ")[0]
     run: dict[str, Any] = {"times": times, "runs": runs, "seed": seed, "test_samples": test_samples}
-    fields = {"field_times": field_times, "samples": field_samples, "seed": seed}
+    of_fields = {"field_times": field_times, "samples": field_samples, "seed": seed}
     half = progress if centred else lambda done: progress(done / 2)
-    data = _measured(instance, assumed, run, fields, max(runs, most_runs), half).assign_attrs(notes)
+    data = _measured(instance, assumed, run, of_fields, max(runs, most_runs), half).assign_attrs(notes)
     if centred:
         return judge(data)
     less_mean = diagnose(
@@ -170,6 +191,92 @@ def diagnose(
         progress=lambda done: progress((1 + done) / 2),
     )
     return judge(data, less_mean)
+
+
+@checked
+def diagnose_labels(
+    samples: Any,
+    labels: Any,
+    *,
+    times: Float[ArrayLike, "time"] | None = None,
+    length: float | None = None,
+    runs: int = 5,
+    chains: int = 16,
+    test: float = 0.2,
+    preprocess: Literal["standardize", "centre", "none"] = "standardize",
+    drop_constant: bool | None = None,
+    seed: int = 0,
+    progress: Progress = lambda done: None,
+    **network: Any,
+) -> LabelledDiagnosis:
+    """Predict the learning curve of a network on labelled data, and find which statistics of the classes make it.
+
+    SGD learns the data, and surrogates that share some of their statistics: the means of the classes; with them the
+    pooled covariance; with them the covariance of each class; several Gaussian clusters in each class. All have the
+    same initial weights and the same order of labels, and are tested on the same held-out samples. Mixture theory
+    gives the curve of each surrogate without sampling.
+
+    Parameters
+    ----------
+    samples, labels, test, preprocess, drop_constant, seed
+        Shape (count, N) and (count,); see :func:`sgdlimit.diagnosis.prepare`.
+    times
+        Output times t = samples/N, increasing; by default 40 log-spaced ones of one pass through the training part.
+        Beyond it samples are seen again, as ``attrs["epochs"]`` says.
+    length
+        In the place of ``times``, the last of 40 log-spaced ones.
+    runs
+        Orders of the samples, at least 3.
+    chains
+        Members of the ensemble of mixture theory; 0 leaves theory out.
+    progress
+        Called with the fraction done.
+    **network
+        Fields of :class:`sgdlimit.diagnosis.Network`: ``units``, ``activation``, ``loss``, ``learning_rate``,
+        ``student_scale``, ``output_scale``, ``training``, ``label_noise``.
+
+    Returns
+    -------
+    LabelledDiagnosis
+
+    Raises
+    ------
+    ProblemError
+        If labels or samples cannot be used, or scikit-learn is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat(["no", "yes"], 300)
+    >>> samples = rng.normal(size=(600, 20)) + 0.8 * (labels == "yes")[:, None]
+    >>> diagnose_labels(samples, labels, runs=3, chains=0, units=4).verdict
+    'means'
+    """
+    check_whole(3, runs=runs)
+    check_whole(0, chains=chains)
+    known = [item.name for item in fields(Network)]
+    for name in network:
+        if name not in known:
+            raise unknown_name("network", name, known)
+    net = Network(**network)
+    split = prepare(samples, labels, test=test, preprocess=preprocess, drop_constant=drop_constant, seed=seed)
+    count, N = split.train.shape
+    steps = count if length is None else max(1, round(length * N))
+    times = log_times(steps, N, LABELLED_TIMES) if times is None else check_times(times)
+    rungs = ladder(split.train, split.train_class, seed)
+    found = learning_curves(split, rungs, net, times, runs=runs, chains=chains, seed=seed, progress=progress)
+    found["clusters"] = "label", np.bincount(rungs[-1].labels)
+    found.attrs |= {"input_dim": N, "training_samples": count, "test_samples": len(split.test), "seed": seed}
+    found.attrs |= {"units": net.units, "learning_rate": net.learning_rate, "epochs": float(times[-1] * N / count)}
+    found.attrs["chance"] = 1 - float(np.bincount(split.test_class).max()) / len(split.test)
+    data, verdict, headline, limits = judge_curves(found)
+    split.notes.extend(
+        f"Groups whose covariance is shrunk, with no more samples than columns: {len(rung.shrunk)} of {rung.name}."
+        for rung in rungs
+        if rung.shrunk
+    )
+    return LabelledDiagnosis(verdict, headline, (*split.notes, *limits), data, tuple(rungs), net)
 
 
 def _measured(

@@ -123,10 +123,16 @@ def _moments(law: LatentLaw, D: int) -> dict[str, Any]:
     }
     samples = getattr(law, "samples", None)  # of a finite data set
     if samples is not None:
-        squares = (samples - mean) ** 2
-        moments["carrying_rows"] = "column", squares.sum(0) ** 2 / np.einsum("sc,sc->c", squares, squares)
+        moments["carrying_rows"] = "column", carrying_rows(samples - mean)
         moments["column"] = np.delete(law.headings, law.dropped) if len(law.headings) else 1 + np.arange(D)
     return moments
+
+
+def carrying_rows(centred: Float[ndarray, "row column"]) -> Float[ndarray, "column"]:
+    """The number of rows that make up a column's variance, (Σ d²)²/Σ d⁴; NaN where it is constant."""
+    squares = centred**2
+    with np.errstate(invalid="ignore"):
+        return squares.sum(0) ** 2 / np.einsum("sc,sc->c", squares, squares)
 
 
 def from_gaussian(samples: Float[ArrayLike, "*variable sample"]) -> Float[ndarray, "*variable statistic"]:

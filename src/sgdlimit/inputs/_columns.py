@@ -29,6 +29,8 @@ class Table(NamedTuple):
     samples: DataFrame
     """Numbers, one sample in each row, under headings or numbers from 1."""
     columns: str
+    labels: ndarray | None = None
+    """A label for each sample, if they were asked for."""
 
 
 def choose(frame: DataFrame, columns: str = "", drop: str = "") -> Table:
@@ -110,7 +112,7 @@ def check_headings(headings: Iterable[object], field: str, fix: str) -> None:
     if aside:
         raise ProblemError(
             f"{field}: must not hold labels or indices (got {', '.join(map(shown, aside[:5]))} among the columns). "
-            f"{fix.format(_joined(aside))} Labels are not used yet."
+            f"{fix.format(_joined(aside))} To learn labels, name them as labels."
         )
 
 

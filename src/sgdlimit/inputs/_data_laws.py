@@ -283,6 +283,12 @@ class ClusterMixture(_Points):
             samples[component == i] += z[component == i] @ self.roots[i].T
         return samples
 
+    def with_weights(self, weights: ArrayLike) -> "ClusterMixture":
+        """The same components with other weights."""
+        other = copy(self)
+        other.weights = probabilities("weights", weights, self.components)
+        return other
+
     def clusters_chosen(self, rng: Generator, count: int) -> Int[ndarray, "count"]:
         """Numbers of the components."""
         return rng.choice(self.components, size=count, p=self.weights)

@@ -14,14 +14,15 @@ import pandas as pd
 from numpy import ndarray
 from pandas import DataFrame
 
-from ..errors import ProblemError, shown
+from ..errors import ProblemError, nearest, shown
 from ..resources import refuse_beyond_memory
 from ._columns import Table, choose
 
 NAMED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 """Data sets that ship with scikit-learn."""
 
-ARRAYS, TEXTS = (".npy", ".npz", ".npy.gz"), (".csv", ".tsv", ".txt", ".dat", ".data")
+ARRAYS = (".npy", ".npz", ".npy.gz", "-ubyte", "-ubyte.gz")
+TEXTS = (".csv", ".tsv", ".txt", ".dat", ".data")
 READ = (*ARRAYS, ".parquet", *TEXTS, *(f"{suffix}.gz" for suffix in TEXTS))
 
 CONVERT = {
@@ -30,8 +31,6 @@ CONVERT = {
     r"\.(h5|hdf5)": 'np.save("data.npy", h5py.File({path})["NAME"][:])',
     r"\.xlsx?": 'pd.read_excel({path}).to_csv("data.csv", index=False)',
     r"\.(feather|arrow)": 'pd.read_feather({path}).to_csv("data.csv", index=False)',
-    r"idx3-ubyte(\.gz)?": 'np.save("data.npy", np.frombuffer({open}({path}, "rb").read(), "u1", offset=16)'
-    ".reshape(-1, 28 * 28))",
 }
 """How files of other kinds are converted, in a line of Python."""
 
@@ -55,7 +54,8 @@ def read_samples(source: str, *, columns: str = "", drop: str = "", labels: str 
         The columns to use and the columns to leave out: headings, or numbers from 1 where there are none, separated by
         commas, and ``FIRST:LAST`` for all from one to another. By default all are used but an index in front.
     labels
-        Refused, because labels are not used yet.
+        Where the labels are: the heading of a column, which is no input then; ``"target"`` of one of :data:`NAMED`; or
+        a file of its own with one label in each row, also as ``labels.npz:name``.
     delimiter
         What separates the columns of a text, one character; found by itself if it is a comma, semicolon, tab, bar or
         space. Where it is no comma, numbers may have decimal commas.
@@ -68,18 +68,15 @@ def read_samples(source: str, *, columns: str = "", drop: str = "", labels: str 
 
     Examples
     --------
-    >>> samples, columns = read_samples("wine", drop="proline")
+    >>> samples, columns, _ = read_samples("wine", drop="proline")
     >>> print(samples.shape, columns)
     (178, 12) Columns: 12 of 13 are used, 'alcohol' to 'od280/od315_of_diluted_wines'. Left out: 'proline' (--drop).
     """
-    if labels:
-        raise ProblemError(
-            f"--labels: must be left out, because labels are not used yet (got {shown(labels)}). Use --drop to keep "
-            "such a column out of the inputs."
-        )
     try:
         with warnings.catch_warnings(action="ignore"):
-            frame = _named(source) if source in NAMED and not Path(source).exists() else _file(source, delimiter)
+            named = source in NAMED and not Path(source).exists()
+            frame = _named(source, bool(labels)) if named else _file(source, delimiter)
+            found = _labels(frame, source, labels, delimiter) if labels else None
     except ProblemError:
         raise
     except Exception as error:  # broken files make numpy, zipfile, zlib and pandas raise more kinds than can be listed
@@ -88,7 +85,26 @@ def read_samples(source: str, *, columns: str = "", drop: str = "", labels: str 
             f"DATA: {shown(source)} cannot be read ({_cut(reason)}). Give the path of a table as UTF-8 text, or of an "
             "array written with np.save(path, np.asarray(samples, dtype=float))."
         ) from None
-    return choose(frame, columns, drop)
+    return choose(frame, columns, drop)._replace(labels=found)
+
+
+def _labels(frame: DataFrame, source: str, labels: str, delimiter: str) -> ndarray:
+    """The labels: a column, which is taken out of the table; another array of the archive; or a file of their own."""
+    names = [str(name + 1) if isinstance(name, int) else name for name in frame.columns]
+    if labels in names:
+        return frame.pop(frame.columns[names.index(labels)]).to_numpy()
+    archive, member = (*re.split(r"(?<=\.npz):", source, maxsplit=1), "")[:2]
+    if member and labels.isidentifier():
+        labels = f"{archive}:{labels}"
+    if not Path(re.split(r"(?<=\.npz):", labels)[0]).is_file():
+        fix = nearest(labels, names, f" The headings are {_cut(', '.join(names))}.")
+        raise ProblemError(f"--labels: must be the heading of a column or a file (got {shown(labels)}).{fix}")
+    content = _file(labels, delimiter, ndim=1)
+    if content.shape[1] != 1 or len(content) != len(frame):
+        raise ProblemError(
+            f"--labels: must be one column of {len(frame)} labels (got {content.shape} in {shown(labels)}). Correct it."
+        )
+    return content.iloc[:, 0].to_numpy()
 
 
 def _cut(reason: object) -> str:
@@ -96,18 +112,25 @@ def _cut(reason: object) -> str:
     return shown(" ".join(str(reason).split()))[1:-1].rstrip(".")
 
 
-def _named(name: str) -> DataFrame:
-    """A data set of scikit-learn without its constant columns."""
+def _named(name: str, labelled: bool) -> DataFrame:
+    """A data set of scikit-learn without its constant columns, with its labels as ``target`` if they are wanted."""
     try:
         from sklearn import datasets
     except ImportError:
         raise ProblemError(f"DATA: {name!r} needs scikit-learn. Run pip install 'sgdlimit[data]'.") from None
-    frame = getattr(datasets, f"load_{name}")(as_frame=True).data
-    return frame.loc[:, frame.max() > frame.min()]
+    found = getattr(datasets, f"load_{name}")(as_frame=True)
+    frame = found.data.loc[:, found.data.max() > found.data.min()]
+    if labelled:
+        texts = getattr(found, "target_names", None)
+        frame = frame.assign(target=found.target if texts is None else np.asarray(texts)[found.target])
+    return frame
 
 
-def _file(source: str, delimiter: str) -> DataFrame:
-    """What a file holds, with its headings as strings, or numbers from 0 as headings where it has none."""
+def _file(source: str, delimiter: str, ndim: int = 2) -> DataFrame:
+    """What a file holds, with its headings as strings, or numbers from 0 as headings where it has none.
+
+    An array must have at least ``ndim`` axes.
+    """
     path, member = (*re.split(r"(?<=\.npz):", source, maxsplit=1, flags=re.IGNORECASE), "")[:2]
     lower = path.lower()
     for kind, line in CONVERT.items():
@@ -127,10 +150,13 @@ def _file(source: str, delimiter: str) -> DataFrame:
     with _opened(path, PER_BYTE if text else 0) as file:
         if text:
             return _text(file, path, delimiter.replace(r"\t", "\t"))
-        array = _array(path if lower.endswith(".npy") else file, path, member)
-    if array.dtype.kind not in "biuf":
+        if "-ubyte" in lower:
+            array = _idx(file.read())
+        else:
+            array = _array(path if lower.endswith(".npy") else file, path, member)
+    if array.dtype.kind not in "biuf" + "U" * (ndim == 1):
         raise ProblemError(f"DATA: must be real numbers (got {array.dtype} in {shown(source)}). Convert them.")
-    if array.ndim < 2 or not array.size:
+    if array.ndim < ndim or not array.size:
         raise ProblemError(
             f"DATA: must be of shape (count, D), a sample in each row (got {array.shape} in {shown(source)}). "
             "Reshape it."
@@ -177,6 +203,15 @@ def _array(file: str | IO[bytes], path: str, member: str) -> ndarray:
     if not isinstance(array, ndarray):
         raise ProblemError(f"DATA: {shown(name)} of {shown(path)} must be an array. Write it with np.savez.")
     return array
+
+
+def _idx(content: bytes) -> ndarray:
+    """An array as MNIST comes: two zero bytes, 8 for bytes, the number of axes, their sizes, and the entries."""
+    zeros, kind, axes = content[:2], content[2], content[3]
+    if zeros != b"\0\0" or kind != 8:
+        raise ValueError("it is no idx file of bytes")
+    sizes = np.frombuffer(content, ">u4", axes, 4)
+    return np.frombuffer(content, "u1", offset=4 + 4 * axes).reshape(sizes)
 
 
 def _parquet(path: str) -> DataFrame:

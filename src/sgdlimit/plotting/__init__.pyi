@@ -32,6 +32,7 @@ from ._dynamics import (
     trajectory as trajectory,
 )
 from ._hover import Panel as Panel, hover_panels as hover_panels
+from ._labelled import labelled as labelled
 from ._settings import (
     optimal_schedule as optimal_schedule,
     phase_diagram as phase_diagram,

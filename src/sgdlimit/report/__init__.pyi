@@ -6,4 +6,5 @@ from ._contents import (
     Section as Section,
     numbers as numbers,
 )
+from ._labelled import check_labels as check_labels
 from ._write import write_page as write_page

@@ -244,7 +244,7 @@ class _TwoLayers:
         """The label of a target, which is the number of a cluster or the label itself."""
         if self.labels != CLUSTERS:
             return target
-        found = jnp.asarray(given["labels"])[target]
+        found = jnp.asarray(given["labels"])[jnp.asarray(target, int)]  # given targets are no integers
         if self.noisy:  # below 1, this is uniform, and the label is wrong
             chance = (1 + _erf.in_jax(noise[0])) / 2 / given["label_noise"]
             others = self.outputs - 1

@@ -1,4 +1,5 @@
 from . import datasets as datasets
+from ._measure import metrics as metrics
 from ._read import predicted_bytes as predicted_bytes, refuse_memory as refuse_memory
 from ._runs import (
     Progress as Progress,

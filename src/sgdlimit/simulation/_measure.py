@@ -36,6 +36,9 @@ KEPT = {
 }
 """Dimensions of the samples and weights that a trajectory can keep."""
 
+TestSet = tuple[Float32[ndarray, "sample N"], Shaped[ndarray, "..."]]
+"""Inputs and labels (task, sample); or what a rule makes its targets of; or the latent, for a teacher that moves."""
+
 Moments = tuple[InputMoments, Float[ndarray, "c N"] | None]
 """Moments that give Q and R, and for mean fields the mean of the inputs in each cluster."""
 
@@ -135,7 +138,7 @@ class Record:
         task = stream.task(students.output_samples[part])
         if moves or not self.instance.closed_form:
             tasks = range(len(chains.switch_samples) + 1)
-            return variables | _metrics(rule, fields, labels, head, task, tasks, moves)
+            return variables | metrics(rule, fields, labels, head, task, tasks, moves)
         # ε_g = E Δ²/2 (S48) over the test set, and its standard error; with one head for all tasks or one for each.
         v = chains.rates.student_scale[condition] * head["v"]
         v = np.repeat(v[:, None], len(labels), axis=1) if v.ndim == 2 else v
@@ -184,7 +187,7 @@ class Record:
         return make_trajectory(self.times, leading=leading, attrs=attrs, **variables)
 
 
-def _metrics(
+def metrics(
     rule: Rule,
     fields: Float32[ndarray, "time K sample"],
     teacher: Shaped[ndarray, "..."],
@@ -200,9 +203,10 @@ def _metrics(
     import jax
 
     noise, count = np.zeros(rule.noise, np.float32), len(fields)
+    size = TIMES_AT_ONCE * max(1, -(-count // TIMES_AT_ONCE))
 
-    def filled(x):  # JAX compiles each operation for each shape, so that all calls have as many times
-        return np.resize(x, (TIMES_AT_ONCE, *np.shape(x)[1:]))
+    def filled(x):  # JAX compiles each operation for each shape, so that most calls have as many times
+        return np.resize(x, (size, *np.shape(x)[1:]))
 
     fields, head, task = jax.tree.map(filled, (fields, head, task))
     teacher = filled(teacher) if moves else teacher
