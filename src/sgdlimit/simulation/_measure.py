@@ -25,9 +25,6 @@ from ._stream import Kept, Products, Stream
 TIMES_AT_ONCE = 25  # output times in one task
 LARGEST_WEIGHT = 1e18  # its square is finite in single precision
 
-TestSet = tuple[Float32[ndarray, "sample N"], Shaped[ndarray, "..."]]
-"""Inputs and labels (task, sample); or what a rule makes its targets of; or the latent, for a teacher that moves."""
-
 KEPT = {
     "C": ("run", "step", "latent"),
     "X": ("run", "step", "input"),
