@@ -149,11 +149,11 @@ def test_labels_are_a_column_another_array_or_a_file_of_their_own():
         found = read_samples(source, labels=labels)
         np.testing.assert_array_equal(found.labels, label)
         assert found.samples.shape == X.shape
-    assert read_samples("text.csv", labels="label").labels[0] == f"digit {label[0]}"
+    assert np.asarray(read_samples("text.csv", labels="label").labels)[0] == f"digit {label[0]}"
     found = read_samples("images-idx3-ubyte.gz", labels="labels-idx1-ubyte")
     np.testing.assert_array_equal(found.samples, pixels.reshape(200, 12))
     np.testing.assert_array_equal(found.labels, label)
-    assert set(read_samples("wine", labels="target").labels) == {"class_0", "class_1", "class_2"}
+    assert set(np.asarray(read_samples("wine", labels="target").labels)) == {"class_0", "class_1", "class_2"}
     np.save("short.npy", label[:-1])
     for labels, complaint in (
         ("lable", r"--labels: must be the heading of a column or a file .got 'lable'.*Did you mean 'label'"),
