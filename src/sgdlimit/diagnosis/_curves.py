@@ -205,7 +205,8 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
     data = data.assign(difference=difference, difference_stderr=stderr, left=left, floor=floor)
     chance, end = data.attrs["chance"], errors.sel(source=DATA).isel(time=-1)
     spread = max(float(end.std("run", ddof=1)), resolution)
-    staying = [str(name) for name in left["source"].values if left.sel(source=name).isnull()]
+    late = _late(data)
+    staying = [str(name) for name in left["source"].values if left.sel(source=name).isnull() and name not in late]
     if errors.isnull().any():
         return data, "diverges", "Training diverges. Lower the learning rate, or standardise the data.", []
     if end.mean() > chance - BEYOND * np.hypot(spread, np.sqrt(chance * (1 - chance) * resolution)):
@@ -217,12 +218,23 @@ def judge_curves(data: Dataset) -> tuple[Dataset, str, str, list[str]]:
     return data, verdict, f"Verdict: {headline}", list(_limits(data, chance, spread))
 
 
+def _late(data: Dataset) -> dict[str, float]:
+    """Rungs that are not left but differ at the last time, and by how many standard errors."""
+    size = (abs(data["difference"]) / data["difference_stderr"]).isel(time=-1).where(data["left"].isnull())
+    return {str(name): x for name, x in size.where(size > 2 * BEYOND).dropna("source").to_series().items()}
+
+
 def _sentences(data: Dataset) -> Iterator[str]:
     """What the network uses from when on."""
-    begin, total = 0.0, float(data["samples"][-1])
+    begin, total, late = 0.0, float(data["samples"][-1]), _late(data)
     for name in data["left"]["source"].values.tolist():
         until = float(data["left"].sel(source=name))
-        if np.isnan(until):
+        if name in late:
+            yield (
+                f"After {total:.0f} samples {ENOUGH[name]} are off by {late[name]:.0f} standard errors, but not yet at "
+                "three successive times."
+            )
+        elif np.isnan(until):
             yield (
                 f"From {begin:.0f} to {total:.0f} samples" if begin else f"In all of {total:.0f} samples"
             ) + f" {ENOUGH[name]} predict the test error."
@@ -231,7 +243,8 @@ def _sentences(data: Dataset) -> Iterator[str]:
         if until > begin:
             yield f"{ENOUGH[name].capitalize()} predict the test error up to {until:.0f} samples."
             begin = until
-    yield f"From {begin:.0f} samples on your network uses more than these statistics."
+    if not late:
+        yield f"From {begin:.0f} samples on your network uses more than these statistics."
 
 
 def _limits(data: Dataset, chance: float, spread: float) -> Iterator[str]:
@@ -246,9 +259,6 @@ def _limits(data: Dataset, chance: float, spread: float) -> Iterator[str]:
     half = float(real.interp(time=data["time"][-1] / 2))
     if half - end > 2 * spread:
         yield f"The test error still falls ({half:.3f} at half the samples, {end:.3f} now). More were not tested."
-    late = (abs(data["difference"]) / data["difference_stderr"]).isel(time=-1).where(data["left"].isnull())
-    for name, size in late.where(late > 2 * BEYOND).dropna("source").to_series().items():
-        yield f"At the end {name} differ by {size:.0f} standard errors, which is too late for three successive times."
     gap = abs(data["theory_error_rate"] - data["own_error_rate"].mean("run")).max("time").drop_sel(source=DATA)
     for name, size in gap.dropna("source").to_series().items():
         if size > 0.05:
