@@ -92,7 +92,7 @@ SLOW: dict[str, tuple[float, str]] = {
     "test_empirical.py::test_the_example_of_digits_as_inputs": (6, "test_empirical.py::test_the_example_of_the_digits"),
     "test_diagnosis.py::test_a_rule_is_diagnosed_without_mixture_theory": (
         15,
-        "test_diagnosis.py::test_labels_are_refused_and_not_taken_as_times[second0]",
+        "test_diagnosis.py::test_times_are_not_taken_for_labels[second0]",
     ),
     "test_explorer.py::test_every_setting_of_a_file_has_curves[options]": (
         50,

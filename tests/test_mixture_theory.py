@@ -179,7 +179,8 @@ def test_all_kinds_of_averages_were_tried():
     kinds = {type(integrals_for(*pair)) for pair in AROUND.values()}
 
     def concrete(kind):
-        return set().union(*map(concrete, kind.__subclasses__())) or {kind}
+        below = [each for each in kind.__subclasses__() if each.__module__.startswith("sgdlimit.")]
+        return set().union(*map(concrete, below)) or {kind}
 
     assert kinds == concrete(Integrals)
     assert {Polynomial, Quadrature} <= kinds

@@ -74,8 +74,8 @@ from sgdlimit.theory import _compiled as compiled
 
 first, other = jax.devices("cpu")
 used = []
-made = compiled._made
-compiled._made = lambda key, *rest, **more: used.append(key[-1]) or made(key, *rest, **more)
+program = compiled._program
+compiled._program = lambda *key, **more: used.append(key[-1]) or program(*key, **more)
 problem = sl.Problem(input_dim=20, latent_dim=10, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
 solved = sl.solve(problem.draw(0), [0.5])
 with jax.default_device(other):  # as a GPU is, where there is one

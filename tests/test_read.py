@@ -310,7 +310,7 @@ def trained(samples, student=np.ones((2, 5))):  # noqa: B008
         (lambda: trained(X, RNG.normal(size=(5, 2))), r"student: .*\(student_units, 5\) .got \(5, 2\).*its transpose"),
         (
             lambda: sl.Instance.from_covariance(
-                np.eye(5), np.ones((5, 2)), [1, 1], np.ones((2, 5)), [1, 1], activation="erf", learning_rate=0.1
+                np.eye(5), np.ones((5, 2)), [1, 1], np.ones((5, 2)), [1, 1], activation="erf", learning_rate=0.1
             ),
             r"student: .*\(student_units, 5\) .got \(5, 2\).*its transpose",
         ),

@@ -434,10 +434,12 @@ def test_a_pbs_job_that_ends_is_asked_for_again(tmp_path, plan, here, batch_syst
 
 def test_batch_systems_that_give_no_jobs(tmp_path, batch_system):
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ProblemError, match=r"needs jobqueue.slurm.cores and jobqueue.slurm.memory and jobq.*interface"):
+    with pytest.raises(
+        ProblemError, match=r"must have jobqueue.slurm.cores and jobqueue.slurm.memory and jobq.*interface"
+    ):
         cluster.batch_cluster("slurm", 1)
     (batch_system.parent / "bin" / "sbatch").write_text("#!/bin/sh\necho invalid partition: x >&2\nexit 1\n")
-    with jobs_of("slurm", tmp_path), pytest.raises(ProblemError, match=r"no jobs \(invalid partition: x\)\. Correct"):
+    with jobs_of("slurm", tmp_path), pytest.raises(ProblemError, match=r"must give jobs \(got none from 'slurm': invalid partition: x\)\. Correct"):
         cluster.batch_cluster("slurm", 1)
     (batch_system.parent / "bin" / "qsub").unlink()
     with (

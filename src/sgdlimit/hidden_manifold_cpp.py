@@ -82,7 +82,7 @@ def from_hidden_manifold_cpp(prefix: str | PathLike[str]) -> HiddenManifoldRun:
     --------
     >>> from_hidden_manifold_cpp("no_such_run")
     Traceback (most recent call last):
-    sgdlimit.errors.ProblemError: prefix: 'no_such_run.dat' is not there. Give the path of a log without .dat.
+    sgdlimit.errors.ProblemError: prefix: must be the path of a log (got 'no_such_run.dat'). Give it without .dat.
     """
     path = Path(prefix)
     log = _read_log(Path(f"{path}.dat"))

@@ -316,7 +316,7 @@ class Instance:
         matrix = numbers("covariance", matrix, (N, N))
         root = root_of("covariance", matrix)  # Ω = rootᵀ root
         constant_columns("covariance", matrix.diagonal() <= 0, fix="Leave out their rows, columns and weights.")
-        D = len(root)
+        D, student = len(root), numbers("student", student, ("student_units", N))
         if teacher is not None:
             teacher = sqrt(D / N) * numbers("teacher", teacher, ("teacher_units", N)) @ root.T
         return cls(

@@ -70,8 +70,8 @@ class FileSettings(Settings):
         tables, fields = read_toml(path), cls.model_fields
         of_sweep = "grid" in fields
         if not tables.keys().isdisjoint(Problem.model_fields if of_sweep else ("problem", "grid")):
-            kind, command = ("one problem", "run") if of_sweep else ("a sweep", "sweep")
-            raise ProblemError(f"{path}: holds {kind}. Use `sgdlimit {command} {path}`.")
+            due, kind, command = ("a sweep", "one problem", "run") if of_sweep else ("one problem", "a sweep", "sweep")
+            raise ProblemError(f"{path}: must hold {due} (got {kind}). Use `sgdlimit {command} {path}`.")
         if "run" not in fields:
             tables.pop("run", None)
         try:
