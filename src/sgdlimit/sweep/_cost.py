@@ -24,7 +24,7 @@ PILOT_STEPS, PILOT_INPUTS, OUTPUTS = 1024, 1 << 20, 8
 GAUSSIAN_THEORY = 0.3
 """Seconds of a solution with all of 500 nodes, its spectrum included; they grow like N³."""
 
-SHARED, BY_WEIGHTS = 0.2e-6, 11e-6
+SHARED, BY_WEIGHTS = 0.2e-6, 5e-6
 """Seconds of a step of a chain of the mixture theory: for each cluster and once more where clusters share a spectrum,
 and where the weights are followed; docs/mixture.md."""
 
