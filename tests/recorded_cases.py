@@ -276,7 +276,7 @@ def _many() -> Values:
     return numbers(solved)
 
 
-@named("theory optimal_schedule")
+@named("optimum of a schedule")
 def _optimal() -> Values:
     linear: dict[str, Any] = {
         "activation": "linear",
@@ -339,7 +339,7 @@ def ensemble(drawn: sl.Instance, **options: Any) -> Values:
 for _name, _drawn in MIXTURES.items():
     CASES[f"mixture {_name}"] = lambda drawn=_drawn: ensemble(drawn())
 CASES["mixture through solve"] = lambda: numbers(
-    sl.theory.solve_mixture(instance(latent=mixture(20)), TIMES, chains=2, seed=1, nodes=60, fast=True)
+    sl.solve(instance(latent=mixture(20)), TIMES, theory="mixture", chains=2, seed=1, nodes=60)
 )
 CASES["mixture without finite size"] = lambda: ensemble(
     instance(latent=mixture(20)), finite_size=False, largest_step=0.1

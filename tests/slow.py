@@ -358,7 +358,7 @@ SLOW: dict[str, tuple[float, str]] = {
         12,
         "test_recorded.py::test_numbers_are_those_recorded[theory relu]",
     ),
-    "test_recorded.py::test_numbers_are_those_recorded[theory optimal_schedule]": (
+    "test_recorded.py::test_numbers_are_those_recorded[optimum of a schedule]": (
         12,
         "src/sgdlimit/theory/_optimal.py::sgdlimit.theory._optimal.optimal_schedule",
     ),

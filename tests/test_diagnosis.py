@@ -260,7 +260,7 @@ def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkey
     assert data.attrs["data_source"] == "normals.npy"
     assert "Labels come from a random teacher; yours are not used." in done.stdout
     done = command("check", "normals.npy", "--drop-constant", "--out", folder)
-    assert (done.returncode, "must be new or an empty folder" in done.stderr) == (2, True)
+    assert (done.returncode, "must be a new or empty folder" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from recorded_cases import CASES, difference, load
 
 RECORDED = load(Path(__file__).parent / "data" / "recorded.npz")
 
-# Bits differ between processors. SGD and the chains of a mixture run in single precision, or amplify rounding.
-LIMITS = {"inputs": 1e-6, "theory": 1e-9, "mixture": 1e-5, "sgd": 1e-5}
+# Bits differ between processors. SGD and the chains of a mixture run in single precision, or amplify rounding, as does
+# the search for an optimum: 1.6e-8 between an Intel and an AMD processor.
+LIMITS = {"inputs": 1e-6, "theory": 1e-9, "optimum": 1e-7, "mixture": 1e-5, "sgd": 1e-5}
 
 
 def test_all_cases_are_recorded():

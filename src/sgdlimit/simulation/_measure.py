@@ -104,7 +104,8 @@ class Record:
             if sample >= 0:
                 stop = min(until, int(np.searchsorted(students.output_samples, sample, side="right")))
                 self.diverged_at[run] = stream.time(sample)
-            largest = abs(students.student[self.condition, start:stop]).max(axis=(1, 2))
+            kept = students.student[self.condition, start:stop]
+            largest = np.maximum(kept.max(axis=(1, 2)), -kept.min(axis=(1, 2)))  # abs would copy all of them
             self.reached[run] = stop = start + np.argmin([*(largest < LARGEST_WEIGHT), False])  # false for NaN
             if stop < until and np.isnan(self.diverged_at[run]):
                 self.diverged_at[run] = self.times[stop]

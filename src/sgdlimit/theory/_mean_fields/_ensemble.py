@@ -83,7 +83,8 @@ def solve_mixture(
     fast
         Whether the mean fields are followed step by step. With ``False``, for clusters of one covariance, they are part
         of the equations of motion, which is right where their means are of order 1 and one sample moves M by little.
-        By default, η A_ii E[δ²] at the start decides, with finite_size; ``attrs["mean_fields"]`` says which.
+        By default, η A_ii E[δ²] at the start decides, with finite_size; under the squared loss chains are taken, whose
+        scatter is that of SGD. ``attrs["mean_fields"]`` says which.
     moments
         ``instance.mixture_moments()``, where that is known: instances that differ in their activation share it.
 
@@ -131,7 +132,8 @@ def solve_mixture(
             "fast: must be true where clusters have different covariances, blocks choose, or finite_size is false. "
             "Leave it out."
         )
-    noise = noise_of_means(instance, moments, rule) if possible and not fast else np.inf
+    asked = fast is False or (fast is None and not instance.closed_form)
+    noise = noise_of_means(instance, moments, rule) if possible and asked else np.inf
     if fast is False and not noise < FAST:
         warnings.warn(
             f"fast: must be true where η A_ii E[δ²] exceeds {FAST} (got {noise:.2g}), because one sample moves the "
