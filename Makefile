@@ -1,10 +1,11 @@
-# make reproduce    install, then the paper's figures and tables on a thin grid (four minutes on two cores)
+# make reproduce    install, then the paper's figures and tables on a thin grid (minutes: see README.md)
 # make explore      install, then a page on this machine to explore the theory with
 # make test         install, then the test suite: eight minutes on two cores
 # make test-all     the slow tests too
 # make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours
 # make docs         the documentation into site/, which opens from site/index.html without a network
 # make lint types   what continuous integration also checks
+# make numbers      what the documentation quotes, measured on this machine and written into its pages: half an hour
 # make size         how large the code is, in tokens
 # make prose        turns of phrase that readers have to read twice
 PYTHON ?= python3
@@ -20,7 +21,7 @@ RUN     := $(VENV)/bin/python
 export LC_ALL := C.UTF-8
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: reproduce explore test test-all campaigns docs lint types size prose clean
+.PHONY: reproduce explore test test-all campaigns docs lint types numbers size prose clean
 
 reproduce: $(VENV)/installed
 	$(RUN) -m sgdlimit reproduce --preset $(PRESET) $(if $(OUT),--out '$(OUT)')
@@ -51,6 +52,9 @@ lint: $(VENV)/installed-dev
 
 types: $(VENV)/installed-dev
 	$(RUN) -m pyright --pythonpath $(RUN)
+
+numbers: $(VENV)/installed-test
+	$(RUN) tools/numbers.py
 
 size:
 	@$(PYTHON) tools/size.py

@@ -7,6 +7,7 @@ import re
 import socket
 import warnings
 from pathlib import Path
+from runpy import run_path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -29,6 +30,13 @@ def test_examples_run(page, monkeypatch, tmp_path):  # those of mixture.md run i
     failed, tried = doctest.testfile(str(page), module_relative=False, optionflags=flags, encoding="utf-8")
     assert tried > 0
     assert failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_numbers_are_those_that_were_measured(page):
+    """`make numbers` measures them and writes them into the pages."""
+    tool, text = run_path(str(ROOT / "tools" / "numbers.py")), page.read_text(encoding="utf-8")
+    assert tool["quoted"](text, tool["results"]()) == text
 
 
 class Read(html.parser.HTMLParser):

@@ -18,11 +18,13 @@ import numpy as np
 
 from ._jax import own_jax
 from .errors import DivergenceWarning
+from .inputs import ClusterMixture
 from .instance import Instance
 from .papers.bae_jeong_2024 import PRESETS, reproduce
 from .problem import GaussianMixture
 from .random import fill_normals
 from .resources import cores
+from .rules import network
 from .simulation import simulate, simulate_together, stream_of
 from .sweep import Conditions, Plan, provenance
 from .theory import (
@@ -38,6 +40,7 @@ from .theory import (
     spectrum,
     start,
 )
+from .trajectory import log_times
 
 PRESET = PRESETS["paper"]
 STEPS = PRESET.steps
@@ -73,7 +76,10 @@ def bench(progress: Callable[[str, float], None], *, quick: bool = False) -> lis
     parts = [
         _sgd,
         partial(_theory, "theory warm", 9),
+        partial(_rules, "SGD of any rule by blocks, cross-entropy of 3, K = 2"),
+        partial(_rules, "SGD of any rule by blocks, cross-entropy of 3, K = 8", student_units=8),
         _mixture,
+        _classes,
         _batch,
         partial(_theory, "theory warm, K = M = 8", 3, student_units=8, teacher_units=8),
         _processes,
@@ -157,6 +163,12 @@ def _sgd() -> Iterator[Row]:
     yield row._replace(what=f"the same, shared by the {len(conditions)} that differ", seconds=each)
 
 
+def _rules(what: str, **changes: Any) -> Iterator[Row]:
+    """One run of a rule that is not in the compiled kernel."""
+    problem = PRESET.problem.replace(loss="cross-entropy", outputs=3, labels="argmax", teacher_units=3, **changes)
+    yield _against_product(what, partial(simulate, problem.draw(0), PRESET.times))
+
+
 def _right_hand_sides(instance: Instance, nodes: Spectrum) -> float:
     """Seconds of the right-hand sides of a solution, in one compiled loop."""
     import jax
@@ -202,6 +214,21 @@ def _mixture() -> Iterator[Row]:
         yield Row(f"mixture theory warm, 32 chains, {instance.activation.name}", seconds, "normal numbers", limit)
 
 
+def _classes() -> Iterator[Row]:
+    """Ten classes with covariances of their own; beside the products of 8 chains' weights with these, in every step."""
+    classes, N, K, chains, times = 10, 784, 8, 8, log_times(12 * 784, 784, count=30)
+    rng = np.random.default_rng(0)
+    spectra = [rng.standard_normal((N, N)) / np.sqrt(N) for _ in range(classes)]
+    law = ClusterMixture(0.5 * rng.standard_normal((classes, N)), [half @ half.T + 0.1 * np.eye(N) for half in spectra])
+    rule = network(np.ones((classes, K)), activation="relu", loss="cross-entropy", labels=np.arange(classes), bias=True)
+    instance = Instance.from_inputs(law, rng.standard_normal((K, N)), rule=rule, learning_rate=0.1)
+    call = partial(solve, instance, times, theory="mixture", chains=chains)
+    seconds, steps = _seconds(call, 3), np.ceil(12 / 0.2)
+    weights, covariances = rng.standard_normal((chains * K, N)), np.array([half @ half.T for half in spectra])
+    products = _seconds(lambda: weights @ covariances, 3) * steps
+    yield Row("mixture theory warm, ten classes, N = 784, K = 8, 8 chains", seconds, "products with their V", products)
+
+
 def _batch() -> Iterator[Row]:
     """256 theories: 32 instances, each at 8 learning rates."""
     spectra = [spectrum(PRESET.problem.draw(seed), nodes=70) for seed in range(32)]
@@ -245,10 +272,6 @@ for call in range(2):
 
 def _processes() -> Iterator[Row]:
     """What a new process waits for."""
-
-    def process(*arguments: str) -> float:
-        return _seconds(lambda: subprocess.run([sys.executable, *arguments], capture_output=True, check=True))
-
     for name in ("erf", "relu"):
         command = [sys.executable, "-c", FIRST_CALLS.replace("ACTIVATION", repr(name))]
         with tempfile.TemporaryDirectory() as folder:
@@ -258,6 +281,13 @@ def _processes() -> Iterator[Row]:
         limit = "the second call", statistics.median(warm)
         yield Row(f"theory, first call ever, {name}", ever, *limit)
         yield Row(f"theory, first call in a process, {name}", statistics.median(first), *limit)
-    bare = "python alone", process("-c", "pass")
-    yield Row("import sgdlimit", process("-c", "import sgdlimit"), *bare)
-    yield Row("sgdlimit --help", process("-m", "sgdlimit", "--help"), *bare)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def process(*arguments: str) -> float:
+            command = [sys.executable, *arguments]
+            return _seconds(lambda: subprocess.run(command, cwd=folder, capture_output=True, check=True), 3)
+
+        bare = "python alone", process("-c", "pass")
+        yield Row("import sgdlimit", process("-c", "import sgdlimit"), *bare)
+        yield Row("sgdlimit --help", process("-m", "sgdlimit", "--help"), *bare)
+        yield Row("sgdlimit check digits", process("-m", "sgdlimit", "check", "digits"), *bare)

@@ -84,7 +84,7 @@ def _common(
 @app.command()
 def reproduce(
     preset: Literal["quick", "paper"] = Option(
-        "quick", help="quick: the paper's sizes on a thin grid, two to four minutes; paper: all of it."
+        "quick", help="quick: the paper's sizes on a thin grid, some minutes; paper: all of it."
     ),
     out: Path | None = Option(
         None,
