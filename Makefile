@@ -54,7 +54,7 @@ types: $(VENV)/installed-dev
 	$(RUN) -m pyright --pythonpath $(RUN)
 
 numbers: $(VENV)/installed-test
-	$(RUN) tools/numbers.py
+	$(RUN) tools/measure.py
 
 size:
 	@$(PYTHON) tools/size.py

@@ -35,7 +35,7 @@ def test_examples_run(page, monkeypatch, tmp_path):  # those of mixture.md run i
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_numbers_are_those_that_were_measured(page):
     """`make numbers` measures them and writes them into the pages."""
-    tool, text = run_path(str(ROOT / "tools" / "numbers.py")), page.read_text(encoding="utf-8")
+    tool, text = run_path(str(ROOT / "tools" / "measure.py")), page.read_text(encoding="utf-8")
     assert tool["quoted"](text, tool["results"]()) == text
 
 

@@ -1,7 +1,7 @@
 """Measure the numbers that the documentation quotes, and write them where it quotes them.
 
 A page quotes a number as ``<!--key-->0.014<!--/-->``; the keys and the numbers are those of benchmarks/results.json.
-``python tools/numbers.py`` measures every part, ``python tools/numbers.py bench`` one, and ``python tools/numbers.py
+``python tools/measure.py`` measures every part, ``python tools/numbers.py bench`` one, and ``python tools/numbers.py
 pages`` only rewrites the pages. Let nothing else run meanwhile: half an hour on two cores.
 """
 
