@@ -44,6 +44,7 @@ def many_blocks() -> Numbers:
     import sgdlimit as sl
 
     times = sl.log_times(10_000, 500, count=40)
+    network = sl.Problem(input_dim=500, latent_dim=250, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
     measured: Numbers = {}
     for activation, blocks, standardize, spread in (
         ("erf", 10, True, 9.0),
@@ -53,7 +54,7 @@ def many_blocks() -> Numbers:
         ("relu", 25, False, 2.0),
     ):
         latent = sl.GaussianMixture(components=2, spread=spread, block_size=250 // blocks, standardize=standardize)
-        problem = sl.Problem(500, 250, 2, 2, activation=activation, learning_rate=0.2, latent=latent)
+        problem = network.replace(activation=activation, latent=latent)
         instance, name = (
             problem.draw(seed=1),
             f"blocks {activation} {blocks} {'' if standardize else 'not '}standardised",
@@ -80,9 +81,7 @@ def diagnoses() -> Numbers:
         f"B = {size}": sl.GaussianMixture(components=2, spread=9.0, block_size=size, standardize=True)
         for size in (1, 5, 20, 100, 500)
     }
-    problem = sl.Problem(
-        input_dim=1000, latent_dim=500, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2
-    )
+    problem = sl.Problem(input_dim=1000, latent_dim=500, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
     found = {name: sl.diagnose(problem.replace(latent=latent).draw(seed=0)) for name, latent in latents.items()}
     digits = load_digits().data
     for role in ("inputs", "latent"):
