@@ -44,7 +44,9 @@ def many_blocks() -> Numbers:
     import sgdlimit as sl
 
     times = sl.log_times(10_000, 500, count=40)
-    network = sl.Problem(input_dim=500, latent_dim=250, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
+    network = sl.Problem(
+        input_dim=500, latent_dim=250, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2
+    )
     measured: Numbers = {}
     for activation, blocks, standardize, spread in (
         ("erf", 10, True, 9.0),
@@ -81,7 +83,9 @@ def diagnoses() -> Numbers:
         f"B = {size}": sl.GaussianMixture(components=2, spread=9.0, block_size=size, standardize=True)
         for size in (1, 5, 20, 100, 500)
     }
-    problem = sl.Problem(input_dim=1000, latent_dim=500, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2)
+    problem = sl.Problem(
+        input_dim=1000, latent_dim=500, student_units=2, teacher_units=2, activation="erf", learning_rate=0.2
+    )
     found = {name: sl.diagnose(problem.replace(latent=latent).draw(seed=0)) for name, latent in latents.items()}
     digits = load_digits().data
     for role in ("inputs", "latent"):
@@ -165,7 +169,7 @@ def main(names: list[str]) -> None:
         RESULTS.write_text(
             json.dumps(results() | {name: about | {"numbers": rounded}}, indent=1) + "\n", encoding="utf-8"
         )
-    for page in PAGES:
+    for page in PAGES if PARTS.keys() <= results().keys() else ():
         page.write_text(quoted(page.read_text(encoding="utf-8"), results()), encoding="utf-8")
 
 
