@@ -168,7 +168,9 @@ def main(names: list[str]) -> None:
         machine = provenance()
         about = {"processor": machine["machine"], "commit": machine["commit"], "date": str(date.today())}
         rounded = {
-            key: number if isinstance(number, str) else float(f"{number:.3g}") for key, number in numbers.items()
+            key: number if isinstance(number, str) else float(f"{number:.3g}")
+            for key, number in numbers.items()
+            if number == number  # not NaN, of theories that do not apply
         }
         RESULTS.write_text(
             json.dumps(results() | {name: about | {"numbers": rounded}}, indent=1) + "\n", encoding="utf-8"
