@@ -1,6 +1,6 @@
 # make reproduce    install, then the paper's figures and tables on a thin grid (minutes: see README.md)
 # make explore      install, then a page on this machine to explore the theory with
-# make test         install, then the test suite: eight minutes on two cores
+# make test         install, then the test suite: seven to seventeen minutes on two cores
 # make test-all     the slow tests too
 # make campaigns    theory against SGD at real sizes, and sweeps that are killed: hours
 # make docs         the documentation into site/, which opens from site/index.html without a network

@@ -17,7 +17,8 @@ def test_examples_of_the_page_run():
 
 
 def test_each_limit_names_a_test_that_exists():
-    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")][2:]
+    limits = PAGE.read_text(encoding="utf-8").partition("## Limits")[2]
+    rows = [line for line in limits.splitlines() if line.startswith("|")][2:]
     assert len(rows) >= 15
     for row in rows:
         named = TEST.findall(row)
