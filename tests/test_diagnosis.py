@@ -272,6 +272,8 @@ def test_check_writes_a_verdict_a_figure_and_a_dataset(command, tmp_path, monkey
         (["wine", "--time", "0"], ["--time", "units of N steps"]),
         (["wine", "--runs", "1"], ["--runs"]),
         (["wine", "--as", "labels"], ["--as"]),
+        (["wine", "--units", "4"], ["--units: must be left out without --labels (got 4). Give --labels."]),
+        (["wine", "--labels", "target", "--as", "latent"], ["--as: must be left out with --labels (got 'latent')"]),
     ],
 )
 def test_check_refuses_with_status_2_and_writes_nothing(command, tmp_path, arguments, words):

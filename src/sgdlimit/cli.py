@@ -12,7 +12,7 @@ from os.path import samestat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from typer import Argument, BadParameter, Exit, Option, Typer, echo
+from typer import Argument, BadParameter, Context, Exit, Option, Typer, echo
 
 from .errors import DivergenceError, ProblemError, SweepError
 
@@ -136,8 +136,14 @@ def run(
     echo(summary)
 
 
+WITH_LABELS = ("units", "loss", "student_scale", "output_scale", "test", "curve")
+WITHOUT_LABELS = ("most_runs", "clusters", "role", "input_dim")
+"""Options of ``check`` that have no meaning otherwise."""
+
+
 @app.command()
 def check(
+    context: Context,
     data: str = Argument(
         metavar="DATA",
         help="Samples in rows: a .npy, .npz (data.npz:name for one of several arrays), .csv, other text or .parquet "
@@ -179,6 +185,12 @@ def check(
     """Find which theory predicts SGD on your data, and why the others fail; with --labels the learning curve."""
     from .inputs import read_samples
 
+    for name in WITHOUT_LABELS if labels else WITH_LABELS:
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            flag = "--as" if name == "role" else f"--{name.replace('_', '-')}"
+            given, other = ("with", "Remove it") if labels else ("without", "Give --labels")
+            raise ProblemError(f"{flag}: must be left out {given} --labels (got {context.params[name]!r}). {other}.")
     samples, used, found = read_samples(data, columns=columns, drop=drop, labels=labels, delimiter=delimiter)
     tell(used)
     from .diagnosis import default_network
@@ -189,8 +201,6 @@ def check(
     options: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     options["preprocess"] = preprocess
     if found is not None:
-        if role == "latent":
-            raise ProblemError("--as: must be 'inputs' with --labels (got 'latent'). Leave it out.")
         from .report import check_labels
 
         points = curve and read_samples(str(curve)).samples.to_numpy()

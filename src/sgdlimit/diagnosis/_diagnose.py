@@ -55,9 +55,15 @@ NODES = 70  # of the reduced spectrum; an error of 1e-5, a hundredth of the smal
 
 
 @overload
-def diagnose(source: Instance | LatentLaw | ArrayLike, labels: None = None, **settings: Any) -> Diagnosis: ...
+def diagnose(source: Instance | LatentLaw | ArrayLike, labels: None = None, **settings: Any) -> Diagnosis:
+    """Which theory predicts SGD on inputs, whose labels come from a teacher."""
+
+
 @overload
-def diagnose(source: Any, labels: Any, **settings: Any) -> LabelledDiagnosis: ...
+def diagnose(source: Any, labels: Any, **settings: Any) -> LabelledDiagnosis:
+    """The learning curve on labelled data."""
+
+
 @checked
 def diagnose(
     source: Any,

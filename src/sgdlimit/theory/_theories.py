@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from xarray import Dataset
 
 from ..errors import ProblemError, unknown_name
-from ..inputs import InputMoments, root_mean_square
+from ..inputs import InputMoments, assumed_clusters, root_mean_square
 from ..instance import Instance
 from ..rules import Averages
 from ..settings import check_positive, check_whole
@@ -174,10 +174,9 @@ class Mixture(Theory):
         from ._mean_fields import rule_of
 
         try:
-            if instance.blocks > 1:  # their moments always exist, and take seconds
-                rule_of(instance)
-            else:
-                self.moments(instance)
+            rule_of(instance)
+            if instance.blocks == 1:
+                assumed_clusters(instance.latent, instance.latent_dim, "mixture")
         except ProblemError as error:
             return refused(error)
         return ENSEMBLE
