@@ -229,22 +229,20 @@ def _sentences(data: Dataset) -> Iterator[str]:
     begin, total, late = 0.0, float(data["samples"][-1]), _late(data)
     for name in data["left"]["source"].values.tolist():
         until = float(data["left"].sel(source=name))
-        if name in late:
-            yield (
-                f"After {total:.0f} samples {ENOUGH[name]} are off by {late[name]:.0f} standard errors, but not yet at "
-                "three successive times."
-            )
-        elif np.isnan(until):
+        if np.isnan(until) and name not in late:
             yield (
                 f"From {begin:.0f} to {total:.0f} samples" if begin else f"In all of {total:.0f} samples"
             ) + f" {ENOUGH[name]} predict the test error."
             yield "Nothing beyond them shows."
-            return
+            break
         if until > begin:
             yield f"{ENOUGH[name].capitalize()} predict the test error up to {until:.0f} samples."
             begin = until
-    if not late:
-        yield f"From {begin:.0f} samples on your network uses more than these statistics."
+    else:
+        if not late:
+            yield f"From {begin:.0f} samples on your network uses more than these statistics."
+    for name, size in late.items():
+        yield f"After {total:.0f} samples {ENOUGH[name]} are off by {size:.0f} standard errors, but at the end only."
 
 
 def _limits(data: Dataset, chance: float, spread: float) -> Iterator[str]:
